@@ -1,0 +1,90 @@
+//! Every capacity, size and time that the program has built in: name with its unit last, the reason, and what happens
+//! when it is reached. Nothing is ever cut to fit: a configuration that needs more is refused with the number it needs,
+//! and at run time a full table makes clients wait.
+//!
+//! A capacity can be changed at build time by an environment variable of the same name behind `DORMOUSE_`, for example
+//! `DORMOUSE_SERVICES=64 cargo build`. The tables lie in `.bss`: a row that is not used costs no RAM.
+
+/// Services that a configuration may have. More: the configuration is refused.
+pub const SERVICES: usize = from_env(option_env!("DORMOUSE_SERVICES"), 512);
+/// Sockets of all services together. More: the configuration is refused.
+pub const LISTENERS: usize = from_env(option_env!("DORMOUSE_LISTENERS"), 1024);
+/// Children alive at once, of all services together. Reached: listeners rest and clients wait in the backlog.
+pub const CHILDREN: usize = from_env(option_env!("DORMOUSE_CHILDREN"), 4096);
+/// Bytes of names, arguments, environment and addresses of all services together. More: the configuration is refused.
+pub const ARENA_BYTES: usize = from_env(option_env!("DORMOUSE_ARENA_BYTES"), 1 << 20);
+/// Sockets of one service: they get the descriptors 3, 4, ... of the child. More: the configuration is refused.
+pub const SERVICE_LISTENERS: usize = from_env(option_env!("DORMOUSE_SERVICE_LISTENERS"), 32);
+
+/// Words of a command line, the program included. More: the configuration is refused.
+pub const ARGUMENTS: usize = 255;
+/// Variables that a child gets, those of the protocols included. More: the configuration is refused.
+pub const ENVIRONMENT: usize = 255;
+/// Bytes of the variables that are made for each start (REMOTE_ADDR=, LISTEN_PID=, ...). All of them fit: their
+/// values are numbers, addresses and one socket path, see the assertion below.
+pub const START_TEXT_BYTES: usize = 768;
+/// Bytes in one line of a configuration file, continuation lines joined. More: an error names the line.
+pub const CONFIG_LINE_BYTES: usize = 16 * 1024;
+/// Bytes in one configuration file. More: the file is refused.
+pub const CONFIG_FILE_BYTES: usize = 4 << 20;
+/// Bytes in the name of a service. More: the configuration is refused.
+pub const SERVICE_NAME_BYTES: usize = 64;
+/// Bytes in a socket's name in LISTEN_FDNAMES (sd_listen_fds(3)).
+pub const FD_NAME_BYTES: usize = 255;
+/// Bytes of a unix socket's path, without the NUL (unix(7): sun_path has 108).
+pub const UNIX_PATH_BYTES: usize = 107;
+/// Instructions of one classic BPF filter (the kernel's BPF_MAXINSNS). More prefixes than fit: refused.
+pub const FILTER_INSTRUCTIONS: usize = 4096;
+
+/// Events taken from epoll in one turn of the loop: bounds the work between two looks at dead children.
+pub const EVENTS_PER_TURN: usize = 16;
+/// Children reaped in one turn before listeners are looked at. What is left comes in the next turn.
+pub const REAPS_PER_TURN: usize = 64;
+/// Stack of the child between clone and exec. It makes plain system calls only; measured use is under 2 kB.
+pub const CHILD_STACK_BYTES: usize = 16 * 1024;
+/// Bytes of one log line; the rest of a longer one is left out and marked with `...`.
+pub const LOG_LINE_BYTES: usize = 512;
+/// Log lines of one kind in [`LOG_INTERVAL_MS`]; what is more is counted and reported in one line afterwards.
+pub const LOG_BURST: u16 = 10;
+/// The interval of [`LOG_BURST`].
+pub const LOG_INTERVAL_MS: u64 = 5_000;
+
+/// First rest after a failed start. Doubles with each further one: 5 starts in the first 5 seconds.
+pub const BACKOFF_FIRST_MS: u64 = 250;
+/// Longest rest after failed starts.
+pub const BACKOFF_CEILING_MS: u64 = 15_000;
+/// How often a resting service looks whether its missing program is there now (one access(2), no start).
+pub const PROGRAM_LOOK_MS: u64 = 250;
+/// First rest of a listener when accept finds no descriptor or memory. Doubles up to [`SCARCE_CEILING_MS`].
+pub const SCARCE_FIRST_MS: u64 = 20;
+/// Longest rest of a listener for want of descriptors or memory.
+pub const SCARCE_CEILING_MS: u64 = 1_000;
+/// First pause before an address that is in use or missing is tried again. Doubles up to [`OPEN_CEILING_MS`].
+pub const OPEN_FIRST_MS: u64 = 250;
+/// Longest pause between two tries of an address. rtnetlink wakes it earlier when an address appears.
+pub const OPEN_CEILING_MS: u64 = 10_000;
+/// A run that ends within this time with its input still unread counts as a failed start.
+pub const SHORT_RUN_MS: u64 = 1_000;
+
+const _: () = assert!(SERVICES < u16::MAX as usize, "services are numbered by u16");
+const _: () = assert!(LISTENERS < u16::MAX as usize, "listeners are numbered by u16");
+const _: () = assert!(CHILDREN <= i32::MAX as usize && ARENA_BYTES <= u32::MAX as usize);
+const _: () = assert!(BACKOFF_FIRST_MS < BACKOFF_CEILING_MS && SCARCE_FIRST_MS < SCARCE_CEILING_MS);
+// REMOTE_ADDR, TCPREMOTEIP and TCPLOCALIP with a scope (64 each), IPCREMOTEPATH and REMOTE_ADDR of a unix peer
+// (128 each), and ten numbers of at most 40 bytes with their names.
+const _: () = assert!(START_TEXT_BYTES >= 2 * 128 + 10 * 40);
+
+/// The number in `text`, or `default` where the variable was not set at build time.
+const fn from_env(text: Option<&str>, default: usize) -> usize {
+    let Some(text) = text else { return default };
+    let bytes = text.as_bytes();
+    let mut value = 0;
+    let mut i = 0;
+    while i < bytes.len() {
+        assert!(bytes[i].is_ascii_digit(), "a capacity set at build time must be a decimal number");
+        value = value * 10 + (bytes[i] - b'0') as usize;
+        i += 1;
+    }
+    assert!(value > 0, "a capacity set at build time must not be zero");
+    value
+}
