@@ -1,3 +1,5 @@
 //! Dormouse holds the sockets of services that sleep, and starts a service when somebody knocks.
 
 pub mod limits;
+pub mod plan;
+pub mod sys;

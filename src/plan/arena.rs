@@ -1,0 +1,108 @@
+//! Where the plan keeps its strings and lists: one block of bytes, filled before the seal, only read afterwards.
+//!
+//! A [`Span`] names a piece by offset and length instead of by address, so that a plan can be written to a file and
+//! read back by another program image (reload, upgrade), and so that equal pieces are stored once.
+
+use crate::limits::ARENA_BYTES;
+
+/// A piece of the arena. The default is the empty piece.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    at: u32,
+    len: u32,
+}
+
+impl Span {
+    /// Nothing in it?
+    pub const fn is_empty(self) -> bool {
+        self.len == 0
+    }
+
+    /// Bytes in it.
+    pub const fn len(self) -> usize {
+        self.len as usize
+    }
+}
+
+/// The arena is full: the configuration needs more than [`ARENA_BYTES`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ArenaFull;
+
+/// The block of bytes.
+pub struct Arena {
+    bytes: [u8; ARENA_BYTES],
+    used: u32,
+}
+
+impl Arena {
+    /// An empty arena.
+    pub const EMPTY: Self = Self { bytes: [0; ARENA_BYTES], used: 0 };
+
+    /// Stores `piece` and says where. An equal piece that is already there is used again, so that 500 services with
+    /// the same environment store it once.
+    ///
+    /// # Errors
+    /// [`ArenaFull`]; then nothing has changed.
+    pub fn store(&mut self, piece: &[u8]) -> Result<Span, ArenaFull> {
+        if piece.is_empty() {
+            return Ok(Span::default());
+        }
+        let len = u32::try_from(piece.len()).map_err(|_| ArenaFull)?;
+        let used = &self.bytes[..self.used as usize];
+        if let Some(at) = recent(used).windows(piece.len()).position(|window| window == piece) {
+            let skipped = used.len() - recent(used).len();
+            return u32::try_from(skipped + at).map(|at| Span { at, len }).map_err(|_| ArenaFull);
+        }
+        let at = self.used;
+        let end = at.checked_add(len).filter(|&end| end as usize <= ARENA_BYTES).ok_or(ArenaFull)?;
+        self.bytes[at as usize..end as usize].copy_from_slice(piece);
+        self.used = end;
+        Ok(Span { at, len })
+    }
+
+    /// The bytes of a piece. A span that this arena never gave out yields nothing.
+    pub fn get(&self, span: Span) -> &[u8] {
+        let at = span.at as usize;
+        self.bytes.get(at..at + span.len as usize).unwrap_or(&[])
+    }
+
+    /// The bytes of a piece as text; what is not UTF-8 yields `?`.
+    pub fn text(&self, span: Span) -> &str {
+        core::str::from_utf8(self.get(span)).unwrap_or("?")
+    }
+
+    /// Bytes in use.
+    pub const fn used(&self) -> usize {
+        self.used as usize
+    }
+}
+
+/// The end of the used part, where equal pieces are looked for: neighbours in a configuration are alike, and looking
+/// through everything would make the start-up quadratic.
+fn recent(used: &[u8]) -> &[u8] {
+    const LOOK_BACK_BYTES: usize = 4096;
+    &used[used.len().saturating_sub(LOOK_BACK_BYTES)..]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_pieces_are_stored_once() {
+        let mut arena = Box::new(Arena::EMPTY);
+        let first = arena.store(b"PATH=/bin\0").unwrap();
+        let second = arena.store(b"PATH=/bin\0").unwrap();
+        assert_eq!(first, second);
+        assert_eq!(arena.used(), 10);
+        assert_eq!(arena.get(second), b"PATH=/bin\0");
+    }
+
+    #[test]
+    fn a_full_arena_refuses_and_keeps_what_it_has() {
+        let mut arena = Box::new(Arena::EMPTY);
+        let name = arena.store(b"name").unwrap();
+        assert_eq!(arena.store(&vec![1; ARENA_BYTES]), Err(ArenaFull));
+        assert_eq!((arena.used(), arena.get(name)), (4, &b"name"[..]));
+    }
+}

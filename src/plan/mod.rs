@@ -1,0 +1,218 @@
+//! The plan: what the configuration says, as numbers and bytes in fixed tables, ready for the loop.
+//!
+//! It is made from a checked [draft](crate::config) before the seal (users, ports and programs have become numbers
+//! and addresses there) and never changes afterwards. It holds no pointer and no descriptor. What changes while the
+//! program runs lives in [`crate::run`], in tables whose initial state is all zero: a service that nobody has called
+//! yet costs no page of RAM beyond its rows here.
+
+mod arena;
+
+pub use arena::{Arena, ArenaFull, Span};
+
+use crate::limits::{LISTENERS, SERVICES};
+use heapless::Vec;
+
+/// Everything the loop needs to know.
+pub struct Plan {
+    /// Strings and lists of all rows below.
+    pub arena: Arena,
+    /// One row per service.
+    pub services: Vec<ServiceSpec, SERVICES>,
+    /// One row per socket, those of one service side by side in the order of their lines.
+    pub listeners: Vec<ListenerSpec, LISTENERS>,
+    /// What services have in common; services with equal values share a row.
+    pub policies: Vec<Policy, SERVICES>,
+    /// What sockets have in common; sockets with equal values share a row.
+    pub sockets: Vec<SocketSpec, LISTENERS>,
+}
+
+impl Plan {
+    /// A plan without services.
+    pub const EMPTY: Self = Self {
+        arena: Arena::EMPTY,
+        services: Vec::new(),
+        listeners: Vec::new(),
+        policies: Vec::new(),
+        sockets: Vec::new(),
+    };
+}
+
+/// One service: a program and the sockets that start it.
+#[derive(Clone, Copy, Debug)]
+pub struct ServiceSpec {
+    /// Its name.
+    pub name: Span,
+    /// Path that is executed, with its NUL.
+    pub program: Span,
+    /// The words argv\[0\], argv\[1\], ..., each with its NUL.
+    pub argv: Span,
+    /// `LISTEN_FDS=n` and `LISTEN_FDNAMES=...`, each with its NUL; empty where the child gets none.
+    pub listen_environment: Span,
+    /// Row in [`Plan::policies`].
+    pub policy: u16,
+    /// Row of its first socket in [`Plan::listeners`].
+    pub first_listener: u16,
+    /// Number of its sockets.
+    pub listeners: u16,
+}
+
+/// One socket.
+#[derive(Clone, Copy, Debug)]
+pub struct ListenerSpec {
+    /// Row in [`Plan::services`].
+    pub service: u16,
+    /// Row in [`Plan::sockets`].
+    pub socket: u16,
+    /// Stream, datagram, ...
+    pub kind: SocketKind,
+    /// The address as bind(2) takes it: a `sockaddr_in`, `_in6`, `_un` or `_vm` of exactly this length. FIFO: the path
+    /// without NUL.
+    pub address: Span,
+}
+
+/// Kind of a socket (systemd.socket(5): ListenStream=, ListenDatagram=, ListenSequentialPacket=, ListenFIFO=).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SocketKind {
+    /// `SOCK_STREAM`
+    Stream,
+    /// `SOCK_DGRAM`
+    Datagram,
+    /// `SOCK_SEQPACKET`
+    SequentialPacket,
+    /// A named pipe, fifo(7).
+    Fifo,
+}
+
+/// How a socket is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketSpec {
+    /// Socket options in the order in which they are set, see [`crate::open`] for the form.
+    pub options: Span,
+    /// Classic BPF program (`struct sock_filter` each) that is attached and locked; empty: none.
+    pub filter: Span,
+    /// Paths of symbolic links to a unix socket or FIFO, each with its NUL.
+    pub symlinks: Span,
+    /// Second argument of listen(2).
+    pub backlog: i32,
+    /// Owner of a unix socket or FIFO; `None`: not changed.
+    pub owner: Option<u32>,
+    /// Group of a unix socket or FIFO; `None`: not changed.
+    pub group: Option<u32>,
+    /// Mode of a unix socket or FIFO.
+    pub mode: u16,
+    /// Mode of folders made above it.
+    pub directory_mode: u16,
+    /// The path and the links are removed when the program ends.
+    pub remove_on_stop: bool,
+    /// `O_NONBLOCK` on the socket: for those that we accept from ourselves, and with NonBlocking=yes.
+    pub nonblocking: bool,
+}
+
+/// At most `burst` events in `interval_ms`; 0 in either: no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rate {
+    /// Length of the window.
+    pub interval_ms: u32,
+    /// Events in it.
+    pub burst: u32,
+}
+
+/// Where a standard descriptor of the child goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stdio {
+    /// What Dormouse itself has there.
+    Inherit,
+    /// /dev/null.
+    Null,
+    /// The socket.
+    Socket,
+    /// A pipe to the log (StandardError=syslog and =kmsg).
+    Log,
+    /// Opened by a step of the child's set-up program.
+    File,
+}
+
+/// When an Accept=no service is started again without a knock (systemd.service(5), Restart=).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restart {
+    /// Never: the next knock does.
+    No,
+    /// After a clean end.
+    OnSuccess,
+    /// After an unclean exit status, signal or time-out.
+    OnFailure,
+    /// After a signal or time-out.
+    OnAbnormal,
+    /// After an uncaught signal.
+    OnAbort,
+    /// Always.
+    Always,
+}
+
+/// Who gets the signals of a stop (systemd.kill(5), KillMode=; the session stands for the control group).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KillMode {
+    /// The whole session.
+    Session,
+    /// KillSignal to the main process, SIGKILL to the session.
+    Mixed,
+    /// The main process.
+    Process,
+    /// Nobody.
+    None,
+}
+
+/// What a service does and may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// One child for each connection (Accept=yes).
+    pub accept: bool,
+    /// The socket on fd 0 and on fd 3 with LISTEN_* (BothWays=yes).
+    pub both_ways: bool,
+    /// Drop what waits in the sockets when the service has ended (FlushPending=yes).
+    pub flush_pending: bool,
+    /// SIGKILL after [`Policy::stop_timeout_ms`].
+    pub send_sigkill: bool,
+    /// `O_NONBLOCK` on the descriptors from 3 on.
+    pub nonblocking: bool,
+    /// Standard input, output and error.
+    pub stdio: [Stdio; 3],
+    /// The child's set-up program, see [`crate::spawn`].
+    pub steps: Span,
+    /// `NAME=VALUE`, each with its NUL.
+    pub environment: Span,
+    /// Prefixes of IPAddressAllow=, for Accept=yes; see [`crate::run`].
+    pub allow: Span,
+    /// Prefixes of IPAddressDeny=, for Accept=yes.
+    pub deny: Span,
+    /// uids (u32, native byte order) of AllowUsers=.
+    pub allow_users: Span,
+    /// gids (u32, native byte order) of AllowGroups=.
+    pub allow_groups: Span,
+    /// Exit statuses (0 to 255) and signals (256 + number) that count as success, u16, native byte order.
+    pub success: Span,
+    /// Syslog identifier of [`Stdio::Log`].
+    pub syslog_identifier: Span,
+    /// Connections at once (Accept=yes).
+    pub max_connections: u32,
+    /// Connections at once from one source (Accept=yes); `u32::MAX`: no limit.
+    pub max_per_source: u32,
+    /// Starts (TriggerLimitIntervalSec=, TriggerLimitBurst=).
+    pub trigger: Rate,
+    /// Wake-ups (PollLimitIntervalSec=, PollLimitBurst=).
+    pub poll: Rate,
+    /// Failed starts (StartLimitIntervalSec=, StartLimitBurst=).
+    pub start: Rate,
+    /// Start again without a knock.
+    pub restart: Restart,
+    /// Pause before that.
+    pub restart_ms: u32,
+    /// Longest run (RuntimeMaxSec=); `u32::MAX`: no limit.
+    pub runtime_max_ms: u32,
+    /// From the stop signal to SIGKILL (TimeoutStopSec=); `u32::MAX`: never.
+    pub stop_timeout_ms: u32,
+    /// Who is signalled.
+    pub kill_mode: KillMode,
+    /// With what first.
+    pub kill_signal: u8,
+}

@@ -1,0 +1,31 @@
+//! Time for the loop: milliseconds of the monotonic clock. Wall time is for display only.
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// A moment on the monotonic clock, in milliseconds since boot. It does not jump when the wall clock is set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Tick(pub u64);
+
+impl Tick {
+    /// A moment that never comes.
+    pub const NEVER: Self = Self(u64::MAX);
+
+    /// This moment `ms` milliseconds later, at most [`Tick::NEVER`].
+    #[must_use]
+    pub const fn after_ms(self, ms: u64) -> Self {
+        Self(self.0.saturating_add(ms))
+    }
+
+    /// Milliseconds since `earlier`; 0 if that is not earlier.
+    pub const fn since_ms(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// Now (clock_gettime(2), `CLOCK_MONOTONIC`).
+pub fn now() -> Tick {
+    let now = clock_gettime(ClockId::Monotonic);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    let milliseconds = u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000_000;
+    Tick(seconds.saturating_mul(1000).saturating_add(milliseconds))
+}

@@ -1,0 +1,6 @@
+//! The door to the kernel: what rustix does not wrap, and the only place with `unsafe` beside the allocator seal.
+//!
+//! Everything here is a thin, safe function over one system call or one C library call. No policy, no logging.
+#![allow(unsafe_code)]
+
+pub mod clock;
