@@ -3,4 +3,8 @@
 //! Everything here is a thin, safe function over one system call or one C library call. No policy, no logging.
 #![allow(unsafe_code)]
 
+pub mod cell;
 pub mod clock;
+pub mod process;
+pub mod signal;
+pub mod users;

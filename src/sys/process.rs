@@ -1,0 +1,252 @@
+//! Processes: the child between clone and exec, signals, the session.
+
+use core::ffi::{CStr, c_char, c_int, c_void};
+use core::marker::PhantomData;
+use core::ptr;
+use rustix::io::Errno;
+
+use crate::limits::{ARGUMENTS, CHILD_STACK_BYTES, ENVIRONMENT};
+
+/// The stack of a child between clone and exec. All zero at first: it costs no page until the first start.
+#[repr(C, align(16))]
+pub struct ChildStack([u8; CHILD_STACK_BYTES]);
+
+impl ChildStack {
+    /// An unused stack.
+    pub const NEW: Self = Self([0; CHILD_STACK_BYTES]);
+}
+
+/// How much a child shares with us until it executes its program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// Memory and the table of descriptors: the child must leave the table ([`unshare_descriptors_from`]) first.
+    MemoryAndDescriptors,
+    /// Memory; the descriptors are copied.
+    Memory,
+    /// Nothing, as fork(2): where clone with memory sharing is not to be had.
+    Nothing,
+}
+
+/// Starts a child process that runs `child` on `stack` and ends with the status that it returns, and waits until it
+/// has executed a program or has ended (clone(2), `CLONE_VM | CLONE_VFORK`). It gives the child's process id.
+///
+/// `child` runs on our memory while this thread stands still. It must make system calls only: no allocation, no lock,
+/// no panic.
+///
+/// # Errors
+/// EAGAIN (too many processes), ENOMEM.
+pub fn clone_child(stack: &mut ChildStack, sharing: Sharing, child: &mut dyn FnMut() -> u8) -> Result<i32, Errno> {
+    extern "C" fn enter(argument: *mut c_void) -> c_int {
+        // SAFETY: `argument` is the address of `child` below; that variable lives until clone returns in the parent,
+        // and with CLONE_VFORK the parent stands still until this child has gone. Without memory sharing this is the
+        // child's own copy.
+        let child = unsafe { &mut *argument.cast::<&mut dyn FnMut() -> u8>() };
+        c_int::from(child())
+    }
+    let flags = libc::SIGCHLD
+        | match sharing {
+            Sharing::MemoryAndDescriptors => libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_FILES,
+            Sharing::Memory => libc::CLONE_VM | libc::CLONE_VFORK,
+            Sharing::Nothing => 0,
+        };
+    let mut child = child;
+    let argument: *mut c_void = (&raw mut child).cast();
+    // SAFETY: the stack is exclusively ours, 16 byte aligned and large enough for system calls; `enter` gets a valid
+    // pointer, see there. Signal handlers are not a concern: this program has none.
+    let pid = unsafe { libc::clone(enter, stack.0.as_mut_ptr().add(CHILD_STACK_BYTES).cast(), flags, argument) };
+    if pid < 0 { Err(last_errno()) } else { Ok(pid) }
+}
+
+/// The program, arguments and environment of a child, as execve(2) takes them.
+pub struct Image<'a> {
+    program: &'a CStr,
+    argv: [*const c_char; ARGUMENTS + 1],
+    envp: [*const c_char; ENVIRONMENT + 1],
+    arguments: usize,
+    variables: usize,
+    strings: PhantomData<&'a CStr>,
+}
+
+impl<'a> Image<'a> {
+    /// An image of `program` without arguments and environment.
+    pub const fn new(program: &'a CStr) -> Self {
+        Self {
+            program,
+            argv: [ptr::null(); ARGUMENTS + 1],
+            envp: [ptr::null(); ENVIRONMENT + 1],
+            arguments: 0,
+            variables: 0,
+            strings: PhantomData,
+        }
+    }
+
+    /// Adds an argument. False: there is no room for it (a checked plan has room).
+    pub fn argument(&mut self, word: &'a CStr) -> bool {
+        let room = self.arguments < ARGUMENTS;
+        if room {
+            self.argv[self.arguments] = word.as_ptr();
+            self.arguments += 1;
+        }
+        room
+    }
+
+    /// Adds a variable, `NAME=VALUE`. False: there is no room for it (a checked plan has room).
+    pub fn variable(&mut self, assignment: &'a CStr) -> bool {
+        let room = self.variables < ENVIRONMENT;
+        if room {
+            self.envp[self.variables] = assignment.as_ptr();
+            self.variables += 1;
+        }
+        room
+    }
+
+    /// Replaces this process by the program; returns only when that fails (execve(2)).
+    pub fn execute(&self) -> Errno {
+        // SAFETY: both arrays end with a null pointer (the last element is never written), and every other element
+        // points to a NUL-ended string that is borrowed for 'a.
+        unsafe { libc::execve(self.program.as_ptr(), self.argv.as_ptr(), self.envp.as_ptr()) };
+        last_errno()
+    }
+}
+
+/// Gives the calling process a descriptor table of its own with only the descriptors below `first`
+/// (close_range(2) with `CLOSE_RANGE_UNSHARE`, Linux 5.9).
+///
+/// # Errors
+/// ENOSYS on older kernels; ENOMEM.
+pub fn unshare_descriptors_from(first: u32) -> Result<(), Errno> {
+    const CLOSE_RANGE_UNSHARE: u32 = 2;
+    // SAFETY: closing descriptors of the calling process breaks no memory; the callers own nothing above `first` that
+    // they go on to use.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, CLOSE_RANGE_UNSHARE) };
+    if result < 0 { Err(last_errno()) } else { Ok(()) }
+}
+
+/// Makes `to` a copy of the descriptor `from`, open across exec (dup2(2); where both are the same number only
+/// close-on-exec is taken off).
+///
+/// # Errors
+/// EBADF, EMFILE.
+pub fn install_descriptor(from: i32, to: i32) -> Result<(), Errno> {
+    // SAFETY: plain descriptor numbers; called in a child on its own table, whose low descriptors belong to the
+    // program that is about to be executed.
+    let result = unsafe { if from == to { libc::fcntl(to, libc::F_SETFD, 0) } else { libc::dup2(from, to) } };
+    if result < 0 { Err(last_errno()) } else { Ok(()) }
+}
+
+/// Sets or clears `O_NONBLOCK` of the open file behind a descriptor number (fcntl(2), `F_SETFL`).
+///
+/// # Errors
+/// EBADF.
+pub fn set_nonblocking(fd: i32, nonblocking: bool) -> Result<(), Errno> {
+    let flags = if nonblocking { libc::O_NONBLOCK } else { 0 };
+    // SAFETY: a plain descriptor number and an integer.
+    let result = unsafe { libc::fcntl(fd, libc::F_SETFL, flags) };
+    if result < 0 { Err(last_errno()) } else { Ok(()) }
+}
+
+/// Opens `path` and puts it at descriptor `to`, open across exec (open(2), dup2(2)).
+///
+/// # Errors
+/// Those of open(2).
+pub fn install_file(path: &CStr, flags: i32, mode: u32, to: i32) -> Result<(), Errno> {
+    // SAFETY: a NUL-ended path and integers.
+    let fd = unsafe { libc::open(path.as_ptr(), flags | libc::O_NOCTTY, mode) };
+    if fd < 0 {
+        return Err(last_errno());
+    }
+    if fd == to {
+        return Ok(());
+    }
+    let result = install_descriptor(fd, to);
+    // SAFETY: `fd` was opened above and is used by nobody else.
+    unsafe { libc::close(fd) };
+    result
+}
+
+/// Sends a signal to a process (kill(2)); with a negative `pid` to the process group. 0 asks whether it exists.
+///
+/// # Errors
+/// ESRCH, EPERM.
+pub fn send_signal(pid: i32, signal: u8) -> Result<(), Errno> {
+    // SAFETY: integers only.
+    let result = unsafe { libc::kill(pid, c_int::from(signal)) };
+    if result < 0 { Err(last_errno()) } else { Ok(()) }
+}
+
+/// Asks the kernel to send `signal` to the calling process when its parent dies (prctl(2), `PR_SET_PDEATHSIG`).
+///
+/// # Errors
+/// EINVAL for a wrong signal.
+pub fn set_parent_death_signal(signal: u8) -> Result<(), Errno> {
+    // SAFETY: integers only.
+    let result = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::c_ulong::from(signal), 0, 0, 0) };
+    if result < 0 { Err(last_errno()) } else { Ok(()) }
+}
+
+/// Makes this process adopt orphaned descendants (prctl(2), `PR_SET_CHILD_SUBREAPER`, Linux 3.4).
+///
+/// # Errors
+/// EINVAL on older kernels.
+pub fn become_subreaper() -> Result<(), Errno> {
+    // SAFETY: integers only.
+    let result = unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1 as libc::c_ulong, 0, 0, 0) };
+    if result < 0 { Err(last_errno()) } else { Ok(()) }
+}
+
+/// The errno of the C library call that has just failed.
+pub fn last_errno() -> Errno {
+    // SAFETY: the address of this thread's errno is always valid.
+    Errno::from_raw_os_error(unsafe { *libc::__errno_location() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::process::{Pid, WaitOptions, waitpid};
+
+    fn status_of(pid: i32) -> Option<i32> {
+        let pid = Pid::from_raw(pid).unwrap();
+        waitpid(Some(pid), WaitOptions::empty()).unwrap().and_then(|(_, status)| status.exit_status())
+    }
+
+    #[test]
+    fn a_child_runs_on_our_memory_and_ends_with_its_status() {
+        let mut stack = Box::new(ChildStack::NEW);
+        let mut seen = 0;
+        let pid = clone_child(&mut stack, Sharing::Memory, &mut || {
+            seen = 42;
+            7
+        })
+        .unwrap();
+        assert_eq!(seen, 42, "the child writes to our memory before clone returns");
+        assert_eq!(status_of(pid), Some(7));
+    }
+
+    #[test]
+    fn an_image_executes_with_its_arguments_and_environment() {
+        let mut stack = Box::new(ChildStack::NEW);
+        let mut image = Image::new(c"/bin/sh");
+        for word in [c"sh", c"-c", c"test \"$A:$0:$1\" = b:zero:one", c"zero", c"one"] {
+            assert!(image.argument(word));
+        }
+        assert!(image.variable(c"A=b"));
+        let pid = clone_child(&mut stack, Sharing::Memory, &mut || {
+            image.execute();
+            127
+        });
+        assert_eq!(status_of(pid.unwrap()), Some(0));
+    }
+
+    #[test]
+    fn a_program_that_is_missing_is_told_by_errno() {
+        let mut stack = Box::new(ChildStack::NEW);
+        let mut why = None;
+        let pid = clone_child(&mut stack, Sharing::Memory, &mut || {
+            why = Some(Image::new(c"/nonexistent/program").execute());
+            127
+        });
+        assert_eq!(status_of(pid.unwrap()), Some(127));
+        assert_eq!(why, Some(Errno::NOENT));
+    }
+}
