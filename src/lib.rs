@@ -1,5 +1,7 @@
 //! Dormouse holds the sockets of services that sleep, and starts a service when somebody knocks.
 
 pub mod limits;
+pub mod peer;
 pub mod plan;
+pub mod spawn;
 pub mod sys;

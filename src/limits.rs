@@ -20,6 +20,8 @@ pub const SERVICE_LISTENERS: usize = from_env(option_env!("DORMOUSE_SERVICE_LIST
 pub const ARGUMENTS: usize = 255;
 /// Variables that a child gets, those of the protocols included. More: the configuration is refused.
 pub const ENVIRONMENT: usize = 255;
+/// Supplementary groups of a child. More: the configuration is refused.
+pub const GROUPS: usize = 128;
 /// Bytes of the variables that are made for each start (REMOTE_ADDR=, LISTEN_PID=, ...). All of them fit: their
 /// values are numbers, addresses and one socket path, see the assertion below.
 pub const START_TEXT_BYTES: usize = 768;

@@ -8,3 +8,4 @@ pub mod clock;
 pub mod process;
 pub mod signal;
 pub mod users;
+pub mod vsock;

@@ -64,6 +64,7 @@ pub struct Image<'a> {
     envp: [*const c_char; ENVIRONMENT + 1],
     arguments: usize,
     variables: usize,
+    own: heapless::Vec<u8, 64>,
     strings: PhantomData<&'a CStr>,
 }
 
@@ -76,6 +77,7 @@ impl<'a> Image<'a> {
             envp: [ptr::null(); ENVIRONMENT + 1],
             arguments: 0,
             variables: 0,
+            own: heapless::Vec::new(),
             strings: PhantomData,
         }
     }
@@ -100,10 +102,27 @@ impl<'a> Image<'a> {
         room
     }
 
+    /// Sets a text of the image's own, at most 63 bytes: one or more variables `NAME=VALUE` that are known only in the
+    /// child, each with its NUL. They are put behind the others by [`Image::execute`].
+    pub fn set_own_variables(&mut self, text: &[u8]) {
+        self.own.clear();
+        if text.ends_with(&[0]) {
+            let _ = self.own.extend_from_slice(text); // too long: none is set, which sd_listen_fds(3) reads as "none"
+        }
+    }
+
     /// Replaces this process by the program; returns only when that fails (execve(2)).
-    pub fn execute(&self) -> Errno {
+    pub fn execute(&mut self) -> Errno {
+        let mut start = 0;
+        for end in 0..self.own.len() {
+            if self.own[end] == 0 && self.variables < ENVIRONMENT {
+                self.envp[self.variables] = self.own[start..].as_ptr().cast();
+                self.variables += 1;
+                start = end + 1;
+            }
+        }
         // SAFETY: both arrays end with a null pointer (the last element is never written), and every other element
-        // points to a NUL-ended string that is borrowed for 'a.
+        // points to a NUL-ended string that is borrowed for 'a or lies in `own`, which ends with a NUL.
         unsafe { libc::execve(self.program.as_ptr(), self.argv.as_ptr(), self.envp.as_ptr()) };
         last_errno()
     }
@@ -227,10 +246,11 @@ mod tests {
     fn an_image_executes_with_its_arguments_and_environment() {
         let mut stack = Box::new(ChildStack::NEW);
         let mut image = Image::new(c"/bin/sh");
-        for word in [c"sh", c"-c", c"test \"$A:$0:$1\" = b:zero:one", c"zero", c"one"] {
+        for word in [c"sh", c"-c", c"test \"$A:$C:$0:$1\" = b:d:zero:one", c"zero", c"one"] {
             assert!(image.argument(word));
         }
         assert!(image.variable(c"A=b"));
+        image.set_own_variables(b"C=d\0");
         let pid = clone_child(&mut stack, Sharing::Memory, &mut || {
             image.execute();
             127

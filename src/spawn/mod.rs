@@ -1,0 +1,205 @@
+//! From a decision to a running program: everything between clone and exec.
+//!
+//! All that can be prepared is prepared by the parent: arguments, environment, descriptors. The child runs on the
+//! parent's memory ([`crate::sys::process::clone_child`]) and makes system calls only: no allocation, no log, no lock.
+//! When one of them fails it leaves the [`Stage`] and the errno in that memory and ends; the parent reads them when
+//! clone returns. Where memory is not shared (emulators of user programs turn vfork into fork) the same words come
+//! through a pipe.
+
+mod environment;
+mod setup;
+
+pub use environment::{Connection, strings};
+
+use core::ffi::CStr;
+use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, WaitOptions, waitpid};
+
+use crate::limits::SERVICE_LISTENERS;
+use crate::plan::steps::Stage;
+use crate::plan::{Plan, Policy, ServiceSpec, Stdio};
+use crate::sys::process::{ChildStack, Image, Sharing, clone_child};
+
+/// The first descriptor that is handed over by number (sd_listen_fds(3), `SD_LISTEN_FDS_START`).
+pub const FIRST_FD: i32 = 3;
+
+/// What is to be started, with what.
+pub struct Start<'a> {
+    /// The plan.
+    pub plan: &'a Plan,
+    /// The service, a row of it.
+    pub service: &'a ServiceSpec,
+    /// Sockets to hand over, in order.
+    pub sockets: &'a [BorrowedFd<'a>],
+    /// What is said of the connection, with Accept=yes.
+    pub connection: Option<Connection<'a>>,
+    /// Where [`Stdio::Log`] leads; `None`: to our standard error.
+    pub log: Option<BorrowedFd<'a>>,
+}
+
+/// A start that failed: where and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StartFailed {
+    /// What was being done.
+    pub stage: Stage,
+    /// Why it failed.
+    pub errno: Errno,
+}
+
+/// What starts children: their stack, and what the kernel has turned out to be able to.
+pub struct Spawner {
+    stack: ChildStack,
+    without_descriptor_sharing: bool,
+    without_memory_sharing: bool,
+    pidfd_ids: bool,
+}
+
+impl Spawner {
+    /// A spawner that expects everything from the kernel.
+    pub const NEW: Self = Self {
+        stack: ChildStack::NEW,
+        without_descriptor_sharing: false,
+        without_memory_sharing: false,
+        pidfd_ids: false,
+    };
+
+    /// Tells children the inode of their pidfd (LISTEN_PIDFDID, sd_listen_fds(3)); only sound on a kernel whose pidfds
+    /// have inodes of their own.
+    pub fn tell_pidfd_ids(&mut self) {
+        self.pidfd_ids = true;
+    }
+
+    /// Starts a program and gives its process id.
+    ///
+    /// # Errors
+    /// The [`Stage`] that failed; the child, if there was one, is gone and reaped.
+    pub fn start(&mut self, start: &Start<'_>) -> Result<i32, StartFailed> {
+        let policy = policy(start);
+        let (program, argv) = words(start);
+        let mut variables = environment::Variables::EMPTY;
+        if let Some(connection) = &start.connection {
+            variables.describe(connection);
+        }
+        let mut image = Image::new(program);
+        let environment = start.plan.arena.get(policy.environment);
+        let listen = start.plan.arena.get(start.service.listen_environment);
+        let whole = argv.fold(true, |whole, word| whole & image.argument(word))
+            && strings(environment)
+                .chain(strings(listen))
+                .chain(variables.iter())
+                .fold(true, |whole, variable| whole & image.variable(variable));
+        if !whole {
+            return Err(StartFailed { stage: Stage::EXEC, errno: Errno::TOOBIG });
+        }
+        self.launch(start, &policy, &mut image)
+    }
+
+    /// Clones, and again in a humbler way where the kernel cannot do what was asked.
+    fn launch(&mut self, start: &Start<'_>, policy: &Policy, image: &mut Image<'_>) -> Result<i32, StartFailed> {
+        loop {
+            let sharing = self.sharing(start, policy);
+            let child = setup::Child { start, policy, sharing, pidfd_ids: self.pidfd_ids };
+            match self.clone_once(&child, image) {
+                Err(StartFailed { stage: Stage::DESCRIPTORS | Stage::CLONE, errno: Errno::NOSYS | Errno::INVAL })
+                    if sharing == Sharing::MemoryAndDescriptors =>
+                {
+                    self.without_descriptor_sharing = true;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Sharing the descriptor table avoids copying it, but only what lies at 3, 4, ... in our own table can stay.
+    fn sharing(&self, start: &Start<'_>, policy: &Policy) -> Sharing {
+        let in_place = (FIRST_FD..).zip(start.sockets).all(|(place, socket)| socket.as_raw_fd() == place);
+        let log_pipe = start.log.is_some() && policy.stdio.contains(&Stdio::Log);
+        if self.without_memory_sharing {
+            Sharing::Nothing
+        } else if self.without_descriptor_sharing || !in_place || log_pipe {
+            Sharing::Memory
+        } else {
+            Sharing::MemoryAndDescriptors
+        }
+    }
+
+    fn clone_once(&mut self, child: &setup::Child<'_>, image: &mut Image<'_>) -> Result<i32, StartFailed> {
+        let pipe = if child.sharing == Sharing::Nothing { pipe_with(PipeFlags::CLOEXEC).ok() } else { None };
+        let mut report = Report::default();
+        let pid = clone_child(&mut self.stack, child.sharing, &mut || {
+            report.arrived = true;
+            let failed = child.run(image);
+            report.failed = Some(failed);
+            if let Some((_, write)) = &pipe {
+                let _ = rustix::io::write(write, &encode(failed)); // nobody else to tell
+            }
+            EXIT_NOT_STARTED
+        })
+        .map_err(|errno| StartFailed { stage: Stage::CLONE, errno })?;
+        if let Some((read, write)) = pipe {
+            drop(write);
+            report.failed = read_failure(&read);
+        } else if !report.arrived {
+            self.without_memory_sharing = true;
+        }
+        match report.failed {
+            Some(failed) => {
+                reap(pid);
+                Err(failed)
+            }
+            None => Ok(pid),
+        }
+    }
+}
+
+/// Exit status of a child that could not execute its program; seen by nobody, since the parent reaps it at once.
+const EXIT_NOT_STARTED: u8 = 127;
+
+/// What the child leaves in the parent's memory.
+#[derive(Default)]
+struct Report {
+    arrived: bool,
+    failed: Option<StartFailed>,
+}
+
+/// A failure as five bytes for the pipe.
+fn encode(failed: StartFailed) -> [u8; 5] {
+    let [a, b, c, d] = failed.errno.raw_os_error().to_ne_bytes();
+    [failed.stage.0, a, b, c, d]
+}
+
+/// Waits until the child has executed (the pipe is closed) or has failed.
+fn read_failure(pipe: &OwnedFd) -> Option<StartFailed> {
+    let mut bytes = [0; 5];
+    loop {
+        match rustix::io::read(pipe, &mut bytes) {
+            Ok(5) => {
+                let [stage, a, b, c, d] = bytes;
+                let errno = Errno::from_raw_os_error(i32::from_ne_bytes([a, b, c, d]));
+                return Some(StartFailed { stage: Stage(stage), errno });
+            }
+            Err(Errno::INTR) => {}
+            Ok(_) | Err(_) => return None,
+        }
+    }
+}
+
+/// Takes away a child that is about to end.
+fn reap(pid: i32) {
+    let Some(pid) = Pid::from_raw(pid) else { return };
+    while matches!(waitpid(Some(pid), WaitOptions::empty()), Err(Errno::INTR)) {}
+}
+
+fn policy(start: &Start<'_>) -> Policy {
+    start.plan.policies[usize::from(start.service.policy)]
+}
+
+/// Path and arguments of the program.
+fn words<'a>(start: &Start<'a>) -> (&'a CStr, impl Iterator<Item = &'a CStr>) {
+    let program = CStr::from_bytes_with_nul(start.plan.arena.get(start.service.program)).unwrap_or(c"/");
+    (program, strings(start.plan.arena.get(start.service.argv)))
+}
+
+const _: () = assert!(SERVICE_LISTENERS <= 512, "sockets of one service are collected on the stack");

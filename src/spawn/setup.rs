@@ -1,0 +1,248 @@
+//! What a child does to itself, in order. Everything here runs between clone and exec: system calls only.
+
+use core::ffi::CStr;
+use core::fmt::Write;
+use heapless::String;
+use rustix::fd::AsRawFd;
+use rustix::io::Errno;
+use rustix::process::{PidfdFlags, Resource, Rlimit};
+use rustix::thread::{CapabilitySet, CapabilitySets};
+
+use super::{FIRST_FD, Start, StartFailed};
+use crate::limits::GROUPS;
+use crate::plan::steps::{OpenMode, Reader, Stage, Step};
+use crate::plan::{Policy, Stdio};
+use crate::sys::process::{self, Image, Sharing};
+use crate::sys::signal;
+
+/// What the child needs to know.
+pub(super) struct Child<'a> {
+    pub(super) start: &'a Start<'a>,
+    pub(super) policy: &'a Policy,
+    pub(super) sharing: Sharing,
+    pub(super) pidfd_ids: bool,
+}
+
+impl Child<'_> {
+    /// Becomes the program. Returns only when a step fails.
+    pub(super) fn run(&self, image: &mut Image<'_>) -> StartFailed {
+        match self.prepare(image) {
+            Err(failed) => failed,
+            Ok(()) => StartFailed { stage: Stage::EXEC, errno: image.execute() },
+        }
+    }
+
+    fn prepare(&self, image: &mut Image<'_>) -> Result<(), StartFailed> {
+        // first of all: until then the descriptor table may be the parent's
+        at(Stage::DESCRIPTORS, self.take_descriptors())?;
+        at(Stage::SESSION, rustix::process::setsid().map(drop))?;
+        at(Stage::STDIO, self.standard_descriptors())?;
+        at(Stage::DESCRIPTORS, self.listen_descriptors())?;
+        for (stage, step) in Reader::new(self.start.plan.arena.get(self.policy.steps)) {
+            at(stage, carry_out(&step))?;
+        }
+        if self.gets_listen_descriptors() {
+            image.set_own_variables(self.identity().as_bytes());
+        }
+        signal::unblock_all();
+        Ok(())
+    }
+
+    fn gets_listen_descriptors(&self) -> bool {
+        !self.start.service.listen_environment.is_empty()
+    }
+
+    /// Leaves the parent's table, or moves the sockets to 3, 4, ... in the copy. No target can be a source: the parent
+    /// keeps its own descriptors above the numbers that are handed over.
+    fn take_descriptors(&self) -> Result<(), Errno> {
+        if self.sharing == Sharing::MemoryAndDescriptors {
+            let count = u32::try_from(self.start.sockets.len()).unwrap_or(u32::MAX);
+            return process::unshare_descriptors_from(FIRST_FD.unsigned_abs().saturating_add(count));
+        }
+        if self.gets_listen_descriptors() {
+            for (place, socket) in (FIRST_FD..).zip(self.start.sockets) {
+                process::install_descriptor(socket.as_raw_fd(), place)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn standard_descriptors(&self) -> Result<(), Errno> {
+        for (place, stdio) in (0..).zip(self.policy.stdio) {
+            match stdio {
+                Stdio::Inherit | Stdio::File => {}
+                Stdio::Null if place == 0 => {} // our own is /dev/null
+                Stdio::Null => process::install_file(c"/dev/null", libc::O_RDWR, 0, place)?,
+                Stdio::Socket => {
+                    if let Some(socket) = self.start.sockets.first() {
+                        process::install_descriptor(socket.as_raw_fd(), place)?;
+                    }
+                }
+                Stdio::Log => match self.start.log {
+                    Some(log) => process::install_descriptor(log.as_raw_fd(), place)?,
+                    None if place == 2 => {}
+                    None => process::install_descriptor(2, place)?,
+                },
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens 3, 4, ... over exec, blocking or not as configured: the flag belongs to the open file, so whoever had the
+    /// socket before may have changed it. An accepted connection has its flag from accept4(2).
+    fn listen_descriptors(&self) -> Result<(), Errno> {
+        let places = FIRST_FD..;
+        if self.gets_listen_descriptors() && self.sharing == Sharing::MemoryAndDescriptors {
+            for (place, _) in places.zip(self.start.sockets) {
+                process::install_descriptor(place, place)?;
+            }
+        }
+        if self.start.connection.is_none() {
+            for socket in self.start.sockets {
+                // the number is still good: the table was copied, or the socket is in its place
+                process::set_nonblocking(socket.as_raw_fd(), self.policy.nonblocking)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// LISTEN_PID, and LISTEN_PIDFDID where the kernel has it: known only here.
+    fn identity(&self) -> String<63> {
+        let pid = rustix::process::getpid();
+        let mut text = String::new();
+        let _ = write!(text, "LISTEN_PID={pid}\0"); // 22 bytes at most
+        if self.pidfd_ids
+            && let Ok(pidfd) = rustix::process::pidfd_open(pid, PidfdFlags::empty())
+            && let Ok(status) = rustix::fs::fstat(&pidfd)
+        {
+            let _ = write!(text, "LISTEN_PIDFDID={}\0", status.st_ino); // 36 bytes at most
+        }
+        text
+    }
+}
+
+/// Names the stage of an error.
+fn at(stage: Stage, result: Result<(), Errno>) -> Result<(), StartFailed> {
+    result.map_err(|errno| StartFailed { stage, errno })
+}
+
+fn carry_out(step: &Step<'_>) -> Result<(), Errno> {
+    match *step {
+        Step::Limit(number, soft, hard) => set_limit(number, soft, hard),
+        Step::Nice(value) => rustix::process::setpriority_process(None, i32::from(value)),
+        Step::OomScore(text) => write_file(c"/proc/self/oom_score_adj", text),
+        Step::Umask(mask) => {
+            rustix::process::umask(rustix::fs::Mode::from_raw_mode(u32::from(mask)));
+            Ok(())
+        }
+        Step::Open(fd, mode, path) => open(i32::from(fd), mode, path),
+        Step::Root(path) => rustix::process::chroot(path).and_then(|()| rustix::process::chdir(c"/")),
+        Step::Groups(bytes) => set_groups(bytes),
+        Step::Group(id) => {
+            let id = rustix::process::Gid::from_raw(id);
+            rustix::thread::set_thread_res_gid(id, id, id)
+        }
+        Step::Bounding(keep) => limit_bounding_set(keep),
+        Step::KeepCapabilities => rustix::thread::set_keep_capabilities(true),
+        Step::User(id) => {
+            let id = rustix::process::Uid::from_raw(id);
+            rustix::thread::set_thread_res_uid(id, id, id)
+        }
+        Step::Ambient(set) => raise_ambient(set),
+        Step::Directory(optional, path) => match rustix::process::chdir(path) {
+            Err(Errno::NOENT) if optional => rustix::process::chdir(c"/"),
+            result => result,
+        },
+        Step::NoNewPrivileges => rustix::thread::set_no_new_privs(true),
+        Step::ParentDeath(signal) => process::set_parent_death_signal(signal),
+    }
+}
+
+fn set_limit(number: u8, soft: u64, hard: u64) -> Result<(), Errno> {
+    let finite = |value| if value == u64::MAX { None } else { Some(value) };
+    let resource = resource(number).ok_or(Errno::INVAL)?;
+    rustix::process::setrlimit(resource, Rlimit { current: finite(soft), maximum: finite(hard) })
+}
+
+/// The resource with this number in the plan: the position in this list, which is also the order in the plan's
+/// compiler.
+pub fn resource(number: u8) -> Option<Resource> {
+    const ALL: [Resource; 16] = [
+        Resource::Cpu,
+        Resource::Fsize,
+        Resource::Data,
+        Resource::Stack,
+        Resource::Core,
+        Resource::Rss,
+        Resource::Nofile,
+        Resource::As,
+        Resource::Nproc,
+        Resource::Memlock,
+        Resource::Locks,
+        Resource::Sigpending,
+        Resource::Msgqueue,
+        Resource::Nice,
+        Resource::Rtprio,
+        Resource::Rttime,
+    ];
+    ALL.get(usize::from(number)).copied()
+}
+
+fn write_file(path: &CStr, text: &[u8]) -> Result<(), Errno> {
+    use rustix::fs::{Mode, OFlags};
+    let file = rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::io::write(&file, text).map(drop)
+}
+
+fn open(fd: i32, mode: OpenMode, path: &CStr) -> Result<(), Errno> {
+    let flags = match mode {
+        OpenMode::Read => libc::O_RDONLY,
+        OpenMode::Write => libc::O_WRONLY | libc::O_CREAT,
+        OpenMode::Append => libc::O_WRONLY | libc::O_CREAT | libc::O_APPEND,
+        OpenMode::Truncate => libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC,
+    };
+    process::install_file(path, flags, 0o666, fd)
+}
+
+fn set_groups(bytes: &[u8]) -> Result<(), Errno> {
+    let mut groups = [rustix::process::Gid::ROOT; GROUPS];
+    let mut count = 0;
+    for (group, id) in groups.iter_mut().zip(bytes.as_chunks::<4>().0) {
+        *group = rustix::process::Gid::from_raw(u32::from_ne_bytes(*id));
+        count += 1;
+    }
+    rustix::thread::set_thread_groups(groups.get(..count).unwrap_or(&[]))
+}
+
+/// Drops what is not to be kept from the bounding set, up to the last capability that the kernel knows.
+fn limit_bounding_set(keep: u64) -> Result<(), Errno> {
+    for number in 0..64 {
+        let capability = CapabilitySet::from_bits_retain(1 << number);
+        if keep & (1 << number) != 0 {
+            continue;
+        }
+        match rustix::thread::remove_capability_from_bounding_set(capability) {
+            Err(Errno::INVAL) => break, // past the last one
+            result => result?,
+        }
+    }
+    Ok(())
+}
+
+/// Ambient capabilities must be permitted and inheritable first (capabilities(7)).
+fn raise_ambient(set: u64) -> Result<(), Errno> {
+    let set = CapabilitySet::from_bits_retain(set);
+    let now = rustix::thread::capabilities(None)?;
+    rustix::thread::set_capabilities(
+        None,
+        CapabilitySets {
+            effective: set | now.effective,
+            permitted: set | now.permitted,
+            inheritable: set | now.inheritable,
+        },
+    )?;
+    for capability in set.iter() {
+        rustix::thread::configure_capability_in_ambient_set(capability, true)?;
+    }
+    Ok(())
+}
