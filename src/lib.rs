@@ -1,5 +1,6 @@
 //! Dormouse holds the sockets of services that sleep, and starts a service when somebody knocks.
 
+pub mod config;
 pub mod limits;
 pub mod peer;
 pub mod plan;

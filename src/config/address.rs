@@ -1,0 +1,304 @@
+//! Socket addresses and prefixes, systemd.socket(5) and systemd.resource-control(5).
+//!
+//! Pure text to data: names of ports and interfaces stay names here, the plan station looks them up.
+
+use std::fmt::Write;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::fault::Place;
+use super::message::Code;
+use super::problem::{Parsed, Problem, fail, wrong};
+use super::value::path;
+use crate::limits;
+
+/// What a Listen line opens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// ListenStream=: SOCK_STREAM.
+    Stream,
+    /// ListenDatagram=: SOCK_DGRAM.
+    Datagram,
+    /// ListenSequentialPacket=: SOCK_SEQPACKET.
+    SequentialPacket,
+    /// ListenFIFO=: a FIFO in the file system.
+    Fifo,
+}
+
+/// One socket of a service. Their order is the order of the descriptors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listen {
+    /// What is opened.
+    pub kind: Kind,
+    /// Where.
+    pub address: ListenAddress,
+    /// The value in its file.
+    pub place: Place,
+}
+
+/// An address to listen on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ListenAddress {
+    /// A port on all addresses: `[::]`, or 0.0.0.0 where the kernel has no IPv6.
+    Port(PortRef),
+    /// A port on one address.
+    Inet {
+        /// The address.
+        ip: IpAddr,
+        /// The interface of a link-local address, a name or number (RFC 4007).
+        scope: Option<String>,
+        /// The port.
+        port: PortRef,
+    },
+    /// A unix socket or FIFO in the file system. At most [`limits::UNIX_PATH_BYTES`] bytes (FIFO: 4095).
+    Path(String),
+    /// A unix socket in the abstract namespace, without the `@`; unix(7).
+    Abstract(String),
+    /// A socket of virtual machines, vsock(7).
+    Vsock {
+        /// Context id; `None`: any.
+        cid: Option<u32>,
+        /// The port.
+        port: u32,
+    },
+}
+
+/// A port by number, or by its name in services(5), which is looked up at load.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PortRef {
+    /// 1 to 65535.
+    Number(u16),
+    /// A name in services(5).
+    Name(String),
+}
+
+/// A range of addresses. The bits of the address after the first `len` are zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Prefix {
+    /// The first address.
+    pub address: IpAddr,
+    /// Bits that count: 0 to 32 for IPv4, 0 to 128 for IPv6.
+    pub len: u8,
+}
+
+impl ListenAddress {
+    /// Whether it has a name in the file system.
+    pub fn is_path(&self) -> bool {
+        matches!(self, Self::Path(_))
+    }
+
+    /// Whether it is a unix socket (of either namespace) or FIFO.
+    pub fn is_local(&self) -> bool {
+        matches!(self, Self::Path(_) | Self::Abstract(_))
+    }
+
+    /// Whether it belongs to IPv4 or IPv6.
+    pub fn is_ip(&self) -> bool {
+        matches!(self, Self::Port(_) | Self::Inet { .. })
+    }
+}
+
+/// Reads the value of a Listen line.
+pub(super) fn listen(kind: Kind, text: &str) -> Parsed<ListenAddress> {
+    if kind == Kind::Fifo {
+        return Ok(ListenAddress::Path(path(text)?));
+    }
+    if text.starts_with('/') {
+        let path = path(text)?;
+        return unix_length(text, path.len()).map(|()| ListenAddress::Path(path));
+    }
+    if let Some(name) = text.strip_prefix('@') {
+        if name.is_empty() {
+            return wrong(Code::AbstractEmpty, text);
+        }
+        return unix_length(text, name.len()).map(|()| ListenAddress::Abstract(name.to_owned()));
+    }
+    let address = match text.strip_prefix("vsock:") {
+        Some(rest) if kind == Kind::Datagram => return fail(Problem::new(Code::VsockDatagram, 0..text.len(), &[rest])),
+        Some(rest) => vsock(rest).map_err(|problem| Box::new(problem.moved(6)))?,
+        None => inet(text)?,
+    };
+    if kind == Kind::SequentialPacket { wrong(Code::SequentialNotUnix, text) } else { Ok(address) }
+}
+
+/// A unix address of so many bytes fits into sun_path.
+fn unix_length(text: &str, bytes: usize) -> Parsed<()> {
+    if bytes <= limits::UNIX_PATH_BYTES {
+        return Ok(());
+    }
+    let (bytes, most) = (bytes.to_string(), limits::UNIX_PATH_BYTES.to_string());
+    fail(Problem::new(Code::UnixPathLong, 0..text.len(), &[&bytes, &most]))
+}
+
+/// `cid:port`; the cid may be empty.
+fn vsock(text: &str) -> Parsed<ListenAddress> {
+    let number = |text: &str| text.parse::<u32>().ok();
+    let parsed = text.split_once(':').and_then(|(cid, port)| {
+        let cid = if cid.is_empty() { None } else { Some(number(cid)?) };
+        Some(ListenAddress::Vsock { cid, port: number(port)? })
+    });
+    parsed.map_or_else(|| wrong(Code::BadVsock, text), Ok)
+}
+
+/// `port`, `v4:port`, `[v6]:port`, `[v6]:port%scope` or `[v6%scope]:port`.
+fn inet(text: &str) -> Parsed<ListenAddress> {
+    if let Some(rest) = text.strip_prefix('[') {
+        let Some((inner, after)) = rest.split_once(']') else { return wrong(Code::BadAddress, text) };
+        let Some(tail) = after.strip_prefix(':') else { return wrong(Code::NoPort, text) };
+        let (address, inside) = split_scope(inner);
+        let (digits, outside) = split_scope(tail);
+        let Ok(address) = address.parse::<Ipv6Addr>() else {
+            return fail(Problem::new(Code::BadIp, 1..1 + inner.len(), &[inner]));
+        };
+        let scope = inside.or(outside);
+        if inside.is_some() && outside.is_some() || scope.is_some_and(|scope| !is_scope(scope)) {
+            return wrong(Code::BadScope, text);
+        }
+        let start = text.len() - tail.len();
+        let port = port(digits).map_err(|problem| Box::new(problem.moved(start)))?;
+        return Ok(ListenAddress::Inet { ip: address.into(), scope: scope.map(str::to_owned), port });
+    }
+    let Some((address, digits)) = text.rsplit_once(':') else {
+        if text.parse::<IpAddr>().is_ok() {
+            return wrong(Code::NoPort, text);
+        }
+        if text.contains('/') {
+            return wrong(Code::RelativePath, text);
+        }
+        return port(text).map(ListenAddress::Port);
+    };
+    if text.parse::<Ipv6Addr>().is_ok() || address.parse::<Ipv6Addr>().is_ok() {
+        return wrong(Code::NoBrackets, text);
+    }
+    let Ok(ip) = address.parse::<Ipv4Addr>() else {
+        return fail(Problem::new(Code::BadIp, 0..address.len(), &[address]));
+    };
+    let port = port(digits).map_err(|problem| Box::new(problem.moved(address.len() + 1)))?;
+    Ok(ListenAddress::Inet { ip: ip.into(), scope: None, port })
+}
+
+/// `text%scope` in its two parts.
+fn split_scope(text: &str) -> (&str, Option<&str>) {
+    text.split_once('%').map_or((text, None), |(text, scope)| (text, Some(scope)))
+}
+
+/// An interface name or number: at most 15 bytes, no blank, slash or colon (dev_valid_name in the kernel).
+fn is_scope(scope: &str) -> bool {
+    (1..=15).contains(&scope.len()) && scope.bytes().all(|b| b.is_ascii_graphic() && !b"/:%]".contains(&b))
+}
+
+/// A port by number, or a name as services(5) has them: letters, digits and `-_.+`, at least one letter.
+fn port(text: &str) -> Parsed<PortRef> {
+    if text.bytes().all(|b| b.is_ascii_digit()) {
+        return match text.parse() {
+            Ok(number) if number > 0 => Ok(PortRef::Number(number)),
+            _ => wrong(Code::BadPort, text),
+        };
+    }
+    let named = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.+".contains(&b));
+    let letters = text.bytes().any(|b| b.is_ascii_alphabetic()) && !text.starts_with('-');
+    if named && letters { Ok(PortRef::Name(text.to_owned())) } else { wrong(Code::BadPort, text) }
+}
+
+/// Names that stand for prefixes, systemd.resource-control(5).
+const NAMED: [(&str, [(IpAddr, u8); 2]); 4] = [
+    ("any", [(V4_ANY, 0), (V6_ANY, 0)]),
+    ("localhost", [(v4(127, 0), 8), (IpAddr::V6(Ipv6Addr::LOCALHOST), 128)]),
+    ("link-local", [(v4(169, 254), 16), (v6(0xfe80), 64)]),
+    ("multicast", [(v4(224, 0), 4), (v6(0xff00), 8)]),
+];
+
+const V4_ANY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+const V6_ANY: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+
+const fn v4(a: u8, b: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(a, b, 0, 0))
+}
+
+const fn v6(a: u16) -> IpAddr {
+    IpAddr::V6(Ipv6Addr::new(a, 0, 0, 0, 0, 0, 0, 0))
+}
+
+/// Reads one word of an IPAddress list into one or two prefixes.
+///
+/// `rounded` tells whether the address had bits behind its prefix, which are cleared as systemd does.
+pub(super) fn prefix(text: &str, out: &mut Vec<Prefix>) -> Parsed<bool> {
+    if let Some((_, pair)) = NAMED.iter().find(|(name, _)| *name == text) {
+        out.extend(pair.iter().map(|&(address, len)| Prefix { address, len }));
+        return Ok(false);
+    }
+    let (address, len) = text.split_once('/').map_or((text, None), |(address, len)| (address, Some(len)));
+    let Ok(address) = address.parse::<IpAddr>() else { return wrong(Code::BadPrefix, text) };
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    let len = match len {
+        None => most,
+        Some(digits) => match digits.parse() {
+            Ok(len) if len <= most && digits.bytes().all(|b| b.is_ascii_digit()) => len,
+            _ => return fail(Problem::new(Code::BadPrefixLength, 0..text.len(), &[text, &most.to_string()])),
+        },
+    };
+    let masked = mask(address, len);
+    out.push(Prefix { address: masked, len });
+    Ok(masked != address)
+}
+
+/// The address with everything after the first `len` bits cleared.
+fn mask(address: IpAddr, len: u8) -> IpAddr {
+    match address {
+        IpAddr::V4(a) => {
+            Ipv4Addr::from_bits(a.to_bits() & u32::MAX.checked_shl(32 - u32::from(len)).unwrap_or(0)).into()
+        }
+        IpAddr::V6(a) => {
+            Ipv6Addr::from_bits(a.to_bits() & u128::MAX.checked_shl(128 - u32::from(len)).unwrap_or(0)).into()
+        }
+    }
+}
+
+impl Prefix {
+    /// Its text, as the reader takes it.
+    pub fn text(&self) -> String {
+        let mut out = self.address.to_string();
+        out.push('/');
+        out.push_str(&self.len.to_string());
+        out
+    }
+}
+
+impl ListenAddress {
+    /// Its text, as the reader takes it.
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        match self {
+            Self::Port(port) => out.push_str(&port.text()),
+            Self::Inet { ip: IpAddr::V4(ip), port, .. } => {
+                let _ = write!(out, "{ip}:{}", port.text());
+            }
+            Self::Inet { ip, scope, port } => {
+                let _ = write!(out, "[{ip}]:{}", port.text());
+                if let Some(scope) = scope {
+                    out.push('%');
+                    out.push_str(scope);
+                }
+            }
+            Self::Path(path) => out.push_str(path),
+            Self::Abstract(name) => {
+                out.push('@');
+                out.push_str(name);
+            }
+            Self::Vsock { cid, port } => {
+                let cid = cid.map(|cid| cid.to_string()).unwrap_or_default();
+                let _ = write!(out, "vsock:{cid}:{port}");
+            }
+        }
+        out
+    }
+}
+
+impl PortRef {
+    /// Its text, as the reader takes it.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Number(number) => number.to_string(),
+            Self::Name(name) => name.clone(),
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! What a directive is: the shape of one row of the table in [`super::table`].
+//!
+//! The table is the only list of directives. The reader, `--print`, `explain`, the unit reader and the man page are all
+//! fed from it, so that they can't differ. Nothing here reads a value: that is [`super::value`].
+
+use super::address::Kind;
+pub use super::table::{Id, TABLE};
+
+/// One directive: its name, the form of its value, what it has when nobody sets it, and a line for people.
+#[derive(Debug)]
+pub struct Directive {
+    /// The name, as in systemd.socket(5) and its neighbours.
+    pub name: &'static str,
+    /// The part of the manual that it belongs to.
+    pub group: Group,
+    /// The form of its value.
+    pub syntax: Syntax,
+    /// The value when it is not set, in canonical text. Empty: nothing, or a later station decides.
+    pub default: &'static str,
+    /// One sentence for the user, with unit and range.
+    pub help: &'static str,
+    /// Known, but not carried out by this version: using it is an error.
+    pub later: bool,
+}
+
+/// The part of the manual that a directive belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Group {
+    /// The sockets and their options, systemd.socket(5).
+    Sockets,
+    /// Who may connect.
+    Access,
+    /// The program and its surroundings, systemd.service(5), systemd.exec(5), systemd.kill(5).
+    Service,
+    /// What systemd has no name for.
+    New,
+}
+
+/// The form of a value. All numbers are inclusive ranges; nothing is ever cut to fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Syntax {
+    /// yes, no and their synonyms: [`Number`](super::Value::Number) 1 or 0.
+    Bool,
+    /// One word of a list: its index.
+    Choice(&'static [&'static str]),
+    /// A whole number.
+    Uint(u64, u64),
+    /// A whole number with sign.
+    Int(i64, i64),
+    /// A time span up to so many microseconds, systemd.time(7). A bare number is in seconds. `infinity` is
+    /// [`INFINITY`](super::INFINITY) and always allowed when the maximum is.
+    Span(u64),
+    /// A time span where 0 means `infinity`, as systemd reads its timeouts.
+    Timeout,
+    /// Bytes up to a maximum, with K, M, G or T (base 1024).
+    Size(u64),
+    /// Permission bits in octal.
+    Mode,
+    /// A socket address, systemd.socket(5); each line adds one.
+    Listen(Kind),
+    /// Addresses with prefix lengths and the names that stand for them, systemd.resource-control(5).
+    Prefixes,
+    /// A user or group, by name or number.
+    Name,
+    /// Several users or groups.
+    Names,
+    /// One printable word of at most so many bytes.
+    Word(usize),
+    /// A name in LISTEN_FDNAMES, sd_listen_fds(3).
+    FdName,
+    /// An absolute path.
+    Path,
+    /// An absolute path or `~`, with `-` in front when it may be missing.
+    Directory,
+    /// Several absolute paths.
+    Paths,
+    /// One absolute path a line, with `-` in front when the file may be missing.
+    EnvironmentFile,
+    /// A command line, systemd.service(5).
+    Command,
+    /// `NAME=VALUE` words.
+    Assignments,
+    /// Names of variables.
+    Variables,
+    /// Names of variables or `NAME=VALUE` words.
+    Unset,
+    /// A resource limit, `soft:hard` or one number for both.
+    Limit(Unit),
+    /// A signal, by name or number.
+    Signal,
+    /// Exit statuses and signals, by name or number.
+    ExitStatuses,
+    /// Capabilities, capabilities(7); `~` in front turns the list round.
+    Capabilities,
+    /// What standard input is.
+    Input,
+    /// What standard output or standard error is.
+    Output,
+    /// A type of service, by name or number.
+    Tos,
+}
+
+/// The unit of a resource limit, getrlimit(2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// A count without unit.
+    Count,
+    /// Bytes, with K, M, G or T (base 1024).
+    Bytes,
+    /// A time span in seconds.
+    Seconds,
+    /// A time span in microseconds.
+    Microseconds,
+    /// A nice level with sign (-20 to +19), or the raw limit 1 to 40.
+    Nice,
+}
+
+impl Id {
+    /// Its row in the table.
+    pub fn row(self) -> &'static Directive {
+        &TABLE[self as usize]
+    }
+
+    /// Its name, as the user writes it.
+    pub fn name(self) -> &'static str {
+        self.row().name
+    }
+
+    /// The directive of exactly this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|id| id.name() == name)
+    }
+}
+
+impl Syntax {
+    /// Whether a further line adds to the lines before it, instead of taking their place.
+    pub fn is_list(self) -> bool {
+        matches!(
+            self,
+            Self::Listen(_)
+                | Self::Prefixes
+                | Self::Names
+                | Self::Paths
+                | Self::EnvironmentFile
+                | Self::Assignments
+                | Self::Variables
+                | Self::Unset
+                | Self::ExitStatuses
+                | Self::Capabilities
+        )
+    }
+}

@@ -1,0 +1,326 @@
+//! The draft: what the text says, as plain data. Names of users, ports and programs are still names.
+//!
+//! Readers fill it by [`ServiceDraft::assign`], the plan station takes it apart by the typed accessors, each of which
+//! gives the table's default where nothing was set. Nothing here knows a file or asks the system.
+
+use super::address::{Listen, Prefix};
+use super::command::Command;
+use super::directive::{Id, Syntax};
+use super::fault::{Fault, Place, Severity, Sources, count};
+use super::message::Code;
+use super::names;
+use super::problem::{Parsed, Problem, fail};
+use super::suggest;
+use super::value::{self, ExitStatus, Rlimit, Stream, Value};
+
+/// Everything that was read: the services, the texts they came from, and what is wrong.
+#[derive(Debug, Clone, Default)]
+pub struct Draft {
+    /// In the order of the files.
+    pub services: Vec<ServiceDraft>,
+    /// For showing places.
+    pub sources: Sources,
+    /// In the order they were found; [`Draft::report`] sorts them.
+    pub faults: Vec<Fault>,
+}
+
+/// One service as its section describes it.
+#[derive(Debug, Clone, Default)]
+pub struct ServiceDraft {
+    /// The section's name.
+    pub name: String,
+    /// The section's first line.
+    pub place: Place,
+    /// The sockets, in the order of their lines, which is the order of the descriptors.
+    pub listens: Vec<Listen>,
+    /// What was set, in the order of the table.
+    settings: Vec<Setting>,
+}
+
+/// One directive that was set.
+#[derive(Debug, Clone)]
+struct Setting {
+    id: Id,
+    /// Its last line.
+    place: Place,
+    value: Value,
+    /// It came from `[defaults]`.
+    inherited: bool,
+}
+
+impl Draft {
+    /// Whether there is an error, so that the configuration can't be used.
+    pub fn is_faulty(&self) -> bool {
+        self.faults.iter().any(|fault| fault.severity == Severity::Error)
+    }
+
+    /// All faults as text, sorted by file and line. Empty when there are none.
+    pub fn report(&self) -> String {
+        let mut faults: Vec<_> = self.faults.iter().collect();
+        faults.sort_by_key(|fault| fault.place);
+        faults.iter().map(|fault| self.sources.render(fault)).collect()
+    }
+
+    /// The service of this name.
+    pub fn service(&self, name: &str) -> Option<&ServiceDraft> {
+        self.services.iter().find(|service| service.name == name)
+    }
+}
+
+impl ServiceDraft {
+    /// A service without any setting. The name is not checked, see [`super::native::check_name`].
+    pub fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), ..Self::default() }
+    }
+
+    /// Sets a directive from text as a file would: lists grow, anything else is replaced, an empty text resets.
+    ///
+    /// `place` is the text's place; the fault points at the part of it that is wrong. Warnings are left out.
+    pub fn assign(&mut self, directive: &str, text: &str, place: Place) -> Result<(), Fault> {
+        let Some(id) = Id::from_name(directive) else { return Err(suggest::unknown(directive, place)) };
+        self.set(id, text.trim_matches(super::words::is_blank), place, &mut Vec::new())
+            .map_err(|problem| locate(*problem, text, place))
+    }
+
+    /// As [`Self::assign`]; `notes` gets the warnings. `text` has no blanks at its ends.
+    pub(super) fn set(&mut self, id: Id, text: &str, place: Place, notes: &mut Vec<Problem>) -> Parsed<()> {
+        let row = id.row();
+        if row.later {
+            return fail(Problem::new(Code::NotYet, 0..text.len(), &[row.name]));
+        }
+        // An empty bounding set is a setting of its own: no capability at all.
+        if text.is_empty() && row.syntax != Syntax::Capabilities {
+            self.reset(id);
+            return Ok(());
+        }
+        match (row.syntax, self.parse(id, text, notes)?) {
+            (Syntax::Listen(kind), Value::Listen(address)) => self.listens.push(Listen { kind, address, place }),
+            (_, value) => self.put(Setting { id, place, value, inherited: false }, notes),
+        }
+        Ok(())
+    }
+
+    fn parse(&self, id: Id, text: &str, notes: &mut Vec<Problem>) -> Parsed<Value> {
+        if id.row().syntax == Syntax::Capabilities {
+            return names::merge_capabilities(text, self.number(id)).map(Value::Number);
+        }
+        value::parse(id.row().syntax, text, notes)
+    }
+
+    /// Takes a value in: it is added to a list, or takes the place of the one before.
+    fn put(&mut self, new: Setting, notes: &mut Vec<Problem>) {
+        match self.settings.binary_search_by_key(&new.id, |setting| setting.id) {
+            Err(index) => self.settings.insert(index, new),
+            Ok(index) => {
+                let old = &mut self.settings[index];
+                if !old.inherited && !new.id.row().syntax.is_list() {
+                    notes.push(Problem::new(Code::SetTwice, 0..0, &[new.id.name()]));
+                }
+                (old.place, old.inherited) = (new.place, false);
+                match (&mut old.value, new.value) {
+                    (Value::List(list), Value::List(more)) => merge(list, more, new.id.row().syntax),
+                    (Value::Prefixes(list), Value::Prefixes(more)) => list.extend(more),
+                    (Value::ExitStatuses(list), Value::ExitStatuses(more)) => {
+                        let new: Vec<_> = more.into_iter().filter(|status| !list.contains(status)).collect();
+                        list.extend(new);
+                    }
+                    (value, new) => *value = new,
+                }
+            }
+        }
+    }
+
+    /// Forgets a setting, so that the default holds. Any Listen directive forgets its own kind of socket.
+    fn reset(&mut self, id: Id) {
+        if let Syntax::Listen(kind) = id.row().syntax {
+            self.listens.retain(|listen| listen.kind != kind);
+        }
+        self.settings.retain(|setting| setting.id != id);
+    }
+
+    /// Takes everything over that `defaults` has set. The service must have nothing yet.
+    pub(super) fn inherit(&mut self, defaults: &Self) {
+        self.settings.clone_from(&defaults.settings);
+        for setting in &mut self.settings {
+            setting.inherited = true;
+        }
+    }
+
+    fn setting(&self, id: Id) -> Option<&Setting> {
+        let index = self.settings.binary_search_by_key(&id, |setting| setting.id).ok()?;
+        self.settings.get(index)
+    }
+
+    /// What was set, in the order of the table, without the sockets.
+    pub fn settings(&self) -> impl Iterator<Item = (Id, &Value)> {
+        self.settings.iter().map(|setting| (setting.id, &setting.value))
+    }
+
+    /// Whether a line or `[defaults]` set it.
+    pub fn is_set(&self, id: Id) -> bool {
+        match id.row().syntax {
+            Syntax::Listen(kind) => self.listens.iter().any(|listen| listen.kind == kind),
+            _ => self.setting(id).is_some(),
+        }
+    }
+
+    /// Whether a line of the section itself set it.
+    pub(super) fn is_own(&self, id: Id) -> bool {
+        self.setting(id).is_some_and(|setting| !setting.inherited)
+    }
+
+    /// The value's place: its last line, or the section when nothing was set.
+    pub fn place(&self, id: Id) -> Place {
+        let listen = match id.row().syntax {
+            Syntax::Listen(kind) => self.listens.iter().find(|listen| listen.kind == kind).map(|listen| listen.place),
+            _ => None,
+        };
+        listen.or_else(|| self.setting(id).map(|setting| setting.place)).unwrap_or(self.place)
+    }
+
+    /// The value that was set.
+    pub fn value(&self, id: Id) -> Option<&Value> {
+        self.setting(id).map(|setting| &setting.value)
+    }
+
+    /// The number of a Bool, Choice, Uint, Span, Size, Mode, Signal, Tos or Capabilities directive.
+    pub fn number(&self, id: Id) -> Option<u64> {
+        match self.value(id).cloned().or_else(|| default(id)) {
+            Some(Value::Number(number)) => Some(number),
+            _ => None,
+        }
+    }
+
+    /// The number of an Int directive.
+    pub fn integer(&self, id: Id) -> Option<i64> {
+        match self.value(id).cloned().or_else(|| default(id)) {
+            Some(Value::Integer(number)) => Some(number),
+            _ => None,
+        }
+    }
+
+    /// Whether a Bool directive is yes.
+    pub fn flag(&self, id: Id) -> bool {
+        self.number(id) == Some(1)
+    }
+
+    /// Microseconds of a Span or Timeout directive; [`INFINITY`](super::INFINITY): for ever.
+    pub fn span(&self, id: Id) -> Option<u64> {
+        self.number(id)
+    }
+
+    /// Bytes of a Size directive; [`INFINITY`](super::INFINITY): no limit.
+    pub fn size(&self, id: Id) -> Option<u64> {
+        self.number(id)
+    }
+
+    /// Permission bits of a Mode directive, 0 to 07777.
+    pub fn mode(&self, id: Id) -> u32 {
+        self.number(id).and_then(|mode| u32::try_from(mode).ok()).unwrap_or(0)
+    }
+
+    /// The word of a Choice directive; empty when it has none.
+    pub fn choice(&self, id: Id) -> &'static str {
+        let Syntax::Choice(words) = id.row().syntax else { return "" };
+        let index = self.number(id).and_then(|index| usize::try_from(index).ok());
+        index.and_then(|index| words.get(index).copied()).unwrap_or("")
+    }
+
+    /// The number of a Signal directive.
+    pub fn signal(&self, id: Id) -> Option<i32> {
+        self.number(id).and_then(|number| i32::try_from(number).ok())
+    }
+
+    /// Name, word or path of a directive that holds one.
+    pub fn text(&self, id: Id) -> Option<&str> {
+        match self.value(id) {
+            Some(Value::Text(text)) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The words of a list directive, lines joined.
+    pub fn list(&self, id: Id) -> &[String] {
+        match self.value(id) {
+            Some(Value::List(list)) => list,
+            _ => &[],
+        }
+    }
+
+    /// IPAddressAllow or IPAddressDeny.
+    pub fn prefixes(&self, id: Id) -> &[Prefix] {
+        match self.value(id) {
+            Some(Value::Prefixes(list)) => list,
+            _ => &[],
+        }
+    }
+
+    /// StandardInput, StandardOutput or StandardError, when set.
+    pub fn stream(&self, id: Id) -> Option<&Stream> {
+        match self.value(id) {
+            Some(Value::Stream(stream)) => Some(stream),
+            _ => None,
+        }
+    }
+
+    /// ExecStart.
+    pub fn command(&self) -> Option<&Command> {
+        match self.value(Id::ExecStart) {
+            Some(Value::Command(command)) => Some(command),
+            _ => None,
+        }
+    }
+
+    /// SuccessExitStatus, without the ends that always count as clean.
+    pub fn exit_statuses(&self) -> &[ExitStatus] {
+        match self.value(Id::SuccessExitStatus) {
+            Some(Value::ExitStatuses(list)) => list,
+            _ => &[],
+        }
+    }
+
+    /// Every resource limit that was set, in the order of the table; see [`names::resource`].
+    pub fn rlimits(&self) -> impl Iterator<Item = (Id, Rlimit)> {
+        self.settings().filter_map(|(id, value)| match value {
+            Value::Limit(limit) => Some((id, *limit)),
+            _ => None,
+        })
+    }
+
+    /// What standard input is when nothing was set: the socket for a service with Accept=yes, else /dev/null.
+    pub fn input(&self) -> Stream {
+        let silent = if self.flag(Id::Accept) { Stream::Socket } else { Stream::Null };
+        self.stream(Id::StandardInput).cloned().unwrap_or(silent)
+    }
+}
+
+/// Adds to a list. A variable that is set again takes the place of the one before; a name stands once.
+fn merge(list: &mut Vec<String>, more: Vec<String>, syntax: Syntax) {
+    for new in more {
+        let same = |old: &String| match syntax {
+            Syntax::Assignments => old.split('=').next() == new.split('=').next(),
+            _ => *old == new,
+        };
+        list.retain(|old| !same(old));
+        list.push(new);
+    }
+}
+
+/// The table's default of a directive.
+fn default(id: Id) -> Option<Value> {
+    let row = id.row();
+    if row.default.is_empty() {
+        return None;
+    }
+    value::parse(row.syntax, row.default, &mut Vec::new()).ok()
+}
+
+/// A problem in a text of one line as a fault; `place` is where the text begins.
+pub(super) fn locate(problem: Problem, text: &str, place: Place) -> Fault {
+    let mut fault = problem.fault;
+    let characters = |range: std::ops::Range<usize>| count(text.get(range).map_or(0, |part| part.chars().count()));
+    let column = if place.column == 0 { 0 } else { place.column + characters(0..problem.at.start) };
+    let len = characters(problem.at.clone());
+    fault.place = Place { column, len: if problem.at.is_empty() { place.len } else { len }, ..place };
+    fault
+}

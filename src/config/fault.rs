@@ -1,0 +1,165 @@
+//! Faults: what is wrong, where, what was expected and what to do about it.
+//!
+//! Every later station reports with the same type, so that one run shows all faults of all files in one order. A fault
+//! is data until [`Sources::render`] turns it into text: this module never prints and never decides whether to go on.
+
+use super::message::Code;
+use super::render;
+
+/// A stretch of one line of one file. Lines and columns count from 1; a column is a character, not a byte.
+///
+/// Line 0 stands for the file as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Place {
+    /// Index of the file in [`Sources`].
+    pub file: u32,
+    /// Line, from 1; 0: the whole file.
+    pub line: u32,
+    /// First character, from 1; 0: the whole line.
+    pub column: u32,
+    /// Characters; 0: to the end of the line.
+    pub len: u32,
+}
+
+/// How bad a fault is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// The configuration can be used, but probably does not do what its author thinks.
+    Warning,
+    /// The configuration can't be used.
+    Error,
+}
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// Which message this is, stable over versions.
+    pub code: Code,
+    /// How bad it is.
+    pub severity: Severity,
+    /// Where it is.
+    pub place: Place,
+    /// The other place, where two don't agree.
+    pub other: Option<Place>,
+    /// What was found.
+    pub message: String,
+    /// What was expected; empty: the message says all.
+    pub expected: String,
+    /// What to do; empty: nothing to add.
+    pub hint: String,
+}
+
+impl Fault {
+    /// The message `code` with its `{0}`, `{1}`, ... replaced by `arguments`.
+    pub fn new(code: Code, place: Place, arguments: &[&str]) -> Self {
+        let row = code.row();
+        Self {
+            code,
+            severity: row.severity,
+            place,
+            other: None,
+            message: fill(row.message, arguments),
+            expected: fill(row.expected, arguments),
+            hint: fill(row.hint, arguments),
+        }
+    }
+
+    /// An error of a later station, in its own words.
+    pub fn error(place: Place, message: String) -> Self {
+        Self::later(Severity::Error, place, message)
+    }
+
+    /// A warning of a later station, in its own words.
+    pub fn warning(place: Place, message: String) -> Self {
+        Self::later(Severity::Warning, place, message)
+    }
+
+    fn later(severity: Severity, place: Place, message: String) -> Self {
+        let mut fault = Self::new(Code::Later, place, &[]);
+        (fault.severity, fault.message) = (severity, message);
+        fault
+    }
+
+    /// The same fault that also points at `other`.
+    #[must_use]
+    pub fn with_other(mut self, other: Place) -> Self {
+        self.other = Some(other);
+        self
+    }
+
+    /// The same fault with this text after `expected:`.
+    #[must_use]
+    pub fn with_expected(mut self, expected: String) -> Self {
+        self.expected = expected;
+        self
+    }
+
+    /// The same fault with this text after `hint:`.
+    #[must_use]
+    pub fn with_hint(mut self, hint: String) -> Self {
+        self.hint = hint;
+        self
+    }
+}
+
+/// `template` with `{0}`, `{1}`, ... replaced by the arguments. A number without argument becomes nothing.
+pub(super) fn fill(template: &str, arguments: &[&str]) -> String {
+    let mut parts = template.split('{');
+    let mut out = String::from(parts.next().unwrap_or_default());
+    for part in parts {
+        let (number, rest) = part.split_once('}').unwrap_or((part, ""));
+        out.push_str(number.parse().ok().and_then(|n: usize| arguments.get(n).copied()).unwrap_or_default());
+        out.push_str(rest);
+    }
+    out
+}
+
+/// The texts that were read, kept so that a fault can show its line.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sources {
+    files: Vec<(String, String)>,
+}
+
+impl Sources {
+    /// Keeps a text under a name; a text may have any content. The result goes into [`Place::file`].
+    ///
+    /// A command line is kept as well: name it `command line` and give the words joined by blanks.
+    pub fn add(&mut self, name: &str, text: &str) -> u32 {
+        self.files.push((name.to_owned(), text.to_owned()));
+        count(self.files.len() - 1)
+    }
+
+    /// Name of a file, as the user gave it; empty for a number that was never given out.
+    pub fn name(&self, file: u32) -> &str {
+        self.files.get(file as usize).map_or("", |(name, _)| name)
+    }
+
+    /// The line at a place, without its end; empty when there is none.
+    pub fn line(&self, place: Place) -> &str {
+        let Some((_, text)) = self.files.get(place.file as usize) else { return "" };
+        let Some(index) = (place.line as usize).checked_sub(1) else { return "" };
+        text.split('\n').nth(index).map_or("", |line| line.strip_suffix('\r').unwrap_or(line))
+    }
+
+    /// `file:line:column`, as far as the place knows them.
+    pub fn locate(&self, place: Place) -> String {
+        let mut out = render::escaped(self.name(place.file));
+        for number in [place.line, place.column].into_iter().take_while(|number| *number != 0) {
+            out.push(':');
+            out.push_str(&number.to_string());
+        }
+        out
+    }
+
+    /// A fault as text for a terminal: the place and message, the line with a caret, what was expected and a hint.
+    ///
+    /// Ends with a newline. Control characters of the file are shown escaped, long lines as a window.
+    pub fn render(&self, fault: &Fault) -> String {
+        render::fault(self, fault)
+    }
+}
+
+/// A count as u32; what no file can reach is the largest number.
+pub(super) fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}

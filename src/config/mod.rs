@@ -1,0 +1,35 @@
+//! The config station: text becomes plain data.
+//!
+//! ```text
+//! files --lex--> lines --native--> Draft --check--> Draft with faults --> plan
+//!                         |  value, by the syntax in the directive table
+//! ```
+//!
+//! It reads files and nothing else: users, ports, programs and the state of the machine are the business of the plan
+//! station, so that `check` gives the same answer on the build host as on the board. It runs before the seal and may
+//! allocate. It must never end at the first fault: all faults of all files are reported in one run.
+
+mod address;
+mod command;
+mod directive;
+mod draft;
+mod fault;
+mod message;
+mod names;
+mod problem;
+mod render;
+mod scalar;
+mod suggest;
+mod table;
+mod value;
+mod words;
+
+pub use address::{Kind, Listen, ListenAddress, PortRef, Prefix};
+pub use command::{Command, PROGRAM_PATH, expand, find_program};
+pub use directive::{Directive, Group, Id, Syntax, TABLE, Unit};
+pub use draft::{Draft, ServiceDraft};
+pub use fault::{Fault, Place, Severity, Sources};
+pub use message::Code;
+pub use names::{resource, signal_name};
+pub use problem::{Parsed, Problem};
+pub use value::{ExitStatus, INFINITY, Rlimit, Stream, Value, optional};

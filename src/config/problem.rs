@@ -1,0 +1,64 @@
+//! A fault in a value that does not know yet where its value stands in a file.
+//!
+//! The parsers of values see one text and count in bytes of it; who called them knows the file. This keeps places out
+//! of the parsers, so that the same ones serve files and the command line.
+
+use std::ops::Range;
+
+use super::fault::{Fault, Place};
+use super::message::Code;
+
+/// A fault and the bytes of the value that it is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// First and last byte + 1 in the text that was parsed.
+    pub at: Range<usize>,
+    /// The fault; its place is not filled in.
+    pub fault: Fault,
+}
+
+impl Problem {
+    /// A message about some bytes of the value.
+    pub fn new(code: Code, at: Range<usize>, arguments: &[&str]) -> Self {
+        Self { at, fault: Fault::new(code, Place::default(), arguments) }
+    }
+
+    /// A message about a whole text, which is also its first argument.
+    pub fn about(code: Code, text: &str) -> Self {
+        Self::new(code, 0..text.len(), &[text])
+    }
+
+    /// The same, said about a text that begins `by` bytes later.
+    #[must_use]
+    pub fn moved(mut self, by: usize) -> Self {
+        self.at = self.at.start + by..self.at.end + by;
+        self
+    }
+
+    /// The same with this text after `expected:`.
+    #[must_use]
+    pub fn with_expected(mut self, expected: String) -> Self {
+        self.fault.expected = expected;
+        self
+    }
+
+    /// The same with this text after `hint:`.
+    #[must_use]
+    pub fn with_hint(mut self, hint: String) -> Self {
+        self.fault.hint = hint;
+        self
+    }
+}
+
+/// What a parser gives back.
+pub type Parsed<T> = Result<T, Box<Problem>>;
+
+/// Shorthand for the error side.
+pub(super) fn fail<T>(problem: Problem) -> Parsed<T> {
+    Err(Box::new(problem))
+}
+
+/// The error that [`Problem::about`] makes.
+pub(super) fn wrong<T>(code: Code, text: &str) -> Parsed<T> {
+    fail(Problem::about(code, text))
+}

@@ -1,0 +1,232 @@
+//! Single numbers: booleans, counts, time spans, sizes, modes. Ranges are checked, nothing is cut or guessed.
+
+use super::message::Code;
+use super::problem::{Parsed, Problem, fail, wrong};
+use super::suggest;
+use super::value::INFINITY;
+use super::words::is_blank;
+
+/// Microseconds in a second.
+pub(super) const SECOND: u64 = 1_000_000;
+
+/// Words for yes and no, as systemd takes them in any case.
+const BOOLEANS: [(&str, bool); 12] = [
+    ("yes", true),
+    ("no", false),
+    ("true", true),
+    ("false", false),
+    ("on", true),
+    ("off", false),
+    ("1", true),
+    ("0", false),
+    ("y", true),
+    ("n", false),
+    ("t", true),
+    ("f", false),
+];
+
+pub(super) fn boolean(text: &str) -> Parsed<bool> {
+    if let Some((_, value)) = BOOLEANS.iter().find(|(word, _)| word.eq_ignore_ascii_case(text)) {
+        return Ok(*value);
+    }
+    let hint = suggest::nearest(text, BOOLEANS[..6].iter().map(|(word, _)| *word));
+    fail(Problem::about(Code::NotBoolean, text).with_hint(suggest::did_you_mean(hint)))
+}
+
+/// The index of a word.
+pub(super) fn choice(words: &[&'static str], text: &str) -> Parsed<u64> {
+    if let Some(index) = words.iter().position(|word| *word == text) {
+        return Ok(index as u64);
+    }
+    let hint = suggest::did_you_mean(suggest::nearest(text, words.iter().copied()));
+    fail(Problem::about(Code::NotAChoice, text).with_expected(words.join(", ")).with_hint(hint))
+}
+
+/// "a number from 1 to 255".
+fn range(min: &str, max: &str) -> String {
+    ["a whole number from ", min, " to ", max].concat()
+}
+
+/// Only digits count as a number: no sign, no blanks.
+fn digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+pub(super) fn unsigned(text: &str, min: u64, max: u64) -> Parsed<u64> {
+    match text.parse() {
+        Ok(number) if (min..=max).contains(&number) && digits(text) => Ok(number),
+        _ => not_a_number(text, digits(text), &range(&min.to_string(), &max.to_string())),
+    }
+}
+
+pub(super) fn signed(text: &str, min: i64, max: i64) -> Parsed<i64> {
+    match text.parse() {
+        Ok(number) if (min..=max).contains(&number) => Ok(number),
+        _ => {
+            let numeric = digits(text.trim_start_matches(['-', '+']));
+            not_a_number(text, numeric, &range(&min.to_string(), &max.to_string()))
+        }
+    }
+}
+
+/// Out of range, or no number at all.
+pub(super) fn not_a_number<T>(text: &str, numeric: bool, expected: &str) -> Parsed<T> {
+    let code = if numeric { Code::OutOfRange } else { Code::NotANumber };
+    fail(Problem::about(code, text).with_expected(expected.to_owned()))
+}
+
+/// Units of time spans in microseconds, systemd.time(7). Case matters: `M` is a month.
+const SPANS: [(&str, u64); 29] = [
+    ("seconds", SECOND),
+    ("second", SECOND),
+    ("sec", SECOND),
+    ("s", SECOND),
+    ("minutes", 60 * SECOND),
+    ("minute", 60 * SECOND),
+    ("min", 60 * SECOND),
+    ("m", 60 * SECOND),
+    ("months", 2_629_800 * SECOND),
+    ("month", 2_629_800 * SECOND),
+    ("M", 2_629_800 * SECOND),
+    ("msec", 1_000),
+    ("ms", 1_000),
+    ("hours", 3_600 * SECOND),
+    ("hour", 3_600 * SECOND),
+    ("hr", 3_600 * SECOND),
+    ("h", 3_600 * SECOND),
+    ("days", 86_400 * SECOND),
+    ("day", 86_400 * SECOND),
+    ("d", 86_400 * SECOND),
+    ("weeks", 604_800 * SECOND),
+    ("week", 604_800 * SECOND),
+    ("w", 604_800 * SECOND),
+    ("years", 31_557_600 * SECOND),
+    ("year", 31_557_600 * SECOND),
+    ("y", 31_557_600 * SECOND),
+    ("usec", 1),
+    ("us", 1),
+    ("µs", 1),
+];
+
+/// Microseconds of a sum such as `1min 30s` or `1.5h`. A number without unit counts in `unit`.
+///
+/// `infinity` is [`INFINITY`], when the maximum allows it. A fraction of a microsecond is left out, as systemd does.
+pub(super) fn span(text: &str, unit: u64, max: u64) -> Parsed<u64> {
+    if text == "infinity" && max == INFINITY {
+        return Ok(INFINITY);
+    }
+    match sum(text, unit) {
+        None => wrong(Code::BadSpan, text),
+        Some(None) => fail(Problem::about(Code::SpanLong, text)),
+        Some(Some(total)) if total > max => {
+            let expected = ["at most ", &span_text(max)].concat();
+            fail(Problem::about(Code::SpanLong, text).with_expected(expected))
+        }
+        Some(Some(total)) => Ok(total),
+    }
+}
+
+/// The sum of all parts; inner `None`: more than fits.
+fn sum(text: &str, unit: u64) -> Option<Option<u64>> {
+    let mut total = Some(0u64);
+    let mut rest = text.trim_matches(is_blank);
+    if rest.is_empty() {
+        return None;
+    }
+    while !rest.is_empty() {
+        let number = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let (number, tail) = rest.split_at(number);
+        let tail = tail.trim_start_matches(is_blank);
+        let word = tail.find(|c: char| c.is_ascii_digit() || is_blank(c)).unwrap_or(tail.len());
+        let (word, tail) = tail.split_at(word);
+        let factor =
+            if word.is_empty() { unit } else { SPANS.iter().find(|(name, _)| *name == word).map(|(_, us)| *us)? };
+        // 2^64-1 stands for infinity, so a finite span has to stay below.
+        let part = scaled(number, factor)?.filter(|part| *part < INFINITY);
+        total = total.zip(part).and_then(|(total, part)| total.checked_add(part)).filter(|total| *total < INFINITY);
+        rest = tail.trim_start_matches(is_blank);
+    }
+    Some(total)
+}
+
+/// A decimal number times a factor; outer `None`: not a number, inner: more than fits.
+fn scaled(text: &str, factor: u64) -> Option<Option<u64>> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    if !digits(whole) || !digits(fraction) {
+        return None;
+    }
+    let mut part = 0;
+    let mut weight = factor;
+    for digit in fraction.bytes() {
+        weight /= 10;
+        part += u64::from(digit - b'0') * weight;
+    }
+    let whole = whole.parse::<u64>().ok();
+    Some(whole.and_then(|whole| whole.checked_mul(factor)?.checked_add(part)))
+}
+
+/// A span in its shortest exact form, for printing.
+pub(super) fn span_text(micros: u64) -> String {
+    let units: [(&str, u64); 6] =
+        [("d", 86_400 * SECOND), ("h", 3_600 * SECOND), ("min", 60 * SECOND), ("s", SECOND), ("ms", 1_000), ("us", 1)];
+    with_unit(micros, &units, "0")
+}
+
+/// The largest unit that leaves no rest.
+fn with_unit(number: u64, units: &[(&str, u64)], zero: &str) -> String {
+    match number {
+        0 => zero.to_owned(),
+        INFINITY => "infinity".to_owned(),
+        _ => {
+            let (name, factor) = units.iter().find(|(_, factor)| number % factor == 0).copied().unwrap_or(("", 1));
+            (number / factor).to_string() + name
+        }
+    }
+}
+
+/// Units of sizes, largest first.
+const SIZES: [(&str, u64); 6] =
+    [("E", 1 << 60), ("P", 1 << 50), ("T", 1 << 40), ("G", 1 << 30), ("M", 1 << 20), ("K", 1 << 10)];
+
+/// Bytes such as `64K` or `1.5M`; `infinity` where the maximum allows it.
+pub(super) fn size(text: &str, max: u64) -> Parsed<u64> {
+    if text == "infinity" && max == INFINITY {
+        return Ok(INFINITY);
+    }
+    let bare = text.strip_suffix('B').unwrap_or(text);
+    let unit = SIZES.iter().find(|(name, _)| bare.ends_with(name));
+    let (number, factor) = unit.map_or((bare, 1), |(_, factor)| (&bare[..bare.len() - 1], *factor));
+    match scaled(number.trim_end_matches(is_blank), factor) {
+        None => wrong(Code::BadSize, text),
+        Some(Some(bytes)) if bytes <= max && bytes < INFINITY => Ok(bytes),
+        Some(_) => {
+            let expected = if max == INFINITY { String::new() } else { ["at most ", &max.to_string()].concat() };
+            fail(Problem::about(Code::SizeBig, text).with_expected(expected))
+        }
+    }
+}
+
+/// A size in its shortest exact form, for printing.
+pub(super) fn size_text(bytes: u64) -> String {
+    with_unit(bytes, &SIZES, "0")
+}
+
+/// Permission bits in octal, 0 to 07777.
+pub(super) fn mode(text: &str) -> Parsed<u64> {
+    match u64::from_str_radix(text, 8) {
+        Ok(mode) if mode <= 0o7777 && digits(text) => Ok(mode),
+        _ => wrong(Code::BadMode, text),
+    }
+}
+
+/// LimitNICE=: a level with sign becomes 20 - level, as setrlimit(2) has it; without sign it is that already.
+pub(super) fn nice(text: &str) -> Parsed<u64> {
+    let level = match text.parse::<i64>() {
+        Ok(level) if text.starts_with(['+', '-']) && (-20..=19).contains(&level) => 20 - level,
+        Ok(raw) if digits(text) && (0..=40).contains(&raw) => raw,
+        _ => {
+            return not_a_number(text, digits(text.trim_start_matches(['-', '+'])), "-20 to +19 with sign, or 0 to 40");
+        }
+    };
+    Ok(level.unsigned_abs())
+}

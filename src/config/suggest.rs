@@ -1,0 +1,76 @@
+//! "Did you mean": what an unknown word probably stands for.
+
+use super::directive::Id;
+use super::fault::{Fault, Place};
+use super::message::Code;
+
+/// Words of other configurations, in lower case, and the directive that does the same.
+const ALIASES: [(&str, Id); 32] = [
+    ("port", Id::ListenStream),
+    ("bind", Id::ListenStream),
+    ("listen", Id::ListenStream),
+    ("interface", Id::BindToDevice),
+    ("server", Id::ExecStart),
+    ("server_args", Id::ExecStart),
+    ("exec", Id::ExecStart),
+    ("command", Id::ExecStart),
+    ("program", Id::ExecStart),
+    ("instances", Id::MaxConnections),
+    ("accept_max", Id::MaxConnections),
+    ("per_source", Id::MaxConnectionsPerSource),
+    ("maxconnectionpersource", Id::MaxConnectionsPerSource),
+    ("only_from", Id::IPAddressAllow),
+    ("no_access", Id::IPAddressDeny),
+    ("cps", Id::TriggerLimitBurst),
+    ("wait", Id::Accept),
+    ("nowait", Id::Accept),
+    ("env", Id::Environment),
+    ("passenv", Id::PassEnvironment),
+    ("groups", Id::SupplementaryGroups),
+    ("chroot", Id::RootDirectory),
+    ("directory", Id::WorkingDirectory),
+    ("socket-mode", Id::SocketMode),
+    ("socketpermissions", Id::SocketMode),
+    ("rlimit_as", Id::LimitAS),
+    ("rlimit_cpu", Id::LimitCPU),
+    ("rlimit_files", Id::LimitNOFILE),
+    ("backlogsize", Id::Backlog),
+    ("stderr", Id::StandardError),
+    ("stdout", Id::StandardOutput),
+    ("stdin", Id::StandardInput),
+];
+
+/// Directives of systemd that are not in the table, in lower case and between blanks.
+const FOREIGN: &str = "";
+
+/// The word nearest to `text`: the same but for case, or few enough edits away.
+pub(super) fn nearest<'a>(text: &str, words: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let lower = text.to_lowercase();
+    let most = (lower.chars().count() / 3).clamp(1, 4);
+    words
+        .map(|word| (strsim::osa_distance(&lower, &word.to_lowercase()), word))
+        .filter(|(distance, _)| *distance <= most)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, word)| word)
+}
+
+/// The hint about a near word; empty without one.
+pub(super) fn did_you_mean(word: Option<&str>) -> String {
+    word.map(|word| ["did you mean ", word, "?"].concat()).unwrap_or_default()
+}
+
+/// The error about a name that is not in the table.
+pub(super) fn unknown(name: &str, place: Place) -> Fault {
+    let lower = name.to_lowercase();
+    let alias = ALIASES.iter().find(|(alias, _)| *alias == lower).map(|(_, id)| id.name());
+    let foreign = || FOREIGN.split_ascii_whitespace().any(|word| word == lower);
+    let known = Id::ALL.iter().map(|id| id.name());
+    if alias.is_none() && foreign() {
+        return Fault::new(Code::NotCarriedOut, place, &[name]);
+    }
+    let fault = Fault::new(Code::UnknownDirective, place, &[name]);
+    match alias.or_else(|| nearest(name, known)) {
+        None => fault,
+        word => fault.with_hint(did_you_mean(word)),
+    }
+}

@@ -1,0 +1,286 @@
+//! Values: one type for what all directives hold, and one function that reads any of them by its [`Syntax`].
+//!
+//! One generic store instead of a parser for each directive keeps the program small. Nothing here opens a file or asks
+//! the system: users, groups, ports and programs stay names.
+
+use super::address::{self, ListenAddress, Prefix};
+use super::command::{self, Command};
+use super::directive::{Syntax, Unit};
+use super::message::Code;
+use super::names;
+use super::problem::{Parsed, Problem, fail, wrong};
+use super::scalar;
+use super::words::{self, Word};
+use crate::limits;
+
+/// "No limit" in a time span, size or resource limit.
+pub const INFINITY: u64 = u64::MAX;
+
+/// Bytes of a path, without the NUL (PATH_MAX).
+const PATH_BYTES: usize = 4095;
+
+/// What a directive holds. Which kind it is follows from the directive's [`Syntax`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Value {
+    /// Bool, Choice (the index), Uint, Span (microseconds), Size (bytes), Mode, Signal, Tos, Capabilities (one bit each).
+    Number(u64),
+    /// A number with sign.
+    Integer(i64),
+    /// Name, word, path.
+    Text(String),
+    /// Names, paths, `NAME=VALUE` words, names of variables.
+    List(Vec<String>),
+    /// Address ranges.
+    Prefixes(Vec<Prefix>),
+    /// One socket address.
+    Listen(ListenAddress),
+    /// A command line.
+    Command(Command),
+    /// Where a standard stream goes.
+    Stream(Stream),
+    /// A resource limit.
+    Limit(Rlimit),
+    /// Ends that count as clean.
+    ExitStatuses(Vec<ExitStatus>),
+}
+
+/// A standard stream, systemd.exec(5).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stream {
+    /// `null`: /dev/null.
+    Null,
+    /// `socket`: the socket of the service.
+    Socket,
+    /// `inherit`: what the descriptor before it is (output: input; error: output).
+    Inherit,
+    /// `syslog`: lines to the system log.
+    Syslog,
+    /// `kmsg`: lines to the kernel's log.
+    Kmsg,
+    /// `file:PATH`: read or written from its beginning, made when missing, not emptied.
+    File(String),
+    /// `append:PATH`: written at its end, made when missing.
+    Append(String),
+    /// `truncate:PATH`: emptied first, made when missing.
+    Truncate(String),
+}
+
+/// A resource limit, getrlimit(2). [`INFINITY`]: none. Seconds for LimitCPU, microseconds for LimitRTTIME.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rlimit {
+    /// The limit in force.
+    pub soft: u64,
+    /// How far the program may raise it.
+    pub hard: u64,
+}
+
+/// One end that counts as clean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExitStatus {
+    /// The status that the program exits with.
+    Code(u8),
+    /// The signal that ends it.
+    Signal(u8),
+}
+
+/// Reads a value. `notes` gets what is worth a warning.
+///
+/// The text has no blanks at its ends and is not empty, see [`super::draft`].
+pub fn parse(syntax: Syntax, text: &str, notes: &mut Vec<Problem>) -> Parsed<Value> {
+    Ok(match syntax {
+        Syntax::Bool => Value::Number(scalar::boolean(text)?.into()),
+        Syntax::Choice(words) => Value::Number(scalar::choice(words, text)?),
+        Syntax::Uint(min, max) => Value::Number(scalar::unsigned(text, min, max)?),
+        Syntax::Int(min, max) => Value::Integer(scalar::signed(text, min, max)?),
+        Syntax::Span(max) => Value::Number(scalar::span(text, scalar::SECOND, max)?),
+        Syntax::Timeout => match scalar::span(text, scalar::SECOND, INFINITY)? {
+            0 => Value::Number(INFINITY),
+            span => Value::Number(span),
+        },
+        Syntax::Size(max) => Value::Number(scalar::size(text, max)?),
+        Syntax::Mode => Value::Number(scalar::mode(text)?),
+        Syntax::Signal => Value::Number(names::signal(text)?.into()),
+        Syntax::Tos => Value::Number(names::tos(text)?.into()),
+        Syntax::Listen(kind) => Value::Listen(address::listen(kind, text)?),
+        Syntax::Prefixes => prefixes(text, notes)?,
+        Syntax::Name => Value::Text(name(text)?),
+        Syntax::Names => each_word(text, |word| name(&word.text))?,
+        Syntax::Word(most) => Value::Text(word(text, most)?),
+        Syntax::FdName => Value::Text(fd_name(text)?),
+        Syntax::Path => Value::Text(path(text)?),
+        Syntax::Directory => Value::Text(directory(text)?),
+        Syntax::Paths => each_word(text, |word| path(&word.text))?,
+        Syntax::EnvironmentFile => Value::List(vec![optional_path(text)?]),
+        Syntax::Command => Value::Command(command::parse(text)?),
+        Syntax::Assignments => each_word(text, |word| assignment(word, false))?,
+        Syntax::Unset => each_word(text, |word| assignment(word, true))?,
+        Syntax::Variables => each_word(text, variable)?,
+        Syntax::Limit(unit) => Value::Limit(rlimit(text, unit)?),
+        Syntax::ExitStatuses => exit_statuses(text)?,
+        Syntax::Capabilities => Value::Number(names::merge_capabilities(text, None)?),
+        Syntax::Input => Value::Stream(stream(text, true)?),
+        Syntax::Output => Value::Stream(stream(text, false)?),
+    })
+}
+
+/// Reads each word of a list; a fault points at its word.
+fn each_word(text: &str, read: impl Fn(&Word) -> Parsed<String>) -> Parsed<Value> {
+    let mut list = Vec::new();
+    for word in words::split(text)? {
+        list.push(read(&word).map_err(|mut problem| {
+            problem.at = word.at.clone();
+            problem
+        })?);
+    }
+    Ok(Value::List(list))
+}
+
+fn prefixes(text: &str, notes: &mut Vec<Problem>) -> Parsed<Value> {
+    let mut list = Vec::new();
+    for word in words::plain(text) {
+        let rounded =
+            address::prefix(&text[word.clone()], &mut list).map_err(|problem| Box::new(problem.moved(word.start)))?;
+        if rounded {
+            let used = list.last().map(Prefix::text).unwrap_or_default();
+            notes.push(Problem::new(Code::PrefixRounded, word.clone(), &[&text[word], &used]));
+        }
+    }
+    Ok(Value::Prefixes(list))
+}
+
+/// A user or group: a number, or a name as the relaxed rule of systemd has them.
+fn name(text: &str) -> Parsed<String> {
+    if text.bytes().all(|b| b.is_ascii_digit()) {
+        // 65535 and 4294967295 mean "no change" to the kernel.
+        return match text.parse::<u32>() {
+            Ok(id) if id != u32::MAX && id != u32::from(u16::MAX) => Ok(text.to_owned()),
+            _ => wrong(Code::BadId, text),
+        };
+    }
+    let bad = |c: char| c.is_whitespace() || c.is_control() || matches!(c, ':' | '/' | ',' | '%');
+    if text.contains(bad) || text.starts_with('-') || text.len() > 256 {
+        return wrong(Code::BadName, text);
+    }
+    Ok(text.to_owned())
+}
+
+fn word(text: &str, most: usize) -> Parsed<String> {
+    if text.len() > most || !text.bytes().all(|b| b.is_ascii_graphic()) {
+        return fail(Problem::new(Code::BadWord, 0..text.len(), &[text, &most.to_string()]));
+    }
+    Ok(text.to_owned())
+}
+
+/// A name for LISTEN_FDNAMES: printable ASCII without a colon, sd_listen_fds(3).
+fn fd_name(text: &str) -> Parsed<String> {
+    let good = |b: u8| (b' '..=b'~').contains(&b) && b != b':';
+    if text.len() > limits::FD_NAME_BYTES || !text.bytes().all(good) {
+        return wrong(Code::BadFdName, text);
+    }
+    Ok(text.to_owned())
+}
+
+/// An absolute path; doubled and trailing slashes are left out, as systemd does.
+pub(super) fn path(text: &str) -> Parsed<String> {
+    let text = words::unpercent(text)?;
+    if !text.starts_with('/') {
+        return wrong(Code::RelativePath, &text);
+    }
+    if text.len() > PATH_BYTES {
+        return fail(Problem::new(Code::PathLong, 0..text.len(), &[&text.len().to_string(), &PATH_BYTES.to_string()]));
+    }
+    if text.split('/').any(|part| part == "..") {
+        return wrong(Code::DotDot, &text);
+    }
+    let mut out = String::with_capacity(text.len());
+    for part in text.split('/').filter(|part| !part.is_empty() && *part != ".") {
+        out.push('/');
+        out.push_str(part);
+    }
+    Ok(if out.is_empty() { "/".to_owned() } else { out })
+}
+
+/// A path that may have `-` in front: it may be missing.
+fn optional_path(text: &str) -> Parsed<String> {
+    let Some(rest) = text.strip_prefix('-') else { return path(text) };
+    let mut path = path(rest).map_err(|problem| Box::new(problem.moved(1)))?;
+    path.insert(0, '-');
+    Ok(path)
+}
+
+fn directory(text: &str) -> Parsed<String> {
+    if matches!(text, "~" | "-~") { Ok(text.to_owned()) } else { optional_path(text) }
+}
+
+/// Splits off the `-` that lets a file or folder be missing.
+pub fn optional(path: &str) -> (bool, &str) {
+    path.strip_prefix('-').map_or((false, path), |path| (true, path))
+}
+
+/// Whether a text can be the name of a variable, environ(7).
+pub(super) fn is_variable(name: &str) -> bool {
+    !name.is_empty()
+        && !name.starts_with(|c: char| c.is_ascii_digit())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+fn variable(word: &Word) -> Parsed<String> {
+    if is_variable(&word.text) { Ok(word.text.clone()) } else { wrong(Code::BadVariable, &word.text) }
+}
+
+/// `NAME=VALUE`; the value may be left out where only a name is wanted.
+fn assignment(word: &Word, name_is_enough: bool) -> Parsed<String> {
+    let (name, has_value) = word.text.split_once('=').map_or((&*word.text, false), |(name, _)| (name, true));
+    if !has_value && !name_is_enough {
+        return wrong(Code::NoAssignment, &word.text);
+    }
+    if is_variable(name) { Ok(word.text.clone()) } else { wrong(Code::BadVariable, name) }
+}
+
+/// `soft[:hard]` in the unit of the limit.
+fn rlimit(text: &str, unit: Unit) -> Parsed<Rlimit> {
+    let read = |text: &str| match unit {
+        _ if text == "infinity" => Ok(INFINITY),
+        Unit::Count => scalar::unsigned(text, 0, INFINITY - 1),
+        Unit::Bytes => scalar::size(text, INFINITY),
+        // Rounded up: a limit of less than a second must not become none at all.
+        Unit::Seconds => scalar::span(text, scalar::SECOND, INFINITY).map(|span| span.div_ceil(scalar::SECOND)),
+        Unit::Microseconds => scalar::span(text, 1, INFINITY),
+        Unit::Nice => scalar::nice(text),
+    };
+    let Some((soft, hard)) = text.split_once(':') else {
+        return read(text).map(|both| Rlimit { soft: both, hard: both });
+    };
+    let start = soft.len() + 1;
+    let limit = Rlimit { soft: read(soft)?, hard: read(hard).map_err(|problem| Box::new(problem.moved(start)))? };
+    if limit.soft > limit.hard { wrong(Code::SoftOverHard, text) } else { Ok(limit) }
+}
+
+fn exit_statuses(text: &str) -> Parsed<Value> {
+    let mut list = Vec::new();
+    for word in words::plain(text) {
+        let status = names::exit_status(&text[word.clone()]).map_err(|problem| Box::new(problem.moved(word.start)))?;
+        if !list.contains(&status) {
+            list.push(status);
+        }
+    }
+    Ok(Value::ExitStatuses(list))
+}
+
+/// The words of StandardInput= (`input`) or StandardOutput= and StandardError=.
+fn stream(text: &str, input: bool) -> Parsed<Stream> {
+    let file = |skip: usize| path(&text[skip..]).map_err(|problem| Box::new(problem.moved(skip)));
+    Ok(match text {
+        "null" => Stream::Null,
+        "socket" => Stream::Socket,
+        _ if text.starts_with("file:") => Stream::File(file(5)?),
+        _ if input => return wrong(Code::BadInput, text),
+        "inherit" => Stream::Inherit,
+        "syslog" => Stream::Syslog,
+        "kmsg" => Stream::Kmsg,
+        "journal" | "journal+console" | "syslog+console" | "kmsg+console" => return wrong(Code::Journal, text),
+        _ if text.starts_with("append:") => Stream::Append(file(7)?),
+        _ if text.starts_with("truncate:") => Stream::Truncate(file(9)?),
+        _ => return wrong(Code::BadOutput, text),
+    })
+}

@@ -1,0 +1,207 @@
+//! Words: how systemd splits a value, takes quotes away and reads backslash escapes (systemd.syntax(7)).
+//!
+//! A word remembers the bytes that it came from, so that a fault can point at it. Variables stay unexpanded here.
+
+use std::ops::Range;
+
+use super::message::Code;
+use super::problem::{Parsed, Problem, fail};
+
+/// One word of a value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Word {
+    /// The word without quotes and escapes.
+    pub text: String,
+    /// The bytes of the value that it came from, quotes included.
+    pub at: Range<usize>,
+    /// Whether any of it was quoted or escaped.
+    pub quoted: bool,
+}
+
+/// Splits at blanks; takes quotes, backslash escapes and `%%` away.
+///
+/// Errors: a quote without end, an unknown escape, a `%` specifier, an escape that makes no text.
+pub fn split(text: &str) -> Parsed<Vec<Word>> {
+    let mut words = Vec::new();
+    let mut rest = Cursor { text, at: 0 };
+    loop {
+        while rest.peek().is_some_and(is_blank) {
+            rest.next();
+        }
+        if rest.peek().is_none() {
+            return Ok(words);
+        }
+        words.push(word(&mut rest)?);
+    }
+}
+
+/// The stretches between blanks, for values without quotes.
+pub(super) fn plain(text: &str) -> impl Iterator<Item = Range<usize>> {
+    let base = text.as_ptr() as usize;
+    text.split(is_blank).filter(|word| !word.is_empty()).map(move |word| {
+        let start = word.as_ptr() as usize - base;
+        start..start + word.len()
+    })
+}
+
+/// Blanks between words.
+pub(super) fn is_blank(c: char) -> bool {
+    matches!(c, ' ' | '\t' | '\n' | '\r')
+}
+
+/// A place in a text.
+struct Cursor<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl Cursor<'_> {
+    fn peek(&self) -> Option<char> {
+        self.text[self.at..].chars().next()
+    }
+
+    fn next(&mut self) -> Option<char> {
+        let c = self.peek()?;
+        self.at += c.len_utf8();
+        Some(c)
+    }
+}
+
+/// Reads one word; the cursor stands on its first character.
+fn word(rest: &mut Cursor) -> Parsed<Word> {
+    let start = rest.at;
+    let mut bytes = Vec::new();
+    let mut quote = None;
+    let mut quoted = false;
+    loop {
+        let at = rest.at;
+        match rest.next() {
+            None => match quote {
+                Some((_, at)) => return fail(Problem::new(Code::OpenQuote, at..rest.at, &[])),
+                None => break,
+            },
+            Some('\\') => {
+                quoted = true;
+                escape(rest, at, &mut bytes)?;
+            }
+            Some(c @ ('"' | '\'')) if quote.is_none() => (quote, quoted) = (Some((c, at)), true),
+            Some(c) if quote.is_some_and(|(open, _)| open == c) => quote = None,
+            Some(c) if is_blank(c) && quote.is_none() => {
+                rest.at = at;
+                break;
+            }
+            Some('%') => percent(rest, at, &mut bytes)?,
+            Some(c) => bytes.extend(c.encode_utf8(&mut [0; 4]).bytes()),
+        }
+    }
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(Word { text, at: start..rest.at, quoted }),
+        Err(_) => fail(Problem::new(Code::NotText, start..rest.at, &[])),
+    }
+}
+
+/// One escape after its backslash at `start`.
+fn escape(rest: &mut Cursor, start: usize, out: &mut Vec<u8>) -> Parsed<()> {
+    let simple = match rest.next() {
+        None => return fail(Problem::new(Code::LoneBackslash, start..rest.at, &[])),
+        Some('a') => 7,
+        Some('b') => 8,
+        Some('f') => 12,
+        Some('n') => b'\n',
+        Some('r') => b'\r',
+        Some('t') => b'\t',
+        Some('v') => 11,
+        Some('s') => b' ',
+        Some(c @ ('\\' | '"' | '\'' | ';')) => c as u8,
+        Some('x') => return number(rest, start, 2, 16, out),
+        Some('u') => return number(rest, start, 4, 16, out),
+        Some('U') => return number(rest, start, 8, 16, out),
+        Some('0'..='7') => {
+            rest.at -= 1;
+            return number(rest, start, 3, 8, out);
+        }
+        Some(_) => {
+            return fail(Problem::new(Code::BadEscape, start..rest.at, &[&rest.text[start..rest.at]]));
+        }
+    };
+    out.push(simple);
+    Ok(())
+}
+
+/// The digits of `\xHH`, `\nnn`, `\uHHHH` or `\UHHHHHHHH`. Up to three of them make a byte, more a character.
+fn number(rest: &mut Cursor, start: usize, digits: usize, radix: u32, out: &mut Vec<u8>) -> Parsed<()> {
+    let mut value = Some(0);
+    for _ in 0..digits {
+        let digit = rest.peek().and_then(|c| c.to_digit(radix));
+        if digit.is_some() {
+            rest.next();
+        }
+        value = value.zip(digit).and_then(|(value, digit): (u32, _)| value.checked_mul(radix)?.checked_add(digit));
+    }
+    match value.filter(|value| *value != 0) {
+        Some(value) if digits > 3 => match char::from_u32(value) {
+            Some(c) => out.extend(c.encode_utf8(&mut [0; 4]).bytes()),
+            None => return bad_escape(rest, start),
+        },
+        Some(value) => match u8::try_from(value) {
+            Ok(byte) => out.push(byte),
+            Err(_) => return bad_escape(rest, start),
+        },
+        None => return bad_escape(rest, start),
+    }
+    Ok(())
+}
+
+fn bad_escape(rest: &Cursor, start: usize) -> Parsed<()> {
+    fail(Problem::new(Code::BadEscape, start..rest.at, &[&rest.text[start..rest.at]]))
+}
+
+/// `%%` is a percent sign; the specifiers of systemd.unit(5) have no meaning in the native form.
+fn percent(rest: &mut Cursor, start: usize, out: &mut Vec<u8>) -> Parsed<()> {
+    if rest.next() == Some('%') {
+        out.push(b'%');
+        return Ok(());
+    }
+    fail(Problem::new(Code::Specifier, start..rest.at, &[&rest.text[start..rest.at]]))
+}
+
+/// `%%` made one, in a value without quotes.
+pub(super) fn unpercent(text: &str) -> Parsed<String> {
+    let mut out = Vec::new();
+    let mut rest = Cursor { text, at: 0 };
+    loop {
+        let at = rest.at;
+        match rest.next() {
+            None => return Ok(String::from_utf8(out).unwrap_or_default()),
+            Some('%') => percent(&mut rest, at, &mut out)?,
+            Some(c) => out.extend(c.encode_utf8(&mut [0; 4]).bytes()),
+        }
+    }
+}
+
+/// A word in a form that [`split`] reads back: as it is, or in double quotes with escapes.
+pub(super) fn quote(text: &str, out: &mut String) {
+    let plain = |c: char| !(c.is_whitespace() || c.is_control() || matches!(c, '"' | '\'' | '\\' | ';'));
+    let bare = !text.is_empty() && text.chars().all(plain);
+    if !bare {
+        out.push('"');
+    }
+    for c in text.chars() {
+        match c {
+            '%' => out.push_str("%%"),
+            '"' | '\\' => out.extend(['\\', c]),
+            '\n' => out.push_str("\\n"),
+            '\t' => out.push_str("\\t"),
+            c if c.is_control() => {
+                out.push_str("\\u");
+                for shift in [12, 8, 4, 0] {
+                    out.extend(char::from_digit((c as u32 >> shift) & 15, 16));
+                }
+            }
+            c => out.push(c),
+        }
+    }
+    if !bare {
+        out.push('"');
+    }
+}
