@@ -1,8 +1,11 @@
 //! Dormouse holds the sockets of services that sleep, and starts a service when somebody knocks.
 
+pub mod cli;
 pub mod config;
 pub mod limits;
+pub mod logging;
 pub mod peer;
 pub mod plan;
 pub mod spawn;
 pub mod sys;
+pub mod text;

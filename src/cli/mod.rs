@@ -1,0 +1,118 @@
+//! The command line: argv becomes [`Options`], or an error that tells what was found and what was expected.
+//!
+//! First station of the data flow. It makes no system call, opens nothing, and knows nothing of configurations: the
+//! address of a socket stays text here.
+
+pub mod exit;
+mod help;
+mod parse;
+mod table;
+
+pub use help::{help, usage};
+pub use parse::{parse, resolve_names};
+pub use table::{COMMANDS, Command, CommandRow, OPTIONS, OptionRow};
+
+use crate::logging::Target;
+use log::LevelFilter;
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+
+/// The program's version.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The command line, understood and checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// What is to be done.
+    pub command: Command,
+    /// `-c`: files and folders in their order; empty means the default place.
+    pub config: Vec<PathBuf>,
+    /// `-d` of run.
+    pub detach: bool,
+    /// `--pidfile`.
+    pub pidfile: Option<PathBuf>,
+    /// `--notify-fd`: a number from 3.
+    pub notify_fd: Option<i32>,
+    /// `--log`, or its default: syslog with `-d`, otherwise standard error.
+    pub log: Target,
+    /// `--log-level`, `-v` and `-q` together.
+    pub level: LevelFilter,
+    /// `--print`.
+    pub print: bool,
+    /// NAME of explain.
+    pub name: Option<OsString>,
+    /// What `activate` is to do.
+    pub activate: Activate,
+    /// COMMAND of `help COMMAND`, or the command that was given beside `--help`; `None`: the overview.
+    pub topic: Option<Command>,
+}
+
+/// The options of `activate`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Activate {
+    /// `-l` in their order. Empty only if the process was given sockets in LISTEN_FDS.
+    pub listen: Vec<Listen>,
+    /// `-a`: one process per connection. All sockets of `listen` are of a kind that accepts then.
+    pub accept: bool,
+    /// `--inetd`: descriptors 0 and 1 instead of 3. Without `accept` at most one socket is in `listen`.
+    pub inetd: bool,
+    /// `--fdname`: each 1 to 255 bytes of printable ASCII. See [`resolve_names`].
+    pub names: Vec<String>,
+    /// `-E`: a name with a value, or without one to pass on our own variable.
+    pub environment: Vec<(OsString, Option<OsString>)>,
+    /// `--now`: does not wait for traffic.
+    pub now: bool,
+    /// `--once`: replaces this process by the program, as systemd-socket-activate does.
+    pub once: bool,
+    /// PROG and its arguments; never empty.
+    pub program: Vec<OsString>,
+}
+
+/// One `-l`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// The kind of the socket.
+    pub kind: Kind,
+    /// What the address must be.
+    pub form: Form,
+    /// The address without its prefix, as in ListenStream=; never empty.
+    pub address: OsString,
+}
+
+/// The kind of a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `SOCK_STREAM`.
+    Stream,
+    /// `SOCK_DGRAM`.
+    Datagram,
+    /// `SOCK_SEQPACKET`.
+    SeqPacket,
+    /// A named pipe, fifo(7).
+    Fifo,
+}
+
+/// What the prefix of an address says about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// No prefix: the address tells.
+    Any,
+    /// `tcp:` or `udp:`: a port, with or without a host.
+    Inet,
+    /// `unix:`, `unixgram:`, `seqpacket:`, `fifo:`: a path, or `@` and a name (not for `fifo:`).
+    Path,
+}
+
+/// Why the command line is not understood. `Display` gives the whole text without the program's name: what was found,
+/// what was expected, an example, where to read more; lines are separated but not ended by `\n`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsageError {
+    pub(crate) text: String,
+}
+
+impl fmt::Display for UsageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}

@@ -1,0 +1,408 @@
+//! argv -> [`Options`].
+
+use super::table::{COMMANDS, Command, CommandRow, Id, OPTIONS, OptionRow};
+use super::{Activate, Form, Kind, Listen, Options, UsageError};
+use crate::limits::FD_NAME_BYTES;
+use crate::logging::Target;
+use lexopt::Arg;
+use log::LevelFilter;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+
+type Result<T> = std::result::Result<T, UsageError>;
+
+/// The highest descriptor number that makes sense for `--notify-fd` (the kernel's `NR_OPEN`).
+const FD_MAX: i32 = 1 << 20;
+
+/// Understands the words after the program's name.
+///
+/// `inherited`: the process was given sockets in LISTEN_FDS, so that `activate` needs no `-l`.
+///
+/// # Errors
+/// The text for the user; the exit code is [`super::exit::USAGE`].
+pub fn parse(words: impl IntoIterator<Item = OsString>, inherited: bool) -> Result<Options> {
+    let mut words: Vec<OsString> = words.into_iter().collect();
+    let mut options = Options::default();
+    if let Some(first) = words.first().filter(|first| !first.as_bytes().starts_with(b"-")) {
+        options.command = command(first)?;
+        words.remove(0);
+    }
+    let mut given = Given { options, ..Given::default() };
+    let mut parser = lexopt::Parser::from_args(words);
+    loop {
+        let row = match parser.next() {
+            Ok(None) => break,
+            Ok(Some(Arg::Short(short))) => given.find(&format!("-{short}"), |row| row.short == short)?,
+            Ok(Some(Arg::Long(long))) => given.find(&format!("--{long}"), |row| row.long == long)?,
+            Ok(Some(Arg::Value(word))) => {
+                if given.operand(word)? {
+                    // What follows PROG belongs to PROG.
+                    if let Ok(rest) = parser.raw_args() {
+                        given.options.activate.program.extend(rest);
+                    }
+                    break;
+                }
+                continue;
+            }
+            Err(error) => return fail(lexopt_text(&error), given.options.command),
+        };
+        let value = if row.argument.is_empty() {
+            OsString::new()
+        } else {
+            match parser.value() {
+                Ok(value) => value,
+                Err(_) => {
+                    return fail(format!("--{} needs an argument: {}", row.long, row.argument), given.options.command);
+                }
+            }
+        };
+        given.take(row, value)?;
+    }
+    given.finish(inherited)
+}
+
+/// The names of `count` sockets: one name serves for all, none gives an empty list.
+///
+/// # Errors
+/// Another number of names than sockets: libsystemd would refuse the whole list then (sd_listen_fds_with_names(3)).
+pub fn resolve_names(names: &[String], count: usize) -> Result<Vec<&str>> {
+    match names {
+        [] => Ok(Vec::new()),
+        [one] => Ok(vec![one.as_str(); count]),
+        many if many.len() == count => Ok(many.iter().map(String::as_str).collect()),
+        many => fail(
+            format!(
+                "--fdname gives {} names for {count} sockets; expected one name for all, or one per socket",
+                many.len()
+            ),
+            Command::Activate,
+        ),
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            command: Command::Run,
+            config: Vec::new(),
+            detach: false,
+            pidfile: None,
+            notify_fd: None,
+            log: Target::Stderr,
+            level: LevelFilter::Info,
+            print: false,
+            name: None,
+            activate: Activate::default(),
+            topic: None,
+        }
+    }
+}
+
+/// What was read so far, with that which only makes sense at the end.
+#[derive(Default)]
+struct Given {
+    options: Options,
+    log: Option<Target>,
+    listen: Vec<OsString>,
+    kind: Option<Kind>,
+    help: bool,
+    version: bool,
+}
+
+impl Given {
+    /// The row of an option that the command takes.
+    fn find(&self, name: &str, is_it: impl Fn(&OptionRow) -> bool) -> Result<&'static OptionRow> {
+        let command = self.options.command;
+        if let Some(row) = OPTIONS.iter().find(|row| row.is_for(command) && is_it(row)) {
+            return Ok(row);
+        }
+        let mut text = format!("{} does not take the option \"{}\"", word(command), clean(name.as_ref()));
+        if let Some(other) = OPTIONS.iter().find(|row| is_it(row)) {
+            let taker = COMMANDS.iter().find(|row| row.command.is_some_and(|command| other.is_for(command)));
+            text.push_str(&format!(", it belongs to {}", taker.map_or("another command", |row| row.word)));
+        } else if let Some(near) = name
+            .strip_prefix("--")
+            .and_then(|long| nearest(long, OPTIONS.iter().filter(|row| row.is_for(command)).map(|row| row.long)))
+        {
+            text.push_str(&format!("; did you mean \"--{near}\"?"));
+        }
+        fail(text, command)
+    }
+
+    /// Takes a word that is not an option; true if it is PROG.
+    fn operand(&mut self, found: OsString) -> Result<bool> {
+        let options = &mut self.options;
+        match options.command {
+            Command::Activate => {
+                if found.is_empty() {
+                    return fail("PROG is empty; expected a program, for example /usr/sbin/httpd", Command::Activate);
+                }
+                options.activate.program.push(found);
+                return Ok(true);
+            }
+            Command::Explain if options.name.is_none() => options.name = Some(found),
+            Command::Help if options.topic.is_none() => options.topic = Some(command(&found)?),
+            _ => {
+                let known = COMMANDS.iter().any(|row| found == row.word);
+                let hint = if known { "; a command must be the first word" } else { "" };
+                return fail(format!("unexpected word \"{}\"{hint}", clean(&found)), options.command);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Takes an option.
+    fn take(&mut self, row: &OptionRow, value: OsString) -> Result<()> {
+        let command = self.options.command;
+        if !row.argument.is_empty() && value.is_empty() {
+            return fail(format!("--{} got an empty argument; expected {}", row.long, row.argument), command);
+        }
+        let options = &mut self.options;
+        match row.id {
+            Id::Config => options.config.push(PathBuf::from(value)),
+            Id::Detach => options.detach = true,
+            Id::Pidfile => options.pidfile = Some(PathBuf::from(value)),
+            Id::NotifyFd => options.notify_fd = Some(notify_fd(&value)?),
+            Id::Log => self.log = Some(target(&value)?),
+            Id::LogLevel => options.level = level(&value, command)?,
+            Id::Verbose => options.level = shift(options.level, 1),
+            Id::Quiet => options.level = shift(options.level, -1),
+            Id::Print => options.print = true,
+            Id::Listen => self.listen.push(value),
+            Id::Accept => options.activate.accept = true,
+            Id::Datagram => self.set_kind(Kind::Datagram)?,
+            Id::SeqPacket => self.set_kind(Kind::SeqPacket)?,
+            Id::Inetd => options.activate.inetd = true,
+            Id::FdName => options.activate.names = fd_names(&value)?,
+            Id::SetEnv => options.activate.environment.push(variable(value)?),
+            Id::Now => options.activate.now = true,
+            Id::Once => options.activate.once = true,
+            Id::Help => self.help = true,
+            Id::Version => self.version = true,
+        }
+        Ok(())
+    }
+
+    fn set_kind(&mut self, kind: Kind) -> Result<()> {
+        if self.kind.is_some_and(|other| other != kind) {
+            let text = "--datagram and --seqpacket exclude each other; give the type per address, \
+                        for example -l udp:53 -l seqpacket:/run/x";
+            return fail(text, Command::Activate);
+        }
+        self.kind = Some(kind);
+        Ok(())
+    }
+
+    /// Checks what belongs together.
+    fn finish(mut self, inherited: bool) -> Result<Options> {
+        let mut options = self.options;
+        if self.version {
+            return Ok(Options { command: Command::Version, ..options });
+        }
+        if self.help {
+            // `dormouse --help` is the overview, `dormouse check --help` tells of check.
+            let topic = if options.command == Command::Run { None } else { Some(options.command) };
+            return Ok(Options { command: Command::Help, topic: options.topic.or(topic), ..options });
+        }
+        options.log = self.log.unwrap_or(if options.detach { Target::Syslog } else { Target::Stderr });
+        if options.detach && options.log == Target::Stderr {
+            let text = "--log stderr leads nowhere with -d, which closes it; expected syslog or kmsg";
+            return fail(text, Command::Run);
+        }
+        if options.command == Command::Explain && options.name.is_none() {
+            return fail("explain needs the NAME of a service, for example: dormouse explain ssh", Command::Explain);
+        }
+        if options.command == Command::Activate {
+            let kind = self.kind.unwrap_or(Kind::Stream);
+            for address in self.listen.drain(..) {
+                options.activate.listen.push(listen(address, kind)?);
+            }
+            check_activate(&options.activate, inherited)?;
+        }
+        Ok(options)
+    }
+}
+
+fn check_activate(activate: &Activate, inherited: bool) -> Result<()> {
+    let text = if activate.program.is_empty() {
+        "no program to start; expected PROG after the options, for example: dormouse activate -l 8080 -a --inetd cat"
+    } else if activate.listen.is_empty() && !inherited {
+        "no address to listen on; expected -l ADDR, for example -l 8080 or -l unix:/run/x.sock"
+    } else if activate.accept && activate.listen.iter().any(|l| matches!(l.kind, Kind::Datagram | Kind::Fifo)) {
+        "--accept needs connections, which a datagram socket or fifo does not have; leave out -a, or use tcp: or unix:"
+    } else if activate.accept && activate.now {
+        "--now and --accept exclude each other: without a connection there is nothing to hand over"
+    } else if activate.accept && activate.once {
+        "--once and --accept exclude each other: --once becomes PROG, --accept starts one PROG per connection"
+    } else if activate.inetd && !activate.accept && activate.listen.len() > 1 {
+        "--inetd hands over one socket as descriptors 0 and 1, but there are more; give one -l, or add -a"
+    } else if activate.inetd && !activate.names.is_empty() {
+        "--fdname has no meaning with --inetd, which passes no LISTEN_FDNAMES; leave out one of them"
+    } else {
+        return Ok(());
+    };
+    fail(text, Command::Activate)
+}
+
+/// The command of a word.
+fn command(found: &OsStr) -> Result<Command> {
+    match COMMANDS.iter().find(|row| found == row.word) {
+        Some(CommandRow { command: Some(command), .. }) => Ok(*command),
+        Some(row) => Err(UsageError { text: format!("the command \"{}\" is not part of this version", row.word) }),
+        None => {
+            let mut text = format!("unknown command \"{}\"", clean(found));
+            let here = COMMANDS.iter().filter(|row| row.command.is_some()).map(|row| row.word);
+            if let Some(near) = found.to_str().and_then(|found| nearest(found, here)) {
+                text.push_str(&format!("; did you mean \"{near}\"?"));
+            }
+            text.push_str("\ntry: dormouse --help");
+            Err(UsageError { text })
+        }
+    }
+}
+
+/// One `-l`: an address, perhaps behind the name of a type.
+fn listen(word: OsString, default: Kind) -> Result<Listen> {
+    const PREFIXES: [(&[u8], Kind, Form); 6] = [
+        (b"tcp:", Kind::Stream, Form::Inet),
+        (b"udp:", Kind::Datagram, Form::Inet),
+        (b"unix:", Kind::Stream, Form::Path),
+        (b"unixgram:", Kind::Datagram, Form::Path),
+        (b"seqpacket:", Kind::SeqPacket, Form::Path),
+        (b"fifo:", Kind::Fifo, Form::Path),
+    ];
+    let bytes = word.as_bytes();
+    let Some((prefix, kind, form)) = PREFIXES.iter().find(|(prefix, ..)| bytes.starts_with(prefix)) else {
+        return Ok(Listen { kind: default, form: Form::Any, address: word });
+    };
+    let address = OsString::from_vec(bytes[prefix.len()..].to_vec());
+    let first = address.as_bytes().first();
+    let fits = match form {
+        Form::Path => first == Some(&b'/') || (first == Some(&b'@') && address.len() > 1 && *kind != Kind::Fifo),
+        Form::Inet => first.is_some_and(|first| !matches!(first, b'/' | b'@')),
+        Form::Any => true,
+    };
+    if !fits {
+        let expected = match (form, kind) {
+            (Form::Inet, _) => "a port or HOST:PORT, for example 127.0.0.1:8080",
+            (_, Kind::Fifo) => "a path from the root, for example fifo:/run/x.fifo",
+            _ => "a path from the root or @NAME, for example unix:/run/x.sock",
+        };
+        return fail(format!("--listen got \"{}\"; expected {expected}", clean(&word)), Command::Activate);
+    }
+    Ok(Listen { kind: *kind, form: *form, address })
+}
+
+fn fd_names(value: &OsStr) -> Result<Vec<String>> {
+    let fits =
+        |name: &[u8]| (1..=FD_NAME_BYTES).contains(&name.len()) && name.iter().all(|byte| matches!(byte, b' '..=b'~'));
+    let mut names = Vec::new();
+    for name in value.as_bytes().split(|&byte| byte == b':') {
+        if !fits(name) {
+            let text = format!(
+                "--fdname got \"{}\"; expected names of 1 to {FD_NAME_BYTES} printable ASCII characters with colons \
+                 between them, for example web:admin",
+                clean(value)
+            );
+            return fail(text, Command::Activate);
+        }
+        names.push(String::from_utf8_lossy(name).into_owned());
+    }
+    Ok(names)
+}
+
+fn variable(word: OsString) -> Result<(OsString, Option<OsString>)> {
+    let bytes = word.as_bytes();
+    match bytes.iter().position(|&byte| byte == b'=') {
+        Some(0) => fail(
+            format!("--setenv got \"{}\"; expected NAME=VALUE, or NAME to pass it on", clean(&word)),
+            Command::Activate,
+        ),
+        Some(at) => {
+            let part = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
+            Ok((part(&bytes[..at]), Some(part(&bytes[at + 1..]))))
+        }
+        None => Ok((word, None)),
+    }
+}
+
+fn notify_fd(value: &OsStr) -> Result<i32> {
+    match value.to_str().and_then(|text| text.parse().ok()) {
+        Some(fd @ 3..=FD_MAX) => Ok(fd),
+        _ => fail(
+            format!(
+                "--notify-fd got \"{}\"; expected the number of an open descriptor from 3, for example 3",
+                clean(value)
+            ),
+            Command::Run,
+        ),
+    }
+}
+
+fn target(value: &OsStr) -> Result<Target> {
+    match value.as_bytes() {
+        b"stderr" => Ok(Target::Stderr),
+        b"syslog" => Ok(Target::Syslog),
+        b"kmsg" => Ok(Target::Kmsg),
+        _ => fail(format!("--log got \"{}\"; expected stderr, syslog or kmsg", clean(value)), Command::Run),
+    }
+}
+
+const LEVELS: [(&str, LevelFilter); 5] = [
+    ("error", LevelFilter::Error),
+    ("warn", LevelFilter::Warn),
+    ("info", LevelFilter::Info),
+    ("debug", LevelFilter::Debug),
+    ("trace", LevelFilter::Trace),
+];
+
+fn level(value: &OsStr, command: Command) -> Result<LevelFilter> {
+    match LEVELS.iter().find(|(word, _)| value == *word) {
+        Some((_, level)) => Ok(*level),
+        None => {
+            let text = format!("--log-level got \"{}\"; expected error, warn, info, debug or trace", clean(value));
+            fail(text, command)
+        }
+    }
+}
+
+/// The level `by` steps more or less talkative, between error and trace.
+fn shift(level: LevelFilter, by: isize) -> LevelFilter {
+    let at = LEVELS.iter().position(|(_, other)| *other == level).unwrap_or(2);
+    LEVELS[at.saturating_add_signed(by).min(LEVELS.len() - 1)].1
+}
+
+fn lexopt_text(error: &lexopt::Error) -> String {
+    match error {
+        lexopt::Error::UnexpectedValue { option, .. } => format!("the option {option} takes no argument"),
+        other => other.to_string(),
+    }
+}
+
+fn word(command: Command) -> &'static str {
+    COMMANDS.iter().find(|row| row.command == Some(command)).map_or("dormouse", |row| row.word)
+}
+
+/// The candidate that `found` is probably a slip of: at most a third of its letters differ.
+fn nearest<'a>(found: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    candidates
+        .map(|candidate| (strsim::damerau_levenshtein(found, candidate), candidate))
+        .filter(|&(distance, candidate)| distance * 3 <= candidate.len().max(3))
+        .min_by_key(|&(distance, _)| distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// `word` without control characters.
+fn clean(word: &OsStr) -> String {
+    let mut line = crate::text::Line::<200>::new();
+    line.push_bytes(word.as_bytes());
+    line.as_str().to_owned()
+}
+
+fn fail<T>(text: impl Into<String>, command: Command) -> Result<T> {
+    let mut text = text.into();
+    text.push_str("\ntry: dormouse help ");
+    text.push_str(word(command));
+    Err(UsageError { text })
+}

@@ -1,0 +1,188 @@
+//! The commands and options as data: the parser, `--help` and `help COMMAND` read the same rows.
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Command {
+    /// Holds the sockets and starts the services.
+    #[default]
+    Run,
+    /// Reports the faults of a configuration.
+    Check,
+    /// Tries a service without a configuration.
+    Activate,
+    /// Shows what a child would get.
+    Explain,
+    /// Tells how to use a command.
+    Help,
+    /// Prints the version.
+    Version,
+}
+
+/// One command.
+#[derive(Debug)]
+pub struct CommandRow {
+    /// Its word on the command line.
+    pub word: &'static str,
+    /// What may follow the word.
+    pub synopsis: &'static str,
+    /// What it does, in one line of at most 60 bytes.
+    pub line: &'static str,
+    /// What else `help COMMAND` tells.
+    pub details: &'static str,
+    /// What it is; `None` for a command that is not part of this version.
+    pub command: Option<Command>,
+}
+
+/// The commands in the order of the help text.
+pub const COMMANDS: [CommandRow; 18] = [
+    CommandRow {
+        word: "run",
+        synopsis: "[-c PATH]...",
+        line: "hold the sockets, start services on demand (the default)",
+        details: "Stays in the foreground unless -d is given. HUP reads the configuration again, TERM ends it.\n\
+                  Exit codes: 0 done, 2 usage, 71 a system call failed, 78 faulty configuration.\n",
+        command: Some(Command::Run),
+    },
+    CommandRow {
+        word: "check",
+        synopsis: "[-c PATH]... [--print]",
+        line: "report every fault of the configuration",
+        details: "Exit codes: 0 the configuration is sound, 78 it is not.\n",
+        command: Some(Command::Check),
+    },
+    CommandRow {
+        word: "activate",
+        synopsis: "-l ADDR... [OPTION]... [--] PROG ARG...",
+        line: "try a service without any configuration",
+        details: "ADDR is as in ListenStream=: a port, HOST:PORT, [IP6]:PORT, a path or @NAME; before it may stand\n\
+                  tcp: udp: unix: unixgram: seqpacket: or fifo: to give the type of this one socket.\n\
+                  Options after PROG belong to PROG. Example: dormouse activate -l 8080 -a --inetd cat\n",
+        command: Some(Command::Activate),
+    },
+    CommandRow {
+        word: "explain",
+        synopsis: "[-c PATH]... NAME",
+        line: "show the descriptors, environment and ids of a child",
+        details: "Exit codes: 0 done, 1 no such service, 78 faulty configuration.\n",
+        command: Some(Command::Explain),
+    },
+    CommandRow {
+        word: "help",
+        synopsis: "[COMMAND]",
+        line: "tell more about a command",
+        details: "",
+        command: Some(Command::Help),
+    },
+    later("list"),
+    later("status"),
+    later("watch"),
+    later("history"),
+    later("metrics"),
+    later("start"),
+    later("stop"),
+    later("restart"),
+    later("pause"),
+    later("resume"),
+    later("reload"),
+    later("upgrade"),
+    later("convert"),
+];
+
+const fn later(word: &'static str) -> CommandRow {
+    CommandRow { word, synopsis: "", line: "", details: "", command: None }
+}
+
+/// Names an option for the parser.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Id {
+    Config,
+    Detach,
+    Pidfile,
+    NotifyFd,
+    Log,
+    LogLevel,
+    Verbose,
+    Quiet,
+    Print,
+    Listen,
+    Accept,
+    Datagram,
+    SeqPacket,
+    Inetd,
+    FdName,
+    SetEnv,
+    Now,
+    Once,
+    Help,
+    Version,
+}
+
+/// One option.
+#[derive(Debug)]
+pub struct OptionRow {
+    /// The letter after one dash; `' '` if it has none.
+    pub short: char,
+    /// The word after two dashes.
+    pub long: &'static str,
+    /// What its argument stands for; empty if it takes none.
+    pub argument: &'static str,
+    /// What it does, in one line of at most 52 bytes.
+    pub line: &'static str,
+    /// The commands that take it: bit 1 << [`Command`].
+    pub commands: u8,
+    pub(super) id: Id,
+}
+
+impl OptionRow {
+    /// Whether `command` takes it.
+    #[must_use]
+    pub const fn is_for(&self, command: Command) -> bool {
+        self.commands & bit(command) != 0
+    }
+}
+
+const fn bit(command: Command) -> u8 {
+    1 << command as u8
+}
+
+const RUN: u8 = bit(Command::Run);
+const CHECK: u8 = bit(Command::Check);
+const ACTIVATE: u8 = bit(Command::Activate);
+const EXPLAIN: u8 = bit(Command::Explain);
+const ALL: u8 = u8::MAX;
+
+const fn row(
+    short: char,
+    long: &'static str,
+    argument: &'static str,
+    commands: u8,
+    id: Id,
+    line: &'static str,
+) -> OptionRow {
+    OptionRow { short, long, argument, line, commands, id }
+}
+
+/// The options in the order of the help text.
+pub const OPTIONS: [OptionRow; 20] = [
+    row('c', "config", "PATH", RUN | CHECK | EXPLAIN, Id::Config, "file or folder to read (/etc/dormouse.conf)"),
+    row(' ', "print", "", CHECK, Id::Print, "write the configuration in the native form"),
+    row('d', "detach", "", RUN, Id::Detach, "go to the background when all sockets are open"),
+    row(' ', "pidfile", "FILE", RUN, Id::Pidfile, "write the process id there, and lock it"),
+    row(' ', "notify-fd", "N", RUN, Id::NotifyFd, "write a newline there when ready (s6)"),
+    row('l', "listen", "ADDR", ACTIVATE, Id::Listen, "listen there (repeatable)"),
+    row('a', "accept", "", ACTIVATE, Id::Accept, "start PROG once per connection"),
+    row('d', "datagram", "", ACTIVATE, Id::Datagram, "datagram sockets"),
+    row(' ', "seqpacket", "", ACTIVATE, Id::SeqPacket, "sequential packet sockets"),
+    row(' ', "inetd", "", ACTIVATE, Id::Inetd, "the socket is descriptor 0 and 1, not 3"),
+    row(' ', "fdname", "NAME[:NAME]...", ACTIVATE, Id::FdName, "names for LISTEN_FDNAMES"),
+    row('E', "setenv", "NAME[=VALUE]", ACTIVATE, Id::SetEnv, "set or pass on a variable (repeatable)"),
+    row(' ', "now", "", ACTIVATE, Id::Now, "start PROG at once"),
+    row(' ', "once", "", ACTIVATE, Id::Once, "become PROG, do not wait for its end"),
+    row(' ', "log", "stderr|syslog|kmsg", RUN, Id::Log, "where the log goes (stderr; with -d syslog)"),
+    row(' ', "log-level", "LEVEL", RUN | ACTIVATE, Id::LogLevel, "error, warn, info (default), debug or trace"),
+    row('v', "verbose", "", RUN | ACTIVATE, Id::Verbose, "one level more (repeatable)"),
+    row('q', "quiet", "", RUN | ACTIVATE, Id::Quiet, "one level less (repeatable)"),
+    row('h', "help", "", ALL, Id::Help, "print this"),
+    row('V', "version", "", ALL, Id::Version, "print the version"),
+];

@@ -1,0 +1,271 @@
+//! Text without memory: a line in a fixed buffer, and decimal numbers for the way between clone and exec.
+//!
+//! Nothing here fails or allocates. What does not fit into a line is cut and the cut is shown.
+
+use core::fmt;
+
+/// What stands at the end of a line that was too long.
+const CUT: &[u8] = b"...";
+
+/// Digits of the largest number that [`decimal`] writes.
+pub const DECIMAL_BYTES: usize = 20;
+
+/// A line of at most `N` bytes that takes formatted text (`write!` never fails on it).
+///
+/// What does not fit is left out and the line then ends with `...`; `N` must be at least 3 for that.
+#[derive(Clone)]
+pub struct Line<const N: usize> {
+    bytes: [u8; N],
+    len: usize,
+    cut: bool,
+}
+
+impl<const N: usize> Default for Line<N> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<const N: usize> Line<N> {
+    /// An empty line.
+    #[must_use]
+    pub const fn new() -> Self {
+        const { assert!(N >= CUT.len()) };
+        Self { bytes: [0; N], len: 0, cut: false }
+    }
+
+    /// Empties the line.
+    pub const fn clear(&mut self) {
+        self.len = 0;
+        self.cut = false;
+    }
+
+    /// Appends `text` as it is. Use it for words of our own only; foreign text goes through [`Line::push_escaped`].
+    pub fn push_str(&mut self, text: &str) {
+        if self.cut {
+            return;
+        }
+        let room = N - self.len;
+        if text.len() <= room {
+            self.append(text.as_bytes());
+            return;
+        }
+        // Fill up, then cut back: to make room for the mark, and not inside a character.
+        let fits = &text.as_bytes()[..floor(text.as_bytes(), room)];
+        self.append(fits);
+        let end = floor(&self.bytes[..self.len], N - CUT.len());
+        self.len = end;
+        self.append(CUT);
+        self.cut = true;
+    }
+
+    /// Appends `text` with control characters, invisible marks of writing direction and line separators as `\xNN`, so
+    /// that it can neither start a new line nor steer a terminal.
+    pub fn push_escaped(&mut self, text: &str) {
+        let mut plain = 0;
+        for (at, c) in text.char_indices().filter(|&(_, c)| is_unsafe(c)) {
+            self.push_str(&text[plain..at]);
+            plain = at + c.len_utf8();
+            for &byte in &text.as_bytes()[at..plain] {
+                self.push_hex(byte);
+            }
+        }
+        self.push_str(&text[plain..]);
+    }
+
+    /// Appends foreign bytes: as [`Line::push_escaped`], and what is not UTF-8 as `\xNN` as well.
+    pub fn push_bytes(&mut self, bytes: &[u8]) {
+        for chunk in bytes.utf8_chunks() {
+            self.push_escaped(chunk.valid());
+            for &byte in chunk.invalid() {
+                self.push_hex(byte);
+            }
+        }
+    }
+
+    /// Appends `value` in decimal.
+    pub fn push_decimal(&mut self, value: u64) {
+        let mut digits = [0; DECIMAL_BYTES];
+        let len = decimal(value, &mut digits);
+        self.push_str(core::str::from_utf8(&digits[..len]).unwrap_or_default());
+    }
+
+    /// A writer for `write!` that escapes what it gets as [`Line::push_escaped`] does.
+    pub const fn escaped(&mut self) -> Escaped<'_, N> {
+        Escaped(self)
+    }
+
+    /// The text so far.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        core::str::from_utf8(self.as_bytes()).unwrap_or_default()
+    }
+
+    /// The bytes so far, at most `N`.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    /// Whether nothing was written.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Whether something did not fit.
+    #[must_use]
+    pub const fn is_cut(&self) -> bool {
+        self.cut
+    }
+
+    fn push_hex(&mut self, byte: u8) {
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        let code = [b'\\', b'x', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
+        self.push_str(core::str::from_utf8(&code).unwrap_or_default());
+    }
+
+    fn append(&mut self, bytes: &[u8]) {
+        if let Some(room) = self.bytes.get_mut(self.len..self.len + bytes.len()) {
+            room.copy_from_slice(bytes);
+            self.len += bytes.len();
+        }
+    }
+}
+
+impl<const N: usize> fmt::Write for Line<N> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.push_str(text);
+        Ok(())
+    }
+}
+
+/// See [`Line::escaped`].
+pub struct Escaped<'a, const N: usize>(&'a mut Line<N>);
+
+impl<const N: usize> fmt::Write for Escaped<'_, N> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.push_escaped(text);
+        Ok(())
+    }
+}
+
+/// Whether `c` could forge a line, steer a terminal, or turn the reading direction of what follows.
+const fn is_unsafe(c: char) -> bool {
+    matches!(c,
+        '\0'..='\x1f' | '\x7f'..='\u{9f}'
+        | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// The largest end of a whole character in `text` that is not above `at`.
+fn floor(text: &[u8], at: usize) -> usize {
+    let mut end = at.min(text.len());
+    // A continuation byte of UTF-8 is 10xxxxxx.
+    while end > 0 && end < text.len() && text[end] & 0xc0 == 0x80 {
+        end -= 1;
+    }
+    end
+}
+
+/// Writes `value` in decimal to the start of `out` and returns the number of bytes, 1 to [`DECIMAL_BYTES`].
+///
+/// 0 if `out` is too short; then nothing is written. Makes no call, so it is fit for the child before exec.
+pub const fn decimal(value: u64, out: &mut [u8]) -> usize {
+    let mut len = 1;
+    let mut rest = value / 10;
+    while rest > 0 {
+        rest /= 10;
+        len += 1;
+    }
+    if len > out.len() {
+        return 0;
+    }
+    let mut rest = value;
+    let mut at = len;
+    while at > 0 {
+        at -= 1;
+        #[allow(clippy::cast_possible_truncation, reason = "the remainder is below 10")]
+        {
+            out[at] = b'0' + (rest % 10) as u8;
+        }
+        rest /= 10;
+    }
+    len
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::fmt::Write;
+
+    #[test]
+    fn a_line_takes_formatted_text() {
+        let mut line = Line::<32>::new();
+        assert!(line.is_empty());
+        write!(line, "start service={} pid={}", "web", 12).unwrap();
+        assert_eq!(line.as_str(), "start service=web pid=12");
+        line.clear();
+        line.push_decimal(u64::MAX);
+        assert_eq!(line.as_str(), "18446744073709551615");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_cut_and_marked() {
+        let mut line = Line::<8>::new();
+        line.push_str("12345678");
+        assert_eq!(line.as_str(), "12345678");
+        assert!(!line.is_cut());
+        line.push_str("9");
+        assert_eq!(line.as_str(), "12345...");
+        line.push_str("x");
+        assert_eq!(line.as_str(), "12345...");
+        assert!(line.is_cut());
+        line.clear();
+        line.push_str("ab");
+        assert_eq!(line.as_str(), "ab");
+    }
+
+    #[test]
+    fn a_cut_never_splits_a_character() {
+        for lead in 0..8 {
+            let mut line = Line::<8>::new();
+            for _ in 0..lead {
+                line.push_str("x");
+            }
+            line.push_str("äöü€🐭");
+            assert!(line.is_cut());
+            assert!(line.as_str().ends_with("..."), "{}", line.as_str());
+            assert!(core::str::from_utf8(line.as_bytes()).is_ok());
+        }
+    }
+
+    #[test]
+    fn the_smallest_line_is_the_mark_alone() {
+        let mut line = Line::<3>::new();
+        line.push_str("€€");
+        assert_eq!(line.as_str(), "...");
+    }
+
+    #[test]
+    fn foreign_text_cannot_forge_a_line() {
+        let mut line = Line::<64>::new();
+        line.push_bytes(b"a\ndormouse: \x1b[2J\r\x7f\xff\xc3\xa4\xc2\x9b");
+        assert_eq!(line.as_str(), r"a\x0adormouse: \x1b[2J\x0d\x7f\xffä\xc2\x9b");
+        line.clear();
+        write!(line.escaped(), "{}-{}", "a\u{202e}b\u{2028}", '\t').unwrap();
+        assert_eq!(line.as_str(), r"a\xe2\x80\xaeb\xe2\x80\xa8-\x09");
+    }
+
+    #[test]
+    fn decimal_fits_or_writes_nothing() {
+        let mut out = [0; DECIMAL_BYTES];
+        for value in [0, 1, 9, 10, 99, 100, 4_294_967_296, u64::MAX] {
+            let len = decimal(value, &mut out);
+            assert_eq!(core::str::from_utf8(&out[..len]).unwrap(), value.to_string());
+        }
+        let mut short = *b"ab";
+        assert_eq!(decimal(100, &mut short), 0);
+        assert_eq!(&short, b"ab");
+        assert_eq!(decimal(0, &mut []), 0);
+    }
+}
