@@ -6,6 +6,7 @@
 //! yet costs no page of RAM beyond its rows here.
 
 mod arena;
+pub mod filter;
 pub mod steps;
 
 pub use arena::{Arena, ArenaFull, Span};

@@ -5,7 +5,10 @@
 
 pub mod cell;
 pub mod clock;
+pub mod environment;
+pub mod errno;
 pub mod process;
 pub mod signal;
+pub mod socket;
 pub mod users;
 pub mod vsock;

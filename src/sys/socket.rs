@@ -1,0 +1,108 @@
+//! Socket calls with an address or option given as bytes, as the plan stores them.
+//!
+//! rustix has these calls with one Rust type for each address family and option. Here one table of bytes serves all
+//! of them, vsock and unknown options included.
+
+use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+
+/// Bytes of the longest socket address (`struct sockaddr_storage`, socket(7)).
+pub const ADDRESS_BYTES: usize = 128;
+
+/// A socket of an address family (`AF_*`) by number, `FD_CLOEXEC` set from birth (socket(2)).
+///
+/// # Errors
+/// As socket(2): EAFNOSUPPORT where the kernel lacks the family, EMFILE, ENFILE, ENOBUFS.
+pub fn socket(family: u16, kind: SocketType, nonblocking: bool) -> Result<OwnedFd, Errno> {
+    let mut flags = SocketFlags::CLOEXEC;
+    flags.set(SocketFlags::NONBLOCK, nonblocking);
+    socket_with(AddressFamily::from_raw(family), kind, flags, None)
+}
+
+/// bind(2) to a `sockaddr` given as bytes.
+///
+/// # Errors
+/// As bind(2).
+pub fn bind(socket: BorrowedFd<'_>, address: &[u8]) -> Result<(), Errno> {
+    let (at, len) = (address.as_ptr().cast(), socklen(address));
+    // SAFETY: the kernel reads `len` bytes from `at`, which is a live slice of that length; it demands no alignment.
+    check(unsafe { libc::bind(socket.as_raw_fd(), at, len) })
+}
+
+/// connect(2) to a `sockaddr` given as bytes.
+///
+/// # Errors
+/// As connect(2).
+pub fn connect(socket: BorrowedFd<'_>, address: &[u8]) -> Result<(), Errno> {
+    let (at, len) = (address.as_ptr().cast(), socklen(address));
+    // SAFETY: as in `bind`.
+    check(unsafe { libc::connect(socket.as_raw_fd(), at, len) })
+}
+
+/// The address a socket is bound to, in `buffer` (getsockname(2)). Returns the bytes used.
+///
+/// # Errors
+/// As getsockname(2).
+pub fn name<'a>(socket: BorrowedFd<'_>, buffer: &'a mut [u8; ADDRESS_BYTES]) -> Result<&'a [u8], Errno> {
+    let mut len = socklen(buffer);
+    // SAFETY: the kernel writes at most `len` bytes to the buffer, which is that long, and sets `len`.
+    check(unsafe { libc::getsockname(socket.as_raw_fd(), buffer.as_mut_ptr().cast(), &raw mut len) })?;
+    Ok(&buffer[..(len as usize).min(ADDRESS_BYTES)])
+}
+
+/// Sets a socket option (setsockopt(2)) whose value is given as bytes.
+///
+/// # Errors
+/// As setsockopt(2).
+pub fn set_option(socket: BorrowedFd<'_>, level: u16, name: u16, value: &[u8]) -> Result<(), Errno> {
+    let (at, len) = (value.as_ptr().cast(), socklen(value));
+    // SAFETY: the kernel reads `len` bytes from `at`, which is a live slice of that length. Options whose value holds
+    // a pointer are not set this way, see `attach_filter`; a plan can't name them.
+    check(unsafe { libc::setsockopt(socket.as_raw_fd(), i32::from(level), i32::from(name), at, len) })
+}
+
+/// Reads an option whose value is an `int` (getsockopt(2)).
+///
+/// # Errors
+/// As getsockopt(2).
+pub fn option(socket: BorrowedFd<'_>, level: i32, name: i32) -> Result<i32, Errno> {
+    let mut value = 0_i32;
+    let mut len = 4;
+    // SAFETY: the kernel writes at most `len` bytes, which is the size of `value`.
+    check(unsafe { libc::getsockopt(socket.as_raw_fd(), level, name, (&raw mut value).cast(), &raw mut len) })?;
+    Ok(value)
+}
+
+/// Attaches a classic BPF program, `struct sock_filter` each as bytes, and locks it: neither we nor a child that gets
+/// the socket can take it off (`SO_ATTACH_FILTER` and `SO_LOCK_FILTER`, socket(7)).
+///
+/// # Errors
+/// EINVAL for a program that the kernel does not accept; ENOMEM above net.core.optmem_max.
+pub fn attach_filter(socket: BorrowedFd<'_>, program: &[u8]) -> Result<(), Errno> {
+    let len = u16::try_from(program.len() / size_of::<libc::sock_filter>()).map_err(|_| Errno::INVAL)?;
+    let filter = libc::sock_fprog { len, filter: program.as_ptr().cast_mut().cast() };
+    let (at, size) = ((&raw const filter).cast(), size_of_val(&filter));
+    let size = libc::socklen_t::try_from(size).map_err(|_| Errno::INVAL)?;
+    let fd = socket.as_raw_fd();
+    // SAFETY: the kernel copies `size` bytes of the header, then `len` instructions of the program (whatever its
+    // alignment), both alive during the call. It does not write through the pointer.
+    check(unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, at, size) })?;
+    let on = 1_i32.to_ne_bytes();
+    // SAFETY: the kernel reads the four bytes of `on`.
+    check(unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_LOCK_FILTER, on.as_ptr().cast(), socklen(&on)) })
+}
+
+/// Length of a slice for the socket calls; what is too long for any of them becomes too long for the kernel.
+fn socklen(bytes: &[u8]) -> libc::socklen_t {
+    libc::socklen_t::try_from(bytes.len()).unwrap_or(libc::socklen_t::MAX)
+}
+
+/// The result of a C library call.
+fn check(result: i32) -> Result<(), Errno> {
+    if result == 0 {
+        return Ok(());
+    }
+    // SAFETY: the C library gives a valid pointer to this thread's errno.
+    Err(Errno::from_raw_os_error(unsafe { *libc::__errno_location() }))
+}
