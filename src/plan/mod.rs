@@ -6,7 +6,10 @@
 //! yet costs no page of RAM beyond its rows here.
 
 mod arena;
+pub mod address;
 pub mod filter;
+pub mod options;
+pub mod sockets;
 pub mod steps;
 
 pub use arena::{Arena, ArenaFull, Span};
@@ -67,8 +70,10 @@ pub struct ListenerSpec {
     pub socket: u16,
     /// Stream, datagram, ...
     pub kind: SocketKind,
-    /// The address as bind(2) takes it: a `sockaddr_in`, `_in6`, `_un` or `_vm` of exactly this length. FIFO: the path
-    /// without NUL.
+    /// A port without an address: on a kernel without IPv6, 0.0.0.0 is opened instead of [::].
+    pub fallback_v4: bool,
+    /// The address as bind(2) takes it: a `sockaddr_in`, `_in6`, `_un` or `_vm` of exactly this length; see
+    /// [`address`]. FIFO: the path without NUL.
     pub address: Span,
 }
 
@@ -88,7 +93,7 @@ pub enum SocketKind {
 /// How a socket is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SocketSpec {
-    /// Socket options in the order in which they are set, see [`crate::open`] for the form.
+    /// Socket options in the order in which they are set, see [`options`].
     pub options: Span,
     /// Classic BPF program (`struct sock_filter` each) that is attached and locked; empty: none.
     pub filter: Span,

@@ -1,0 +1,306 @@
+//! Socket directives become rows: names of ports, users and groups become numbers, options become bytes.
+//!
+//! Which directive sets which option of which kind of socket is one table, [`OPTIONS`].
+
+use super::options::{OR_NEXT, REQUIRED, Record};
+use super::{ArenaFull, ListenerSpec, Plan, SocketKind, SocketSpec, Span, address, filter};
+use crate::config::{Fault, Id, Kind, Listen, ListenAddress, Place, PortRef, ServiceDraft};
+use crate::limits::{ARENA_BYTES, FILTER_INSTRUCTIONS, LISTENERS, SERVICE_LISTENERS};
+use crate::sys::users;
+use core::net::{IpAddr, Ipv6Addr};
+
+/// What a socket is, as bits: a dual-stack one has two.
+const TCP4: u8 = 1;
+const TCP6: u8 = 2;
+const UDP4: u8 = 4;
+const UDP6: u8 = 8;
+const LOCAL: u8 = 16;
+const VSOCK: u8 = 32;
+const TCP: u8 = TCP4 | TCP6;
+const UDP: u8 = UDP4 | UDP6;
+const IP: u8 = TCP | UDP;
+const ALL: u8 = IP | LOCAL | VSOCK;
+
+/// How the value of a directive becomes the value of an option.
+#[derive(Clone, Copy, PartialEq)]
+enum Form {
+    /// 1 where the directive is yes; else the option is left alone.
+    Yes,
+    /// The number.
+    Number,
+    /// The time in whole seconds, rounded up; 0: left alone, the kernel has it for "off" or refuses it.
+    Seconds,
+    /// The bytes.
+    Text,
+    /// 1, whatever the directive says.
+    Always,
+    /// `both` and `ipv6-only` of BindIPv6Only=: 0 and 1.
+    V6Only,
+}
+
+/// One option: directive, kinds of socket (any of these bits), flags of the record, level, name, form.
+type Row = (Id, u8, u8, i32, i32, Form);
+
+/// In the order in which they are set. `IP_FREEBIND` and `IP_TRANSPARENT` serve IPv6 sockets as well (both set one bit
+/// of the socket that all families read; the IPv6 names came later, in Linux 4.15 and 2.6.37).
+#[rustfmt::skip]
+const OPTIONS: [Row; 27] = {
+    use Form::{Always, Number, Seconds, Text, V6Only, Yes};
+    use libc::{IPPROTO_IP, IPPROTO_IPV6, IPPROTO_TCP, SOL_SOCKET};
+    [
+        (Id::BindIPv6Only, TCP6 | UDP6, REQUIRED, IPPROTO_IPV6, libc::IPV6_V6ONLY, V6Only),
+        // For TCP only, where it means TIME_WAIT; with UDP a second process could steal the port (socket(7)).
+        (Id::ListenStream, TCP, 0, SOL_SOCKET, libc::SO_REUSEADDR, Always),
+        (Id::ReusePort, IP, 0, SOL_SOCKET, libc::SO_REUSEPORT, Yes),
+        (Id::BindToDevice, IP, REQUIRED, SOL_SOCKET, libc::SO_BINDTODEVICE, Text),
+        (Id::FreeBind, IP, REQUIRED, IPPROTO_IP, libc::IP_FREEBIND, Yes),
+        (Id::Transparent, IP, REQUIRED, IPPROTO_IP, libc::IP_TRANSPARENT, Yes),
+        (Id::Mark, IP, REQUIRED, SOL_SOCKET, libc::SO_MARK, Number),
+        (Id::Broadcast, UDP, 0, SOL_SOCKET, libc::SO_BROADCAST, Yes),
+        (Id::PassCredentials, LOCAL, 0, SOL_SOCKET, libc::SO_PASSCRED, Yes),
+        (Id::PassPacketInfo, UDP4, 0, IPPROTO_IP, libc::IP_PKTINFO, Yes),
+        (Id::PassPacketInfo, UDP6, 0, IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, Yes),
+        (Id::Priority, IP, 0, SOL_SOCKET, libc::SO_PRIORITY, Number),
+        // FORCE passes net.core.rmem_max, but needs CAP_NET_ADMIN.
+        (Id::ReceiveBuffer, ALL, OR_NEXT, SOL_SOCKET, libc::SO_RCVBUFFORCE, Number),
+        (Id::ReceiveBuffer, ALL, 0, SOL_SOCKET, libc::SO_RCVBUF, Number),
+        (Id::SendBuffer, ALL, OR_NEXT, SOL_SOCKET, libc::SO_SNDBUFFORCE, Number),
+        (Id::SendBuffer, ALL, 0, SOL_SOCKET, libc::SO_SNDBUF, Number),
+        (Id::IPTOS, TCP4 | UDP4, 0, IPPROTO_IP, libc::IP_TOS, Number),
+        (Id::IPTOS, TCP6 | UDP6, 0, IPPROTO_IPV6, libc::IPV6_TCLASS, Number),
+        (Id::IPTTL, TCP4 | UDP4, 0, IPPROTO_IP, libc::IP_TTL, Number),
+        (Id::IPTTL, TCP6 | UDP6, 0, IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS, Number),
+        (Id::KeepAlive, TCP, 0, SOL_SOCKET, libc::SO_KEEPALIVE, Yes),
+        (Id::KeepAliveTimeSec, TCP, 0, IPPROTO_TCP, libc::TCP_KEEPIDLE, Seconds),
+        (Id::KeepAliveIntervalSec, TCP, 0, IPPROTO_TCP, libc::TCP_KEEPINTVL, Seconds),
+        (Id::KeepAliveProbes, TCP, 0, IPPROTO_TCP, libc::TCP_KEEPCNT, Number),
+        (Id::NoDelay, TCP, 0, IPPROTO_TCP, libc::TCP_NODELAY, Yes),
+        (Id::DeferAcceptSec, TCP, 0, IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, Seconds),
+        (Id::TCPCongestion, TCP, 0, IPPROTO_TCP, libc::TCP_CONGESTION, Text),
+    ]
+};
+
+/// Adds the sockets of one service to the plan, in the order of their lines. `service` is its row. Returns the row of
+/// the first and their number. What is wrong goes to `faults`; then the plan must not be used.
+///
+/// Asks the system for users, groups and ports; nothing is opened.
+pub fn add(draft: &ServiceDraft, service: u16, plan: &mut Plan, faults: &mut Vec<Fault>) -> (u16, u16) {
+    let first = u16::try_from(plan.listeners.len()).unwrap_or(u16::MAX);
+    if draft.listens.len() > SERVICE_LISTENERS {
+        let message = format!("{} sockets; a service can have {SERVICE_LISTENERS}", draft.listens.len());
+        faults.push(Fault::error(draft.place, message));
+        return (first, 0);
+    }
+    let common = Common::new(draft, faults);
+    let mut count = 0;
+    for listen in &draft.listens {
+        match add_one(draft, listen, &common, service, plan) {
+            Ok(()) => count += 1,
+            Err(fault) => faults.push(*fault),
+        }
+    }
+    (first, count)
+}
+
+/// The tables of [`filter`] for IPAddressAllow= and IPAddressDeny=.
+pub fn access(draft: &ServiceDraft) -> (Vec<u8>, Vec<u8>) {
+    let table = |id| {
+        let mut table = Vec::new();
+        draft.prefixes(id).iter().for_each(|prefix| filter::add(&mut table, prefix.address, prefix.len));
+        table
+    };
+    (table(Id::IPAddressAllow), table(Id::IPAddressDeny))
+}
+
+/// What the sockets of a service have in common.
+struct Common {
+    owner: Option<u32>,
+    group: Option<u32>,
+    symlinks: Vec<u8>,
+    filter: Vec<u8>,
+}
+
+impl Common {
+    fn new(draft: &ServiceDraft, faults: &mut Vec<Fault>) -> Self {
+        let (owner, group) = owners(draft, faults);
+        let links = draft.list(Id::Symlinks);
+        if !links.is_empty() && draft.listens.iter().filter(|listen| listen.address.is_path()).count() != 1 {
+            let message = "Symlinks= needs exactly one unix socket or FIFO with a path to point to".to_owned();
+            faults.push(Fault::error(draft.place(Id::Symlinks), message));
+        }
+        let symlinks = links.iter().flat_map(|link| [link.as_bytes(), &[0]].concat()).collect();
+        let (allow, deny) = access(draft);
+        let filter = filter::program(&allow, &deny);
+        let instructions = filter.len() / filter::INSTRUCTION;
+        if instructions > FILTER_INSTRUCTIONS {
+            let message = format!(
+                "the address lists need a filter of {instructions} instructions; the kernel takes {FILTER_INSTRUCTIONS}"
+            );
+            let fault = Fault::error(draft.place(Id::IPAddressDeny), message);
+            faults.push(fault.with_hint("join neighbouring prefixes, or use a packet filter such as nftables".to_owned()));
+        }
+        Self { owner, group, symlinks, filter }
+    }
+}
+
+/// SocketUser= and SocketGroup= as numbers. A user alone brings its primary group.
+fn owners(draft: &ServiceDraft, faults: &mut Vec<Fault>) -> (Option<u32>, Option<u32>) {
+    let mut unknown = |id: Id, what: &str, name: &str| {
+        faults.push(Fault::error(draft.place(id), format!("{}={name}: there is no such {what}", id.name())));
+    };
+    let (mut owner, mut group) = (None, None);
+    if let Some(name) = draft.text(Id::SocketUser) {
+        let user = users::user(name);
+        group = user.as_ref().map(|user| user.gid);
+        owner = user.map(|user| user.uid).or_else(|| name.parse().ok());
+        if owner.is_none() {
+            unknown(Id::SocketUser, "user", name);
+        }
+    }
+    if let Some(name) = draft.text(Id::SocketGroup) {
+        group = users::group(name);
+        if group.is_none() {
+            unknown(Id::SocketGroup, "group", name);
+        }
+    }
+    (owner, group)
+}
+
+/// One socket.
+fn add_one(
+    draft: &ServiceDraft,
+    listen: &Listen,
+    common: &Common,
+    service: u16,
+    plan: &mut Plan,
+) -> Result<(), Box<Fault>> {
+    let kind = match listen.kind {
+        Kind::Stream => SocketKind::Stream,
+        Kind::Datagram => SocketKind::Datagram,
+        Kind::SequentialPacket => SocketKind::SequentialPacket,
+        Kind::Fifo => SocketKind::Fifo,
+    };
+    let bytes = address_bytes(listen)?;
+    let class = class(draft, kind, &bytes);
+    let full = |_| full(listen.place, "bytes of names and addresses", ARENA_BYTES);
+    let address = plan.arena.store(&bytes).map_err(full)?;
+    let spec = spec(draft, kind, class, listen.address.is_path(), common, plan).map_err(full)?;
+    let known = plan.sockets.iter().rposition(|known| *known == spec);
+    let socket = known.unwrap_or(plan.sockets.len());
+    if known.is_none() {
+        plan.sockets.push(spec).map_err(|_| self::full(listen.place, "sockets", LISTENERS))?;
+    }
+    let socket = u16::try_from(socket).unwrap_or(u16::MAX);
+    let fallback_v4 = matches!(listen.address, ListenAddress::Port(_)) && class & (TCP4 | UDP4) != 0;
+    let row = ListenerSpec { service, socket, kind, fallback_v4, address };
+    plan.listeners.push(row).map_err(|_| self::full(listen.place, "sockets", LISTENERS))
+}
+
+/// The configuration needs more than a table holds.
+fn full(place: Place, what: &str, limit: usize) -> Box<Fault> {
+    let fault = Fault::error(place, format!("the configuration needs more than {limit} {what}"));
+    Box::new(fault.with_hint("build with a larger capacity, see src/limits.rs".to_owned()))
+}
+
+/// Which options fit.
+fn class(draft: &ServiceDraft, kind: SocketKind, bytes: &[u8]) -> u8 {
+    let stream = kind == SocketKind::Stream;
+    let (four, six) = if stream { (TCP4, TCP6) } else { (UDP4, UDP6) };
+    match (address::ip(bytes), address::family(bytes)) {
+        _ if kind == SocketKind::Fifo => 0,
+        (Some((IpAddr::V4(_), _)), _) => four,
+        (Some((IpAddr::V6(ip), _)), _) if ip.is_unspecified() && draft.choice(Id::BindIPv6Only) != "ipv6-only" => {
+            four | six
+        }
+        (Some(_), _) => six,
+        (None, address::UNIX) => LOCAL,
+        _ => VSOCK,
+    }
+}
+
+/// How the socket is made. What does not fit this kind of socket has the same value in all rows, so that they are equal.
+fn spec(
+    draft: &ServiceDraft,
+    kind: SocketKind,
+    class: u8,
+    has_path: bool,
+    common: &Common,
+    plan: &mut Plan,
+) -> Result<SocketSpec, ArenaFull> {
+    let accepts = matches!(kind, SocketKind::Stream | SocketKind::SequentialPacket);
+    // Connections that we accept ourselves are judged one by one, so that they are counted.
+    let handed_over = !(accepts && draft.flag(Id::Accept));
+    let backlog = draft.number(Id::Backlog).filter(|_| accepts).map_or(0, |n| i32::try_from(n).unwrap_or(i32::MAX));
+    let mode = |id| if has_path { u16::try_from(draft.mode(id)).unwrap_or(0) } else { 0 };
+    let filter = if handed_over && class & IP != 0 { &common.filter[..] } else { &[] };
+    Ok(SocketSpec {
+        options: plan.arena.store(&options(draft, class))?,
+        filter: plan.arena.store(filter)?,
+        symlinks: if has_path { plan.arena.store(&common.symlinks)? } else { Span::default() },
+        backlog,
+        owner: common.owner.filter(|_| has_path),
+        group: common.group.filter(|_| has_path),
+        mode: mode(Id::SocketMode),
+        directory_mode: mode(Id::DirectoryMode),
+        remove_on_stop: has_path && draft.flag(Id::RemoveOnStop),
+        nonblocking: !handed_over || draft.flag(Id::NonBlocking),
+    })
+}
+
+/// The options that fit a socket of this class, as records.
+fn options(draft: &ServiceDraft, class: u8) -> Vec<u8> {
+    let mut list = Vec::new();
+    for &(id, _, flags, level, name, form) in OPTIONS.iter().filter(|row| row.1 & class != 0) {
+        let number = || draft.number(id).or_else(|| draft.integer(id).and_then(|n| u64::try_from(n).ok()));
+        let value = match form {
+            Form::Always => Some(1),
+            Form::Yes => draft.flag(id).then_some(1),
+            Form::Number => number().filter(|&n| n > 0 || id != Id::KeepAliveProbes),
+            Form::Seconds => number().map(|span| span.div_ceil(1_000_000)).filter(|&seconds| seconds > 0),
+            Form::V6Only => ["both", "ipv6-only"].iter().position(|&word| word == draft.choice(id)).map(|n| n as u64),
+            Form::Text => None,
+        };
+        let bytes = value.and_then(|value| u32::try_from(value).ok()).map(u32::to_ne_bytes);
+        let text = draft.text(id).filter(|_| form == Form::Text).map(str::as_bytes);
+        let Some(value) = text.or(bytes.as_ref().map(|bytes| &bytes[..])) else { continue };
+        let (level, name) = (u16::try_from(level).unwrap_or(u16::MAX), u16::try_from(name).unwrap_or(u16::MAX));
+        Record { directive: id as u8, flags, level, name, value }.push(&mut list);
+    }
+    list
+}
+
+/// The address as bind(2) takes it.
+fn address_bytes(listen: &Listen) -> Result<Vec<u8>, Box<Fault>> {
+    Ok(match &listen.address {
+        ListenAddress::Port(port) => address::inet(Ipv6Addr::UNSPECIFIED.into(), number(port, listen)?, 0),
+        ListenAddress::Inet { ip, scope, port } => {
+            let port = number(port, listen)?;
+            let index = scope.as_ref().and_then(|scope| scope.parse().ok());
+            let mut bytes = address::inet(*ip, port, index.unwrap_or(0));
+            if let (Some(name), None, IpAddr::V6(_)) = (scope, index, ip) {
+                bytes.extend(name.as_bytes());
+            }
+            bytes
+        }
+        ListenAddress::Path(path) if listen.kind == Kind::Fifo => path.clone().into_bytes(),
+        ListenAddress::Path(path) => address::path(path),
+        ListenAddress::Abstract(name) => address::abstract_name(name),
+        ListenAddress::Vsock { cid, port } => address::vsock(*cid, *port),
+    })
+}
+
+/// A port as a number.
+fn number(port: &PortRef, listen: &Listen) -> Result<u16, Box<Fault>> {
+    let (protocol, shown) = if listen.kind == Kind::Datagram { (c"udp", "udp") } else { (c"tcp", "tcp") };
+    match port {
+        PortRef::Number(number) => Ok(*number),
+        PortRef::Name(name) => users::service_port(name, protocol).ok_or_else(|| {
+            let fault = Fault::error(listen.place, format!("there is no {shown} service {name} in /etc/services"));
+            Box::new(fault.with_hint("write the port as a number".to_owned()))
+        }),
+    }
+}
+
+#[cfg(test)]
+#[path = "sockets_tests.rs"]
+mod tests;
