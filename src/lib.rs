@@ -6,6 +6,7 @@ pub mod limits;
 pub mod logging;
 pub mod peer;
 pub mod plan;
+pub mod seal;
 pub mod spawn;
 pub mod sys;
 pub mod text;

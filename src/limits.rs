@@ -16,12 +16,17 @@ pub const ARENA_BYTES: usize = from_env(option_env!("DORMOUSE_ARENA_BYTES"), 1 <
 /// Sockets of one service: they get the descriptors 3, 4, ... of the child. More: the configuration is refused.
 pub const SERVICE_LISTENERS: usize = from_env(option_env!("DORMOUSE_SERVICE_LISTENERS"), 32);
 
+/// Pipes from children to the log (one for each SyslogIdentifier=). More: the configuration is refused.
+pub const OUTPUTS: usize = from_env(option_env!("DORMOUSE_OUTPUTS"), 64);
+/// Connections that wait for a program which could not be started, one per service. More: they are closed.
+pub const PARKED: usize = from_env(option_env!("DORMOUSE_PARKED"), 32);
+
 /// Words of a command line, the program included. More: the configuration is refused.
 pub const ARGUMENTS: usize = 255;
 /// Variables that a child gets, those of the protocols included. More: the configuration is refused.
 pub const ENVIRONMENT: usize = 255;
 /// Supplementary groups of a child. More: the configuration is refused.
-pub const GROUPS: usize = 128;
+pub const GROUPS: usize = from_env(option_env!("DORMOUSE_GROUPS"), 128);
 /// Bytes of the variables that are made for each start (REMOTE_ADDR=, LISTEN_PID=, ...). All of them fit: their
 /// values are numbers, addresses and one socket path, see the assertion below.
 pub const START_TEXT_BYTES: usize = 768;
@@ -53,6 +58,8 @@ pub const LOG_INTERVAL_MS: u64 = 5_000;
 
 /// First rest after a failed start. Doubles with each further one: 5 starts in the first 5 seconds.
 pub const BACKOFF_FIRST_MS: u64 = 250;
+/// A failure after a run of this length is the first one again.
+pub const BACKOFF_RESET_MS: u64 = 10_000;
 /// Longest rest after failed starts.
 pub const BACKOFF_CEILING_MS: u64 = 15_000;
 /// How often a resting service looks whether its missing program is there now (one access(2), no start).
@@ -65,6 +72,8 @@ pub const SCARCE_CEILING_MS: u64 = 1_000;
 pub const OPEN_FIRST_MS: u64 = 250;
 /// Longest pause between two tries of an address. rtnetlink wakes it earlier when an address appears.
 pub const OPEN_CEILING_MS: u64 = 10_000;
+/// Runs in a row of at most [`SHORT_RUN_MS`] after which it is looked whether they read their input.
+pub const SHORT_RUNS: u32 = 3;
 /// A run that ends within this time with its input still unread counts as a failed start.
 pub const SHORT_RUN_MS: u64 = 1_000;
 

@@ -316,7 +316,7 @@ fn default(id: Id) -> Option<Value> {
 }
 
 /// A problem in a text of one line as a fault; `place` is where the text begins.
-pub(super) fn locate(problem: Problem, text: &str, place: Place) -> Fault {
+pub fn locate(problem: Problem, text: &str, place: Place) -> Fault {
     let mut fault = problem.fault;
     let characters = |range: std::ops::Range<usize>| count(text.get(range).map_or(0, |part| part.chars().count()));
     let column = if place.column == 0 { 0 } else { place.column + characters(0..problem.at.start) };

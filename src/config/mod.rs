@@ -27,7 +27,7 @@ mod words;
 pub use address::{Kind, Listen, ListenAddress, PortRef, Prefix};
 pub use command::{Command, PROGRAM_PATH, expand, find_program};
 pub use directive::{Directive, Group, Id, Syntax, TABLE, Unit};
-pub use draft::{Draft, ServiceDraft};
+pub use draft::{Draft, ServiceDraft, locate};
 pub use fault::{Fault, Place, Severity, Sources};
 pub use message::Code;
 pub use names::{resource, signal_name};

@@ -178,7 +178,8 @@ fn with_unit(number: u64, units: &[(&str, u64)], zero: &str) -> String {
         0 => zero.to_owned(),
         INFINITY => "infinity".to_owned(),
         _ => {
-            let (name, factor) = units.iter().find(|(_, factor)| number % factor == 0).copied().unwrap_or(("", 1));
+            let (name, factor) =
+                units.iter().find(|(_, factor)| number.is_multiple_of(*factor)).copied().unwrap_or(("", 1));
             (number / factor).to_string() + name
         }
     }

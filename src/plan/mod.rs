@@ -5,10 +5,14 @@
 //! program runs lives in [`crate::run`], in tables whose initial state is all zero: a service that nobody has called
 //! yet costs no page of RAM beyond its rows here.
 
-mod arena;
 pub mod address;
+mod arena;
+pub mod compile;
+mod environment;
 pub mod filter;
 pub mod options;
+mod policy;
+mod privileges;
 pub mod sockets;
 pub mod steps;
 
@@ -133,10 +137,21 @@ pub enum Stdio {
     Null,
     /// The socket.
     Socket,
-    /// A pipe to the log (StandardError=syslog and =kmsg).
+    /// The log of [`Policy::log`].
     Log,
     /// Opened by a step of the child's set-up program.
     File,
+}
+
+/// Where the lines go that a child writes to [`Stdio::Log`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChildLog {
+    /// To our own standard error, which the child gets as it is.
+    Stderr,
+    /// Through a pipe and us to syslogd.
+    Syslog,
+    /// Through a pipe and us to the kernel's log.
+    Kmsg,
 }
 
 /// When an Accept=no service is started again without a knock (systemd.service(5), Restart=).
@@ -178,13 +193,17 @@ pub struct Policy {
     pub both_ways: bool,
     /// Drop what waits in the sockets when the service has ended (FlushPending=yes).
     pub flush_pending: bool,
+    /// Any end counts as a clean one (`-` before the program).
+    pub ignore_failure: bool,
     /// SIGKILL after [`Policy::stop_timeout_ms`].
     pub send_sigkill: bool,
     /// `O_NONBLOCK` on the descriptors from 3 on.
     pub nonblocking: bool,
     /// Standard input, output and error.
     pub stdio: [Stdio; 3],
-    /// The child's set-up program, see [`crate::spawn`].
+    /// Where [`Stdio::Log`] leads.
+    pub log: ChildLog,
+    /// The child's set-up program.
     pub steps: Span,
     /// `NAME=VALUE`, each with its NUL.
     pub environment: Span,

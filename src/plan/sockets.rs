@@ -137,7 +137,9 @@ impl Common {
                 "the address lists need a filter of {instructions} instructions; the kernel takes {FILTER_INSTRUCTIONS}"
             );
             let fault = Fault::error(draft.place(Id::IPAddressDeny), message);
-            faults.push(fault.with_hint("join neighbouring prefixes, or use a packet filter such as nftables".to_owned()));
+            faults.push(
+                fault.with_hint("join neighbouring prefixes, or use a packet filter such as nftables".to_owned()),
+            );
         }
         Self { owner, group, symlinks, filter }
     }

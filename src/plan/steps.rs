@@ -18,6 +18,8 @@ pub enum Step<'a> {
     Umask(u16),
     /// Opens a file as a standard descriptor: descriptor, how, path.
     Open(u8, OpenMode, &'a CStr),
+    /// Copies one standard descriptor to another (dup2(2)): from, to.
+    Copy(u8, u8),
     /// New root folder (chroot(2)).
     Root(&'a CStr),
     /// Supplementary groups: u32 each, native byte order.
@@ -55,7 +57,7 @@ pub enum OpenMode {
 
 /// Names of the steps in the order of their numbers, then those of the fixed acts of a child. The directive that
 /// asked for a step is its name wherever there is one.
-const NAMES: [&str; 20] = [
+const NAMES: [&str; 21] = [
     "Limit",
     "Nice",
     "OOMScoreAdjust",
@@ -71,6 +73,7 @@ const NAMES: [&str; 20] = [
     "WorkingDirectory",
     "NoNewPrivileges",
     "parent death signal",
+    "StandardError",
     "session",
     "descriptors",
     "the socket as standard descriptor",
@@ -84,15 +87,15 @@ pub struct Stage(pub u8);
 
 impl Stage {
     /// setsid(2).
-    pub const SESSION: Self = Self(15);
+    pub const SESSION: Self = Self(16);
     /// Descriptors 3 and up.
-    pub const DESCRIPTORS: Self = Self(16);
+    pub const DESCRIPTORS: Self = Self(17);
     /// Descriptors 0, 1, 2.
-    pub const STDIO: Self = Self(17);
+    pub const STDIO: Self = Self(18);
     /// execve(2).
-    pub const EXEC: Self = Self(18);
+    pub const EXEC: Self = Self(19);
     /// clone(2).
-    pub const CLONE: Self = Self(19);
+    pub const CLONE: Self = Self(20);
 
     /// Its name.
     pub fn name(self) -> &'static str {
@@ -131,6 +134,7 @@ impl Steps {
                 content.extend_from_slice(path.to_bytes_with_nul());
             }
             Step::ParentDeath(signal) => content.push(signal),
+            Step::Copy(from, to) => content.extend_from_slice(&[from, to]),
         }
         let Ok(length) = u16::try_from(content.len()) else { return false };
         self.0.push(number(step));
@@ -163,6 +167,7 @@ fn number(step: &Step<'_>) -> u8 {
         Step::Directory(..) => 12,
         Step::NoNewPrivileges => 13,
         Step::ParentDeath(_) => 14,
+        Step::Copy(..) => 15,
     }
 }
 
@@ -207,6 +212,7 @@ fn decode(number: u8, content: &[u8]) -> Option<Step<'_>> {
         12 => Step::Directory(*content.first()? != 0, path(1)?),
         13 => Step::NoNewPrivileges,
         14 => Step::ParentDeath(*content.first()?),
+        15 => Step::Copy(*content.first()?, *content.get(1)?),
         _ => return None,
     })
 }
@@ -237,6 +243,7 @@ mod tests {
             Step::Directory(true, c"/"),
             Step::NoNewPrivileges,
             Step::ParentDeath(15),
+            Step::Copy(1, 2),
         ];
         let mut steps = Steps::default();
         for step in &all {

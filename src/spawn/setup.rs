@@ -5,7 +5,7 @@ use core::fmt::Write;
 use heapless::String;
 use rustix::fd::AsRawFd;
 use rustix::io::Errno;
-use rustix::process::{PidfdFlags, Resource, Rlimit};
+use rustix::process::PidfdFlags;
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::{FIRST_FD, Start, StartFailed};
@@ -128,7 +128,7 @@ fn at(stage: Stage, result: Result<(), Errno>) -> Result<(), StartFailed> {
 
 fn carry_out(step: &Step<'_>) -> Result<(), Errno> {
     match *step {
-        Step::Limit(number, soft, hard) => set_limit(number, soft, hard),
+        Step::Limit(resource, soft, hard) => process::set_limit(resource, soft, hard),
         Step::Nice(value) => rustix::process::setpriority_process(None, i32::from(value)),
         Step::OomScore(text) => write_file(c"/proc/self/oom_score_adj", text),
         Step::Umask(mask) => {
@@ -136,6 +136,7 @@ fn carry_out(step: &Step<'_>) -> Result<(), Errno> {
             Ok(())
         }
         Step::Open(fd, mode, path) => open(i32::from(fd), mode, path),
+        Step::Copy(from, to) => process::install_descriptor(i32::from(from), i32::from(to)),
         Step::Root(path) => rustix::process::chroot(path).and_then(|()| rustix::process::chdir(c"/")),
         Step::Groups(bytes) => set_groups(bytes),
         Step::Group(id) => {
@@ -156,36 +157,6 @@ fn carry_out(step: &Step<'_>) -> Result<(), Errno> {
         Step::NoNewPrivileges => rustix::thread::set_no_new_privs(true),
         Step::ParentDeath(signal) => process::set_parent_death_signal(signal),
     }
-}
-
-fn set_limit(number: u8, soft: u64, hard: u64) -> Result<(), Errno> {
-    let finite = |value| if value == u64::MAX { None } else { Some(value) };
-    let resource = resource(number).ok_or(Errno::INVAL)?;
-    rustix::process::setrlimit(resource, Rlimit { current: finite(soft), maximum: finite(hard) })
-}
-
-/// The resource with this number in the plan: the position in this list, which is also the order in the plan's
-/// compiler.
-pub fn resource(number: u8) -> Option<Resource> {
-    const ALL: [Resource; 16] = [
-        Resource::Cpu,
-        Resource::Fsize,
-        Resource::Data,
-        Resource::Stack,
-        Resource::Core,
-        Resource::Rss,
-        Resource::Nofile,
-        Resource::As,
-        Resource::Nproc,
-        Resource::Memlock,
-        Resource::Locks,
-        Resource::Sigpending,
-        Resource::Msgqueue,
-        Resource::Nice,
-        Resource::Rtprio,
-        Resource::Rttime,
-    ];
-    ALL.get(usize::from(number)).copied()
 }
 
 fn write_file(path: &CStr, text: &[u8]) -> Result<(), Errno> {

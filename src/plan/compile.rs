@@ -1,0 +1,144 @@
+//! From the draft to the plan: names become numbers, words become bytes, each service becomes rows.
+//!
+//! What the machine lacks (a user, a group) is a fault at the place of the directive, as if the text were wrong. A
+//! program that is missing is only a warning: it may be there when somebody knocks.
+
+use super::environment::{self, Environment};
+use super::policy::{policy, streams};
+use super::{ChildLog, Plan, Policy, ServiceSpec, Span, Stdio, privileges, sockets};
+use crate::config::{self, Draft, Fault, Id, ServiceDraft};
+use crate::limits::{ARENA_BYTES, ARGUMENTS, ENVIRONMENT};
+
+/// Variables that a start adds: LISTEN_PID and LISTEN_PIDFDID, and eight of the connection.
+const START_VARIABLES: usize = 10;
+
+/// What the plan depends on besides the draft.
+pub struct Context {
+    /// Where children's lines go that are meant for the log.
+    pub log: ChildLog,
+    /// Standard descriptors that are not configured stay as ours (activate).
+    pub keep_streams: bool,
+    /// Children get this signal when we die.
+    pub parent_death: Option<u8>,
+}
+
+/// Fills an empty plan from a draft without errors. What is wrong is added to the draft's faults.
+pub fn compile(draft: &mut Draft, plan: &mut Plan, context: &Context) {
+    let mut faults = Vec::new();
+    for service in &draft.services {
+        add(plan, service, context, &mut faults);
+    }
+    draft.faults.append(&mut faults);
+}
+
+fn add(plan: &mut Plan, draft: &ServiceDraft, context: &Context, faults: &mut Vec<Fault>) {
+    let identity = privileges::identity(draft, faults);
+    let streams = streams(draft, context, faults);
+    let environment = environment::compose(draft, identity.user.as_ref(), faults);
+    let steps = privileges::steps(draft, &identity, &streams.wanted, context.parent_death, faults);
+    let Some((program, argv)) = command(draft, &environment, faults) else { return };
+    let base = program.rsplit('/').next().unwrap_or(&program);
+    let identifier = draft.text(Id::SyslogIdentifier).unwrap_or(base);
+    let mut policy = policy(plan, draft, &streams, identifier, faults);
+    policy.steps = store(plan, draft, steps.bytes(), faults);
+    policy.environment = store(plan, draft, &environment.to_bytes(), faults);
+    let service = row(plan.services.len());
+    let (first_listener, listeners) = sockets::add(draft, service, plan, faults);
+    let spec = ServiceSpec {
+        name: store(plan, draft, draft.name.as_bytes(), faults),
+        program: store(plan, draft, &[program.as_bytes(), b"\0"].concat(), faults),
+        argv: store(
+            plan,
+            draft,
+            &argv.iter().flat_map(|word| [word.as_bytes(), b"\0"].concat()).collect::<Vec<_>>(),
+            faults,
+        ),
+        listen_environment: listen_environment(plan, draft, &policy, faults),
+        policy: policy_row(plan, policy),
+        first_listener,
+        listeners,
+    };
+    let _ = plan.services.push(spec); // there is room: the draft has been checked against the limits
+}
+
+/// A table's row as the plan stores it; the tables are smaller than 65535 rows, see [`crate::limits`].
+fn row(index: usize) -> u16 {
+    u16::try_from(index).unwrap_or(u16::MAX)
+}
+
+/// The row of an equal policy, or a new one. There are as many rows as services.
+fn policy_row(plan: &mut Plan, policy: Policy) -> u16 {
+    let known = plan.policies.iter().position(|known| *known == policy);
+    row(known.unwrap_or_else(|| {
+        let _ = plan.policies.push(policy);
+        plan.policies.len().saturating_sub(1)
+    }))
+}
+
+/// Stores bytes; a full arena is a fault.
+pub(super) fn store(plan: &mut Plan, draft: &ServiceDraft, bytes: &[u8], faults: &mut Vec<Fault>) -> Span {
+    plan.arena.store(bytes).unwrap_or_else(|_| {
+        let message = format!("the texts of all services need more than {ARENA_BYTES} bytes");
+        let hint = "use fewer or shorter services, or build with a larger DORMOUSE_ARENA_BYTES";
+        faults.push(Fault::error(draft.place, message).with_hint(hint.to_owned()));
+        Span::default()
+    })
+}
+
+/// Program and arguments, variables put in.
+fn command(draft: &ServiceDraft, environment: &Environment, faults: &mut Vec<Fault>) -> Option<(String, Vec<String>)> {
+    let command = draft.command()?;
+    let place = draft.place(Id::ExecStart);
+    let root = draft.text(Id::RootDirectory).unwrap_or("");
+    let is_program =
+        |path: &str| rustix::fs::access([root, path].concat().as_str(), rustix::fs::Access::EXEC_OK).is_ok();
+    let program = config::find_program(&command.program, &is_program);
+    if program.as_deref().is_none_or(|path| !is_program(path)) {
+        let message = format!("the program {} is not there, or cannot be executed", command.program);
+        let fault = if program.is_some() { Fault::warning(place, message) } else { Fault::error(place, message) };
+        faults.push(fault.with_hint("give its full path; clients wait until it is there".to_owned()));
+    }
+    let program = program?;
+    let lookup = |name: &str| environment.get(name).map(str::to_owned);
+    let mut argv = if command.literal {
+        command.arguments.clone()
+    } else {
+        match config::expand(&command.arguments, &lookup) {
+            Ok(words) => words,
+            Err(problem) => {
+                faults.push(config::locate(*problem, &command.arguments.join(" "), place));
+                return None;
+            }
+        }
+    };
+    if !command.named
+        && let Some(first) = argv.first_mut()
+    {
+        program.clone_into(first);
+    }
+    if argv.len() > ARGUMENTS {
+        let message = format!("the command line has {} words", argv.len());
+        faults.push(Fault::error(place, message).with_expected(format!("at most {ARGUMENTS}")));
+    }
+    if environment.len() + START_VARIABLES > ENVIRONMENT {
+        let message = format!("the environment has {} variables", environment.len());
+        let most = format!("at most {}", ENVIRONMENT - START_VARIABLES);
+        faults.push(Fault::error(draft.place(Id::Environment), message).with_expected(most));
+    }
+    if argv.iter().any(|word| word.contains('\0')) {
+        faults.push(Fault::error(place, "an argument cannot hold a NUL".to_owned()));
+    }
+    Some((program, argv))
+}
+
+/// LISTEN_FDS and LISTEN_FDNAMES (sd_listen_fds(3)), where the child gets descriptors from 3 on.
+fn listen_environment(plan: &mut Plan, draft: &ServiceDraft, policy: &Policy, faults: &mut Vec<Fault>) -> Span {
+    if policy.stdio[0] == Stdio::Socket && !policy.both_ways {
+        return Span::default();
+    }
+    let unnamed = if policy.accept { "connection".to_owned() } else { format!("{}.socket", draft.name) };
+    let name = draft.text(Id::FileDescriptorName).unwrap_or(&unnamed);
+    let count = if policy.accept { 1 } else { draft.listens.len() };
+    let names = vec![name; count].join(":");
+    store(plan, draft, format!("LISTEN_FDS={count}\0LISTEN_FDNAMES={names}\0").as_bytes(), faults)
+}

@@ -1,0 +1,188 @@
+//! What a service may and does, as numbers: limits, restart, stop, and where its standard descriptors go.
+
+use super::{ChildLog, KillMode, Plan, Policy, Rate, Restart, Stdio};
+use crate::config::{ExitStatus, Fault, INFINITY, Id, ServiceDraft, Stream};
+use crate::sys::users;
+
+use super::compile::{Context, store};
+
+/// Starts in [`Id::TriggerLimitIntervalSec`] where nothing is set (systemd.socket(5)): per connection, otherwise.
+const TRIGGER_BURST: [u32; 2] = [200, 20];
+
+/// Standard input, output and error of a service, and the log that [`Stdio::Log`] means.
+pub(super) struct Streams {
+    /// As configured, "inherit" resolved.
+    pub(super) wanted: [Stream; 3],
+    /// Where each one goes.
+    pub(super) stdio: [Stdio; 3],
+    log: ChildLog,
+}
+
+/// Resolves the three streams. Unset means: input and output of a connection are the socket, everything else that is
+/// written goes to the log, and a listening socket is never written to.
+pub(super) fn streams(draft: &ServiceDraft, context: &Context, faults: &mut Vec<Fault>) -> Streams {
+    let unset = if context.keep_streams { Stdio::Inherit } else { Stdio::Log };
+    let input = draft.input();
+    let first = match (&input, draft.is_set(Id::StandardInput)) {
+        (Stream::Null, false) if context.keep_streams => Stdio::Inherit,
+        (stream, _) => direct(stream),
+    };
+    let (output, second) = match draft.stream(Id::StandardOutput) {
+        None if first == Stdio::Socket && draft.flag(Id::Accept) => (Stream::Socket, Stdio::Socket),
+        None => (Stream::Inherit, unset),
+        Some(Stream::Inherit) => (input.clone(), first),
+        Some(stream) => (stream.clone(), direct(stream)),
+    };
+    let (error, third) = match draft.stream(Id::StandardError) {
+        None => (Stream::Inherit, unset),
+        Some(Stream::Inherit) => (output.clone(), second),
+        Some(stream) => (stream.clone(), direct(stream)),
+    };
+    let log = log_of(draft, context, [&output, &error], [second, third], faults);
+    // a file that is read cannot be inherited for writing; it is opened anew, for writing
+    Streams { wanted: [input, output, error], stdio: [first, second, third], log }
+}
+
+fn direct(stream: &Stream) -> Stdio {
+    match stream {
+        Stream::Null => Stdio::Null,
+        Stream::Socket => Stdio::Socket,
+        Stream::Inherit => Stdio::Inherit,
+        Stream::Syslog | Stream::Kmsg => Stdio::Log,
+        Stream::File(_) | Stream::Append(_) | Stream::Truncate(_) => Stdio::File,
+    }
+}
+
+/// One log per service: output and error cannot go to two different ones.
+fn log_of(
+    draft: &ServiceDraft,
+    context: &Context,
+    streams: [&Stream; 2],
+    stdio: [Stdio; 2],
+    faults: &mut Vec<Fault>,
+) -> ChildLog {
+    let logs =
+        streams.into_iter().zip(stdio).filter(|(_, stdio)| *stdio == Stdio::Log).map(|(stream, _)| match stream {
+            Stream::Syslog => ChildLog::Syslog,
+            Stream::Kmsg => ChildLog::Kmsg,
+            _ => context.log,
+        });
+    let logs: Vec<_> = logs.collect();
+    if let [first, second] = logs[..]
+        && first != second
+    {
+        let message = "standard output and standard error go to two different logs";
+        let fault = Fault::error(draft.place(Id::StandardError), message.to_owned());
+        faults.push(fault.with_hint("set StandardOutput= and StandardError= to the same one".to_owned()));
+    }
+    logs.first().copied().unwrap_or(context.log)
+}
+
+/// Makes the policy. `steps` and `environment` are already in the arena.
+pub(super) fn policy(
+    plan: &mut Plan,
+    draft: &ServiceDraft,
+    streams: &Streams,
+    identifier: &str,
+    faults: &mut Vec<Fault>,
+) -> Policy {
+    let accept = draft.flag(Id::Accept);
+    let piped = streams.log != ChildLog::Stderr && streams.stdio.contains(&Stdio::Log);
+    let mut list = |bytes: &[u8]| store(plan, draft, bytes, faults);
+    let syslog_identifier = if piped { list(identifier.as_bytes()) } else { super::Span::default() };
+    let (allow, deny) = super::sockets::access(draft);
+    let (allow, deny) = (list(&allow), list(&deny));
+    let success = list(&success(draft));
+    let users = ids(draft, Id::AllowUsers, |name| users::user(name).map(|user| user.uid), faults);
+    let groups = ids(draft, Id::AllowGroups, users::group, faults);
+    let mut list = |bytes: &[u8]| store(plan, draft, bytes, faults);
+    let (allow_users, allow_groups) = (list(&users), list(&groups));
+    Policy {
+        accept,
+        both_ways: draft.flag(Id::BothWays),
+        flush_pending: draft.flag(Id::FlushPending),
+        ignore_failure: draft.command().is_some_and(|command| command.ignore_failure),
+        send_sigkill: draft.flag(Id::SendSIGKILL),
+        nonblocking: draft.flag(Id::NonBlocking),
+        stdio: streams.stdio,
+        log: streams.log,
+        steps: super::Span::default(),
+        environment: super::Span::default(),
+        allow,
+        deny,
+        allow_users,
+        allow_groups,
+        success,
+        syslog_identifier,
+        max_connections: count(draft, Id::MaxConnections, u32::MAX),
+        max_per_source: count(draft, Id::MaxConnectionsPerSource, u32::MAX),
+        trigger: rate(
+            draft,
+            Id::TriggerLimitIntervalSec,
+            count(draft, Id::TriggerLimitBurst, TRIGGER_BURST[usize::from(!accept)]),
+        ),
+        poll: rate(draft, Id::PollLimitIntervalSec, count(draft, Id::PollLimitBurst, 0)),
+        start: rate(draft, Id::StartLimitIntervalSec, count(draft, Id::StartLimitBurst, 0)),
+        restart: match draft.choice(Id::Restart) {
+            "always" => Restart::Always,
+            "on-success" => Restart::OnSuccess,
+            "on-failure" => Restart::OnFailure,
+            "on-abnormal" => Restart::OnAbnormal,
+            "on-abort" => Restart::OnAbort,
+            _ => Restart::No,
+        },
+        restart_ms: milliseconds(draft, Id::RestartSec),
+        runtime_max_ms: milliseconds(draft, Id::RuntimeMaxSec),
+        stop_timeout_ms: milliseconds(draft, Id::TimeoutStopSec),
+        kill_mode: match draft.choice(Id::KillMode) {
+            "mixed" => KillMode::Mixed,
+            "process" => KillMode::Process,
+            "none" => KillMode::None,
+            _ => KillMode::Session,
+        },
+        kill_signal: draft.signal(Id::KillSignal).and_then(|signal| u8::try_from(signal).ok()).unwrap_or(15),
+    }
+}
+
+fn count(draft: &ServiceDraft, id: Id, unset: u32) -> u32 {
+    draft.number(id).map_or(unset, |number| u32::try_from(number).unwrap_or(u32::MAX))
+}
+
+fn rate(draft: &ServiceDraft, interval: Id, burst: u32) -> Rate {
+    Rate { interval_ms: milliseconds(draft, interval), burst }
+}
+
+/// Rounded up, so that a time that is not zero does not become zero; `u32::MAX` (over 49 days) is for ever.
+fn milliseconds(draft: &ServiceDraft, id: Id) -> u32 {
+    match draft.span(id).unwrap_or(0) {
+        INFINITY => u32::MAX,
+        micros => u32::try_from(micros.div_ceil(1000)).unwrap_or(u32::MAX),
+    }
+}
+
+/// Ends that count as clean besides status 0, as [`Policy::success`] has them. The signals are those of
+/// systemd.service(5), SuccessExitStatus=.
+fn success(draft: &ServiceDraft) -> Vec<u8> {
+    let clean = [libc::SIGHUP, libc::SIGINT, libc::SIGTERM, libc::SIGPIPE];
+    let clean = clean.iter().filter_map(|&signal| u16::try_from(signal).ok()).map(|signal| 256 + signal);
+    let configured = draft.exit_statuses().iter().map(|status| match *status {
+        ExitStatus::Code(code) => u16::from(code),
+        ExitStatus::Signal(signal) => 256 + u16::from(signal),
+    });
+    clean.chain(configured).flat_map(u16::to_ne_bytes).collect()
+}
+
+/// Names of users or groups as ids.
+fn ids(draft: &ServiceDraft, id: Id, find: impl Fn(&str) -> Option<u32>, faults: &mut Vec<Fault>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for name in draft.list(id) {
+        match find(name) {
+            Some(number) => bytes.extend_from_slice(&number.to_ne_bytes()),
+            None => faults.push(
+                Fault::error(draft.place(id), format!("this machine has no such name: \"{name}\""))
+                    .with_expected("names or numbers of users or groups of this machine".to_owned()),
+            ),
+        }
+    }
+    bytes
+}

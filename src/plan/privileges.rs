@@ -1,0 +1,175 @@
+//! Users, groups, capabilities, limits, folders: the directives that become steps of a child's set-up program.
+
+use core::ffi::CStr;
+use std::ffi::CString;
+
+use super::steps::{OpenMode, Step, Steps};
+use crate::config::{self, Fault, Id, ServiceDraft, Stream};
+use crate::limits::GROUPS;
+use crate::sys::users::{self, User};
+
+/// Who a service runs as.
+pub(super) struct Identity {
+    /// User=, if set.
+    pub(super) user: Option<User>,
+    gid: Option<u32>,
+    groups: Vec<u32>,
+}
+
+/// Looks User=, Group= and SupplementaryGroups= up.
+pub(super) fn identity(draft: &ServiceDraft, faults: &mut Vec<Fault>) -> Identity {
+    let user = draft.text(Id::User).and_then(|name| {
+        let user = users::user(name);
+        if user.is_none() {
+            faults.push(unknown(draft, Id::User, "user", name));
+        }
+        user
+    });
+    let mut group = |id, name: &str| {
+        let gid = users::group(name);
+        if gid.is_none() {
+            faults.push(unknown(draft, id, "group", name));
+        }
+        gid
+    };
+    let gid = match draft.text(Id::Group) {
+        Some(name) => group(Id::Group, name),
+        None => user.as_ref().map(|user| user.gid),
+    };
+    let mut groups = match (&user, gid) {
+        (Some(user), Some(gid)) => users::groups_of(&user.name, gid),
+        (None, Some(gid)) => vec![gid],
+        _ => Vec::new(),
+    };
+    for name in draft.list(Id::SupplementaryGroups) {
+        groups.extend(group(Id::SupplementaryGroups, name));
+    }
+    if groups.len() > GROUPS {
+        let message = format!("the program would have {} groups", groups.len());
+        let limit = format!("at most {GROUPS} (DORMOUSE_GROUPS at build time)");
+        faults.push(Fault::error(draft.place(Id::SupplementaryGroups), message).with_expected(limit));
+    }
+    Identity { user, gid, groups }
+}
+
+fn unknown(draft: &ServiceDraft, id: Id, kind: &str, name: &str) -> Fault {
+    Fault::error(draft.place(id), format!("this machine has no {kind} \"{name}\""))
+        .with_expected(format!("a name in /etc/{}, or a number", if kind == "user" { "passwd" } else { "group" }))
+}
+
+/// The set-up program, in the order in which systemd does the same (systemd.exec(5)): what needs privileges first,
+/// the working folder as the new user, so that it may lie where root has no access.
+pub(super) fn steps(
+    draft: &ServiceDraft,
+    identity: &Identity,
+    streams: &[Stream; 3],
+    parent_death: Option<u8>,
+    faults: &mut Vec<Fault>,
+) -> Steps {
+    let mut list = Builder { steps: Steps::default(), draft, faults };
+    for (id, limit) in draft.rlimits() {
+        if let Some(resource) = config::resource(id).and_then(|number| u8::try_from(number).ok()) {
+            list.push(id, &Step::Limit(resource, limit.soft, limit.hard));
+        }
+    }
+    if let Some(nice) = draft.integer(Id::Nice).and_then(|nice| i8::try_from(nice).ok()) {
+        list.push(Id::Nice, &Step::Nice(nice));
+    }
+    if let Some(score) = draft.integer(Id::OOMScoreAdjust) {
+        list.push(Id::OOMScoreAdjust, &Step::OomScore(score.to_string().as_bytes()));
+    }
+    if draft.is_set(Id::UMask)
+        && let Ok(mask) = u16::try_from(draft.mode(Id::UMask))
+    {
+        list.push(Id::UMask, &Step::Umask(mask));
+    }
+    list.streams(streams);
+    list.path(Id::RootDirectory, draft.text(Id::RootDirectory), |path| Step::Root(path));
+    list.identity(identity);
+    list.working_directory(identity);
+    if draft.flag(Id::NoNewPrivileges) {
+        list.push(Id::NoNewPrivileges, &Step::NoNewPrivileges);
+    }
+    if let Some(signal) = parent_death {
+        list.push(Id::KillSignal, &Step::ParentDeath(signal));
+    }
+    list.steps
+}
+
+struct Builder<'a> {
+    steps: Steps,
+    draft: &'a ServiceDraft,
+    faults: &'a mut Vec<Fault>,
+}
+
+impl Builder<'_> {
+    fn push(&mut self, id: Id, step: &Step<'_>) {
+        if !self.steps.push(step) {
+            self.faults.push(Fault::error(self.draft.place(id), format!("{}= is too long", id.name())));
+        }
+    }
+
+    fn path(&mut self, id: Id, path: Option<&str>, step: impl for<'p> FnOnce(&'p CStr) -> Step<'p>) {
+        match path.map(CString::new) {
+            None => {}
+            Some(Ok(path)) => self.push(id, &step(&path)),
+            Some(Err(_)) => {
+                self.faults.push(Fault::error(self.draft.place(id), "a path cannot hold a NUL".to_owned()));
+            }
+        }
+    }
+
+    /// Files for standard input, output and error; output and error on the same file share one open file.
+    fn streams(&mut self, streams: &[Stream; 3]) {
+        for (fd, stream) in (0_u8..).zip(streams) {
+            let (mode, path) = match stream {
+                Stream::File(path) if fd == 0 => (OpenMode::Read, path),
+                Stream::File(path) => (OpenMode::Write, path),
+                Stream::Append(path) => (OpenMode::Append, path),
+                Stream::Truncate(path) => (OpenMode::Truncate, path),
+                _ => continue,
+            };
+            let id = [Id::StandardInput, Id::StandardOutput, Id::StandardError][usize::from(fd)];
+            if fd == 2 && *stream == streams[1] {
+                self.push(id, &Step::Copy(1, 2));
+            } else {
+                self.path(id, Some(path), |path| Step::Open(fd, mode, path));
+            }
+        }
+    }
+
+    fn identity(&mut self, identity: &Identity) {
+        if !identity.groups.is_empty() {
+            let bytes: Vec<u8> = identity.groups.iter().flat_map(|gid| gid.to_ne_bytes()).collect();
+            self.push(Id::SupplementaryGroups, &Step::Groups(&bytes));
+        }
+        if let Some(gid) = identity.gid {
+            self.push(Id::Group, &Step::Group(gid));
+        }
+        let ambient = self.draft.number(Id::AmbientCapabilities).unwrap_or(0);
+        if let Some(keep) = self.draft.number(Id::CapabilityBoundingSet) {
+            self.push(Id::CapabilityBoundingSet, &Step::Bounding(keep));
+        }
+        if let Some(user) = &identity.user {
+            if ambient != 0 {
+                self.push(Id::AmbientCapabilities, &Step::KeepCapabilities);
+            }
+            self.push(Id::User, &Step::User(user.uid));
+        }
+        if ambient != 0 {
+            self.push(Id::AmbientCapabilities, &Step::Ambient(ambient));
+        }
+    }
+
+    fn working_directory(&mut self, identity: &Identity) {
+        let Some(folder) = self.draft.text(Id::WorkingDirectory) else { return };
+        let (optional, folder) = folder.strip_prefix('-').map_or((false, folder), |folder| (true, folder));
+        let home = identity.user.as_ref().map(|user| user.home.clone());
+        let folder = if folder == "~" {
+            home.or_else(|| std::env::var("HOME").ok()).unwrap_or_else(|| "/".to_owned())
+        } else {
+            folder.to_owned()
+        };
+        self.path(Id::WorkingDirectory, Some(&folder), |path| Step::Directory(optional, path));
+    }
+}
