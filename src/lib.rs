@@ -4,6 +4,7 @@ pub mod cli;
 pub mod config;
 pub mod limits;
 pub mod logging;
+pub mod open;
 pub mod peer;
 pub mod plan;
 pub mod seal;

@@ -15,6 +15,8 @@ mod policy;
 mod privileges;
 pub mod sockets;
 pub mod steps;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use arena::{Arena, ArenaFull, Span};
 

@@ -10,5 +10,7 @@ pub mod errno;
 pub mod process;
 pub mod signal;
 pub mod socket;
+#[cfg(test)]
+pub mod testing;
 pub mod users;
 pub mod vsock;

@@ -1,0 +1,158 @@
+//! Sockets that were handed over to Dormouse itself (sd_listen_fds(3)), by systemd or by another Dormouse.
+//!
+//! Runs once before the seal and may take memory. What a socket's owner has set on it stays; only what the protection
+//! and the loop depend on is set: the filter, `FD_CLOEXEC`, `O_NONBLOCK`, and listen(2) where nobody has called it.
+
+use super::{Identity, Opened, listens, path, socket_type, unix};
+use crate::limits::LISTENERS;
+use crate::plan::{ListenerSpec, Plan, SocketKind, address};
+use crate::sys::{environment, socket};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use rustix::fs::{AtFlags, CWD, FileType, OFlags, fcntl_getfl, fcntl_setfl, fstat, statat};
+use rustix::io::Errno;
+use rustix::net::{listen, sockopt};
+use std::borrow::ToOwned;
+
+/// The variables of the protocol. None of them may reach a child.
+const VARIABLES: [&str; 4] = ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "LISTEN_PIDFDID"];
+
+/// A socket that takes the place of one that would have been opened.
+#[derive(Debug)]
+pub struct Adopted {
+    /// Row in [`Plan::listeners`].
+    pub listener: usize,
+    /// The socket.
+    pub opened: Opened,
+}
+
+/// A socket that was closed, with its name; why it can't be used, or `None` if no listener wants it.
+pub type Closed<'a> = (&'a str, Option<Errno>);
+
+/// Takes the sockets over that our parent has handed to us. All end at descriptor `least` or above. Those that no
+/// listener wants are closed and reported. Whatever is found, the variables of the protocol are removed from our own
+/// environment.
+///
+/// A socket belongs to the listener with its address and type; else to the first one of its type whose
+/// FileDescriptorName=, service or `service.socket` is its name.
+pub fn adopt(plan: &Plan, least: RawFd, closed: &mut dyn FnMut(Closed<'_>)) -> Vec<Adopted> {
+    let count = variable("LISTEN_PID")
+        .and_then(|pid| pid.parse().ok())
+        .filter(|&pid: &i32| pid == rustix::process::getpid().as_raw_nonzero().get())
+        .and_then(|_| variable("LISTEN_FDS")?.parse().ok())
+        .filter(|count| (1..=LISTENERS).contains(count))
+        .unwrap_or(0);
+    let names = variable("LISTEN_FDNAMES").unwrap_or_default();
+    VARIABLES.into_iter().for_each(environment::remove);
+    let names: Vec<_> = names.split(':').map(ToOwned::to_owned).collect();
+    let least = least.max(RawFd::try_from(3 + count).unwrap_or(RawFd::MAX));
+    let mut inherited = Vec::new();
+    for (index, number) in (3..).take(count).enumerate() {
+        let name = names.get(index).filter(|_| names.len() == count).cloned().unwrap_or_default();
+        match environment::take_descriptor(number, least) {
+            Ok(socket) => inherited.push((name, socket)),
+            Err(errno) => closed((&name, Some(errno))),
+        }
+    }
+    assign(plan, inherited, closed)
+}
+
+/// An environment variable that is text.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Gives each socket to its listener: first by address, then by name, so that a name never takes what an address has
+/// a better claim to.
+fn assign(plan: &Plan, inherited: Vec<(String, OwnedFd)>, closed: &mut dyn FnMut(Closed<'_>)) -> Vec<Adopted> {
+    let mut adopted: Vec<Adopted> = Vec::new();
+    let mut left = inherited;
+    for by_address in [true, false] {
+        for (name, socket) in core::mem::take(&mut left) {
+            let wanted = |&listener: &usize| {
+                let row = &plan.listeners[listener];
+                adopted.iter().all(|other| other.listener != listener)
+                    && is_kind(socket.as_fd(), row.kind)
+                    && if by_address { is_at(plan, row, socket.as_fd()) } else { is_named(plan, listener, &name) }
+            };
+            let found = (0..plan.listeners.len()).find(wanted);
+            match found.map(|listener| (listener, prepare(plan, listener, socket.as_fd()))) {
+                Some((listener, Ok(identity))) => {
+                    adopted.push(Adopted { listener, opened: Opened { socket, identity } })
+                }
+                Some((_, Err(errno))) => closed((&name, Some(errno))),
+                None => left.push((name, socket)),
+            }
+        }
+    }
+    left.iter().for_each(|(name, _)| closed((name, None)));
+    adopted
+}
+
+/// Is it a socket of this type, or a FIFO?
+fn is_kind(socket: BorrowedFd<'_>, kind: SocketKind) -> bool {
+    match kind {
+        SocketKind::Fifo => fstat(socket).is_ok_and(|file| FileType::from_raw_mode(file.st_mode) == FileType::Fifo),
+        _ => sockopt::socket_type(socket) == Ok(socket_type(kind)),
+    }
+}
+
+/// Has it the address of this row?
+fn is_at(plan: &Plan, row: &ListenerSpec, socket: BorrowedFd<'_>) -> bool {
+    let target = plan.arena.get(row.address);
+    if row.kind == SocketKind::Fifo {
+        let there = statat(CWD, target, AtFlags::empty()).map(|file| unix::identity_of(&file));
+        return there.is_ok_and(|there| fstat(socket).is_ok_and(|file| unix::identity_of(&file) == there));
+    }
+    let mut buffer = [0; socket::ADDRESS_BYTES];
+    let Ok(name) = socket::name(socket, &mut buffer) else { return false };
+    match (address::ip(name), address::ip(target)) {
+        // A port alone may have become 0.0.0.0 where our parent ran.
+        (Some((ip, port)), Some((wanted, wanted_port))) => {
+            port == wanted_port && (ip == wanted || (row.fallback_v4 && ip.is_unspecified()))
+        }
+        (None, None) => match (address::unix_path(name), address::unix_path(target)) {
+            (None, None) => name == target || (address::family(name) == address::VSOCK && name[..12] == target[..12]),
+            paths => paths.0 == paths.1,
+        },
+        _ => false,
+    }
+}
+
+/// Does the name mean this listener?
+fn is_named(plan: &Plan, listener: usize, name: &str) -> bool {
+    let service = &plan.services[usize::from(plan.listeners[listener].service)];
+    let service_name = plan.arena.text(service.name);
+    if name.is_empty() {
+        return false;
+    }
+    if name.strip_suffix(".socket").unwrap_or(name) == service_name {
+        return true;
+    }
+    let names = plan.arena.text(service.listen_environment).split('\0').find_map(|v| v.strip_prefix("LISTEN_FDNAMES="));
+    let index = listener.checked_sub(usize::from(service.first_listener));
+    index.and_then(|index| names?.split(':').nth(index)) == Some(name)
+}
+
+/// Makes the socket what the plan says, as far as that can be done after bind(2).
+fn prepare(plan: &Plan, listener: usize, socket: BorrowedFd<'_>) -> Result<Identity, Errno> {
+    let row = &plan.listeners[listener];
+    let spec = &plan.sockets[usize::from(row.socket)];
+    let filter = plan.arena.get(spec.filter);
+    if !filter.is_empty() {
+        socket::attach_filter(socket, filter)?;
+    }
+    if listens(row.kind) && !sockopt::socket_acceptconn(socket)? {
+        listen(socket, spec.backlog)?;
+    }
+    let flags = fcntl_getfl(socket)?;
+    if flags.contains(OFlags::NONBLOCK) != spec.nonblocking {
+        fcntl_setfl(socket, flags ^ OFlags::NONBLOCK)?;
+    }
+    let path = path(row, plan.arena.get(row.address)).filter(|_| spec.remove_on_stop);
+    let file = path.and_then(|path| statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).ok());
+    Ok(file.map(|file| unix::identity_of(&file)).unwrap_or_default())
+}
+
+#[cfg(test)]
+#[path = "adopt_tests.rs"]
+mod tests;

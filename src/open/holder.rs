@@ -1,0 +1,212 @@
+//! Who holds an address that is in use, for one line in the log.
+//!
+//! /proc/net has the inode of the socket, /proc/PID/fd the process. Text of /proc instead of sock_diag(7), which many
+//! router kernels lack. This reads a line for each socket and each descriptor of the machine: asked once for an address,
+//! not at each try. Takes no memory; needs two descriptors for the time of the search.
+
+use crate::plan::{Plan, SocketKind, address};
+use core::fmt::{self, Write};
+use core::mem::MaybeUninit;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use heapless::String;
+use rustix::fd::OwnedFd;
+use rustix::fs::{CWD, Mode, OFlags, RawDir, openat, readlinkat_raw};
+use rustix::io::{Errno, read};
+
+/// Bytes of a line in /proc/net: at most 108 of a path and 60 before it, or 180 of numbers.
+const LINE_BYTES: usize = 512;
+/// Bytes for names of a folder in one getdents64(2); a longer name than of a process or descriptor is passed over.
+const NAMES_BYTES: usize = 1024;
+
+/// A process. Shown as `pid 812 (lighttpd)`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Its id.
+    pub pid: u32,
+    /// Its name, at most 15 bytes (proc(5), comm); the process chooses it, so it can hold anything.
+    pub comm: String<64>,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "pid {} ({})", self.pid, self.comm)
+    }
+}
+
+/// A process that holds the address of a listener, or one that keeps it from us. `None`: not found, which it is not in
+/// another network namespace, and for other users' processes where we are not root.
+pub fn find(plan: &Plan, listener: usize) -> Option<Holder> {
+    let row = &plan.listeners[listener];
+    process(inode(row.kind, plan.arena.get(row.address))?)
+}
+
+/// The inode of the socket that holds an address.
+fn inode(kind: SocketKind, target: &[u8]) -> Option<u64> {
+    let Some(wanted) = address::ip(target) else {
+        return if address::family(target) == address::UNIX { unix(target) } else { None };
+    };
+    let tables = if kind == SocketKind::Datagram {
+        [c"/proc/net/udp6", c"/proc/net/udp"]
+    } else {
+        [c"/proc/net/tcp6", c"/proc/net/tcp"]
+    };
+    // Number, local address, remote address, state, queues, timer, retransmits, uid, timeout, inode. Those that listen
+    // come first in the file.
+    tables.into_iter().find_map(|table| {
+        find_line(table, |line| {
+            let mut fields = line.split(u8::is_ascii_whitespace).filter(|field| !field.is_empty());
+            let found = hexadecimal(fields.nth(1)?)?;
+            let inode = decimal(fields.nth(7)?)?;
+            (inode != 0 && collide(found, wanted)).then_some(inode)
+        })
+    })
+}
+
+/// Two addresses that can't be bound at once. [::] may mean IPv4 as well.
+fn collide(a: (IpAddr, u16), b: (IpAddr, u16)) -> bool {
+    let holds = |any: IpAddr, other: IpAddr| any.is_unspecified() && (any.is_ipv6() || other.is_ipv4());
+    let (first, second) = (a.0.to_canonical(), b.0.to_canonical());
+    a.1 == b.1 && (first == second || holds(first, second) || holds(second, first))
+}
+
+/// The inode of the unix socket with this path or abstract name.
+fn unix(target: &[u8]) -> Option<u64> {
+    let name = address::unix_path(target).map_or(&target[2..], core::ffi::CStr::to_bytes);
+    // Number, references, protocol, flags, type, state, inode, path; the NUL of an abstract name stands there as @.
+    find_line(c"/proc/net/unix", |line| {
+        let mut fields = line.splitn(8, |&byte| byte == b' ').skip(6);
+        // The inode is right-aligned to 5 places, so that a short one splits off empty fields.
+        let mut rest = fields.next()?;
+        let mut path = fields.next()?;
+        while rest.is_empty() {
+            let at = path.iter().position(|&byte| byte == b' ')?;
+            (rest, path) = (&path[..at], &path[at + 1..]);
+        }
+        let same = path.len() == name.len() && path.iter().zip(name).all(|(&a, &b)| a == b || (a == b'@' && b == 0));
+        decimal(rest).filter(|&inode| same && inode != 0)
+    })
+}
+
+/// A local address of /proc/net: words of the address as the machine sees them, then the port.
+fn hexadecimal(text: &[u8]) -> Option<(IpAddr, u16)> {
+    let text = core::str::from_utf8(text).ok()?;
+    let (ip, port) = text.split_once(':')?;
+    let mut bytes = [0; 16];
+    for (word, out) in ip.as_bytes().chunks(8).zip(bytes.as_chunks_mut::<4>().0) {
+        *out = u32::from_str_radix(core::str::from_utf8(word).ok()?, 16).ok()?.to_ne_bytes();
+    }
+    let ip = match ip.len() {
+        8 => Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3]).into(),
+        32 => Ipv6Addr::from(bytes).into(),
+        _ => return None,
+    };
+    Some((ip, u16::from_str_radix(port, 16).ok()?))
+}
+
+fn decimal(text: &[u8]) -> Option<u64> {
+    core::str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// The first line of a file for which `wanted` has an answer. A line that is too long is passed over.
+fn find_line<T>(file: &core::ffi::CStr, wanted: impl Fn(&[u8]) -> Option<T>) -> Option<T> {
+    let file = openat(CWD, file, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let mut buffer = [0; LINE_BYTES];
+    let mut used = 0;
+    loop {
+        match read(&file, &mut buffer[used..]) {
+            Ok(0) => return None,
+            Ok(len) => used += len,
+            Err(Errno::INTR) => continue,
+            Err(_) => return None,
+        }
+        let mut start = 0;
+        while let Some(len) = buffer[start..used].iter().position(|&byte| byte == b'\n') {
+            if let Some(answer) = wanted(&buffer[start..start + len]) {
+                return Some(answer);
+            }
+            start += len + 1;
+        }
+        buffer.copy_within(start..used, 0);
+        used = if start == 0 && used == buffer.len() { 0 } else { used - start };
+    }
+}
+
+/// A process that has a descriptor of the socket with this inode.
+fn process(inode: u64) -> Option<Holder> {
+    let mut target = String::<32>::new();
+    write!(target, "socket:[{inode}]").ok()?;
+    let processes = folder(CWD, "/proc")?;
+    let mut names = [MaybeUninit::uninit(); NAMES_BYTES];
+    let mut entries = RawDir::new(&processes, &mut names);
+    while let Some(Ok(entry)) = entries.next() {
+        let Some(pid) = decimal(entry.file_name().to_bytes()).and_then(|pid| u32::try_from(pid).ok()) else { continue };
+        let mut path = String::<32>::new();
+        if write!(path, "{pid}/fd").is_err() || !holds(&processes, &path, target.as_bytes()) {
+            continue;
+        }
+        path.clear();
+        write!(path, "/proc/{pid}/comm").ok()?;
+        return Some(Holder { pid, comm: comm(&path) });
+    }
+    None
+}
+
+/// Is one of the descriptors in this folder the socket?
+fn holds(processes: &OwnedFd, path: &str, target: &[u8]) -> bool {
+    let Some(descriptors) = folder(processes, path) else { return false };
+    let mut names = [MaybeUninit::uninit(); NAMES_BYTES];
+    let mut entries = RawDir::new(&descriptors, &mut names);
+    while let Some(Ok(entry)) = entries.next() {
+        let mut link = [0; 64];
+        let len = readlinkat_raw(&descriptors, entry.file_name(), &mut link[..]).unwrap_or(0);
+        if &link[..len] == target {
+            return true;
+        }
+    }
+    false
+}
+
+fn folder(at: impl rustix::fd::AsFd, path: &str) -> Option<OwnedFd> {
+    openat(at, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()
+}
+
+/// The name of a process, made harmless for a line of text; empty when it is gone.
+fn comm(path: &str) -> String<64> {
+    let mut bytes = [0; 16];
+    let file = openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    let len = file.and_then(|file| read(&file, &mut bytes[..])).unwrap_or(0);
+    let mut comm = String::new();
+    // Four bytes for each of 15 at most, so it fits.
+    let _ = write!(comm, "{}", bytes[..len].trim_ascii_end().escape_ascii());
+    comm
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_proc_are_read_in_the_byte_order_of_the_machine() {
+        let word = |bytes: [u8; 4]| format!("{:08X}", u32::from_ne_bytes(bytes));
+        let four = format!("{}:1F90", word([127, 0, 0, 1]));
+        assert_eq!(hexadecimal(four.as_bytes()), Some(("127.0.0.1".parse().unwrap(), 8080)));
+        let six = format!("{0}{0}{0}{1}:0035", word([0; 4]), word([0, 0, 0, 1]));
+        assert_eq!(hexadecimal(six.as_bytes()), Some(("::1".parse().unwrap(), 53)));
+        assert_eq!(hexadecimal(b"local_address"), None);
+    }
+
+    #[test]
+    fn addresses_collide_over_the_families() {
+        let at = |text: &str| (text.parse::<IpAddr>().unwrap(), 80);
+        for (a, b, both) in [
+            ("0.0.0.0", "10.0.0.1", true),
+            ("::", "10.0.0.1", true),
+            ("::ffff:10.0.0.1", "10.0.0.1", true),
+            ("10.0.0.2", "10.0.0.1", false),
+            ("0.0.0.0", "::1", false),
+            ("::", "::1", true),
+        ] {
+            assert_eq!((collide(at(a), at(b)), collide(at(b), at(a))), (both, both), "{a} {b}");
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Files around a unix socket or FIFO: the folders above it, symbolic links to it, and taking them away again.
+
+use super::unix::{identity_of, mode, under};
+use super::{Identity, OpenError, Step, Warn, path};
+use crate::plan::Plan;
+use rustix::fs::{AtFlags, CWD, FileType, Mode, mkdirat, statat, symlinkat, unlinkat};
+use rustix::io::Errno;
+
+/// Makes the folders above a path that are missing, each with exactly this mode (DirectoryMode=).
+///
+/// # Errors
+/// [`Step::Folder`]: the last folder could not be made.
+pub(super) fn make_folders(path: &[u8], directory_mode: u16) -> Result<(), OpenError> {
+    let mut last = Ok(());
+    let slashes = path.iter().enumerate().filter(|&(at, &byte)| byte == b'/' && at > 0);
+    for (at, _) in slashes {
+        last = under(Mode::empty(), || mkdirat(CWD, &path[..at], mode(directory_mode)));
+    }
+    match last {
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(errno) => Err(OpenError { step: Step::Folder, errno }),
+    }
+}
+
+/// Makes the links, a list of paths that each end with NUL. What is at a link's place is replaced only if it is a
+/// symbolic link.
+pub(super) fn make(path: &[u8], links: &[u8], directory_mode: u16, warn: Warn<'_>) {
+    for link in each(links) {
+        if let Err(error) = make_one(path, link, directory_mode) {
+            warn(error);
+        }
+    }
+}
+
+fn each(links: &[u8]) -> impl Iterator<Item = &[u8]> {
+    links.split(|&byte| byte == 0).filter(|link| !link.is_empty())
+}
+
+fn make_one(path: &[u8], link: &[u8], directory_mode: u16) -> Result<(), OpenError> {
+    match symlinkat(path, CWD, link) {
+        Err(Errno::EXIST) if is_link(link) => unlinkat(CWD, link, AtFlags::empty()).map_err(Step::Symlink.failed())?,
+        Err(Errno::NOENT) => make_folders(link, directory_mode)?,
+        done => return done.map_err(Step::Symlink.failed()),
+    }
+    symlinkat(path, CWD, link).map_err(Step::Symlink.failed())
+}
+
+fn is_link(path: &[u8]) -> bool {
+    let file = statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW);
+    file.is_ok_and(|file| FileType::from_raw_mode(file.st_mode) == FileType::Symlink)
+}
+
+/// Removes the file and the links of a listener with RemoveOnStop=yes. The file only while it is the one that we made
+/// (`identity` is what [`super::open`] gave), the links only while they lead to it. Must be called while the socket is
+/// still open: then no other file can have the same inode number.
+pub fn remove(plan: &Plan, listener: usize, identity: Identity) {
+    let row = &plan.listeners[listener];
+    let spec = &plan.sockets[usize::from(row.socket)];
+    let Some(path) = path(row, plan.arena.get(row.address)).filter(|_| spec.remove_on_stop) else { return };
+    let ours = |path: &[u8], flags| statat(CWD, path, flags).is_ok_and(|file| identity_of(&file) == identity);
+    if !ours(path, AtFlags::SYMLINK_NOFOLLOW) {
+        return;
+    }
+    for link in each(plan.arena.get(spec.symlinks)).filter(|link| is_link(link) && ours(link, AtFlags::empty())) {
+        let _ = unlinkat(CWD, link, AtFlags::empty());
+    }
+    let _ = unlinkat(CWD, path, AtFlags::empty());
+}

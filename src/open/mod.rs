@@ -1,0 +1,182 @@
+//! The open station: rows of the plan become sockets.
+//!
+//! [`open`] serves the first try at start-up, each later try for an address that was missing or taken, and the socket
+//! that takes the place of one that a child has shut down: there is one way to set a socket up. It is called after the
+//! seal as well, so nothing here that works on one listener takes memory; only [`adopt`] does, which runs once.
+//!
+//! Nothing here logs or waits. What is worth a warning goes to the `warn` of the caller, who knows whether it was said
+//! before.
+
+pub mod adopt;
+mod error;
+mod fifo;
+pub mod holder;
+mod links;
+mod revive;
+mod unix;
+pub mod watch;
+
+pub use error::{OpenError, Step};
+pub use links::remove;
+pub use revive::{is_shut_down, revive};
+
+use crate::config::Id;
+use crate::plan::{ListenerSpec, Plan, SocketKind, SocketSpec, address, options};
+use crate::sys::socket;
+use core::net::Ipv4Addr;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::net::{SocketType, listen, netdevice};
+
+/// Takes what did not work but does not keep a listener from being opened.
+pub type Warn<'a> = &'a mut dyn FnMut(OpenError);
+
+/// Which file a path leads to, so that [`remove`] takes away our own only. All zero: not known (no path, or RemoveOnStop=no).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// `st_dev` (stat(2)).
+    pub device: u64,
+    /// `st_ino`. The number can't go to another file as long as our socket is open.
+    pub inode: u64,
+}
+
+/// An open listener.
+#[derive(Debug)]
+pub struct Opened {
+    /// The socket, listening where its kind does; `FD_CLOEXEC` set, `O_NONBLOCK` as the plan says.
+    pub socket: OwnedFd,
+    /// Its file.
+    pub identity: Identity,
+}
+
+/// Opens a listener: `listener` is its row in [`Plan::listeners`]. The descriptor is the lowest free one.
+///
+/// A TCP socket takes four system calls (socket, `SO_REUSEADDR`, bind, listen) and one for each option that is asked for.
+///
+/// # Errors
+/// The step that failed and why; then nothing is left open, and no file that was not there before.
+pub fn open(plan: &Plan, listener: usize, warn: Warn<'_>) -> Result<Opened, OpenError> {
+    let row = &plan.listeners[listener];
+    let spec = &plan.sockets[usize::from(row.socket)];
+    let target = plan.arena.get(row.address);
+    let opened = match row.kind {
+        SocketKind::Fifo => fifo::open(spec, target)?,
+        _ => open_socket(plan, row, spec, target, warn)?,
+    };
+    if let Some(path) = path(row, target).filter(|_| !spec.symlinks.is_empty()) {
+        links::make(path, plan.arena.get(spec.symlinks), spec.directory_mode, warn);
+    }
+    Ok(opened)
+}
+
+/// The path of a unix socket or FIFO.
+fn path<'a>(row: &ListenerSpec, target: &'a [u8]) -> Option<&'a [u8]> {
+    match row.kind {
+        SocketKind::Fifo => Some(target),
+        _ => address::unix_path(target).map(core::ffi::CStr::to_bytes),
+    }
+}
+
+/// The type of a socket as socket(2) takes it.
+fn socket_type(kind: SocketKind) -> SocketType {
+    match kind {
+        SocketKind::Datagram => SocketType::DGRAM,
+        SocketKind::SequentialPacket => SocketType::SEQPACKET,
+        SocketKind::Stream | SocketKind::Fifo => SocketType::STREAM,
+    }
+}
+
+/// Whether it listens.
+fn listens(kind: SocketKind) -> bool {
+    matches!(kind, SocketKind::Stream | SocketKind::SequentialPacket)
+}
+
+fn open_socket(
+    plan: &Plan,
+    row: &ListenerSpec,
+    spec: &SocketSpec,
+    target: &[u8],
+    warn: Warn<'_>,
+) -> Result<Opened, OpenError> {
+    let mut buffer = [0; socket::ADDRESS_BYTES];
+    let mut family = address::family(target);
+    let mut bytes = copied(target, &mut buffer);
+    let mut made = socket::socket(family, socket_type(row.kind), spec.nonblocking);
+    if row.fallback_v4 && made.as_ref().is_err_and(|&errno| errno == Errno::AFNOSUPPORT) {
+        // A kernel without IPv6 (ipv6.disable=1). Found out each time, so that a copied plan can move.
+        family = address::INET;
+        bytes = v4_instead(bytes);
+        made = socket::socket(family, socket_type(row.kind), spec.nonblocking);
+    }
+    let made = made.map_err(Step::Socket.failed())?;
+    let fd = made.as_fd();
+    set_options(fd, family, plan.arena.get(spec.options), warn)?;
+    let filter = plan.arena.get(spec.filter);
+    if !filter.is_empty() {
+        // Before bind and listen: there is no moment in which the socket takes what the filter turns away.
+        socket::attach_filter(fd, filter).map_err(Step::Filter.failed())?;
+    }
+    let interface = address::interface(target);
+    if !interface.is_empty() {
+        let index = netdevice::name_to_index(fd, interface).map_err(Step::Interface.failed())?;
+        bytes[address::IN6_BYTES - 4..].copy_from_slice(&index.to_ne_bytes());
+    }
+    let identity = match address::unix_path(target) {
+        Some(path) => unix::bind(fd, row.kind, spec, target, path)?,
+        None => {
+            socket::bind(fd, bytes).map_err(Step::Bind.failed())?;
+            Identity::default()
+        }
+    };
+    if listens(row.kind) {
+        listen(fd, spec.backlog).map_err(Step::Listen.failed())?;
+    }
+    Ok(Opened { socket: made, identity })
+}
+
+/// The address without the name of an interface, where it can be changed.
+fn copied<'a>(target: &[u8], buffer: &'a mut [u8; socket::ADDRESS_BYTES]) -> &'a mut [u8] {
+    let most = if address::family(target) == address::INET6 { address::IN6_BYTES } else { buffer.len() };
+    let len = target.len().min(most);
+    buffer[..len].copy_from_slice(&target[..len]);
+    &mut buffer[..len]
+}
+
+/// A `sockaddr_in6` becomes the `sockaddr_in` of 0.0.0.0 with the same port, which stands at the same place.
+fn v4_instead(bytes: &mut [u8]) -> &mut [u8] {
+    bytes[..2].copy_from_slice(&address::INET.to_ne_bytes());
+    bytes[4..8].copy_from_slice(&Ipv4Addr::UNSPECIFIED.octets());
+    &mut bytes[..16]
+}
+
+/// Sets the options in their order. An IPv6 option of a dual-stack socket is passed over where 0.0.0.0 stands in.
+fn set_options(fd: BorrowedFd<'_>, family: u16, list: &[u8], warn: Warn<'_>) -> Result<(), OpenError> {
+    let mut skip_next = false;
+    for record in options::records(list) {
+        if core::mem::take(&mut skip_next)
+            || (i32::from(record.level) == libc::IPPROTO_IPV6 && family != address::INET6)
+        {
+            continue;
+        }
+        match socket::set_option(fd, record.level, record.name, record.value) {
+            Ok(()) => skip_next = record.flags & options::OR_NEXT != 0,
+            Err(_) if record.flags & options::OR_NEXT != 0 => {}
+            Err(errno) => {
+                let error = OpenError { step: Step::Option(record.directive), errno };
+                if record.flags & options::REQUIRED != 0 {
+                    return Err(error);
+                }
+                warn(error);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The name of the directive with this number.
+fn directive(number: u8) -> &'static str {
+    Id::ALL.get(usize::from(number)).map_or("socket option", |id| id.name())
+}
+
+#[cfg(test)]
+mod tests;

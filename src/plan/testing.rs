@@ -1,0 +1,42 @@
+//! Plans for tests, made from directives.
+
+use super::{Plan, ServiceSpec, Span, sockets};
+use crate::config::{Fault, Place, ServiceDraft};
+use crate::sys::testing::own_umask;
+
+/// Runs `test` with the plan of these services, each a name and directives, and the faults in it. In a thread of its
+/// own: a plan is too large for the stack of a test, and namespaces and umask belong to a thread.
+pub fn with_plan(services: &[(&str, &[(&str, &str)])], test: impl FnOnce(&Plan, &[Fault]) + Send) {
+    let body = || {
+        own_umask();
+        let mut plan = Box::new(Plan::EMPTY);
+        let mut faults = Vec::new();
+        for (index, (name, directives)) in services.iter().enumerate() {
+            let mut draft = ServiceDraft::new(name);
+            for (directive, text) in *directives {
+                draft.assign(directive, text, Place::default()).unwrap();
+            }
+            let (first_listener, listeners) =
+                sockets::add(&draft, u16::try_from(index).unwrap(), &mut plan, &mut faults);
+            let names = vec![draft.text(crate::config::Id::FileDescriptorName).unwrap_or("-"); usize::from(listeners)];
+            let environment = format!("LISTEN_FDS={listeners}\0LISTEN_FDNAMES={}\0", names.join(":"));
+            let service = ServiceSpec {
+                name: plan.arena.store(name.as_bytes()).unwrap(),
+                listen_environment: plan.arena.store(environment.as_bytes()).unwrap(),
+                first_listener,
+                listeners,
+                program: Span::default(),
+                argv: Span::default(),
+                policy: 0,
+            };
+            assert!(plan.services.push(service).is_ok());
+        }
+        test(&plan, &faults);
+    };
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(64 << 20).spawn_scoped(scope, body).unwrap();
+        if let Err(panic) = thread.join() {
+            std::panic::resume_unwind(panic);
+        }
+    });
+}

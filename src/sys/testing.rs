@@ -1,0 +1,48 @@
+//! Surroundings for tests: each changes the calling thread only, so that tests can run side by side.
+
+use rustix::thread::{UnshareFlags, unshare_unsafe};
+
+/// Gives the thread a umask and working folder of its own.
+pub fn own_umask() {
+    // SAFETY: the shared descriptor table is left alone.
+    unsafe { unshare_unsafe(UnshareFlags::FS) }.unwrap();
+}
+
+/// Puts the thread into a network namespace of its own, its loopback up. False: that needs root.
+pub fn own_network() -> bool {
+    // SAFETY: the shared descriptor table is left alone.
+    let done = unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.is_ok();
+    done && run("ip link set lo up")
+}
+
+/// Runs a command line in the thread's namespaces.
+pub fn run(command: &str) -> bool {
+    let mut words = command.split(' ');
+    let program = words.next().unwrap();
+    std::process::Command::new(program).args(words).status().is_ok_and(|status| status.success())
+}
+
+/// Lets socket(2) say EAFNOSUPPORT for IPv6 in this thread, as a kernel without it does.
+pub fn without_ipv6() {
+    let insn = |code: u32, jt, jf, k| libc::sock_filter { code: u16::try_from(code).unwrap(), jt, jf, k };
+    let load = |k| insn(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, k);
+    let equal = |k, no| insn(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, no, k);
+    let verdict = |k| insn(libc::BPF_RET | libc::BPF_K, 0, 0, k);
+    let first_argument = if cfg!(target_endian = "big") { 20 } else { 16 };
+    let errno = libc::SECCOMP_RET_ERRNO | libc::EAFNOSUPPORT.cast_unsigned();
+    let program = [
+        load(0),
+        equal(u32::try_from(libc::SYS_socket).unwrap(), 3),
+        load(first_argument),
+        equal(libc::AF_INET6.cast_unsigned(), 1),
+        verdict(errno),
+        verdict(libc::SECCOMP_RET_ALLOW),
+    ];
+    let filter = libc::sock_fprog { len: 6, filter: program.as_ptr().cast_mut() };
+    // SAFETY: both calls affect this thread only; the kernel copies the program during the call.
+    let done = unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+            && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter) == 0
+    };
+    assert!(done);
+}
