@@ -68,8 +68,9 @@ pub(super) fn mode(bits: u16) -> Mode {
 }
 
 /// The identity of a file.
+#[allow(clippy::useless_conversion, reason = "32 bits on MIPS")]
 pub(super) fn identity_of(file: &Stat) -> Identity {
-    Identity { device: file.st_dev, inode: file.st_ino }
+    Identity { device: u64::from(file.st_dev), inode: u64::from(file.st_ino) }
 }
 
 /// The identity of the file, where somebody will ask for it.

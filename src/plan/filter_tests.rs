@@ -49,7 +49,9 @@ impl Random {
 
     /// Addresses of few bits, so that they often meet.
     fn address(&mut self) -> IpAddr {
-        let mut word = || [0, 1, 0x8000_0000, 0xffff_ffff, 0xfe80_0000, 0xffff, 0x0a00_0001][self.below(7) as usize];
+        let mut word = || {
+            [0, 1, 0x8000_0000, 0xffff_ffff, 0xfe80_0000, 0xffff, 0x0a00_0001][usize::try_from(self.below(7)).unwrap()]
+        };
         let bits = [word(), word(), word(), word()];
         if self.below(2) == 0 {
             return Ipv4Addr::from_bits(bits[0]).into();
@@ -63,7 +65,7 @@ impl Random {
         let address = self.address();
         let most = if address.is_ipv4() { 32 } else { 128 };
         let len = if self.below(3) == 0 { self.below(5) * most / 4 } else { self.below(most + 1) };
-        (address, len as u8)
+        (address, u8::try_from(len).unwrap())
     }
 }
 
