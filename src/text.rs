@@ -12,7 +12,7 @@ pub const DECIMAL_BYTES: usize = 20;
 
 /// A line of at most `N` bytes that takes formatted text (`write!` never fails on it).
 ///
-/// What does not fit is left out and the line then ends with `...`; `N` must be at least 3 for that.
+/// What does not fit is left out and the line then ends with `...`; `N` must be at least 4.
 #[derive(Clone)]
 pub struct Line<const N: usize> {
     bytes: [u8; N],
@@ -30,7 +30,7 @@ impl<const N: usize> Line<N> {
     /// An empty line.
     #[must_use]
     pub const fn new() -> Self {
-        const { assert!(N >= CUT.len()) };
+        const { assert!(N > CUT.len()) };
         Self { bytes: [0; N], len: 0, cut: false }
     }
 
@@ -81,6 +81,16 @@ impl<const N: usize> Line<N> {
                 self.push_hex(byte);
             }
         }
+    }
+
+    /// Ends the line with `byte`, which must be ASCII; cuts the line if there is no room left for it.
+    pub fn end(&mut self, byte: u8) {
+        if self.len == N {
+            self.len = floor(&self.bytes, N - 1 - CUT.len());
+            self.append(CUT);
+        }
+        self.append(&[byte]);
+        self.cut = true;
     }
 
     /// Appends `value` in decimal.
@@ -202,7 +212,8 @@ mod tests {
     fn a_line_takes_formatted_text() {
         let mut line = Line::<32>::new();
         assert!(line.is_empty());
-        write!(line, "start service={} pid={}", "web", 12).unwrap();
+        let (service, pid) = ("web", 12);
+        write!(line, "start service={service} pid={pid}").unwrap();
         assert_eq!(line.as_str(), "start service=web pid=12");
         line.clear();
         line.push_decimal(u64::MAX);
@@ -241,9 +252,25 @@ mod tests {
 
     #[test]
     fn the_smallest_line_is_the_mark_alone() {
-        let mut line = Line::<3>::new();
+        let mut line = Line::<4>::new();
         line.push_str("€€");
         assert_eq!(line.as_str(), "...");
+        line.end(b'\n');
+        assert_eq!(line.as_str(), "...\n");
+    }
+
+    #[test]
+    fn the_end_of_a_line_always_finds_room() {
+        for (text, ended) in
+            [("ab", "ab\n"), ("1234567", "1234567\n"), ("12345678", "1234...\n"), ("123456789", "1234...\n")]
+        {
+            let mut line = Line::<8>::new();
+            line.push_str(text);
+            line.end(b'\n');
+            assert_eq!(line.as_str(), ended);
+            line.push_str("x");
+            assert_eq!(line.as_str(), ended);
+        }
     }
 
     #[test]
@@ -252,7 +279,8 @@ mod tests {
         line.push_bytes(b"a\ndormouse: \x1b[2J\r\x7f\xff\xc3\xa4\xc2\x9b");
         assert_eq!(line.as_str(), r"a\x0adormouse: \x1b[2J\x0d\x7f\xffä\xc2\x9b");
         line.clear();
-        write!(line.escaped(), "{}-{}", "a\u{202e}b\u{2028}", '\t').unwrap();
+        let (foreign, tab) = ("a\u{202e}b\u{2028}", '\t');
+        write!(line.escaped(), "{foreign}-{tab}").unwrap();
         assert_eq!(line.as_str(), r"a\xe2\x80\xaeb\xe2\x80\xa8-\x09");
     }
 

@@ -4,6 +4,8 @@
 //! allocates and never panics, and counts what it could not write. Its place in the data flow is beside all stations
 //! right of the command line: it uses [`crate::text`] and [`crate::sys`] only.
 
+mod output;
+mod sink;
 mod throttle;
 
 pub use throttle::{Admission, Kind, LeftOut, TOTAL_BURST, Throttle};
@@ -25,23 +27,26 @@ pub enum Target {
 /// Installs the log with lines up to `level` on standard error. Called once, first thing in the program; a second call
 /// changes the level only.
 pub fn init(level: LevelFilter) {
-    log::set_max_level(level);
+    sink::SINK.init(level);
 }
 
-/// Switches to the allocation-free sink on `target`. Called just before the allocator is sealed.
+/// Switches to the allocation-free sink on `target`. Called just before the allocator is sealed, after [`crate::detach`].
+///
+/// A syslogd that is not there yet is tried again once a second, while there are lines. Without /dev/kmsg the log goes
+/// to standard error.
 pub fn seal(target: Target) {
-    let _ = target;
+    sink::SINK.seal(target);
 }
 
 /// Forwards a line that a child wrote on its standard error, cleaned and cut like every other line.
 ///
 /// `ident` is its SyslogIdentifier, `level` its priority. It does not pass the level filter.
 pub fn raw_line(target: Target, level: Level, ident: &[u8], line: &[u8]) {
-    let _ = (target, level, ident, line);
+    sink::SINK.raw_line(target, level, ident, line);
 }
 
 /// Lines that could not be written so far and were not yet told in a later line.
 #[must_use]
 pub fn dropped() -> u32 {
-    0
+    sink::SINK.lost()
 }
