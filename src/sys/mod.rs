@@ -7,9 +7,11 @@ pub mod cell;
 pub mod clock;
 pub mod environment;
 pub mod errno;
+pub mod fork;
 pub mod process;
 pub mod signal;
 pub mod socket;
+pub mod stdio;
 #[cfg(test)]
 pub mod testing;
 pub mod users;
