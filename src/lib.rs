@@ -5,6 +5,7 @@ pub mod config;
 pub mod limits;
 pub mod logging;
 pub mod open;
+pub mod notify;
 pub mod peer;
 pub mod plan;
 pub mod seal;
