@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod detach;
 pub mod limits;
 pub mod logging;
 pub mod open;
