@@ -5,10 +5,14 @@
 
 pub mod exit;
 mod help;
+mod output;
 mod parse;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub use help::{help, usage};
+pub use output::{complain, print};
 pub use parse::{parse, resolve_names};
 pub use table::{COMMANDS, Command, CommandRow, OPTIONS, OptionRow};
 

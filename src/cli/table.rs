@@ -26,7 +26,7 @@ pub struct CommandRow {
     pub word: &'static str,
     /// What may follow the word.
     pub synopsis: &'static str,
-    /// What it does, in one line of at most 60 bytes.
+    /// What it does, in one line of at most 52 bytes.
     pub line: &'static str,
     /// What else `help COMMAND` tells.
     pub details: &'static str,
@@ -39,8 +39,8 @@ pub const COMMANDS: [CommandRow; 18] = [
     CommandRow {
         word: "run",
         synopsis: "[-c PATH]...",
-        line: "hold the sockets, start services on demand (the default)",
-        details: "Stays in the foreground unless -d is given. HUP reads the configuration again, TERM ends it.\n\
+        line: "hold the sockets, start services on demand (default)",
+        details: "Stays in the foreground unless -d is given; TERM and INT end it.\n\
                   Exit codes: 0 done, 2 usage, 71 a system call failed, 78 faulty configuration.\n",
         command: Some(Command::Run),
     },
@@ -55,9 +55,9 @@ pub const COMMANDS: [CommandRow; 18] = [
         word: "activate",
         synopsis: "-l ADDR... [OPTION]... [--] PROG ARG...",
         line: "try a service without any configuration",
-        details: "ADDR is as in ListenStream=: a port, HOST:PORT, [IP6]:PORT, a path or @NAME; before it may stand\n\
-                  tcp: udp: unix: unixgram: seqpacket: or fifo: to give the type of this one socket.\n\
-                  Options after PROG belong to PROG. Example: dormouse activate -l 8080 -a --inetd cat\n",
+        details: "ADDR is as in ListenStream=: a port, HOST:PORT, [IP6]:PORT, a path or @NAME.\n\
+                  tcp: udp: unix: unixgram: seqpacket: or fifo: before it gives its type.\n\
+                  What follows PROG belongs to PROG. Example:\n  dormouse activate -l 8080 -a --inetd cat\n",
         command: Some(Command::Activate),
     },
     CommandRow {

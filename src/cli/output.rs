@@ -1,0 +1,27 @@
+//! Texts for the user, outside the log: answers on standard output, complaints on standard error.
+
+use super::exit;
+use crate::sys::errno::Why;
+use crate::sys::stdio::{stderr, stdout, write_all};
+use std::fmt::{Display, Write};
+
+/// Writes the answer to standard output; may block. Gives the exit code: [`exit::DONE`], or [`exit::NO`] with a
+/// complaint if it could not be written (closed pipe, full disk).
+#[must_use]
+pub fn print(text: &str) -> u8 {
+    match write_all(stdout(), text.as_bytes()) {
+        Ok(()) => exit::DONE,
+        Err(why) => {
+            complain(&format_args!("cannot write to standard output: {}", Why(why)));
+            exit::NO
+        }
+    }
+}
+
+/// Writes `dormouse: ` and the message as a line to standard error; may block. A closed standard error is nobody's fault.
+pub fn complain(message: &dyn Display) {
+    let mut line = String::new();
+    // A String takes everything.
+    let _ = writeln!(line, "dormouse: {message}");
+    let _ = write_all(stderr(), line.as_bytes());
+}
