@@ -7,8 +7,9 @@ use crate::limits::{LOG_BURST, LOG_INTERVAL_MS};
 use crate::sys::clock::Tick;
 use log::Level;
 
-/// Lines of all kinds together in [`LOG_INTERVAL_MS`]: 40 lines of 100 bytes in 5 s are 800 bytes a second.
-pub const TOTAL_BURST: u16 = 4 * LOG_BURST;
+/// Lines of all kinds together in [`LOG_INTERVAL_MS`]: 30 lines of 100 bytes in 5 s, and a count of 50 bytes for each of
+/// 32 rows, are 920 bytes a second.
+pub const TOTAL_BURST: u16 = 3 * LOG_BURST;
 /// Rows of the table. Two keys that fall into the same row share its burst, so fewer lines get through, never more.
 const ROWS: usize = 32;
 
@@ -190,4 +191,86 @@ impl Row {
 /// The row of a key: the keys of one kind spread over the table, kinds shifted against each other.
 const fn slot(kind: Kind, key: u16) -> usize {
     (kind as usize * 11 + key as usize) % ROWS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1000;
+    const INTERVAL: u64 = LOG_INTERVAL_MS;
+
+    #[test]
+    fn a_burst_then_silence_then_the_count() {
+        let mut throttle = Throttle::new();
+        let start = Tick(100);
+        for _ in 0..LOG_BURST {
+            assert_eq!(throttle.admit(Kind::Refuse, 1, start), Admission { write: true, left_out: None });
+        }
+        assert_eq!(throttle.next_deadline(), Tick::NEVER);
+        for _ in 0..25 {
+            let late = start.after_ms(INTERVAL - 1);
+            assert_eq!(throttle.admit(Kind::Refuse, 1, late), Admission { write: false, left_out: None });
+        }
+        assert_eq!(throttle.next_deadline(), start.after_ms(INTERVAL));
+        let left_out = Some(LeftOut { kind: Kind::Refuse, key: Some(1), count: 25 });
+        let next = throttle.admit(Kind::Refuse, 1, start.after_ms(INTERVAL));
+        assert_eq!(next, Admission { write: true, left_out });
+        assert_eq!(throttle.next_deadline(), Tick::NEVER);
+    }
+
+    #[test]
+    fn the_loop_may_fetch_the_count() {
+        let mut throttle = Throttle::new();
+        for _ in 0..LOG_BURST + 3 {
+            let _ = throttle.admit(Kind::Exit, 7, Tick(0));
+        }
+        let mut told = Vec::new();
+        throttle.flush(Tick(INTERVAL - 1), |left_out| told.push(left_out));
+        assert!(told.is_empty());
+        throttle.flush(throttle.next_deadline(), |left_out| told.push(left_out));
+        throttle.flush(Tick(2 * INTERVAL), |left_out| told.push(left_out));
+        assert_eq!(told, [LeftOut { kind: Kind::Exit, key: Some(7), count: 3 }]);
+    }
+
+    #[test]
+    fn kinds_and_services_do_not_silence_each_other() {
+        let mut throttle = Throttle::new();
+        for _ in 0..100 {
+            let _ = throttle.admit(Kind::Refuse, 1, Tick(0));
+        }
+        assert!(throttle.admit(Kind::Refuse, 2, Tick(0)).write);
+        assert!(throttle.admit(Kind::Start, 1, Tick(0)).write);
+    }
+
+    #[test]
+    fn keys_that_share_a_row_are_counted_together() {
+        let mut throttle = Throttle::new();
+        let far = u16::try_from(1 + ROWS).unwrap();
+        for key in [1, far].repeat(usize::from(LOG_BURST)) {
+            let _ = throttle.admit(Kind::Accept, key, Tick(0));
+        }
+        let next = throttle.admit(Kind::Accept, 1, Tick(INTERVAL));
+        assert_eq!(next.left_out, Some(LeftOut { kind: Kind::Accept, key: None, count: u32::from(LOG_BURST) }));
+    }
+
+    /// Whatever happens, less than 1 kB a second at 100 bytes a line, counts included.
+    #[test]
+    fn any_storm_is_bounded() {
+        let mut throttle = Throttle::new();
+        let (mut bytes, mut reported, mut written) = (0_u64, 0_u64, 0_u64);
+        let seconds = 60;
+        for ms in 0..seconds * SECOND {
+            for kind in [Kind::Start, Kind::Exit, Kind::Accept, Kind::Refuse, Kind::Rest, Kind::Scarce] {
+                let key = u16::try_from(ms % 512).unwrap();
+                let admission = throttle.admit(kind, key, Tick(ms));
+                reported += admission.left_out.map_or(0, |left_out| u64::from(left_out.count));
+                written += u64::from(admission.write);
+                bytes += 100 * u64::from(admission.write) + 50 * u64::from(admission.left_out.is_some());
+            }
+        }
+        assert!(bytes / seconds < 1000, "{bytes} bytes in {seconds} s");
+        throttle.flush(Tick::NEVER, |left_out| reported += u64::from(left_out.count));
+        assert_eq!(written + reported, seconds * SECOND * 6, "every event is told of or counted");
+    }
 }
