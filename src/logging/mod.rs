@@ -1,8 +1,8 @@
 //! The log: one event, one record of the `log` facade, one line.
 //!
 //! Until the [`seal`] a line is written by `simple_logger`; afterwards by our own sink, which never blocks, never
-//! allocates and never panics, and counts what it could not write. Its place in the data flow is beside all stations
-//! right of the command line: it uses [`crate::text`] and [`crate::sys`] only.
+//! allocates and never panics, and counts what it could not write. It stands beside all stations of the data flow and
+//! uses only [`crate::text`], [`crate::sys`] and [`crate::limits`].
 
 mod output;
 mod sink;
