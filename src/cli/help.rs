@@ -1,7 +1,6 @@
 //! The help text, made from the tables.
 
 use super::table::{COMMANDS, Command, OPTIONS, OptionRow};
-use std::fmt::Write;
 
 /// Width of the left column.
 const LEFT: usize = 26;
@@ -23,9 +22,7 @@ pub fn usage() -> String {
 #[must_use]
 pub fn help(command: Command) -> String {
     let Some(row) = COMMANDS.iter().find(|row| row.command == Some(command)) else { return usage() };
-    let mut out = String::new();
-    // A String takes everything.
-    let _ = write!(out, "Usage: dormouse {} {}\n\n{}\n", row.word, row.synopsis, capital(row.line));
+    let mut out = ["Usage: dormouse ", row.word, " ", row.synopsis, "\n\n", &capital(row.line), "\n"].concat();
     out.push_str(row.details);
     out.push_str("\nOptions:\n");
     options(&mut out, command);

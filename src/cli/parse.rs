@@ -33,8 +33,8 @@ pub fn parse(words: impl IntoIterator<Item = OsString>, inherited: bool) -> Resu
     loop {
         let row = match parser.next() {
             Ok(None) => break,
-            Ok(Some(Arg::Short(short))) => given.find(&format!("-{short}"), |row| row.short == short)?,
-            Ok(Some(Arg::Long(long))) => given.find(&format!("--{long}"), |row| row.long == long)?,
+            Ok(Some(Arg::Short(short))) => given.find("-", short.encode_utf8(&mut [0; 4]))?,
+            Ok(Some(Arg::Long(long))) => given.find("--", long)?,
             Ok(Some(Arg::Value(word))) => {
                 if given.operand(word)? {
                     // What follows PROG belongs to PROG.
@@ -45,17 +45,15 @@ pub fn parse(words: impl IntoIterator<Item = OsString>, inherited: bool) -> Resu
                 }
                 continue;
             }
-            Err(error) => return fail(lexopt_text(&error), given.options.command),
+            Err(error) => return fail(&[&lexopt_text(&error)], given.options.command),
         };
         let value = if row.argument.is_empty() {
             OsString::new()
         } else {
-            match parser.value() {
-                Ok(value) => value,
-                Err(_) => {
-                    return fail(format!("--{} needs an argument: {}", row.long, row.argument), given.options.command);
-                }
-            }
+            let Ok(value) = parser.value() else {
+                return fail(&["--", row.long, " needs an argument: ", row.argument], given.options.command);
+            };
+            value
         };
         given.take(row, value)?;
     }
@@ -71,13 +69,11 @@ pub fn resolve_names(names: &[String], count: usize) -> Result<Vec<&str>> {
         [] => Ok(Vec::new()),
         [one] => Ok(vec![one.as_str(); count]),
         many if many.len() == count => Ok(many.iter().map(String::as_str).collect()),
-        many => fail(
-            format!(
-                "--fdname gives {} names for {count} sockets; expected one name for all, or one per socket",
-                many.len()
-            ),
-            Command::Activate,
-        ),
+        many => {
+            let (found, expected) = (many.len().to_string(), count.to_string());
+            let text = "; expected one name for all, or one per socket";
+            fail(&["--fdname gives ", &found, " names for ", &expected, " sockets", text], Command::Activate)
+        }
     }
 }
 
@@ -111,23 +107,23 @@ struct Given {
 }
 
 impl Given {
-    /// The row of an option that the command takes.
-    fn find(&self, name: &str, is_it: impl Fn(&OptionRow) -> bool) -> Result<&'static OptionRow> {
+    /// The row of an option that the command takes. `dashes` tells whether `name` is its letter or its word.
+    fn find(&self, dashes: &str, name: &str) -> Result<&'static OptionRow> {
         let command = self.options.command;
+        let is_it = |row: &OptionRow| if dashes == "-" { name.starts_with(row.short) } else { row.long == name };
         if let Some(row) = OPTIONS.iter().find(|row| row.is_for(command) && is_it(row)) {
             return Ok(row);
         }
-        let mut text = format!("{} does not take the option \"{}\"", word(command), clean(name.as_ref()));
+        let shown = clean(name.as_ref());
+        let text = &[word(command), " does not take the option \"", dashes, &shown, "\""].concat();
         if let Some(other) = OPTIONS.iter().find(|row| is_it(row)) {
             let taker = COMMANDS.iter().find(|row| row.command.is_some_and(|command| other.is_for(command)));
-            text.push_str(&format!(", it belongs to {}", taker.map_or("another command", |row| row.word)));
-        } else if let Some(near) = name
-            .strip_prefix("--")
-            .and_then(|long| nearest(long, OPTIONS.iter().filter(|row| row.is_for(command)).map(|row| row.long)))
-        {
-            text.push_str(&format!("; did you mean \"--{near}\"?"));
+            return fail(&[text, ", it belongs to ", taker.map_or("another command", |row| row.word)], command);
         }
-        fail(text, command)
+        match nearest(name, OPTIONS.iter().filter(|row| row.is_for(command)).map(|row| row.long)) {
+            Some(near) if dashes == "--" => fail(&[text, "; did you mean \"--", near, "\"?"], command),
+            _ => fail(&[text], command),
+        }
     }
 
     /// Takes a word that is not an option; true if it is PROG.
@@ -136,7 +132,8 @@ impl Given {
         match options.command {
             Command::Activate => {
                 if found.is_empty() {
-                    return fail("PROG is empty; expected a program, for example /usr/sbin/httpd", Command::Activate);
+                    let text = "PROG is empty; expected a program, for example /usr/sbin/httpd";
+                    return fail(&[text], Command::Activate);
                 }
                 options.activate.program.push(found);
                 return Ok(true);
@@ -146,7 +143,7 @@ impl Given {
             _ => {
                 let known = COMMANDS.iter().any(|row| found == row.word);
                 let hint = if known { "; a command must be the first word" } else { "" };
-                return fail(format!("unexpected word \"{}\"{hint}", clean(&found)), options.command);
+                return fail(&["unexpected word \"", &clean(&found), "\"", hint], options.command);
             }
         }
         Ok(false)
@@ -156,7 +153,7 @@ impl Given {
     fn take(&mut self, row: &OptionRow, value: OsString) -> Result<()> {
         let command = self.options.command;
         if !row.argument.is_empty() && value.is_empty() {
-            return fail(format!("--{} got an empty argument; expected {}", row.long, row.argument), command);
+            return fail(&["--", row.long, " got an empty argument; expected ", row.argument], command);
         }
         let options = &mut self.options;
         match row.id {
@@ -188,7 +185,7 @@ impl Given {
         if self.kind.is_some_and(|other| other != kind) {
             let text = "--datagram and --seqpacket exclude each other; give the type per address, \
                         for example -l udp:53 -l seqpacket:/run/x";
-            return fail(text, Command::Activate);
+            return fail(&[text], Command::Activate);
         }
         self.kind = Some(kind);
         Ok(())
@@ -208,10 +205,11 @@ impl Given {
         options.log = self.log.unwrap_or(if options.detach { Target::Syslog } else { Target::Stderr });
         if options.detach && options.log == Target::Stderr {
             let text = "--log stderr leads nowhere with -d, which closes it; expected syslog or kmsg";
-            return fail(text, Command::Run);
+            return fail(&[text], Command::Run);
         }
         if options.command == Command::Explain && options.name.is_none() {
-            return fail("explain needs the NAME of a service, for example: dormouse explain ssh", Command::Explain);
+            let text = "explain needs the NAME of a service, for example: dormouse explain ssh";
+            return fail(&[text], Command::Explain);
         }
         if options.command == Command::Activate {
             let kind = self.kind.unwrap_or(Kind::Stream);
@@ -242,22 +240,23 @@ fn check_activate(activate: &Activate, inherited: bool) -> Result<()> {
     } else {
         return Ok(());
     };
-    fail(text, Command::Activate)
+    fail(&[text], Command::Activate)
 }
 
 /// The command of a word.
 fn command(found: &OsStr) -> Result<Command> {
     match COMMANDS.iter().find(|row| found == row.word) {
         Some(CommandRow { command: Some(command), .. }) => Ok(*command),
-        Some(row) => Err(UsageError { text: format!("the command \"{}\" is not part of this version", row.word) }),
+        Some(row) => Err(fault(&["the command \"", row.word, "\" is not part of this version"], &[])),
         None => {
-            let mut text = format!("unknown command \"{}\"", clean(found));
             let here = COMMANDS.iter().filter(|row| row.command.is_some()).map(|row| row.word);
-            if let Some(near) = found.to_str().and_then(|found| nearest(found, here)) {
-                text.push_str(&format!("; did you mean \"{near}\"?"));
+            let shown = clean(found);
+            let text = ["unknown command \"", &shown, "\""].concat();
+            let end = &["\ntry: dormouse --help"];
+            match nearest(&shown, here) {
+                Some(near) => Err(fault(&[&text, "; did you mean \"", near, "\"?"], end)),
+                None => Err(fault(&[&text], end)),
             }
-            text.push_str("\ntry: dormouse --help");
-            Err(UsageError { text })
         }
     }
 }
@@ -289,7 +288,7 @@ fn listen(word: OsString, default: Kind) -> Result<Listen> {
             (_, Kind::Fifo) => "a path from the root, for example fifo:/run/x.fifo",
             _ => "a path from the root or @NAME, for example unix:/run/x.sock",
         };
-        return fail(format!("--listen got \"{}\"; expected {expected}", clean(&word)), Command::Activate);
+        return bad("listen", &word, expected, Command::Activate);
     }
     Ok(Listen { kind: *kind, form: *form, address })
 }
@@ -300,12 +299,10 @@ fn fd_names(value: &OsStr) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for name in value.as_bytes().split(|&byte| byte == b':') {
         if !fits(name) {
-            let text = format!(
-                "--fdname got \"{}\"; expected names of 1 to {FD_NAME_BYTES} printable ASCII characters with colons \
-                 between them, for example web:admin",
-                clean(value)
-            );
-            return fail(text, Command::Activate);
+            // The number is FD_NAME_BYTES.
+            let expected =
+                "names of 1 to 255 printable ASCII characters with colons between them, for example web:admin";
+            return bad("fdname", value, expected, Command::Activate);
         }
         names.push(String::from_utf8_lossy(name).into_owned());
     }
@@ -315,10 +312,7 @@ fn fd_names(value: &OsStr) -> Result<Vec<String>> {
 fn variable(word: OsString) -> Result<(OsString, Option<OsString>)> {
     let bytes = word.as_bytes();
     match bytes.iter().position(|&byte| byte == b'=') {
-        Some(0) => fail(
-            format!("--setenv got \"{}\"; expected NAME=VALUE, or NAME to pass it on", clean(&word)),
-            Command::Activate,
-        ),
+        Some(0) => bad("setenv", &word, "NAME=VALUE, or NAME to pass it on", Command::Activate),
         Some(at) => {
             let part = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
             Ok((part(&bytes[..at]), Some(part(&bytes[at + 1..]))))
@@ -330,13 +324,7 @@ fn variable(word: OsString) -> Result<(OsString, Option<OsString>)> {
 fn notify_fd(value: &OsStr) -> Result<i32> {
     match value.to_str().and_then(|text| text.parse().ok()) {
         Some(fd @ 3..=FD_MAX) => Ok(fd),
-        _ => fail(
-            format!(
-                "--notify-fd got \"{}\"; expected the number of an open descriptor from 3, for example 3",
-                clean(value)
-            ),
-            Command::Run,
-        ),
+        _ => bad("notify-fd", value, "the number of an open descriptor from 3, for example 3", Command::Run),
     }
 }
 
@@ -345,7 +333,7 @@ fn target(value: &OsStr) -> Result<Target> {
         b"stderr" => Ok(Target::Stderr),
         b"syslog" => Ok(Target::Syslog),
         b"kmsg" => Ok(Target::Kmsg),
-        _ => fail(format!("--log got \"{}\"; expected stderr, syslog or kmsg", clean(value)), Command::Run),
+        _ => bad("log", value, "stderr, syslog or kmsg", Command::Run),
     }
 }
 
@@ -360,10 +348,7 @@ const LEVELS: [(&str, LevelFilter); 5] = [
 fn level(value: &OsStr, command: Command) -> Result<LevelFilter> {
     match LEVELS.iter().find(|(word, _)| value == *word) {
         Some((_, level)) => Ok(*level),
-        None => {
-            let text = format!("--log-level got \"{}\"; expected error, warn, info, debug or trace", clean(value));
-            fail(text, command)
-        }
+        None => bad("log-level", value, "error, warn, info, debug or trace", command),
     }
 }
 
@@ -375,7 +360,7 @@ fn shift(level: LevelFilter, by: isize) -> LevelFilter {
 
 fn lexopt_text(error: &lexopt::Error) -> String {
     match error {
-        lexopt::Error::UnexpectedValue { option, .. } => format!("the option {option} takes no argument"),
+        lexopt::Error::UnexpectedValue { option, .. } => ["the option ", option, " takes no argument"].concat(),
         other => other.to_string(),
     }
 }
@@ -387,7 +372,7 @@ fn word(command: Command) -> &'static str {
 /// The candidate that `found` is probably a slip of: at most a third of its letters differ.
 fn nearest<'a>(found: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     candidates
-        .map(|candidate| (strsim::damerau_levenshtein(found, candidate), candidate))
+        .map(|candidate| (strsim::osa_distance(found, candidate), candidate))
         .filter(|&(distance, candidate)| distance * 3 <= candidate.len().max(3))
         .min_by_key(|&(distance, _)| distance)
         .map(|(_, candidate)| candidate)
@@ -400,9 +385,17 @@ fn clean(word: &OsStr) -> String {
     line.as_str().to_owned()
 }
 
-fn fail<T>(text: impl Into<String>, command: Command) -> Result<T> {
-    let mut text = text.into();
-    text.push_str("\ntry: dormouse help ");
-    text.push_str(word(command));
-    Err(UsageError { text })
+/// The error with these pieces as its text. Pieces rather than `format!`, which takes more flash.
+fn fail<T>(pieces: &[&str], command: Command) -> Result<T> {
+    Err(fault(pieces, &["\ntry: dormouse help ", word(command)]))
+}
+
+/// An argument of an option that is not what was expected.
+fn bad<T>(option: &str, found: &OsStr, expected: &str, command: Command) -> Result<T> {
+    fail(&["--", option, " got \"", &clean(found), "\"; expected ", expected], command)
+}
+
+#[inline(never)]
+fn fault(pieces: &[&str], end: &[&str]) -> UsageError {
+    UsageError { text: [pieces.concat(), end.concat()].concat() }
 }
