@@ -27,9 +27,11 @@ pub const ARGUMENTS: usize = 255;
 pub const ENVIRONMENT: usize = 255;
 /// Supplementary groups of a child. More: the configuration is refused.
 pub const GROUPS: usize = from_env(option_env!("DORMOUSE_GROUPS"), 128);
-/// Bytes of the variables that are made for each start (REMOTE_ADDR=, LISTEN_PID=, ...). All of them fit: their
-/// values are numbers, addresses and one socket path, see the assertion below.
-pub const START_TEXT_BYTES: usize = 768;
+/// Bytes of LISTEN_FDNAMES. More: the configuration is refused.
+pub const FD_NAMES_BYTES: usize = 1024;
+/// Bytes of the variables that are made for each start (REMOTE_ADDR=, LISTEN_FDS=, ...). All of them fit: their
+/// values are numbers, addresses, one socket path and the names, see the assertion below.
+pub const START_TEXT_BYTES: usize = 768 + FD_NAMES_BYTES;
 /// Bytes in one line of a configuration file, continuation lines joined. More: an error names the line.
 pub const CONFIG_LINE_BYTES: usize = 16 * 1024;
 /// Bytes in one configuration file. More: the file is refused.
@@ -82,8 +84,8 @@ const _: () = assert!(LISTENERS < u16::MAX as usize, "listeners are numbered by 
 const _: () = assert!(CHILDREN <= i32::MAX as usize && ARENA_BYTES <= u32::MAX as usize);
 const _: () = assert!(BACKOFF_FIRST_MS < BACKOFF_CEILING_MS && SCARCE_FIRST_MS < SCARCE_CEILING_MS);
 // REMOTE_ADDR, TCPREMOTEIP and TCPLOCALIP with a scope (64 each), IPCREMOTEPATH and REMOTE_ADDR of a unix peer
-// (128 each), and ten numbers of at most 40 bytes with their names.
-const _: () = assert!(START_TEXT_BYTES >= 2 * 128 + 10 * 40);
+// (128 each), and twelve numbers of at most 40 bytes with their names.
+const _: () = assert!(START_TEXT_BYTES >= 2 * 128 + 12 * 40 + FD_NAMES_BYTES);
 
 /// The number in `text`, or `default` where the variable was not set at build time.
 const fn from_env(text: Option<&str>, default: usize) -> usize {

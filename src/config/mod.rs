@@ -30,6 +30,6 @@ pub use directive::{Directive, Group, Id, Syntax, TABLE, Unit};
 pub use draft::{Draft, ServiceDraft, locate};
 pub use fault::{Fault, Place, Severity, Sources};
 pub use message::Code;
-pub use names::{resource, signal_name};
+pub use names::{resource, signal_name, signal_word};
 pub use problem::{Parsed, Problem};
 pub use value::{ExitStatus, INFINITY, Rlimit, Stream, Value, optional};

@@ -67,12 +67,17 @@ fn signal_number(text: &str) -> Option<u8> {
     u8::try_from(number).ok()
 }
 
+/// A signal's name without `SIG`, for those that have a name of their own. Takes no memory.
+pub fn signal_word(number: u8) -> Option<&'static str> {
+    SIGNALS.iter().find(|(_, known)| *known == i32::from(number)).map(|(name, _)| *name)
+}
+
 /// A signal's name as the reader takes it: `SIGTERM`, `RTMIN+3` or a number.
 pub fn signal_name(number: u8) -> String {
-    let number = i32::from(number);
-    if let Some((name, _)) = SIGNALS.iter().find(|(_, known)| *known == number) {
+    if let Some(name) = signal_word(number) {
         return ["SIG", name].concat();
     }
+    let number = i32::from(number);
     match number - libc::SIGRTMIN() {
         0 => "SIGRTMIN".to_owned(),
         offset @ 1.. => ["SIGRTMIN+", &offset.to_string()].concat(),

@@ -128,9 +128,7 @@ fn is_named(plan: &Plan, listener: usize, name: &str) -> bool {
     if name.strip_suffix(".socket").unwrap_or(name) == service_name {
         return true;
     }
-    let names = plan.arena.text(service.listen_environment).split('\0').find_map(|v| v.strip_prefix("LISTEN_FDNAMES="));
-    let index = listener.checked_sub(usize::from(service.first_listener));
-    index.and_then(|index| names?.split(':').nth(index)) == Some(name)
+    plan.arena.text(service.fd_name) == name
 }
 
 /// Makes the socket what the plan says, as far as that can be done after bind(2).

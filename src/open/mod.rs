@@ -24,6 +24,7 @@ use crate::config::Id;
 use crate::plan::{ListenerSpec, Plan, SocketKind, SocketSpec, address, options};
 use crate::sys::socket;
 use core::net::Ipv4Addr;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{SocketType, listen, netdevice};
@@ -176,6 +177,12 @@ fn set_options(fd: BorrowedFd<'_>, family: u16, list: &[u8], warn: Warn<'_>) -> 
 /// The name of the directive with this number.
 fn directive(number: u8) -> &'static str {
     Id::ALL.get(usize::from(number)).map_or("socket option", |id| id.name())
+}
+
+/// Whether something waits in a socket (poll(2), without waiting).
+pub fn is_readable(socket: BorrowedFd<'_>) -> bool {
+    let mut asked = [PollFd::from_borrowed_fd(socket, PollFlags::IN)];
+    poll(&mut asked, Some(&Timespec::default())).is_ok_and(|found| found > 0)
 }
 
 #[cfg(test)]

@@ -7,10 +7,10 @@ use super::environment::{self, Environment};
 use super::policy::{policy, streams};
 use super::{ChildLog, Plan, Policy, ServiceSpec, Span, Stdio, privileges, sockets};
 use crate::config::{self, Draft, Fault, Id, ServiceDraft};
-use crate::limits::{ARENA_BYTES, ARGUMENTS, ENVIRONMENT};
+use crate::limits::{ARENA_BYTES, ARGUMENTS, ENVIRONMENT, FD_NAMES_BYTES};
 
-/// Variables that a start adds: LISTEN_PID and LISTEN_PIDFDID, and eight of the connection.
-const START_VARIABLES: usize = 10;
+/// Variables that a start adds: four of the hand-over, eight of the connection.
+const START_VARIABLES: usize = 12;
 
 /// What the plan depends on besides the draft.
 pub struct Context {
@@ -53,7 +53,7 @@ fn add(plan: &mut Plan, draft: &ServiceDraft, context: &Context, faults: &mut Ve
             &argv.iter().flat_map(|word| [word.as_bytes(), b"\0"].concat()).collect::<Vec<_>>(),
             faults,
         ),
-        listen_environment: listen_environment(plan, draft, &policy, faults),
+        fd_name: fd_name(plan, draft, &policy, faults),
         policy: policy_row(plan, policy),
         first_listener,
         listeners,
@@ -131,14 +131,18 @@ fn command(draft: &ServiceDraft, environment: &Environment, faults: &mut Vec<Fau
     Some((program, argv))
 }
 
-/// LISTEN_FDS and LISTEN_FDNAMES (sd_listen_fds(3)), where the child gets descriptors from 3 on.
-fn listen_environment(plan: &mut Plan, draft: &ServiceDraft, policy: &Policy, faults: &mut Vec<Fault>) -> Span {
+/// The name of the sockets (sd_listen_fds(3)), where the child gets descriptors from 3 on.
+fn fd_name(plan: &mut Plan, draft: &ServiceDraft, policy: &Policy, faults: &mut Vec<Fault>) -> Span {
     if policy.stdio[0] == Stdio::Socket && !policy.both_ways {
         return Span::default();
     }
     let unnamed = if policy.accept { "connection".to_owned() } else { format!("{}.socket", draft.name) };
     let name = draft.text(Id::FileDescriptorName).unwrap_or(&unnamed);
-    let count = if policy.accept { 1 } else { draft.listens.len() };
-    let names = vec![name; count].join(":");
-    store(plan, draft, format!("LISTEN_FDS={count}\0LISTEN_FDNAMES={names}\0").as_bytes(), faults)
+    let bytes = draft.listens.len().max(1) * (name.len() + 1);
+    if bytes > FD_NAMES_BYTES {
+        let message = format!("LISTEN_FDNAMES would have {bytes} bytes");
+        let fault = Fault::error(draft.place(Id::FileDescriptorName), message);
+        faults.push(fault.with_expected(format!("at most {FD_NAMES_BYTES}: a shorter name, or fewer sockets")));
+    }
+    store(plan, draft, name.as_bytes(), faults)
 }

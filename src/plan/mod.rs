@@ -57,8 +57,8 @@ pub struct ServiceSpec {
     pub program: Span,
     /// The words argv\[0\], argv\[1\], ..., each with its NUL.
     pub argv: Span,
-    /// `LISTEN_FDS=n` and `LISTEN_FDNAMES=...`, each with its NUL; empty where the child gets none.
-    pub listen_environment: Span,
+    /// Name of its sockets in LISTEN_FDNAMES; empty where the child gets no descriptors from 3 on.
+    pub fd_name: Span,
     /// Row in [`Plan::policies`].
     pub policy: u16,
     /// Row of its first socket in [`Plan::listeners`].

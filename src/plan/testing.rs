@@ -18,11 +18,10 @@ pub fn with_plan(services: &[(&str, &[(&str, &str)])], test: impl FnOnce(&Plan, 
             }
             let (first_listener, listeners) =
                 sockets::add(&draft, u16::try_from(index).unwrap(), &mut plan, &mut faults);
-            let names = vec![draft.text(crate::config::Id::FileDescriptorName).unwrap_or("-"); usize::from(listeners)];
-            let environment = format!("LISTEN_FDS={listeners}\0LISTEN_FDNAMES={}\0", names.join(":"));
+            let name_of_fds = draft.text(crate::config::Id::FileDescriptorName).unwrap_or("-");
             let service = ServiceSpec {
                 name: plan.arena.store(name.as_bytes()).unwrap(),
-                listen_environment: plan.arena.store(environment.as_bytes()).unwrap(),
+                fd_name: plan.arena.store(name_of_fds.as_bytes()).unwrap(),
                 first_listener,
                 listeners,
                 program: Span::default(),

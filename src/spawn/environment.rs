@@ -26,6 +26,12 @@ impl Variables {
     /// No variables.
     pub const EMPTY: Self = Self { bytes: [0; START_TEXT_BYTES], used: 0 };
 
+    /// Adds LISTEN_FDS and LISTEN_FDNAMES (sd_listen_fds(3)) for `count` sockets of one name.
+    pub fn listen(&mut self, count: usize, name: &str) {
+        self.set("LISTEN_FDS", format_args!("{count}"));
+        self.set("LISTEN_FDNAMES", format_args!("{}", Repeated(count, name)));
+    }
+
     /// Adds what a child may know of its connection.
     pub fn describe(&mut self, connection: &Connection<'_>) {
         let Connection { peer, local, number } = connection;
@@ -87,6 +93,19 @@ impl Write for Variables {
     }
 }
 
+/// A name several times, joined by colons.
+struct Repeated<'a>(usize, &'a str);
+
+impl fmt::Display for Repeated<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for index in 0..self.0 {
+            f.write_str(if index == 0 { "" } else { ":" })?;
+            f.write_str(self.1)?;
+        }
+        Ok(())
+    }
+}
+
 /// The NUL-ended strings that lie side by side in `bytes`.
 pub fn strings(bytes: &[u8]) -> impl Iterator<Item = &CStr> {
     bytes.split_inclusive(|&byte| byte == 0).filter_map(|string| CStr::from_bytes_with_nul(string).ok())
@@ -137,6 +156,14 @@ mod tests {
                 "IPCCONNNUM=3"
             ]
         );
+    }
+
+    #[test]
+    fn there_are_as_many_names_as_descriptors() {
+        let mut variables = Variables::EMPTY;
+        variables.listen(3, "web.socket");
+        let told: Vec<_> = variables.iter().collect();
+        assert_eq!(told, [c"LISTEN_FDS=3", c"LISTEN_FDNAMES=web.socket:web.socket:web.socket"]);
     }
 
     #[test]

@@ -84,10 +84,11 @@ impl Spawner {
         }
         let mut image = Image::new(program);
         let environment = start.plan.arena.get(policy.environment);
-        let listen = start.plan.arena.get(start.service.listen_environment);
+        if gets_descriptors(start) {
+            variables.listen(start.sockets.len(), start.plan.arena.text(start.service.fd_name));
+        }
         let whole = argv.fold(true, |whole, word| whole & image.argument(word))
             && strings(environment)
-                .chain(strings(listen))
                 .chain(variables.iter())
                 .fold(true, |whole, variable| whole & image.variable(variable));
         if !whole {
@@ -190,6 +191,11 @@ fn read_failure(pipe: &OwnedFd) -> Option<StartFailed> {
 fn reap(pid: i32) {
     let Some(pid) = Pid::from_raw(pid) else { return };
     while matches!(waitpid(Some(pid), WaitOptions::empty()), Err(Errno::INTR)) {}
+}
+
+/// Whether the child gets its sockets as descriptors from 3 on.
+fn gets_descriptors(start: &Start<'_>) -> bool {
+    !start.service.fd_name.is_empty()
 }
 
 fn policy(start: &Start<'_>) -> Policy {

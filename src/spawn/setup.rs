@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use rustix::process::PidfdFlags;
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
-use super::{FIRST_FD, Start, StartFailed};
+use super::{FIRST_FD, Start, StartFailed, gets_descriptors};
 use crate::limits::GROUPS;
 use crate::plan::steps::{OpenMode, Reader, Stage, Step};
 use crate::plan::{Policy, Stdio};
@@ -41,15 +41,11 @@ impl Child<'_> {
         for (stage, step) in Reader::new(self.start.plan.arena.get(self.policy.steps)) {
             at(stage, carry_out(&step))?;
         }
-        if self.gets_listen_descriptors() {
+        if gets_descriptors(self.start) {
             image.set_own_variables(self.identity().as_bytes());
         }
         signal::unblock_all();
         Ok(())
-    }
-
-    fn gets_listen_descriptors(&self) -> bool {
-        !self.start.service.listen_environment.is_empty()
     }
 
     /// Leaves the parent's table, or moves the sockets to 3, 4, ... in the copy. No target can be a source: the parent
@@ -59,7 +55,7 @@ impl Child<'_> {
             let count = u32::try_from(self.start.sockets.len()).unwrap_or(u32::MAX);
             return process::unshare_descriptors_from(FIRST_FD.unsigned_abs().saturating_add(count));
         }
-        if self.gets_listen_descriptors() {
+        if gets_descriptors(self.start) {
             for (place, socket) in (FIRST_FD..).zip(self.start.sockets) {
                 process::install_descriptor(socket.as_raw_fd(), place)?;
             }
@@ -92,7 +88,7 @@ impl Child<'_> {
     /// socket before may have changed it. An accepted connection has its flag from accept4(2).
     fn listen_descriptors(&self) -> Result<(), Errno> {
         let places = FIRST_FD..;
-        if self.gets_listen_descriptors() && self.sharing == Sharing::MemoryAndDescriptors {
+        if gets_descriptors(self.start) && self.sharing == Sharing::MemoryAndDescriptors {
             for (place, _) in places.zip(self.start.sockets) {
                 process::install_descriptor(place, place)?;
             }

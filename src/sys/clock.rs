@@ -29,3 +29,9 @@ pub fn now() -> Tick {
     let milliseconds = u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000_000;
     Tick(seconds.saturating_mul(1000).saturating_add(milliseconds))
 }
+
+/// Does nothing for a while; only for faults that would make the loop spin.
+pub fn pause_ms(ms: u32) {
+    let pause = rustix::event::Timespec { tv_sec: 0, tv_nsec: i64::from(ms.min(999)).saturating_mul(1_000_000) };
+    let _ = rustix::event::poll(&mut [], Some(&pause)); // an interruption ends it early
+}

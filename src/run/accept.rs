@@ -1,0 +1,189 @@
+//! Accept=yes: one connection is taken, looked at, and becomes a child.
+
+use log::Level;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::net::{SocketFlags, acceptfrom_with, getsockname};
+
+use super::tables::Life;
+use super::{Child, Phase, Server, Tick, Why};
+use crate::limits::{SCARCE_CEILING_MS, SCARCE_FIRST_MS};
+use crate::logging::Kind;
+use crate::peer::Peer;
+use crate::plan::{Policy, address, filter};
+use crate::spawn::{Connection, Start, StartFailed};
+
+impl Server {
+    /// A listener with Accept=yes is readable: takes one connection. More come in the next turns, so that no listener
+    /// keeps the others waiting.
+    pub(super) fn on_connection(&mut self, service: usize, row: usize) {
+        let Some(policy) = self.policy(service) else { return };
+        let now = self.now;
+        let Some(state) = self.state(service) else { return };
+        if state.phase != Phase::Waiting {
+            return;
+        }
+        if let Err(until) = state.poll.check(policy.poll, now) {
+            return self.rest_by_limit(service, until, Why::PollLimit);
+        }
+        if let Err(until) = state.trigger.check(policy.trigger, now) {
+            return self.rest_by_limit(service, until, Why::TriggerLimit);
+        }
+        state.poll.count(policy.poll, now);
+        if self.tables.children.is_full() {
+            return self.rest_by_scarcity(service, "children", Errno::AGAIN);
+        }
+        let Some(opened) = self.tables.listeners.get(row).and_then(|listener| listener.opened.as_ref()) else { return };
+        let flags = if policy.nonblocking { SocketFlags::NONBLOCK } else { SocketFlags::empty() };
+        match acceptfrom_with(&opened.socket, flags | SocketFlags::CLOEXEC) {
+            Ok((connection, address)) => {
+                let peer = Peer::of(address, &connection);
+                if let Some(state) = self.state(service) {
+                    (state.accepted, state.scarcities) = (state.accepted.saturating_add(1), 0);
+                }
+                match self.refusal(service, policy, &peer) {
+                    Some(why) => self.refuse(service, &peer, why),
+                    None => self.serve(service, row, connection, peer),
+                }
+            }
+            Err(errno) => self.accept_failed(service, row, errno),
+        }
+    }
+
+    /// What accept4(2) can say: nothing there after all, no means for it, or a broken listener.
+    fn accept_failed(&mut self, service: usize, row: usize, errno: Errno) {
+        match errno {
+            Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS => {
+                self.rest_by_scarcity(service, "accept", errno);
+            }
+            Errno::INVAL | Errno::BADF | Errno::NOTSOCK | Errno::OPNOTSUPP => self.revive(row),
+            // EAGAIN, EINTR, ECONNABORTED, EPERM, and the errors of the network that accept(2) passes on
+            _ => self.record(Kind::Other, service, Level::Debug, format_args!("accept why={}", errno_text(errno))),
+        }
+    }
+
+    /// Rests for want of something, longer each time in a row; the clients stay queued.
+    pub(super) fn rest_by_scarcity(&mut self, service: usize, what: &str, errno: Errno) {
+        let now = self.now;
+        let Some(state) = self.state(service) else { return };
+        let delay = (SCARCE_FIRST_MS << state.scarcities.min(8)).min(SCARCE_CEILING_MS);
+        let first = state.scarcities == 0;
+        state.scarcities = state.scarcities.saturating_add(1);
+        if first {
+            let why = errno_text(errno);
+            self.record(Kind::Scarce, service, Level::Warn, format_args!("what={what} why=\"{why}\"; clients wait"));
+        }
+        self.rest(service, now.after_ms(delay), Why::Scarce);
+    }
+
+    /// Why a connection is turned away, if it is.
+    fn refusal(&self, service: usize, policy: &Policy, peer: &Peer) -> Option<&'static str> {
+        let arena = &self.plan.arena;
+        if let Some(ip) = peer.ip()
+            && !filter::allowed(arena.get(policy.allow), arena.get(policy.deny), ip)
+        {
+            return Some("address");
+        }
+        if !(policy.allow_users.is_empty() && policy.allow_groups.is_empty()) && !self.may_use(policy, peer) {
+            return Some("user");
+        }
+        let live = self.tables.services.get(service).map_or(0, |state| state.live);
+        if live >= policy.max_connections {
+            return Some("max-connections");
+        }
+        (policy.max_per_source != u32::MAX && self.live_from(service, peer) >= policy.max_per_source)
+            .then_some("max-connections-per-source")
+    }
+
+    /// AllowUsers= and AllowGroups=: one match is enough. The group is the peer's effective one.
+    fn may_use(&self, policy: &Policy, peer: &Peer) -> bool {
+        let Peer::Unix { uid, gid, .. } = peer else { return true };
+        let listed = |span, id: &u32| self.plan.arena.get(span).as_chunks::<4>().0.contains(&id.to_ne_bytes());
+        listed(policy.allow_users, uid) || listed(policy.allow_groups, gid)
+    }
+
+    /// Connections alive from the same source.
+    fn live_from(&self, service: usize, peer: &Peer) -> u32 {
+        let source = peer.source();
+        let same = |child: &&Child| usize::from(child.service) == service && child.source == source;
+        u32::try_from(self.tables.children.iter().filter(same).count()).unwrap_or(u32::MAX)
+    }
+
+    fn refuse(&mut self, service: usize, peer: &Peer, why: &str) {
+        if let Some(state) = self.state(service) {
+            state.refused = state.refused.saturating_add(1);
+        }
+        self.record(Kind::Refuse, service, Level::Info, format_args!("peer={peer} why={why}"));
+    }
+
+    /// Starts the program for a connection. If that fails the connection is kept, and served when it can be.
+    pub(super) fn serve(&mut self, service: usize, row: usize, connection: OwnedFd, peer: Peer) {
+        let (Some(spec), Some(policy)) = (self.spec(service), self.policy(service)) else { return };
+        let local = self.local_address(row, &connection);
+        let number = self.live_from(service, &peer).saturating_add(1);
+        let start = Start {
+            plan: self.plan,
+            service: spec,
+            sockets: &[connection.as_fd()],
+            connection: Some(Connection { peer: &peer, local: &local, number }),
+            log: super::output::log_of(&self.tables.outputs, spec.policy),
+        };
+        match self.tables.spawner.start(&start) {
+            Ok(pid) => {
+                drop(connection);
+                let now = self.now;
+                let deadline = run_deadline(policy, now);
+                let child = Child {
+                    pid,
+                    service: u16::try_from(service).unwrap_or(u16::MAX),
+                    stage: Life::Running,
+                    since: now,
+                    deadline,
+                    source: peer.source(),
+                };
+                let _ = self.tables.children.push(child); // there is room: looked at before accept
+                self.due_at(deadline);
+                if let Some(state) = self.state(service) {
+                    state.live += 1;
+                    state.trigger.count(policy.trigger, now);
+                    (state.failures, state.was_missing) = (0, false);
+                    let live = state.live;
+                    self.record(
+                        Kind::Accept,
+                        service,
+                        Level::Debug,
+                        format_args!("peer={peer} pid={pid} count={live}/{}", policy.max_connections),
+                    );
+                }
+            }
+            Err(failed) => self.serve_failed(service, row, connection, peer, failed),
+        }
+    }
+
+    fn serve_failed(&mut self, service: usize, row: usize, connection: OwnedFd, peer: Peer, failed: StartFailed) {
+        self.park(service, row, connection, peer);
+        self.start_failed(service, failed);
+    }
+
+    /// Our end of the connection: that of the listener, unless it listens on every address.
+    fn local_address(&self, row: usize, connection: &OwnedFd) -> Peer {
+        let bytes = self.plan.listeners.get(row).map_or(&[][..], |spec| self.plan.arena.get(spec.address));
+        match address::ip(bytes) {
+            Some((ip, port)) if !ip.is_unspecified() => Peer::Internet { ip: ip.to_canonical(), scope: 0, port },
+            Some(_) => Peer::of(getsockname(connection).ok(), connection),
+            None => Peer::Unknown,
+        }
+    }
+}
+
+/// When a child that is started now has run long enough.
+pub(super) fn run_deadline(policy: &Policy, now: Tick) -> Tick {
+    match policy.runtime_max_ms {
+        u32::MAX | 0 => Tick::NEVER,
+        ms => now.after_ms(u64::from(ms)),
+    }
+}
+
+fn errno_text(errno: Errno) -> &'static str {
+    crate::sys::errno::text(errno)
+}

@@ -1,0 +1,170 @@
+//! One turn of the loop, in this order: wait; clock; deaths and signals; deadlines; addresses; sockets; the next
+//! deadline. Deaths come first, so that what they free counts for the connections of the same turn.
+
+use core::mem::MaybeUninit;
+use log::Level;
+use rustix::event::Timespec;
+use rustix::event::epoll::{self, Event, EventFlags};
+use rustix::io::Errno;
+
+use super::{Phase, Server, Token};
+use crate::limits::EVENTS_PER_TURN;
+use crate::sys::clock::{self, Tick};
+use crate::sys::signal;
+
+impl Server {
+    /// Runs until the end is asked for and nothing is left to wait for.
+    pub fn run(&mut self) {
+        let mut buffer = [MaybeUninit::<Event>::uninit(); EVENTS_PER_TURN];
+        while !self.is_over() {
+            let timeout = self.timeout();
+            let events = match epoll::wait(&self.epoll, &mut buffer[..], timeout.as_ref()) {
+                Ok((events, _)) => &*events,
+                Err(Errno::INTR) => &[],
+                Err(errno) => {
+                    // cannot happen with a valid set; never spin on it
+                    log::error!("epoll: {}", crate::sys::errno::text(errno));
+                    clock::pause_ms(100);
+                    &[]
+                }
+            };
+            self.now = clock::now();
+            self.turn(events);
+        }
+    }
+
+    fn turn(&mut self, events: &[Event]) {
+        if events.iter().any(|event| Token::decode(event.data) == Some(Token::Signals)) {
+            self.on_signals();
+        }
+        if self.now >= self.deadline {
+            self.on_deadlines();
+        }
+        for event in events {
+            match Token::decode(event.data) {
+                Some(Token::Listener { row, generation }) => self.on_listener(row, generation, event.flags),
+                Some(Token::Output(row)) => self.on_output(row),
+                Some(Token::Addresses) => self.on_addresses(),
+                Some(Token::Signals) | None => {}
+            }
+        }
+    }
+
+    /// A listener has something, or is broken. An event of an earlier registration is dropped.
+    fn on_listener(&mut self, row: usize, generation: u16, flags: EventFlags) {
+        let fresh = self.tables.listeners.get(row).is_some_and(|listener| listener.generation == generation);
+        let Some(service) = self.service_of(row).filter(|_| fresh && !self.stopping) else { return };
+        if flags.intersects(EventFlags::HUP | EventFlags::ERR) && self.is_broken(row) {
+            return self.revive(row);
+        }
+        if self.policy(service).is_some_and(|policy| policy.accept) {
+            self.on_connection(service, row);
+        } else {
+            self.on_knock(service, row);
+        }
+    }
+
+    /// Takes the signals that have come; a bounded number, the rest in the next turn.
+    fn on_signals(&mut self) {
+        const AT_MOST: usize = 8;
+        for _ in 0..AT_MOST {
+            match signal::take(&self.signals) {
+                Ok(Some((libc::SIGCHLD, _))) => {
+                    if self.reap() {
+                        self.due_at(self.now); // more have ended: go on in the next turn
+                        self.reap_again = true;
+                    }
+                    return; // whatever else has come keeps the descriptor readable
+                }
+                Ok(Some((libc::SIGTERM | libc::SIGINT, _))) => self.on_terminate(),
+                Ok(Some((libc::SIGQUIT, _))) => self.on_quit(),
+                Ok(Some((libc::SIGHUP, _))) => {
+                    log::warn!("SIGHUP: reading the configuration again is not part of this version; nothing changes");
+                }
+                Ok(Some(_)) => self.dump(),
+                Ok(None) => return,
+                Err(errno) => return log::error!("signals: {}", crate::sys::errno::text(errno)),
+            }
+        }
+    }
+
+    /// Everything that is due: rests, children, addresses, log lines that were left out. Then the next deadline.
+    fn on_deadlines(&mut self) {
+        let now = self.now;
+        if core::mem::take(&mut self.reap_again) {
+            self.reap_again = self.reap();
+        }
+        for service in 0..self.plan.services.len() {
+            if let Phase::Resting(until, why) = self.phase(service)
+                && now >= until
+                && !self.stopping
+            {
+                self.on_rested(service, why);
+            }
+        }
+        self.check_leftovers();
+        for index in 0..self.tables.children.len() {
+            if self.tables.children.get(index).is_some_and(|child| now >= child.deadline) {
+                self.on_child_deadline(index);
+            }
+        }
+        for row in 0..self.tables.listeners.len() {
+            let due = |listener: &super::Listener| listener.opened.is_none() && now >= listener.retry;
+            if !self.stopping && self.tables.listeners.get(row).is_some_and(due) {
+                self.retry(row);
+            }
+        }
+        self.tables.throttle.flush(now, super::super::logging::LeftOut::report);
+        self.deadline = self.next_deadline();
+    }
+
+    /// The earliest time at which something is due.
+    fn next_deadline(&mut self) -> Tick {
+        let mut earliest = if self.reap_again { self.now } else { Tick::NEVER };
+        for service in 0..self.plan.services.len() {
+            if let Phase::Resting(until, _) = self.phase(service) {
+                earliest = earliest.min(until);
+            }
+        }
+        for child in &self.tables.children {
+            earliest = earliest.min(child.deadline);
+        }
+        if !self.stopping {
+            for listener in self.tables.listeners.iter().filter(|listener| listener.opened.is_none()) {
+                earliest = earliest.min(listener.retry);
+            }
+        }
+        earliest
+    }
+
+    /// How long to wait; `None`: until something happens. Rounded up by the clock's granularity, so that no turn comes
+    /// too early and does nothing.
+    fn timeout(&mut self) -> Option<Timespec> {
+        let deadline = self.deadline.min(self.tables.throttle.next_deadline());
+        self.deadline = deadline;
+        if deadline == Tick::NEVER {
+            return None;
+        }
+        let ms = deadline.since_ms(clock::now());
+        let seconds = i64::try_from(ms / 1000).unwrap_or(i64::MAX);
+        let nanoseconds = i64::try_from(ms % 1000 * 1_000_000).unwrap_or(0);
+        Some(Timespec { tv_sec: seconds, tv_nsec: nanoseconds.try_into().unwrap_or(0) })
+    }
+
+    /// SIGUSR1: what every service is doing, to the log.
+    fn dump(&mut self) {
+        for service in 0..self.plan.services.len() {
+            let Some(&state) = self.state(service).as_deref() else { continue };
+            let name = self.name(service);
+            log::log!(
+                Level::Info,
+                "status service={name} phase={:?} live={} accepted={} refused={} failures={}",
+                state.phase,
+                state.live,
+                state.accepted,
+                state.refused,
+                state.failures
+            );
+        }
+    }
+}

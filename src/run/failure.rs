@@ -1,0 +1,139 @@
+//! Starts that fail: the service rests, looks again, and starts as soon as it can work. The client waits meanwhile.
+
+use core::ffi::CStr;
+use heapless::Vec;
+use log::Level;
+use rustix::fd::OwnedFd;
+use rustix::fs::{Access, access};
+use rustix::io::{Errno, fcntl_dupfd_cloexec};
+
+use super::limit::backoff_ms;
+use super::tables::Parked;
+use super::{Phase, Seconds, Server, Why};
+use crate::limits::{PROGRAM_LOOK_MS, SERVICE_LISTENERS};
+use crate::logging::Kind;
+use crate::peer::Peer;
+use crate::plan::steps::{Reader, Stage, Step};
+use crate::spawn::{FIRST_FD, StartFailed};
+use crate::sys::errno;
+
+/// Bytes of a path with its NUL (PATH_MAX).
+const PATH_BYTES: usize = 4096;
+/// Descriptors of ours that stay open lie above those that are handed over.
+pub const FIRST_OWN_FD: i32 = FIRST_FD + SERVICE_LISTENERS as i32;
+
+impl Server {
+    /// A program could not be started: rests, longer with each failure in a row.
+    pub(super) fn start_failed(&mut self, service: usize, failed: StartFailed) {
+        let now = self.now;
+        let missing = failed.stage == Stage::EXEC && !self.program_is_there(service);
+        self.count_failure(service);
+        let Some(state) = self.state(service) else { return };
+        let until = if missing { now.after_ms(PROGRAM_LOOK_MS) } else { state.hold };
+        let why = if missing { Why::Program } else { Why::Failure };
+        state.was_missing = missing;
+        let first = state.failures == 1;
+        let level = if first { Level::Error } else { Level::Warn };
+        let (stage, name, text) = (failed.stage.name(), errno::name(failed.errno), errno::text(failed.errno));
+        let rest = Seconds(until.since_ms(now));
+        self.record(
+            Kind::Start,
+            service,
+            level,
+            format_args!("failed at={stage} errno={name} why=\"{text}\" rest={rest}; clients wait"),
+        );
+        self.rest(service, until, why);
+    }
+
+    /// One more failure in a row: not started again before the backoff, and the window of StartLimitBurst=, are over.
+    pub(super) fn count_failure(&mut self, service: usize) {
+        let now = self.now;
+        let Some(policy) = self.policy(service) else { return };
+        let Some(state) = self.state(service) else { return };
+        state.failures = state.failures.saturating_add(1);
+        state.start.count(policy.start, now);
+        let by_limit = state.start.check(policy.start, now).err().unwrap_or(now);
+        state.hold = now.after_ms(backoff_ms(state.failures)).max(by_limit);
+    }
+
+    /// A rest is over.
+    pub(super) fn on_rested(&mut self, service: usize, why: Why) {
+        let accept = self.policy(service).is_some_and(|policy| policy.accept);
+        match why {
+            Why::Program => return self.look_again(service),
+            Why::Restart => return self.start_service(service, "restart"),
+            _ => {}
+        }
+        if let Some(state) = self.state(service) {
+            state.phase = Phase::Waiting;
+        }
+        if accept && self.serve_parked(service) {
+            return;
+        }
+        self.arm(service);
+    }
+
+    /// The program was missing. It is looked for without a start; if it is there now, the client is served at once.
+    fn look_again(&mut self, service: usize) {
+        let now = self.now;
+        let there = self.program_is_there(service);
+        let Some(state) = self.state(service) else { return };
+        let appeared = there && (state.was_missing || now >= state.hold);
+        state.was_missing = !there;
+        if appeared {
+            self.record(Kind::Start, service, Level::Info, format_args!("program is there now"));
+            self.on_rested(service, Why::Failure);
+        } else {
+            self.rest(service, now.after_ms(PROGRAM_LOOK_MS), Why::Program);
+        }
+    }
+
+    /// One access(2) for the program, below RootDirectory= where there is one.
+    fn program_is_there(&self, service: usize) -> bool {
+        let (Some(spec), Some(policy)) = (self.spec(service), self.policy(service)) else { return false };
+        let mut path: Vec<u8, PATH_BYTES> = Vec::new();
+        let root = Reader::new(self.plan.arena.get(policy.steps)).find_map(|(_, step)| match step {
+            Step::Root(root) => Some(root.to_bytes()),
+            _ => None,
+        });
+        let whole = path.extend_from_slice(root.unwrap_or(b"")).is_ok()
+            && path.extend_from_slice(self.plan.arena.get(spec.program)).is_ok();
+        whole && CStr::from_bytes_with_nul(&path).is_ok_and(|path| access(path, Access::EXEC_OK).is_ok())
+    }
+
+    /// Keeps a connection whose program could not be started. The descriptor moves out of the way: 3 is where the next
+    /// connection has to land.
+    pub(super) fn park(&mut self, service: usize, row: usize, connection: OwnedFd, peer: Peer) {
+        let parked = Parked {
+            service: u16::try_from(service).unwrap_or(u16::MAX),
+            listener: u16::try_from(row).unwrap_or(u16::MAX),
+            connection: fcntl_dupfd_cloexec(&connection, FIRST_OWN_FD).unwrap_or(connection),
+            peer,
+        };
+        if self.tables.parked.push(parked).is_err() {
+            if let Some(state) = self.state(service) {
+                state.refused = state.refused.saturating_add(1);
+            }
+            let why = errno::text(Errno::NOBUFS);
+            self.record(
+                Kind::Scarce,
+                service,
+                Level::Warn,
+                format_args!("what=parked why=\"{why}\"; connection closed"),
+            );
+        }
+    }
+
+    /// Serves the connection that waited for its program. False: there was none.
+    fn serve_parked(&mut self, service: usize) -> bool {
+        let Some(index) = self.tables.parked.iter().position(|parked| usize::from(parked.service) == service) else {
+            return false;
+        };
+        let parked = self.tables.parked.swap_remove(index);
+        self.serve(service, usize::from(parked.listener), parked.connection, parked.peer);
+        if self.phase(service) == Phase::Waiting {
+            self.arm(service);
+        }
+        true
+    }
+}

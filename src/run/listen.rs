@@ -1,0 +1,259 @@
+//! Listeners: watched, resting, missing. A listener is taken out of epoll, never closed, when its service rests.
+
+use log::Level;
+use rustix::event::epoll::{self, EventFlags};
+use rustix::fd::AsFd;
+use rustix::io::Errno;
+
+use super::{Phase, Seconds, Server, Tick, Token, Watch, Why};
+use crate::limits::{OPEN_CEILING_MS, OPEN_FIRST_MS, SCARCE_FIRST_MS};
+use crate::logging::Kind;
+use crate::open::{self, OpenError};
+use crate::plan::SocketKind;
+use crate::plan::address::Text;
+
+impl Server {
+    /// Watches the sockets of a service. With Accept=no each of them falls silent when it has fired.
+    pub(super) fn arm(&mut self, service: usize) {
+        if self.stopping {
+            return;
+        }
+        let accept = self.policy(service).is_some_and(|policy| policy.accept);
+        let flags = if accept { EventFlags::IN } else { EventFlags::IN | EventFlags::ONESHOT };
+        for row in self.listeners_of(service) {
+            if self.arm_one(row, flags).is_err() {
+                // no memory in the kernel for one more registration: try again, the clients wait
+                let until = self.now.after_ms(SCARCE_FIRST_MS * 10);
+                self.record(Kind::Scarce, service, Level::Warn, format_args!("what=epoll"));
+                self.rest(service, until, Why::Scarce);
+                return;
+            }
+        }
+    }
+
+    fn arm_one(&mut self, row: usize, flags: EventFlags) -> Result<(), Errno> {
+        let Some(listener) = self.tables.listeners.get_mut(row) else { return Ok(()) };
+        let Some(opened) = &listener.opened else { return Ok(()) };
+        let token = |generation| Token::Listener { row, generation }.encode();
+        match listener.watch {
+            Watch::Armed => {}
+            Watch::Spent => epoll::modify(&self.epoll, &opened.socket, token(listener.generation), flags)?,
+            Watch::Out => {
+                listener.generation = listener.generation.wrapping_add(1);
+                match epoll::add(&self.epoll, &opened.socket, token(listener.generation), flags) {
+                    // still in the set: a removal had failed
+                    Err(Errno::EXIST) => {
+                        epoll::modify(&self.epoll, &opened.socket, token(listener.generation), flags)?;
+                    }
+                    result => result?,
+                }
+            }
+        }
+        listener.watch = Watch::Armed;
+        Ok(())
+    }
+
+    /// Looks away from the sockets of a service; clients queue in them.
+    pub(super) fn disarm(&mut self, service: usize) {
+        for row in self.listeners_of(service) {
+            self.disarm_one(row);
+        }
+    }
+
+    fn disarm_one(&mut self, row: usize) {
+        let Some(listener) = self.tables.listeners.get_mut(row) else { return };
+        // one that has fired once is silent until it is armed again
+        if listener.watch == Watch::Armed
+            && let Some(opened) = &listener.opened
+        {
+            let _ = epoll::delete(&self.epoll, &opened.socket); // ENOENT: it is out already
+            listener.watch = Watch::Out;
+        }
+    }
+
+    /// Lets a service rest until a known time.
+    pub(super) fn rest(&mut self, service: usize, until: Tick, why: Why) {
+        self.disarm(service);
+        if let Some(state) = self.state(service) {
+            state.phase = Phase::Resting(until, why);
+        }
+        self.due_at(until);
+    }
+
+    /// Rests because a limit is reached, and says so.
+    pub(super) fn rest_by_limit(&mut self, service: usize, until: Tick, why: Why) {
+        let rest = Seconds(until.since_ms(self.now));
+        self.record(Kind::Rest, service, Level::Warn, format_args!("why={} for={rest}", why.word()));
+        self.rest(service, until, why);
+    }
+
+    /// Opens every listener for the first time. One that cannot be opened now is tried again until it can.
+    pub fn open_all(&mut self) {
+        for row in 0..self.tables.listeners.len() {
+            let closed = self.tables.listeners.get(row).is_some_and(|listener| listener.opened.is_none());
+            if closed {
+                self.try_open(row);
+            }
+        }
+        for service in 0..self.plan.services.len() {
+            self.arm(service);
+        }
+    }
+
+    /// Number of listeners that are not open.
+    pub fn missing(&self) -> usize {
+        self.tables.listeners.iter().filter(|listener| listener.opened.is_none()).count()
+    }
+
+    /// Tries a missing listener; arms it if its service waits.
+    pub(super) fn retry(&mut self, row: usize) {
+        self.try_open(row);
+        let Some(service) = self.service_of(row) else { return };
+        let opened = self.tables.listeners.get(row).is_some_and(|listener| listener.opened.is_some());
+        if opened && self.phase(service) == Phase::Waiting {
+            self.arm(service);
+        }
+    }
+
+    pub(super) fn service_of(&self, row: usize) -> Option<usize> {
+        self.plan.listeners.get(row).map(|spec| usize::from(spec.service))
+    }
+
+    /// The address of a listener as the configuration has it.
+    fn address_of(&self, row: usize) -> Text<'static> {
+        let plan = self.plan;
+        Text(plan.listeners.get(row).map_or(&[], |spec| plan.arena.get(spec.address)))
+    }
+
+    fn try_open(&mut self, row: usize) {
+        let Some(service) = self.service_of(row) else { return };
+        let plan = self.plan;
+        let first = self.tables.listeners.get(row).is_some_and(|listener| listener.tries == 0);
+        let result = open::open(plan, row, &mut |warning| {
+            if first {
+                self.record(Kind::Open, service, Level::Warn, format_args!("{warning}"));
+            }
+        });
+        match result {
+            Ok(opened) => {
+                let Some(listener) = self.tables.listeners.get_mut(row) else { return };
+                let late = listener.tries > 0;
+                (listener.opened, listener.watch, listener.tries) = (Some(opened), Watch::Out, 0);
+                let level = if late { Level::Info } else { Level::Debug };
+                let address = self.address_of(row);
+                self.record(Kind::Open, service, level, format_args!("address={address}"));
+            }
+            Err(error) => self.open_failed(row, service, error),
+        }
+    }
+
+    fn open_failed(&mut self, row: usize, service: usize, error: OpenError) {
+        let now = self.now;
+        let Some(listener) = self.tables.listeners.get_mut(row) else { return };
+        let first = listener.tries == 0;
+        let delay = (OPEN_FIRST_MS << listener.tries.min(8)).min(OPEN_CEILING_MS);
+        listener.tries = listener.tries.saturating_add(1);
+        listener.retry = now.after_ms(delay);
+        let retry = listener.retry;
+        self.due_at(retry);
+        if error.may_appear() {
+            self.watch_addresses();
+        }
+        if !first {
+            return;
+        }
+        let address = self.address_of(row);
+        match open::holder::find(self.plan, row).filter(|_| error.may_free()) {
+            Some(holder) => self.record(
+                Kind::Open,
+                service,
+                Level::Warn,
+                format_args!("failed address={address} why=\"{error}\" holder=\"{holder}\"; trying again"),
+            ),
+            None => self.record(
+                Kind::Open,
+                service,
+                Level::Warn,
+                format_args!("failed address={address} why=\"{error}\"; trying again"),
+            ),
+        }
+    }
+
+    /// An address has appeared: every missing listener is tried at once.
+    pub(super) fn on_addresses(&mut self) {
+        if !self.addresses.as_ref().is_some_and(open::watch::Watch::drain) {
+            return;
+        }
+        for row in 0..self.tables.listeners.len() {
+            if self.tables.listeners.get(row).is_some_and(|listener| listener.opened.is_none()) {
+                self.retry(row);
+            }
+        }
+        if self.missing() == 0 {
+            self.addresses = None; // closing it takes it out of epoll
+        }
+    }
+
+    /// Whether a listener that epoll reports as hung up really is.
+    pub(super) fn is_broken(&self, row: usize) -> bool {
+        let opened = self.tables.listeners.get(row).and_then(|listener| listener.opened.as_ref());
+        opened.is_some_and(|opened| open::is_shut_down(opened.socket.as_fd()))
+    }
+
+    /// A listener that a child has shut down, or that is otherwise broken: made to work again, or anew.
+    pub(super) fn revive(&mut self, row: usize) {
+        let Some(service) = self.service_of(row) else { return };
+        let Some(listener) = self.tables.listeners.get_mut(row) else { return };
+        let Some(old) = listener.opened.take() else { return };
+        let _ = epoll::delete(&self.epoll, &old.socket); // ENOENT: it is out already
+        listener.watch = Watch::Out;
+        match open::revive(self.plan, row, old, &mut |_| {}) {
+            Ok(opened) => {
+                if let Some(listener) = self.tables.listeners.get_mut(row) {
+                    listener.opened = Some(opened);
+                }
+                self.record(
+                    Kind::Open,
+                    service,
+                    Level::Warn,
+                    format_args!("revived: a process had shut the socket down"),
+                );
+            }
+            Err(error) => self.open_failed(row, service, error),
+        }
+        if self.phase(service) == Phase::Waiting {
+            self.arm(service);
+        }
+    }
+
+    /// Throws away what waits in the sockets of a service (FlushPending=), a bounded number of things.
+    pub(super) fn flush_pending(&mut self, service: usize) {
+        const AT_MOST: usize = 1024;
+        let mut flushed = 0;
+        for row in self.listeners_of(service) {
+            let kind = self.plan.listeners.get(row).map(|spec| spec.kind);
+            let Some(opened) = self.tables.listeners.get(row).and_then(|listener| listener.opened.as_ref()) else {
+                continue;
+            };
+            while flushed < AT_MOST && open::is_readable(opened.socket.as_fd()) {
+                let taken = match kind {
+                    Some(SocketKind::Stream | SocketKind::SequentialPacket) => {
+                        rustix::net::accept(&opened.socket).map(drop)
+                    }
+                    Some(SocketKind::Datagram) => {
+                        rustix::net::recv(&opened.socket, &mut [0_u8; 1][..], rustix::net::RecvFlags::DONTWAIT)
+                            .map(drop)
+                    }
+                    Some(SocketKind::Fifo) | None => rustix::io::read(&opened.socket, &mut [0_u8; 512]).map(drop),
+                };
+                if taken.is_err() {
+                    break;
+                }
+                flushed += 1;
+            }
+        }
+        if flushed > 0 {
+            self.record(Kind::Other, service, Level::Info, format_args!("flushed={flushed}"));
+        }
+    }
+}

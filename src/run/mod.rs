@@ -1,0 +1,232 @@
+//! The loop: one thread that waits for signals and sockets, and decides.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `event_loop` | one turn: wait, deaths and signals, deadlines, sockets |
+//! | `tables` | what changes, in fixed rows |
+//! | `listen` | watching, resting and reopening listeners |
+//! | `accept` | Accept=yes: a connection becomes a child |
+//! | `service` | Accept=no: a knock starts the service, its end arms the sockets again |
+//! | `failure` | starts that fail: rest, look again, start as soon as it can work |
+//! | `reap` | children that end |
+//! | `stop` | asking, waiting, killing: one child, or everything |
+//! | `background` | services that put themselves into the background |
+//! | `output` | pipes from children to the log |
+//! | `limit` | windows and backoff, pure |
+//!
+//! Nothing here allocates, blocks or ends the program because of an error: the one thing is refused, counted, logged
+//! and tried again. Time is read once a turn. Every state but "running" leads back to "waiting" by itself.
+#![warn(clippy::indexing_slicing)]
+
+mod accept;
+mod background;
+mod end;
+mod event_loop;
+mod failure;
+mod limit;
+mod listen;
+mod output;
+mod reap;
+mod service;
+mod session;
+mod stop;
+mod tables;
+
+pub use output::prepare as prepare_outputs;
+pub use tables::{Listener, Tables, Watch};
+
+use core::fmt;
+use log::Level;
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::io::Errno;
+
+use crate::logging::Kind;
+use crate::notify::Notify;
+use crate::open::{self, watch};
+use crate::plan::{Plan, Policy, ServiceSpec};
+use crate::sys::clock::{self, Tick};
+use crate::sys::signal;
+use tables::{Child, Phase, ServiceState, Why};
+
+/// Everything the loop works with.
+pub struct Server {
+    plan: &'static Plan,
+    tables: &'static mut Tables,
+    epoll: OwnedFd,
+    /// A second set that nobody waits on: its edges tell whether something arrived during a run.
+    arrivals: OwnedFd,
+    signals: OwnedFd,
+    addresses: Option<watch::Watch>,
+    notify: Notify,
+    /// This turn's time.
+    now: Tick,
+    /// Nothing is due before this.
+    deadline: Tick,
+    /// The end has been asked for.
+    stopping: bool,
+    /// Services stay when we go.
+    leave_children: bool,
+    /// More children have ended than one turn reaps.
+    reap_again: bool,
+    /// A service with Accept=no has ended with success: it may have gone into the background.
+    ended_clean: bool,
+    main_pid: u32,
+}
+
+/// What an epoll event is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Token {
+    Signals,
+    Addresses,
+    Listener { row: usize, generation: u16 },
+    Output(usize),
+}
+
+impl Token {
+    const KINDS: u64 = 48;
+
+    fn encode(self) -> EventData {
+        EventData::new_u64(match self {
+            Self::Signals => 0,
+            Self::Addresses => 1 << Self::KINDS,
+            Self::Listener { row, generation } => 2 << Self::KINDS | u64::from(generation) << 32 | row as u64,
+            Self::Output(row) => 3 << Self::KINDS | row as u64,
+        })
+    }
+
+    /// `None` for what this program never made.
+    fn decode(data: EventData) -> Option<Self> {
+        let data = data.u64();
+        let row = usize::try_from(data & 0xffff_ffff).ok()?;
+        Some(match data >> Self::KINDS {
+            0 => Self::Signals,
+            1 => Self::Addresses,
+            2 => Self::Listener { row, generation: u16::try_from(data >> 32 & 0xffff).ok()? },
+            3 => Self::Output(row),
+            _ => return None,
+        })
+    }
+}
+
+impl Server {
+    /// Puts the loop together. Listeners and outputs are already in the tables.
+    ///
+    /// # Errors
+    /// EMFILE, ENFILE, ENOMEM: the loop cannot do without these descriptors.
+    pub fn new(plan: &'static Plan, tables: &'static mut Tables, notify: Notify) -> Result<Self, Errno> {
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        let arrivals = epoll::create(CreateFlags::CLOEXEC)?;
+        let signals = signal::descriptor()?;
+        epoll::add(&epoll, &signals, Token::Signals.encode(), EventFlags::IN)?;
+        for (row, output) in tables.outputs.iter().enumerate() {
+            epoll::add(&epoll, output.read_end(), Token::Output(row).encode(), EventFlags::IN)?;
+        }
+        Ok(Self {
+            plan,
+            tables,
+            epoll,
+            arrivals,
+            signals,
+            addresses: None,
+            notify,
+            now: clock::now(),
+            deadline: Tick::NEVER,
+            stopping: false,
+            leave_children: false,
+            reap_again: false,
+            ended_clean: false,
+            main_pid: std::process::id(),
+        })
+    }
+
+    fn spec(&self, service: usize) -> Option<&'static ServiceSpec> {
+        self.plan.services.get(service)
+    }
+
+    fn policy(&self, service: usize) -> Option<&'static Policy> {
+        self.plan.policies.get(usize::from(self.spec(service)?.policy))
+    }
+
+    fn state(&mut self, service: usize) -> Option<&mut ServiceState> {
+        self.tables.services.get_mut(service).filter(|_| service < self.plan.services.len())
+    }
+
+    fn name(&self, service: usize) -> &'static str {
+        self.spec(service).map_or("?", |spec| self.plan.arena.text(spec.name))
+    }
+
+    /// Rows of the listeners of a service.
+    fn listeners_of(&self, service: usize) -> core::ops::Range<usize> {
+        self.spec(service).map_or(0..0, |spec| {
+            let first = usize::from(spec.first_listener);
+            first..first + usize::from(spec.listeners)
+        })
+    }
+
+    /// Something is due at `deadline`.
+    fn due_at(&mut self, deadline: Tick) {
+        self.deadline = self.deadline.min(deadline);
+    }
+
+    /// One event, one line: `KIND service=NAME ...`, bounded per kind and service.
+    fn record(&mut self, kind: Kind, service: usize, level: Level, rest: fmt::Arguments<'_>) {
+        if level <= log::max_level() {
+            let (key, name, now) = (u16::try_from(service).unwrap_or(u16::MAX), self.name(service), self.now);
+            self.tables.throttle.record(kind, key, now, level, format_args!("{} service={name} {rest}", kind.word()));
+        }
+    }
+
+    fn child(&mut self, index: usize) -> Option<&mut Child> {
+        self.tables.children.get_mut(index)
+    }
+
+    fn phase(&mut self, service: usize) -> Phase {
+        self.state(service).map_or(Phase::Waiting, |state| state.phase)
+    }
+
+    /// Watches the addresses of this machine while one is missing.
+    fn watch_addresses(&mut self) {
+        if self.addresses.is_some() {
+            return;
+        }
+        let Ok(watch) = open::watch::Watch::open() else { return }; // then only time tells
+        if epoll::add(&self.epoll, watch.as_fd(), Token::Addresses.encode(), EventFlags::IN).is_ok() {
+            self.addresses = Some(watch);
+        }
+    }
+}
+
+/// A time in a log line, in seconds with three digits.
+struct Seconds(u64);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:03}s", self.0 / 1000, self.0 % 1000)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_read_as_it_was_made_and_others_are_refused() {
+        for token in [
+            Token::Signals,
+            Token::Addresses,
+            Token::Listener { row: 1023, generation: u16::MAX },
+            Token::Listener { row: 0, generation: 0 },
+            Token::Output(63),
+        ] {
+            assert_eq!(Token::decode(token.encode()), Some(token));
+        }
+        assert_eq!(Token::decode(EventData::new_u64(u64::MAX)), None);
+        assert_eq!(Token::decode(EventData::new_u64(9 << Token::KINDS)), None);
+    }
+
+    #[test]
+    fn seconds_have_three_digits() {
+        assert_eq!(Seconds(61_005).to_string(), "61.005s");
+    }
+}

@@ -1,0 +1,108 @@
+//! Children that end: reaped in a bounded loop before anything new is started, orphans too.
+
+use log::Level;
+use rustix::io::Errno;
+use rustix::process::{WaitOptions, waitpid};
+
+use super::end::End;
+use super::stop::SIGKILL;
+use super::tables::Life;
+use super::{Phase, Seconds, Server};
+use crate::limits::{BACKOFF_RESET_MS, REAPS_PER_TURN};
+use crate::logging::Kind;
+use crate::plan::KillMode;
+use crate::sys::process::send_signal;
+
+impl Server {
+    /// Reaps what has ended, at most a fixed number. True: there may be more.
+    pub(super) fn reap(&mut self) -> bool {
+        for _ in 0..REAPS_PER_TURN {
+            match waitpid(None, WaitOptions::NOHANG) {
+                Ok(Some((pid, status))) => self.on_end(pid.as_raw_nonzero().get(), End::of(status)),
+                Err(Errno::INTR) => {}
+                Ok(None) => {
+                    self.look_for_background();
+                    return false;
+                }
+                Err(_) => {
+                    self.ended_clean = false; // ECHILD: none left, in the background or elsewhere
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    fn on_end(&mut self, pid: i32, end: End) {
+        let Some(index) = self.tables.children.iter().position(|child| child.pid == pid && !child.is_leftover()) else {
+            // an orphan that was ours to reap (PID 1, subreaper): perhaps the last one of its session
+            return self.check_leftovers();
+        };
+        let Some(&child) = self.tables.children.get(index) else { return };
+        let service = usize::from(child.service);
+        let Some(policy) = self.policy(service) else { return };
+        let ran = self.now.since_ms(child.since);
+        let clean = policy.ignore_failure || end.is_clean(self.plan.arena.get(policy.success));
+        let level = match (policy.accept, clean) {
+            (true, true) => Level::Debug,
+            (false, true) | (true, false) => Level::Info,
+            (false, false) => Level::Warn,
+        };
+        self.record(Kind::Exit, service, level, format_args!("pid={pid} {end} ran={}", Seconds(ran)));
+        if policy.accept {
+            self.forget(index);
+            return;
+        }
+        let timed_out = child.timed_out();
+        let signal = match policy.kill_mode {
+            KillMode::Session => policy.kill_signal,
+            KillMode::Mixed => SIGKILL,
+            KillMode::Process | KillMode::None => 0,
+        };
+        // workers that outlive their main process would take the next clients
+        if signal != 0 && !child.is_killed() && send_signal(-pid, signal).is_ok() {
+            let deadline = self.stop_deadline(policy);
+            if let Some(row) = self.child(index) {
+                row.stage = Life::Leftover { end, timed_out };
+                row.deadline = deadline;
+            }
+            self.due_at(deadline);
+            self.record(Kind::Stop, service, Level::Info, format_args!("session={pid} why=main process ended"));
+            self.check_leftovers();
+            return;
+        }
+        self.forget(index);
+        self.ended_clean |= end == End::Status(0) && ran < BACKOFF_RESET_MS;
+        self.run_over(service, end, ran, timed_out);
+    }
+
+    /// Sessions whose main process has ended: the service goes on when nothing of them is left.
+    pub(super) fn check_leftovers(&mut self) {
+        let mut index = 0;
+        while let Some(&child) = self.tables.children.get(index) {
+            if let Life::Leftover { end, timed_out } = child.stage
+                && send_signal(-child.pid, 0).is_err()
+            {
+                self.forget(index);
+                let ran = self.now.since_ms(child.since);
+                self.run_over(usize::from(child.service), end, ran, timed_out);
+            } else {
+                index += 1;
+            }
+        }
+    }
+
+    /// Takes a child out of the table.
+    fn forget(&mut self, index: usize) {
+        if index >= self.tables.children.len() {
+            return;
+        }
+        let child = self.tables.children.swap_remove(index);
+        if let Some(state) = self.state(usize::from(child.service)) {
+            state.live = state.live.saturating_sub(1);
+            if state.phase == Phase::Running(child.pid) {
+                state.phase = Phase::Waiting;
+            }
+        }
+    }
+}

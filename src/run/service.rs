@@ -1,0 +1,240 @@
+//! Accept=no: a knock starts the service with all its sockets, and its end arms them again.
+
+use heapless::Vec;
+use log::Level;
+use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use rustix::io::{Errno, fcntl_dupfd_cloexec};
+
+use super::accept::run_deadline;
+use super::end::End;
+use super::tables::Life;
+use super::{Child, Phase, Seconds, Server, Watch, Why};
+use crate::limits::{BACKOFF_RESET_MS, SERVICE_LISTENERS, SHORT_RUN_MS, SHORT_RUNS};
+use crate::logging::Kind;
+use crate::peer::Source;
+use crate::plan::{Policy, Restart};
+use crate::spawn::{FIRST_FD, Start, StartFailed};
+
+/// Sockets that are handed over, borrowed from the table.
+type Sockets<'a> = Vec<BorrowedFd<'a>, SERVICE_LISTENERS>;
+
+impl Server {
+    /// A listener with Accept=no is readable: somebody knocks.
+    pub(super) fn on_knock(&mut self, service: usize, row: usize) {
+        let Some(policy) = self.policy(service) else { return };
+        let now = self.now;
+        if let Some(listener) = self.tables.listeners.get_mut(row) {
+            listener.watch = Watch::Spent;
+        }
+        let Some(state) = self.state(service) else { return };
+        if state.phase != Phase::Waiting {
+            return; // its other socket was first
+        }
+        if let Err(until) = state.poll.check(policy.poll, now) {
+            return self.rest_by_limit(service, until, Why::PollLimit);
+        }
+        if let Err(until) = state.trigger.check(policy.trigger, now) {
+            return self.rest_by_limit(service, until, Why::TriggerLimit);
+        }
+        state.poll.count(policy.poll, now);
+        self.start_service(service, "knock");
+    }
+
+    /// Starts a service with its sockets.
+    pub(super) fn start_service(&mut self, service: usize, why: &str) {
+        let Some(policy) = self.policy(service) else { return };
+        self.disarm(service);
+        if self.tables.children.is_full() {
+            return self.rest_by_scarcity(service, "children", Errno::AGAIN);
+        }
+        if self.state(service).is_some_and(|state| state.short_runs >= SHORT_RUNS) {
+            self.suspect(service);
+        }
+        let now = self.now;
+        match self.launch(service) {
+            Ok(pid) => {
+                let deadline = run_deadline(policy, now);
+                let service_row = u16::try_from(service).unwrap_or(u16::MAX);
+                let child = Child {
+                    pid,
+                    service: service_row,
+                    stage: Life::Running,
+                    since: now,
+                    deadline,
+                    source: Source::default(),
+                };
+                let _ = self.tables.children.push(child); // there is room, see above
+                self.due_at(deadline);
+                if let Some(state) = self.state(service) {
+                    state.phase = Phase::Running(pid);
+                    state.live += 1;
+                    state.accepted = state.accepted.saturating_add(1);
+                    state.trigger.count(policy.trigger, now);
+                    (state.was_missing, state.scarcities) = (false, 0);
+                }
+                self.record(Kind::Start, service, Level::Info, format_args!("pid={pid} why={why}"));
+            }
+            Err(failed) => self.start_failed(service, failed),
+        }
+    }
+
+    /// Clones and executes. A single socket is handed over at 3 in our own table, so that the table can be shared.
+    fn launch(&mut self, service: usize) -> Result<i32, StartFailed> {
+        let failed = |errno| StartFailed { stage: crate::plan::steps::Stage::DESCRIPTORS, errno };
+        let spec = self.spec(service).ok_or(failed(Errno::INVAL))?;
+        let rows = self.listeners_of(service);
+        let tables = &mut *self.tables;
+        let opened = tables.listeners.get(rows).unwrap_or(&[]).iter().filter_map(|row| row.opened.as_ref());
+        let copy: Option<OwnedFd>;
+        let mut sockets: Sockets<'_> = opened.map(|opened| opened.socket.as_fd()).collect();
+        let log = super::output::log_of(&tables.outputs, spec.policy);
+        copy = match sockets[..] {
+            [only] if log.is_none() => fcntl_dupfd_cloexec(only, FIRST_FD).ok().filter(|fd| fd.as_raw_fd() == FIRST_FD),
+            _ => None,
+        };
+        if let (Some(copy), [socket]) = (&copy, &mut sockets[..]) {
+            *socket = copy.as_fd();
+        }
+        tables.spawner.start(&Start { plan: self.plan, service: spec, sockets: &sockets, connection: None, log })
+    }
+
+    /// The main process has ended, and with it what was left of its session: what next?
+    pub(super) fn run_over(&mut self, service: usize, end: End, ran_ms: u64, timed_out: bool) {
+        let Some(policy) = self.policy(service) else { return };
+        let clean = !timed_out && (policy.ignore_failure || end.is_clean(self.plan.arena.get(policy.success)));
+        let short = ran_ms < SHORT_RUN_MS;
+        let unread =
+            short && self.tables.services.get(service).is_some_and(|state| state.suspected) && self.is_unread(service);
+        self.unsuspect(service);
+        if policy.flush_pending {
+            self.flush_pending(service);
+        }
+        let Some(state) = self.state(service) else { return };
+        state.short_runs = if short { state.short_runs.saturating_add(1) } else { 0 };
+        if clean && !unread {
+            state.failures = 0;
+        } else {
+            if ran_ms >= BACKOFF_RESET_MS {
+                state.failures = 0;
+            }
+            if unread {
+                self.record(
+                    Kind::Rest,
+                    service,
+                    Level::Warn,
+                    format_args!("why=unread: it ended without reading its input"),
+                );
+            }
+            self.count_failure(service);
+        }
+        if self.stopping {
+            return;
+        }
+        if wants_restart(policy, end, clean, timed_out) {
+            return self.rest_for_restart(service, policy);
+        }
+        self.rest_or_wait(service);
+    }
+
+    fn rest_for_restart(&mut self, service: usize, policy: &Policy) {
+        let now = self.now;
+        let Some(state) = self.state(service) else { return };
+        let until = now.after_ms(u64::from(policy.restart_ms)).max(state.hold);
+        let rest = Seconds(until.since_ms(now));
+        self.record(Kind::Rest, service, Level::Info, format_args!("why={} for={rest}", Why::Restart.word()));
+        self.rest(service, until, Why::Restart);
+    }
+
+    /// Back to waiting, or first to a rest if the last run failed.
+    pub(super) fn rest_or_wait(&mut self, service: usize) {
+        let now = self.now;
+        let Some(state) = self.state(service) else { return };
+        if state.failures > 0 && state.hold > now {
+            let until = state.hold;
+            let (rest, failures) = (Seconds(until.since_ms(now)), state.failures);
+            let word = Why::Failure.word();
+            self.record(Kind::Rest, service, Level::Warn, format_args!("why={word} count={failures} for={rest}"));
+            self.rest(service, until, Why::Failure);
+        } else {
+            state.phase = Phase::Waiting;
+            self.arm(service);
+        }
+    }
+
+    /// From now on it is looked whether anything arrives during a run: an edge in a set that nobody waits on.
+    fn suspect(&mut self, service: usize) {
+        for row in self.listeners_of(service) {
+            if let Some(opened) = self.tables.listeners.get(row).and_then(|listener| listener.opened.as_ref()) {
+                let data = EventData::new_u64(service as u64);
+                let _ = epoll::add(&self.arrivals, &opened.socket, data, EventFlags::IN | EventFlags::ET);
+            }
+        }
+        self.arrived(service); // what is there now is not news
+        if let Some(state) = self.state(service) {
+            state.suspected = true;
+        }
+    }
+
+    fn unsuspect(&mut self, service: usize) {
+        if !self.state(service).is_some_and(|state| core::mem::take(&mut state.suspected)) {
+            return;
+        }
+        for row in self.listeners_of(service) {
+            if let Some(opened) = self.tables.listeners.get(row).and_then(|listener| listener.opened.as_ref()) {
+                let _ = epoll::delete(&self.arrivals, &opened.socket); // ENOENT: it was not added
+            }
+        }
+    }
+
+    /// Takes the edges out of the set; whether one of them was this service's. Those of others count for them as
+    /// "something arrived", which is on the safe side: they are taken for well-behaved.
+    fn arrived(&mut self, service: usize) -> bool {
+        let mut found = false;
+        let mut events = [core::mem::MaybeUninit::<epoll::Event>::uninit(); 8];
+        for _ in 0..SERVICE_LISTENERS {
+            let none = Timespec::default();
+            let Ok((events, _)) = epoll::wait(&self.arrivals, &mut events[..], Some(&none)) else { break };
+            if events.is_empty() {
+                break;
+            }
+            for event in events {
+                let other = usize::try_from(event.data.u64()).unwrap_or(usize::MAX);
+                if other == service {
+                    found = true;
+                } else {
+                    self.unsuspect(other);
+                }
+            }
+        }
+        found
+    }
+
+    /// Something waits that was there before the run: the service did not read its input.
+    fn is_unread(&mut self, service: usize) -> bool {
+        if self.arrived(service) {
+            return false;
+        }
+        let rows = self.listeners_of(service);
+        let listeners = self.tables.listeners.get(rows).unwrap_or(&[]);
+        let mut asked: Vec<PollFd<'_>, SERVICE_LISTENERS> = listeners
+            .iter()
+            .filter_map(|listener| listener.opened.as_ref())
+            .map(|opened| PollFd::from_borrowed_fd(opened.socket.as_fd(), PollFlags::IN))
+            .collect();
+        poll(&mut asked, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+    }
+}
+
+/// Restart= (systemd.service(5), table "Exit causes and the effect of the Restart= settings").
+fn wants_restart(policy: &Policy, end: End, clean: bool, timed_out: bool) -> bool {
+    match policy.restart {
+        Restart::No => false,
+        Restart::Always => true,
+        Restart::OnSuccess => clean,
+        Restart::OnFailure => !clean,
+        Restart::OnAbnormal => !clean && (timed_out || end.signal().is_some()),
+        Restart::OnAbort => !clean && !timed_out && end.signal().is_some(),
+    }
+}

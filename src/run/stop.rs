@@ -1,0 +1,141 @@
+//! Stopping: ask, wait, kill. One child that ran too long, or everything when the program ends.
+
+use log::Level;
+
+use super::session::signal_sessions;
+use super::tables::Life;
+use super::{Child, Server, Tick};
+use crate::logging::Kind;
+use crate::open;
+use crate::plan::{KillMode, Policy};
+use crate::sys::process::send_signal;
+
+/// The signal that nobody can refuse.
+pub(super) const SIGKILL: u8 = 9;
+/// Lets a stopped process handle its signal (systemd.kill(5)).
+const SIGCONT: u8 = 18;
+
+impl Server {
+    /// When SIGKILL follows a stop signal that is sent now.
+    pub(super) fn stop_deadline(&self, policy: &Policy) -> Tick {
+        match policy.stop_timeout_ms {
+            0 | u32::MAX => Tick::NEVER,
+            _ if !policy.send_sigkill => Tick::NEVER,
+            ms => self.now.after_ms(u64::from(ms)),
+        }
+    }
+
+    /// A deadline of a child has passed: its longest run is over, or it has not ended when asked.
+    pub(super) fn on_child_deadline(&mut self, index: usize) {
+        let Some(&child) = self.tables.children.get(index) else { return };
+        let service = usize::from(child.service);
+        match child.stage {
+            Life::Running => {
+                self.record(Kind::Stop, service, Level::Warn, format_args!("pid={} why=runtime-max", child.pid));
+                self.ask_to_end(index, true);
+            }
+            Life::Stopping { .. } | Life::Leftover { .. } => {
+                self.record(
+                    Kind::Stop,
+                    service,
+                    Level::Warn,
+                    format_args!("pid={} why=timeout signal=KILL", child.pid),
+                );
+                self.kill(index);
+            }
+            Life::Killed { .. } => self.set_life(index, child.stage, Tick::NEVER),
+        }
+    }
+
+    /// Sends KillSignal= to those whom KillMode= names, and SIGCONT.
+    pub(super) fn ask_to_end(&mut self, index: usize, timed_out: bool) {
+        let Some(&child) = self.tables.children.get(index) else { return };
+        let Some(policy) = self.policy(usize::from(child.service)) else { return };
+        match policy.kill_mode {
+            KillMode::None => return self.set_life(index, Life::Stopping { timed_out }, Tick::NEVER),
+            KillMode::Session => {
+                signal_sessions(policy.kill_signal, &mut |session| session == child.pid);
+                signal_sessions(SIGCONT, &mut |session| session == child.pid);
+            }
+            KillMode::Mixed | KillMode::Process => {
+                let _ = send_signal(child.pid, policy.kill_signal); // ESRCH: about to be reaped
+                let _ = send_signal(child.pid, SIGCONT);
+            }
+        }
+        let deadline = self.stop_deadline(policy);
+        self.set_life(index, Life::Stopping { timed_out }, deadline);
+    }
+
+    /// Sends SIGKILL to those whom KillMode= names.
+    fn kill(&mut self, index: usize) {
+        let Some(&child) = self.tables.children.get(index) else { return };
+        let Some(policy) = self.policy(usize::from(child.service)) else { return };
+        match policy.kill_mode {
+            KillMode::None => {}
+            KillMode::Session | KillMode::Mixed => signal_sessions(SIGKILL, &mut |session| session == child.pid),
+            KillMode::Process => {
+                let _ = send_signal(child.pid, SIGKILL); // ESRCH: about to be reaped
+            }
+        }
+        if child.is_leftover() {
+            return self.set_life(index, child.stage, Tick::NEVER);
+        }
+        self.set_life(index, Life::Killed { timed_out: child.timed_out() }, Tick::NEVER);
+    }
+
+    fn set_life(&mut self, index: usize, stage: Life, deadline: Tick) {
+        if let Some(row) = self.child(index) {
+            (row.stage, row.deadline) = (stage, deadline);
+        }
+        self.due_at(deadline);
+    }
+
+    /// SIGTERM or SIGINT. The first asks every service to end, in order, and waits for them; the second kills.
+    pub(super) fn on_terminate(&mut self) {
+        if self.stopping {
+            log::warn!("stop again: killing children={}", self.tables.children.len());
+            let children = &self.tables.children;
+            signal_sessions(SIGKILL, &mut |session| children.iter().any(|child| child.pid == session));
+            self.leave_children = true;
+            return;
+        }
+        log::info!("stop children={}", self.tables.children.len());
+        let _ = self.notify.stopping("stopping services"); // nobody may be listening
+        self.stopping = true;
+        self.close_listeners();
+        for index in 0..self.tables.children.len() {
+            if self.tables.children.get(index).is_some_and(|child| child.stage == Life::Running) {
+                self.ask_to_end(index, false);
+            }
+        }
+    }
+
+    /// SIGQUIT: goes at once and leaves the services running.
+    pub(super) fn on_quit(&mut self) {
+        log::info!("quit children={}, left running", self.tables.children.len());
+        let _ = self.notify.stopping("leaving services running"); // nobody may be listening
+        self.stopping = true;
+        self.leave_children = true;
+        self.close_listeners();
+    }
+
+    fn close_listeners(&mut self) {
+        for service in 0..self.plan.services.len() {
+            self.disarm(service);
+        }
+        self.tables.parked.clear();
+        let plan = self.plan;
+        for (row, listener) in self.tables.listeners.iter_mut().enumerate() {
+            if let Some(opened) = listener.opened.take() {
+                open::remove(plan, row, opened.identity);
+            }
+        }
+    }
+
+    /// Whether the program may end now.
+    pub(super) fn is_over(&self) -> bool {
+        let kept =
+            |child: &&Child| self.policy(usize::from(child.service)).is_some_and(|p| p.kill_mode == KillMode::None);
+        self.stopping && (self.leave_children || self.tables.children.iter().all(|child| kept(&child)))
+    }
+}

@@ -1,0 +1,240 @@
+//! What changes while the program runs: one row per service, listener and child, in fixed tables whose initial state
+//! is all zero.
+
+use heapless::Vec;
+use rustix::fd::OwnedFd;
+
+use super::end::End;
+use super::limit::Window;
+use super::output::Output;
+use crate::limits::{CHILDREN, LISTENERS, OUTPUTS, PARKED, SERVICES};
+use crate::logging::Throttle;
+use crate::open::Opened;
+use crate::peer::{Peer, Source};
+use crate::spawn::Spawner;
+use crate::sys::clock::Tick;
+
+/// All tables.
+pub struct Tables {
+    /// One row per service of the plan, in its order.
+    pub services: [ServiceState; SERVICES],
+    /// One row per listener of the plan, in its order.
+    pub listeners: Vec<Listener, LISTENERS>,
+    /// Children that are alive, in no order.
+    pub children: Vec<Child, CHILDREN>,
+    /// Connections that were accepted but whose program could not be started; at most one per service.
+    pub parked: Vec<Parked, PARKED>,
+    /// Pipes from children to the log.
+    pub outputs: Vec<Output, OUTPUTS>,
+    /// What starts children.
+    pub spawner: Spawner,
+    /// Bounds the log.
+    pub throttle: Throttle,
+}
+
+impl Tables {
+    /// No rows.
+    pub const EMPTY: Self = Self {
+        services: [ServiceState::NEW; SERVICES],
+        listeners: Vec::new(),
+        children: Vec::new(),
+        parked: Vec::new(),
+        outputs: Vec::new(),
+        spawner: Spawner::NEW,
+        throttle: Throttle::new(),
+    };
+}
+
+/// What a service is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Phase {
+    /// Its sockets are watched (with Accept=yes: also while children run).
+    Waiting,
+    /// With Accept=no: this process has the sockets, we do not look at them.
+    Running(i32),
+    /// Nobody looks at its sockets until a known time; clients queue.
+    Resting(Tick, Why),
+}
+
+/// Why a service rests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Why {
+    /// The last start failed, or the last run failed.
+    Failure,
+    /// The program is not there.
+    Program,
+    /// Restart= starts it again.
+    Restart,
+    /// TriggerLimitBurst= is reached.
+    TriggerLimit,
+    /// PollLimitBurst= is reached.
+    PollLimit,
+    /// StartLimitBurst= is reached.
+    StartLimit,
+    /// No descriptor, memory or row for a child is left.
+    Scarce,
+}
+
+impl Why {
+    /// As the log says it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Failure => "failure",
+            Self::Program => "program-missing",
+            Self::Restart => "restart",
+            Self::TriggerLimit => "trigger-limit",
+            Self::PollLimit => "poll-limit",
+            Self::StartLimit => "start-limit",
+            Self::Scarce => "scarce",
+        }
+    }
+}
+
+/// One service.
+#[derive(Clone, Copy, Debug)]
+pub struct ServiceState {
+    /// What it is doing.
+    pub phase: Phase,
+    /// Children alive.
+    pub live: u32,
+    /// Failures in a row.
+    pub failures: u32,
+    /// Runs in a row that ended within [`crate::limits::SHORT_RUN_MS`].
+    pub short_runs: u32,
+    /// Times in a row that something ran out.
+    pub scarcities: u32,
+    /// A failed service is not started before this time.
+    pub hold: Tick,
+    /// The missing program has been looked for and was not there.
+    pub was_missing: bool,
+    /// Its sockets are also in the set that tells whether something arrived during a run.
+    pub suspected: bool,
+    /// Starts.
+    pub trigger: Window,
+    /// Wake-ups.
+    pub poll: Window,
+    /// Failed starts.
+    pub start: Window,
+    /// Connections accepted, or starts with Accept=no.
+    pub accepted: u64,
+    /// Connections closed by a limit or an access rule.
+    pub refused: u64,
+}
+
+impl ServiceState {
+    const NEW: Self = Self {
+        phase: Phase::Waiting,
+        live: 0,
+        failures: 0,
+        short_runs: 0,
+        scarcities: 0,
+        hold: Tick(0),
+        was_missing: false,
+        suspected: false,
+        trigger: Window::NEW,
+        poll: Window::NEW,
+        start: Window::NEW,
+        accepted: 0,
+        refused: 0,
+    };
+}
+
+/// One socket.
+pub struct Listener {
+    /// The socket and its file; `None` while its address cannot be had.
+    pub opened: Option<Opened>,
+    /// What epoll does for it.
+    pub watch: Watch,
+    /// Changes with each registration, so that an event of an earlier one is known as stale.
+    pub generation: u16,
+    /// Tries to open it that failed in a row.
+    pub tries: u16,
+    /// Next try.
+    pub retry: Tick,
+}
+
+/// What epoll does for a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watch {
+    /// It is not in the set.
+    Out,
+    /// It wakes us.
+    Armed,
+    /// It is in the set, but has fired and is silent until it is armed again (`EPOLLONESHOT`).
+    Spent,
+}
+
+/// One child.
+#[derive(Clone, Copy, Debug)]
+pub struct Child {
+    /// Its process id, which is also its session's.
+    pub pid: i32,
+    /// Row of its service.
+    pub service: u16,
+    /// How far it is.
+    pub stage: Life,
+    /// When it was started.
+    pub since: Tick,
+    /// When something is due: the longest run is over, or SIGKILL is to be sent.
+    pub deadline: Tick,
+    /// Who is connected.
+    pub source: Source,
+}
+
+/// How far the life of a child is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// It runs.
+    Running,
+    /// It was asked to end.
+    Stopping {
+        /// Because it ran longer than RuntimeMaxSec=.
+        timed_out: bool,
+    },
+    /// It was killed.
+    Killed {
+        /// Because it ran longer than RuntimeMaxSec=.
+        timed_out: bool,
+    },
+    /// The main process has ended, others of its session have not.
+    Leftover {
+        /// How the main process ended.
+        end: End,
+        /// Because it ran longer than RuntimeMaxSec=.
+        timed_out: bool,
+    },
+}
+
+impl Child {
+    /// Whether the main process has ended already, so that its pid may belong to somebody else.
+    pub const fn is_leftover(&self) -> bool {
+        matches!(self.stage, Life::Leftover { .. })
+    }
+
+    /// Whether it was killed.
+    pub const fn is_killed(&self) -> bool {
+        matches!(self.stage, Life::Killed { .. })
+    }
+
+    /// Whether it ran longer than it may.
+    pub const fn timed_out(&self) -> bool {
+        match self.stage {
+            Life::Running => false,
+            Life::Stopping { timed_out } | Life::Killed { timed_out } | Life::Leftover { timed_out, .. } => timed_out,
+        }
+    }
+}
+
+/// A connection that waits for its program.
+pub struct Parked {
+    /// Row of its service.
+    pub service: u16,
+    /// Row of the listener it came from.
+    pub listener: u16,
+    /// The connection.
+    pub connection: OwnedFd,
+    /// Who is connected.
+    pub peer: Peer,
+}
