@@ -5,6 +5,7 @@
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::directive::Id;
 use super::fault::Place;
 use super::message::Code;
 use super::problem::{Parsed, Problem, fail, wrong};
@@ -78,6 +79,18 @@ pub struct Prefix {
     pub address: IpAddr,
     /// Bits that count: 0 to 32 for IPv4, 0 to 128 for IPv6.
     pub len: u8,
+}
+
+impl Kind {
+    /// The directive that opens it.
+    pub fn directive(self) -> Id {
+        match self {
+            Self::Stream => Id::ListenStream,
+            Self::Datagram => Id::ListenDatagram,
+            Self::SequentialPacket => Id::ListenSequentialPacket,
+            Self::Fifo => Id::ListenFIFO,
+        }
+    }
 }
 
 impl ListenAddress {

@@ -93,7 +93,7 @@ pub(super) fn parse(text: &str) -> Parsed<Command> {
         }
         if !command.literal && !command.arguments.is_empty() {
             check_variables(&word.text).map_err(|mut problem| {
-                problem.at = at;
+                problem.at = Some(at);
                 problem
             })?;
         }

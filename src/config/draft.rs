@@ -3,6 +3,8 @@
 //! Readers fill it by [`ServiceDraft::assign`], the plan station takes it apart by the typed accessors, each of which
 //! gives the table's default where nothing was set. Nothing here knows a file or asks the system.
 
+use std::ops::Range;
+
 use super::address::{Listen, Prefix};
 use super::command::Command;
 use super::directive::{Id, Syntax};
@@ -12,6 +14,7 @@ use super::names;
 use super::problem::{Parsed, Problem, fail};
 use super::suggest;
 use super::value::{self, ExitStatus, Rlimit, Stream, Value};
+use super::words;
 
 /// Everything that was read: the services, the texts they came from, and what is wrong.
 #[derive(Debug, Clone, Default)]
@@ -78,15 +81,16 @@ impl ServiceDraft {
     /// `place` is the text's place; the fault points at the part of it that is wrong. Warnings are left out.
     pub fn assign(&mut self, directive: &str, text: &str, place: Place) -> Result<(), Fault> {
         let Some(id) = Id::from_name(directive) else { return Err(suggest::unknown(directive, place)) };
-        self.set(id, text.trim_matches(super::words::is_blank), place, &mut Vec::new())
-            .map_err(|problem| locate(*problem, text, place))
+        let value = text.trim_matches(words::is_blank);
+        let blanks = text.len() - text.trim_start_matches(words::is_blank).len();
+        self.set(id, value, place, &mut Vec::new()).map_err(|problem| locate(problem.moved(blanks), text, place))
     }
 
     /// As [`Self::assign`]; `notes` gets the warnings. `text` has no blanks at its ends.
     pub(super) fn set(&mut self, id: Id, text: &str, place: Place, notes: &mut Vec<Problem>) -> Parsed<()> {
         let row = id.row();
         if row.later {
-            return fail(Problem::new(Code::NotYet, 0..text.len(), &[row.name]));
+            return fail(Problem::directive(Code::NotYet, row.name));
         }
         // An empty bounding set is a setting of its own: no capability at all.
         if text.is_empty() && row.syntax != Syntax::Capabilities {
@@ -114,7 +118,9 @@ impl ServiceDraft {
             Ok(index) => {
                 let old = &mut self.settings[index];
                 if !old.inherited && !new.id.row().syntax.is_list() {
-                    notes.push(Problem::new(Code::SetTwice, 0..0, &[new.id.name()]));
+                    let mut note = Problem::directive(Code::SetTwice, new.id.name());
+                    note.fault.other = Some(old.place);
+                    notes.push(note);
                 }
                 (old.place, old.inherited) = (new.place, false);
                 match (&mut old.value, new.value) {
@@ -141,6 +147,11 @@ impl ServiceDraft {
     /// Takes everything over that `defaults` has set. The service must have nothing yet.
     pub(super) fn inherit(&mut self, defaults: &Self) {
         self.settings.clone_from(&defaults.settings);
+        self.disown();
+    }
+
+    /// Lets everything count as inherited: replacing it is no second assignment.
+    pub(super) fn disown(&mut self) {
         for setting in &mut self.settings {
             setting.inherited = true;
         }
@@ -318,9 +329,11 @@ fn default(id: Id) -> Option<Value> {
 /// A problem in a text of one line as a fault; `place` is where the text begins.
 pub fn locate(problem: Problem, text: &str, place: Place) -> Fault {
     let mut fault = problem.fault;
-    let characters = |range: std::ops::Range<usize>| count(text.get(range).map_or(0, |part| part.chars().count()));
-    let column = if place.column == 0 { 0 } else { place.column + characters(0..problem.at.start) };
-    let len = characters(problem.at.clone());
-    fault.place = Place { column, len: if problem.at.is_empty() { place.len } else { len }, ..place };
+    fault.place = place;
+    if let (Some(at), true) = (problem.at, place.column != 0) {
+        let characters = |range: Range<usize>| count(text.get(range).map_or(0, |part| part.chars().count()));
+        fault.place.column += characters(0..at.start);
+        fault.place.len = characters(at).max(1);
+    }
     fault
 }

@@ -50,69 +50,188 @@ messages! {
     // Words, quotes and escapes.
     OpenQuote: Error, "this quote has no end", "", "close it on the same line, or write \\\" for the character itself";
     LoneBackslash: Error, "a backslash at the end of a word escapes nothing", "", "write \\\\ for the character itself";
-    BadEscape: Error, "\"{0}\" is not an escape", "\\a \\b \\f \\n \\r \\s \\t \\v \\\\ \\\" \\' \\xHH \\nnn \\uHHHH \\UHHHHHHHH, not NUL", "write \\\\ for a backslash";
+    BadEscape: Error,
+        "\"{0}\" is not an escape",
+        "\\a \\b \\f \\n \\r \\s \\t \\v \\\\ \\\" \\' \\xHH \\nnn \\uHHHH \\UHHHHHHHH, not NUL",
+        "write \\\\ for a backslash";
     NotText: Error, "the escapes of this word do not make UTF-8 text", "", "use \\uHHHH for characters beyond ASCII";
-    Specifier: Error, "\"{0}\" is a specifier of unit files, which mean nothing here", "", "write the text itself, or %% for a percent sign";
+    Specifier: Error,
+        "\"{0}\" is a specifier of unit files, which mean nothing here",
+        "", "write the text itself, or %% for a percent sign";
 
     // Plain values.
     NotBoolean: Error, "\"{0}\" is not a boolean", "yes, no, true, false, on, off, 1 or 0", "";
     NotAChoice: Error, "\"{0}\" is not one of the words for this directive", "", "";
     NotANumber: Error, "\"{0}\" is not a number", "", "";
     OutOfRange: Error, "{0} is out of range", "", "";
-    BadSpan: Error, "\"{0}\" is not a time span", "a number with us, ms, s, min, h, d or w, sums such as 1min 30s; without unit: seconds", "";
+    BadSpan: Error,
+        "\"{0}\" is not a time span",
+        "a number with us, ms, s, min, h, d or w, sums such as 1min 30s; without unit: seconds", "";
     SpanLong: Error, "the time span \"{0}\" is too long", "", "";
     BadSize: Error, "\"{0}\" is not a size", "a number of bytes, or one with K, M, G or T (powers of 1024)", "";
     SizeBig: Error, "the size \"{0}\" is too large", "", "";
     BadMode: Error, "\"{0}\" is not a mode", "permission bits in octal, 0 to 7777, such as 0660", "";
     BadId: Error, "{0} can't be the number of a user or group", "0 to 4294967294, but not 65535", "";
-    BadName: Error, "\"{0}\" can't be the name of a user or group", "one name or number, without blanks, commas, slashes or colons", "";
+    BadName: Error,
+        "\"{0}\" can't be the name of a user or group",
+        "one name or number, without blanks, commas, slashes or colons", "";
     BadWord: Error, "\"{0}\" does not fit here", "one word of 1 to {1} printable ASCII characters", "";
-    BadFdName: Error, "\"{0}\" can't be the name of a descriptor", "1 to 255 printable ASCII characters without a colon", "";
+    BadFdName: Error,
+        "\"{0}\" can't be the name of a descriptor",
+        "1 to 255 printable ASCII characters without a colon", "";
     RelativePath: Error, "the path \"{0}\" is not absolute", "", "begin it with /";
     PathLong: Error, "this path has {0} bytes, {1} are possible", "", "";
     DotDot: Error, "the path \"{0}\" goes up by ..", "", "write where it leads to";
     BadVariable: Error, "\"{0}\" can't be the name of a variable", "letters, digits and _, with no digit first", "";
-    NoAssignment: Error, "\"{0}\" sets no variable", "NAME=VALUE", "a value with blanks needs quotes round the whole: \"NAME=one two\"";
+    NoAssignment: Error,
+        "\"{0}\" sets no variable",
+        "NAME=VALUE",
+        "a value with blanks needs quotes round the whole: \"NAME=one two\"";
     SoftOverHard: Error, "the soft limit of \"{0}\" is above the hard one", "soft:hard with soft at most hard", "";
-    BadSignal: Error, "\"{0}\" is not a signal", "a name such as SIGTERM or TERM, a number from 1 to 64, or RTMIN+n", "";
-    BadStatus: Error, "\"{0}\" is not an exit status", "0 to 255, a name such as TEMPFAIL, or a signal such as SIGKILL", "";
-    BadCapability: Error, "\"{0}\" is not a capability", "names as in capabilities(7), such as CAP_NET_BIND_SERVICE", "";
+    BadSignal: Error,
+        "\"{0}\" is not a signal",
+        "a name such as SIGTERM or TERM, a number from 1 to 64, or RTMIN+n", "";
+    BadStatus: Error,
+        "\"{0}\" is not an exit status",
+        "0 to 255, a name such as TEMPFAIL, or a signal such as SIGKILL", "";
+    BadCapability: Error,
+        "\"{0}\" is not a capability",
+        "names as in capabilities(7), such as CAP_NET_BIND_SERVICE", "";
     BadTos: Error, "\"{0}\" is not a type of service", "0 to 255, low-delay, throughput, reliability or low-cost", "";
     BadInput: Error, "\"{0}\" can't be standard input", "null, socket or file:/PATH", "";
-    BadOutput: Error, "\"{0}\" can't be standard output or error", "inherit, null, socket, syslog, kmsg, file:/PATH, append:/PATH or truncate:/PATH", "";
-    Journal: Error, "\"{0}\" needs systemd's journal or a console, which dormouse does not write to", "", "use syslog or kmsg";
+    BadOutput: Error,
+        "\"{0}\" can't be standard output or error",
+        "inherit, null, socket, syslog, kmsg, file:/PATH, append:/PATH or truncate:/PATH", "";
+    Journal: Error,
+        "\"{0}\" needs systemd's journal or a console, which dormouse does not write to",
+        "", "use syslog or kmsg";
 
     // Addresses.
     AbstractEmpty: Error, "an abstract socket needs a name after the @", "", "";
-    UnixPathLong: Error, "this unix address has {0} bytes, the kernel takes {1}", "", "use a shorter path; /run is the usual place for sockets";
+    UnixPathLong: Error,
+        "this unix address has {0} bytes, the kernel takes {1}",
+        "", "use a shorter path; /run is the usual place for sockets";
     BadVsock: Error, "\"{0}\" is not a vsock address", "vsock:CID:PORT, both numbers; an empty CID means any", "";
     VsockDatagram: Error, "vsock has no datagrams here", "", "use ListenStream=vsock:{0}";
-    SequentialNotUnix: Error, "sequential packets exist for unix sockets only, not for \"{0}\"", "/path or @name", "use ListenStream= or ListenDatagram= for ports";
+    SequentialNotUnix: Error,
+        "sequential packets exist for unix sockets only, not for \"{0}\"",
+        "/path or @name",
+        "use ListenStream= or ListenDatagram= for ports";
     BadAddress: Error, "the bracket of \"{0}\" is not closed", "[address]:port", "";
-    BadIp: Error, "\"{0}\" is not an IP address", "an address such as 127.0.0.1 or [::1]; names of machines are not looked up", "";
+    BadIp: Error,
+        "\"{0}\" is not an IP address",
+        "an address such as 127.0.0.1 or [::1]; names of machines are not looked up", "";
     BadPort: Error, "\"{0}\" is not a port", "1 to 65535, or a name in /etc/services", "";
     NoPort: Error, "the address \"{0}\" has no port", "192.0.2.1:80 or [2001:db8::1]:80", "";
     NoBrackets: Error, "an IPv6 address needs brackets before its port", "[2001:db8::1]:80", "";
     BadScope: Error, "the interface of \"{0}\" is not clear", "[fe80::1]:80%eth0", "";
-    BadPrefix: Error, "\"{0}\" is not a range of addresses", "ADDRESS, ADDRESS/LENGTH, any, localhost, link-local or multicast, with blanks between", "";
+    BadPrefix: Error,
+        "\"{0}\" is not a range of addresses",
+        "ADDRESS, ADDRESS/LENGTH, any, localhost, link-local or multicast, with blanks between", "";
     BadPrefixLength: Error, "the length of \"{0}\" is not a number up to {1}", "", "";
     PrefixRounded: Warning, "\"{0}\" has bits beyond its length; {1} is used", "", "";
 
     // The command line.
     NoProgram: Error, "\"{0}\" names no program", "", "";
-    BadPrefixMark: Error, "\"{0}\" before a program asks for privileges that its service does not have; dormouse has no such mode", "- (a failure is fine), @ (the second word is argv[0]) or : (no variables)", "leave the mark out and set User=, AmbientCapabilities= and so on as needed";
-    ProgramVariable: Error, "the program \"{0}\" can't come from a variable", "an absolute path or the plain name of a program", "only arguments may hold $NAME; begin the line with : to take $ as it is";
+    BadPrefixMark: Error,
+        "\"{0}\" before a program asks for privileges that its service does not have; dormouse has no such mode",
+        "- (a failure is fine), @ (the second word is argv[0]) or : (no variables)",
+        "leave the mark out and set User=, AmbientCapabilities= and so on as needed";
+    ProgramVariable: Error,
+        "the program \"{0}\" can't come from a variable",
+        "an absolute path or the plain name of a program",
+        "only arguments may hold $NAME; begin the line with : to take $ as it is";
     BadProgram: Error, "\"{0}\" is not a program", "an absolute path or the plain name of a program", "";
     NoArgvZero: Error, "@ needs a word for argv[0] after \"{0}\"", "", "";
-    TwoCommands: Error, "a service has one command; \";\" would begin a second", "", "write \\; for the character itself, or /bin/sh -c 'one; two'";
-    HalfVariable: Error, "\"{0}\" begins with $ but is not the name of a variable to its end", "$NAME as a word, or ${NAME} anywhere", "write $$ for a dollar sign";
-    StartVariable: Error, "{0} is different for each start, so it can't be put into the command line at load", "", "let the program read it from its environment: /bin/sh -c 'exec prog \"$$NAME\"'";
+    TwoCommands: Error,
+        "a service has one command; \";\" would begin a second",
+        "", "write \\; for the character itself, or /bin/sh -c 'one; two'";
+    HalfVariable: Error,
+        "\"{0}\" begins with $ but is not the name of a variable to its end",
+        "$NAME as a word, or ${NAME} anywhere",
+        "write $$ for a dollar sign";
+    StartVariable: Error,
+        "{0} is different for each start, so it can't be put into the command line at load",
+        "", "let the program read it from its environment: /bin/sh -c 'exec prog \"$$NAME\"'";
 
     // Directives.
-    UnknownDirective: Error, "there is no directive \"{0}\"", "", "dormouse help config lists all of them";
+    UnknownDirective: Error, "there is no directive \"{0}\"", "", "man 5 dormouse.conf lists all of them";
     NotCarriedOut: Error, "{0}= is a directive of systemd that dormouse does not carry out", "", "remove it";
+    NoProtection: Error,
+        "{0}= protects a service under systemd; dormouse can't do it",
+        "", "remove it if the service may run without; User=, CapabilityBoundingSet= and NoNewPrivileges= are there";
     NotYet: Error, "{0}= is a directive of dormouse that this version does not carry out yet", "", "remove it";
     SetTwice: Warning, "{0}= was set before in this section; this line wins", "", "remove one of the lines";
+    InDefaults: Error, "{0}= belongs to one service, not to [defaults]", "", "move it into the section of its service";
+
+    // Lines and sections.
+    LineLong: Error, "this line has {0} bytes, continuation lines included; {1} are possible", "", "";
+    NotALine: Error,
+        "this line is neither a section nor a setting",
+        "[name] or Directive=value",
+        "a comment begins with # or ;";
+    NoDirective: Error, "there is nothing before the =", "Directive=value", "";
+    OpenSection: Error,
+        "the name of a section ends with ]",
+        "[name] alone on its line",
+        "a comment needs a line of its own";
+    BadServiceName: Error,
+        "\"{0}\" can't be the name of a service",
+        "1 to {1} printable ASCII characters without blanks, / : = [ or ]", "";
+    BeforeSection: Error, "this setting stands before any section", "[name] of a service above it", "";
+    UnitSection: Error,
+        "[{0}] is a section of unit files, and this file is not one",
+        "[name] of a service",
+        "put the lines of the .socket and the .service file into one section that has the service's name";
+    SectionTwice: Error, "there are two sections [{0}]", "", "join them, or give one another name";
+    Include: Error,
+        "there is no include",
+        "", "put the files into a folder: -c FOLDER reads its *.conf in the order of their names";
+    CarriageReturn: Warning, "the lines of this file end with CR LF", "", "sed -i 's/\\r$//' makes them plain";
+
+    // Files.
+    FileMissing: Error, "can't be read: {0}", "", "";
+    FileBig: Error, "this file has more than the {0} bytes that are possible", "", "";
+    FileNul: Error, "this line has a NUL byte, so the file is not text", "", "";
+    FileNotUtf8: Error, "this line is not UTF-8", "", "iconv -t UTF-8 converts the file";
+    UnitFile: Error, "unit files are not read by this version", "", "write a section for it in a .conf file";
+    FolderEmpty: Warning, "this folder has no file that ends in .conf", "", "";
+    NoService: Warning, "no service is configured", "", "a section begins with its name: [name]";
+
+    // Within a service.
+    NoListen: Error,
+        "[{0}] has no socket",
+        "", "add ListenStream=, ListenDatagram=, ListenSequentialPacket= or ListenFIFO=";
+    NoExecStart: Error, "[{0}] has no program", "", "add ExecStart=";
+    AcceptKind: Error,
+        "this socket has no connections to accept, but the service has Accept=yes",
+        "only ListenStream= and ListenSequentialPacket=",
+        "move it to a service of its own with Accept=no";
+    OneSocket: Error,
+        "{0} needs exactly one socket when Accept=no, but [{1}] has {2}",
+        "", "leave it out and let the program take descriptors 3 and up (LISTEN_FDS), or split the service";
+    BothWaysInput: Error,
+        "BothWays=yes puts the socket on descriptor 0, but StandardInput= is something else",
+        "", "remove one of them";
+    SymlinksOne: Error, "Symlinks= needs exactly one unix socket or FIFO with a path, but [{0}] has {1}", "", "";
+    AllowPeers: Error,
+        "{0}= can only tell who is at the other end of a unix socket with Accept=yes, so it would not hold for \
+         all of [{1}]",
+        "", "remove it, or serve only unix sockets with Accept=yes";
+    AllowWithoutDeny: Warning,
+        "IPAddressAllow= alone keeps nobody out",
+        "", "add IPAddressDeny=any to let only these in";
+    NoEffect: Warning, "{0}= has no effect: {1}", "", "remove it";
+    SameAddress: Error,
+        "the address {0} is used twice, by [{1}] and by [{2}]",
+        "", "remove one; ReusePort=yes in both would share the traffic between them";
+    Overlap: Warning,
+        "the address {0} of [{1}] also covers one of [{2}] unless net.ipv6.bindv6only is 1",
+        "", "BindIPv6Only=ipv6-only keeps the two apart";
+    TooMany: Error,
+        "there are {0} {1}, this build has room for {2}",
+        "", "build with {3}={0} in the environment, see src/limits.rs";
+    TooManyWords: Error, "{0}= has {1} words, {2} are possible", "", "";
 
     // A later station.
     Later: Error, "", "", "";

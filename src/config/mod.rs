@@ -10,12 +10,19 @@
 //! allocate. It must never end at the first fault: all faults of all files are reported in one run.
 
 mod address;
+mod check;
+mod collide;
 mod command;
 mod directive;
 mod draft;
 mod fault;
+mod files;
+mod foreign;
+mod lex;
 mod message;
 mod names;
+mod native;
+mod print;
 mod problem;
 mod render;
 mod scalar;
@@ -25,11 +32,16 @@ mod value;
 mod words;
 
 pub use address::{Kind, Listen, ListenAddress, PortRef, Prefix};
+pub use check::check;
 pub use command::{Command, PROGRAM_PATH, expand, find_program};
 pub use directive::{Directive, Group, Id, Syntax, TABLE, Unit};
 pub use draft::{Draft, ServiceDraft, locate};
 pub use fault::{Fault, Place, Severity, Sources};
+pub use files::{read, read_text};
+pub use foreign::{Foreign, foreign};
 pub use message::Code;
 pub use names::{resource, signal_name, signal_word};
+pub use native::check_name;
+pub use print::print;
 pub use problem::{Parsed, Problem};
 pub use value::{ExitStatus, INFINITY, Rlimit, Stream, Value, optional};

@@ -11,8 +11,8 @@ use super::message::Code;
 /// A fault and the bytes of the value that it is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// First and last byte + 1 in the text that was parsed.
-    pub at: Range<usize>,
+    /// First and last byte + 1 in the text that was parsed; `None`: it is about the directive, not its value.
+    pub at: Option<Range<usize>>,
     /// The fault; its place is not filled in.
     pub fault: Fault,
 }
@@ -20,7 +20,12 @@ pub struct Problem {
 impl Problem {
     /// A message about some bytes of the value.
     pub fn new(code: Code, at: Range<usize>, arguments: &[&str]) -> Self {
-        Self { at, fault: Fault::new(code, Place::default(), arguments) }
+        Self { at: Some(at), fault: Fault::new(code, Place::default(), arguments) }
+    }
+
+    /// A message about the directive.
+    pub fn directive(code: Code, name: &str) -> Self {
+        Self { at: None, fault: Fault::new(code, Place::default(), &[name]) }
     }
 
     /// A message about a whole text, which is also its first argument.
@@ -31,7 +36,7 @@ impl Problem {
     /// The same, said about a text that begins `by` bytes later.
     #[must_use]
     pub fn moved(mut self, by: usize) -> Self {
-        self.at = self.at.start + by..self.at.end + by;
+        self.at = self.at.map(|at| at.start + by..at.end + by);
         self
     }
 

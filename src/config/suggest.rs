@@ -2,6 +2,7 @@
 
 use super::directive::Id;
 use super::fault::{Fault, Place};
+use super::foreign::{Foreign, foreign};
 use super::message::Code;
 
 /// Words of other configurations, in lower case, and the directive that does the same.
@@ -40,9 +41,6 @@ const ALIASES: [(&str, Id); 32] = [
     ("stdin", Id::StandardInput),
 ];
 
-/// Directives of systemd that are not in the table, in lower case and between blanks.
-const FOREIGN: &str = "";
-
 /// The word nearest to `text`: the same but for case, or few enough edits away.
 pub(super) fn nearest<'a>(text: &str, words: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let lower = text.to_lowercase();
@@ -63,14 +61,13 @@ pub(super) fn did_you_mean(word: Option<&str>) -> String {
 pub(super) fn unknown(name: &str, place: Place) -> Fault {
     let lower = name.to_lowercase();
     let alias = ALIASES.iter().find(|(alias, _)| *alias == lower).map(|(_, id)| id.name());
-    let foreign = || FOREIGN.split_ascii_whitespace().any(|word| word == lower);
-    let known = Id::ALL.iter().map(|id| id.name());
-    if alias.is_none() && foreign() {
-        return Fault::new(Code::NotCarriedOut, place, &[name]);
-    }
-    let fault = Fault::new(Code::UnknownDirective, place, &[name]);
-    match alias.or_else(|| nearest(name, known)) {
-        None => fault,
-        word => fault.with_hint(did_you_mean(word)),
+    let near = || nearest(name, Id::ALL.iter().map(|id| id.name()));
+    match (alias, foreign(name)) {
+        (None, Some(Foreign::Protection)) => Fault::new(Code::NoProtection, place, &[name]),
+        (None, Some(_)) => Fault::new(Code::NotCarriedOut, place, &[name]),
+        _ => match alias.or_else(near) {
+            None => Fault::new(Code::UnknownDirective, place, &[name]),
+            word => Fault::new(Code::UnknownDirective, place, &[name]).with_hint(did_you_mean(word)),
+        },
     }
 }

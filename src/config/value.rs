@@ -128,7 +128,7 @@ fn each_word(text: &str, read: impl Fn(&Word) -> Parsed<String>) -> Parsed<Value
     let mut list = Vec::new();
     for word in words::split(text)? {
         list.push(read(&word).map_err(|mut problem| {
-            problem.at = word.at.clone();
+            problem.at = Some(word.at.clone());
             problem
         })?);
     }

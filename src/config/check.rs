@@ -1,0 +1,221 @@
+//! Checks within a service and between services that need no question to the system.
+//!
+//! Users, ports by name, programs and folders are looked up by the plan station. A directive that does nothing where it
+//! stands is a warning; one that would seem to protect something and doesn't is an error.
+
+use super::address::Kind;
+use super::collide;
+use super::directive::Id;
+use super::draft::{Draft, ServiceDraft};
+use super::fault::{Fault, Place};
+use super::message::Code;
+use super::value::{Stream, Value};
+use crate::limits;
+
+/// Adds the faults of everything that was read to the draft.
+pub fn check(draft: &mut Draft) {
+    let mut faults = Vec::new();
+    if draft.services.is_empty() && draft.faults.is_empty() {
+        faults.push(Fault::new(Code::NoService, Place::default(), &[]));
+    }
+    for service in &draft.services {
+        let mut check = Check { service, faults: &mut faults };
+        check.parts();
+        check.accept();
+        check.one_socket();
+        check.access();
+        check.effects();
+    }
+    collide::check(&draft.services, &mut faults);
+    capacity(draft, &mut faults);
+    draft.faults.append(&mut faults);
+}
+
+/// The checks of one service.
+struct Check<'a> {
+    service: &'a ServiceDraft,
+    faults: &'a mut Vec<Fault>,
+}
+
+/// What the sockets of a service must have for a directive to do anything. Each is true of at least one socket.
+#[derive(Clone, Copy)]
+enum Needs {
+    Path,
+    Tcp,
+    Ip,
+    Unix,
+    Datagram,
+    Connections,
+    Accept,
+    NoAccept,
+}
+
+/// Directives that do nothing without a certain kind of socket.
+const NEEDS: [(Id, Needs); 30] = [
+    (Id::BindIPv6Only, Needs::Ip),
+    (Id::Backlog, Needs::Connections),
+    (Id::BindToDevice, Needs::Ip),
+    (Id::SocketUser, Needs::Path),
+    (Id::SocketGroup, Needs::Path),
+    (Id::SocketMode, Needs::Path),
+    (Id::DirectoryMode, Needs::Path),
+    (Id::RemoveOnStop, Needs::Path),
+    (Id::MaxConnections, Needs::Accept),
+    (Id::MaxConnectionsPerSource, Needs::Accept),
+    (Id::KeepAlive, Needs::Tcp),
+    (Id::KeepAliveTimeSec, Needs::Tcp),
+    (Id::KeepAliveIntervalSec, Needs::Tcp),
+    (Id::KeepAliveProbes, Needs::Tcp),
+    (Id::NoDelay, Needs::Tcp),
+    (Id::DeferAcceptSec, Needs::Tcp),
+    (Id::TCPCongestion, Needs::Tcp),
+    (Id::IPTOS, Needs::Ip),
+    (Id::IPTTL, Needs::Ip),
+    (Id::ReusePort, Needs::Ip),
+    (Id::FreeBind, Needs::Ip),
+    (Id::Transparent, Needs::Ip),
+    (Id::Broadcast, Needs::Datagram),
+    (Id::PassCredentials, Needs::Unix),
+    (Id::PassPacketInfo, Needs::Datagram),
+    (Id::FlushPending, Needs::NoAccept),
+    (Id::IPAddressAllow, Needs::Ip),
+    (Id::IPAddressDeny, Needs::Ip),
+    (Id::Restart, Needs::NoAccept),
+    (Id::RestartSec, Needs::NoAccept),
+];
+
+impl Check<'_> {
+    fn fault(&mut self, code: Code, place: Place, arguments: &[&str]) {
+        self.faults.push(Fault::new(code, place, arguments));
+    }
+
+    /// Every service has a socket and a program.
+    fn parts(&mut self) {
+        let service = self.service;
+        if service.listens.is_empty() {
+            self.fault(Code::NoListen, service.place, &[&service.name]);
+        }
+        if service.command().is_none() {
+            self.fault(Code::NoExecStart, service.place, &[&service.name]);
+        }
+        let words = service.command().map_or(0, |command| command.arguments.len());
+        self.words(Id::ExecStart, words, limits::ARGUMENTS);
+        let variables = service.list(Id::Environment).len() + service.list(Id::PassEnvironment).len();
+        self.words(Id::Environment, variables, limits::ENVIRONMENT);
+    }
+
+    fn words(&mut self, id: Id, count: usize, most: usize) {
+        if count > most {
+            self.fault(Code::TooManyWords, self.service.place(id), &[id.name(), &count.to_string(), &most.to_string()]);
+        }
+    }
+
+    /// Accept=yes is for sockets that have connections, systemd.socket(5).
+    fn accept(&mut self) {
+        if !self.service.flag(Id::Accept) {
+            return;
+        }
+        let accept = self.service.place(Id::Accept);
+        for listen in &self.service.listens {
+            if matches!(listen.kind, Kind::Datagram | Kind::Fifo) {
+                self.faults.push(Fault::new(Code::AcceptKind, listen.place, &[]).with_other(accept));
+            }
+        }
+    }
+
+    /// A listening socket on a standard stream must be the only one.
+    fn one_socket(&mut self) {
+        let service = self.service;
+        let count = service.listens.len();
+        if service.flag(Id::BothWays) && !matches!(service.stream(Id::StandardInput), None | Some(Stream::Socket)) {
+            self.fault(Code::BothWaysInput, service.place(Id::StandardInput), &[]);
+        }
+        let with_path = service.listens.iter().filter(|listen| listen.address.is_path()).count();
+        if service.is_set(Id::Symlinks) && (with_path != 1 || count != 1) {
+            self.fault(Code::SymlinksOne, service.place(Id::Symlinks), &[&service.name, &count.to_string()]);
+        }
+        if service.flag(Id::Accept) || count <= 1 {
+            return;
+        }
+        let streams = [Id::StandardInput, Id::StandardOutput, Id::StandardError];
+        let asks = |id: &Id| service.stream(*id) == Some(&Stream::Socket);
+        let both = service.flag(Id::BothWays).then_some((Id::BothWays, "=yes"));
+        if let Some((id, value)) = streams.into_iter().find(asks).map(|id| (id, "=socket")).or(both) {
+            let what = [id.name(), value].concat();
+            self.fault(Code::OneSocket, service.place(id), &[&what, &service.name, &count.to_string()]);
+        }
+    }
+
+    /// Rules about who may connect must hold for every socket.
+    fn access(&mut self) {
+        let service = self.service;
+        let local = |listen: &super::Listen| listen.address.is_local() && listen.kind != Kind::Fifo;
+        let known = service.flag(Id::Accept) && service.listens.iter().all(local);
+        for id in [Id::AllowUsers, Id::AllowGroups] {
+            if service.is_set(id) && !known {
+                self.fault(Code::AllowPeers, service.place(id), &[id.name(), &service.name]);
+            }
+        }
+        if service.is_set(Id::IPAddressAllow) && !service.is_set(Id::IPAddressDeny) {
+            self.fault(Code::AllowWithoutDeny, service.place(Id::IPAddressAllow), &[]);
+        }
+    }
+
+    /// Directives of the section itself that do nothing with its sockets. `[defaults]` may set more than each needs.
+    fn effects(&mut self) {
+        if self.service.listens.is_empty() {
+            return;
+        }
+        for (id, needs) in NEEDS {
+            let off = self.service.value(id) == Some(&Value::Number(0));
+            if self.service.is_own(id) && !off && !self.has(needs) {
+                let why = match needs {
+                    Needs::Path => "the service has no unix socket or FIFO with a path",
+                    Needs::Tcp => "the service has no TCP socket",
+                    Needs::Ip => "the service has no IP socket",
+                    Needs::Unix => "the service has no unix socket",
+                    Needs::Datagram => "the service has no datagram socket",
+                    Needs::Connections => "the service has no socket with connections",
+                    Needs::Accept => "it counts connections, which dormouse sees only with Accept=yes",
+                    Needs::NoAccept => "with Accept=yes each process belongs to its connection and ends with it",
+                };
+                self.fault(Code::NoEffect, self.service.place(id), &[id.name(), why]);
+            }
+        }
+    }
+
+    /// Whether at least one socket is of the kind.
+    fn has(&self, needs: Needs) -> bool {
+        let accept = self.service.flag(Id::Accept);
+        self.service.listens.iter().any(|listen| match needs {
+            Needs::Path => listen.address.is_path(),
+            Needs::Tcp => listen.address.is_ip() && listen.kind == Kind::Stream,
+            Needs::Ip => listen.address.is_ip(),
+            Needs::Unix => listen.address.is_local() && listen.kind != Kind::Fifo,
+            Needs::Datagram => listen.kind == Kind::Datagram,
+            Needs::Connections => matches!(listen.kind, Kind::Stream | Kind::SequentialPacket),
+            Needs::Accept => accept,
+            Needs::NoAccept => !accept,
+        })
+    }
+}
+
+/// The fixed tables have room for everything.
+fn capacity(draft: &Draft, faults: &mut Vec<Fault>) {
+    let mut check = |place: Place, count: usize, most: usize, what: &str, variable: &str| {
+        if count > most {
+            let (count, most) = (count.to_string(), most.to_string());
+            faults.push(Fault::new(Code::TooMany, place, &[&count, what, &most, variable]));
+        }
+    };
+    let services = &draft.services;
+    let sockets = services.iter().map(|service| service.listens.len());
+    let last = services.last().map(|service| service.place).unwrap_or_default();
+    check(last, services.len(), limits::SERVICES, "services", "DORMOUSE_SERVICES");
+    check(last, sockets.sum(), limits::LISTENERS, "sockets", "DORMOUSE_LISTENERS");
+    for service in services {
+        let place = service.listens.last().map_or(service.place, |listen| listen.place);
+        let what = ["sockets in [", &service.name, "]"].concat();
+        check(place, service.listens.len(), limits::SERVICE_LISTENERS, &what, "DORMOUSE_SERVICE_LISTENERS");
+    }
+}

@@ -1,0 +1,92 @@
+//! Addresses that two sockets can't both have.
+//!
+//! Ports by name are compared by name only; the plan station compares again when it has looked them up.
+
+use std::net::IpAddr;
+
+use super::address::{Listen, ListenAddress, PortRef};
+use super::directive::Id;
+use super::draft::ServiceDraft;
+use super::fault::Fault;
+use super::message::Code;
+
+/// How two sockets stand to each other.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Meeting {
+    /// The kernel's setting for IPv6 decides.
+    Maybe,
+    /// The second can't be opened.
+    Always,
+}
+
+/// Adds a fault for each socket that meets an earlier one.
+pub(super) fn check(services: &[ServiceDraft], faults: &mut Vec<Fault>) {
+    let mut earlier: Vec<(&ServiceDraft, &Listen)> = Vec::new();
+    for service in services {
+        for listen in &service.listens {
+            let worst = earlier
+                .iter()
+                .filter_map(|old| Some((meeting(*old, (service, listen))?, old)))
+                .max_by_key(|(meeting, _)| *meeting);
+            if let Some((meeting, (first, old))) = worst {
+                let (code, text) = match meeting {
+                    Meeting::Always => (Code::SameAddress, listen.address.text()),
+                    Meeting::Maybe => (Code::Overlap, listen.address.text()),
+                };
+                let fault = Fault::new(code, listen.place, &[&text, &service.name, &first.name]);
+                faults.push(fault.with_other(old.place));
+            }
+            earlier.push((service, listen));
+        }
+    }
+}
+
+/// Whether two sockets want the same address.
+fn meeting(one: (&ServiceDraft, &Listen), two: (&ServiceDraft, &Listen)) -> Option<Meeting> {
+    let (a, b) = (one.1, two.1);
+    match (&a.address, &b.address) {
+        // A path is one file, whatever kind of socket it is; abstract names are kept apart by kind (unix(7)).
+        (ListenAddress::Path(x), ListenAddress::Path(y)) => (x == y).then_some(Meeting::Always),
+        (ListenAddress::Abstract(x), ListenAddress::Abstract(y)) => {
+            (a.kind == b.kind && x == y).then_some(Meeting::Always)
+        }
+        (ListenAddress::Vsock { cid: x, port: p }, ListenAddress::Vsock { cid: y, port: q }) => {
+            (p == q && (x == y || x.is_none() || y.is_none())).then_some(Meeting::Always)
+        }
+        _ if a.kind == b.kind && a.address.is_ip() && b.address.is_ip() => inet(one, two),
+        _ => None,
+    }
+}
+
+fn inet(one: (&ServiceDraft, &Listen), two: (&ServiceDraft, &Listen)) -> Option<Meeting> {
+    let ((s, a), (t, b)) = (one, two);
+    let apart = s.text(Id::BindToDevice).zip(t.text(Id::BindToDevice)).is_some_and(|(x, y)| x != y);
+    let shared = s.flag(Id::ReusePort) && t.flag(Id::ReusePort);
+    let ((x, scope_x, port_x), (y, scope_y, port_y)) = (parts(&a.address)?, parts(&b.address)?);
+    let scopes = scope_x.zip(scope_y).is_some_and(|(x, y)| x != y);
+    if apart || shared || scopes || port_x != port_y {
+        return None;
+    }
+    let any = |ip: Option<IpAddr>| ip.is_none_or(|ip| ip.is_unspecified());
+    let v6 = |ip: Option<IpAddr>| ip.is_none_or(|ip| ip.is_ipv6());
+    if v6(x) == v6(y) {
+        return (any(x) || any(y) || x == y).then_some(Meeting::Always);
+    }
+    // One is IPv4, and the other takes IPv4 clients too only when it is [::] and not for IPv6 alone.
+    let (wide, owner) = if v6(x) { (x, s) } else { (y, t) };
+    match owner.choice(Id::BindIPv6Only) {
+        _ if !any(wide) => None,
+        "ipv6-only" => None,
+        "both" => Some(Meeting::Always),
+        _ => Some(Meeting::Maybe),
+    }
+}
+
+/// Address (`None`: all), scope and port.
+fn parts(address: &ListenAddress) -> Option<(Option<IpAddr>, Option<&str>, &PortRef)> {
+    match address {
+        ListenAddress::Port(port) => Some((None, None, port)),
+        ListenAddress::Inet { ip, scope, port } => Some((Some(*ip), scope.as_deref(), port)),
+        _ => None,
+    }
+}

@@ -1,0 +1,66 @@
+//! Lines: a text cut into logical lines, with the way back from each byte to its place in the file.
+//!
+//! The rules are systemd.syntax(7): a line whose first character is `#` or `;` is a comment, a backslash at the end of
+//! a line continues it (the two are joined by a blank, and comments in between are left out). A comment behind a value
+//! is part of the value.
+
+use std::ops::Range;
+
+use super::fault::{Place, count};
+use super::words::is_blank;
+
+/// One logical line.
+#[derive(Debug, Default)]
+pub(super) struct Line {
+    /// Its text, without blanks at the ends.
+    pub(super) text: String,
+    /// Where each physical line of it begins: byte in `text`, line and column in the file.
+    pieces: Vec<(usize, u32, u32)>,
+}
+
+impl Line {
+    /// The place of some bytes of the text. What goes on in the next physical line is left out.
+    pub(super) fn place(&self, file: u32, at: Range<usize>) -> Place {
+        let after = self.pieces.partition_point(|(start, _, _)| *start <= at.start);
+        let (start, line, column) = self.pieces.get(after.saturating_sub(1)).copied().unwrap_or_default();
+        let end = self.pieces.get(after).map_or(self.text.len(), |(next, _, _)| *next);
+        let characters = |range: Range<usize>| count(self.text.get(range).map_or(0, |part| part.chars().count()));
+        let len = characters(at.start..at.end.min(end)).max(1);
+        Place { file, line, column: column + characters(start..at.start), len }
+    }
+
+    /// Adds a physical line; tells whether it goes on in the next one.
+    fn push(&mut self, raw: &str, number: u32) -> bool {
+        let text = raw.trim_start_matches(is_blank);
+        let column = 1 + count(raw[..raw.len() - text.len()].chars().count());
+        let text = text.trim_end_matches(is_blank);
+        let continued = (text.len() - text.trim_end_matches('\\').len()) % 2 == 1;
+        let text = if continued { text[..text.len() - 1].trim_end_matches(is_blank) } else { text };
+        if !self.text.is_empty() && !text.is_empty() {
+            self.text.push(' ');
+        }
+        self.pieces.push((self.text.len(), number, column));
+        self.text.push_str(text);
+        continued
+    }
+}
+
+/// The logical lines of a text that are neither empty nor comments.
+pub(super) fn lines(text: &str) -> Vec<Line> {
+    let mut lines = Vec::new();
+    let mut open: Option<Line> = None;
+    for (index, raw) in text.split('\n').enumerate() {
+        let raw = raw.strip_suffix('\r').unwrap_or(raw);
+        if raw.trim_start_matches(is_blank).starts_with(['#', ';']) {
+            continue;
+        }
+        let mut line = open.take().unwrap_or_default();
+        if line.push(raw, count(index + 1)) {
+            open = Some(line);
+        } else if !line.text.is_empty() {
+            lines.push(line);
+        }
+    }
+    lines.extend(open.filter(|line| !line.text.is_empty()));
+    lines
+}

@@ -1,0 +1,155 @@
+//! The native form: one section for each service, directives as `Name=value`.
+//!
+//! Reads one file after the other into the same [`Draft`]; `[defaults]` holds for the sections after it, in the files
+//! that follow as well. It goes on after each fault, so that one run shows all of them.
+
+use super::directive::{Id, Syntax};
+use super::draft::{Draft, ServiceDraft};
+use super::fault::{Fault, Place};
+use super::lex::{self, Line};
+use super::message::Code;
+use super::problem::Problem;
+use super::suggest;
+use super::words::is_blank;
+use crate::limits;
+
+/// The section whose values hold for those after it.
+const DEFAULTS: &str = "defaults";
+
+/// Reads files of the native form.
+#[derive(Debug, Default)]
+pub(super) struct Reader {
+    defaults: ServiceDraft,
+    /// The section that is being read.
+    current: ServiceDraft,
+    target: Target,
+}
+
+/// What becomes of the section that is being read.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Target {
+    /// There is none yet; the fault about it was not given.
+    #[default]
+    Nothing,
+    /// It is not looked at: one fault about it was enough.
+    Skip,
+    /// Its settings are checked, but it is not used.
+    Check,
+    Defaults,
+    Service,
+}
+
+impl Reader {
+    /// Reads a text that is kept as `file` in the draft's sources.
+    pub(super) fn read(&mut self, draft: &mut Draft, file: u32, text: &str) {
+        self.target = Target::Nothing;
+        if let Some(index) = text.split('\n').position(|line| line.ends_with('\r')) {
+            let line = super::fault::count(index + 1);
+            draft.faults.push(Fault::new(Code::CarriageReturn, Place { file, line, ..Place::default() }, &[]));
+        }
+        for line in lex::lines(text) {
+            self.line(draft, file, &line);
+        }
+        self.finish(draft);
+    }
+
+    fn line(&mut self, draft: &mut Draft, file: u32, line: &Line) {
+        let text = &*line.text;
+        let whole = line.place(file, 0..text.len());
+        if text.len() > limits::CONFIG_LINE_BYTES {
+            let sizes = [text.len().to_string(), limits::CONFIG_LINE_BYTES.to_string()];
+            return draft.faults.push(Fault::new(Code::LineLong, whole, &[&sizes[0], &sizes[1]]));
+        }
+        if text.starts_with('[') {
+            return self.section(draft, line, whole);
+        }
+        let word = text.split(is_blank).next().unwrap_or_default();
+        if matches!(word, "include" | ".include" | "includedir" | "!include") {
+            return draft.faults.push(Fault::new(Code::Include, whole, &[]));
+        }
+        let Some((name, value)) = text.split_once('=') else {
+            return draft.faults.push(Fault::new(Code::NotALine, whole, &[]));
+        };
+        let name = name.trim_end_matches(is_blank);
+        let start = text.len() - value.trim_start_matches(is_blank).len();
+        let fault = match self.target {
+            Target::Skip => return,
+            Target::Nothing => {
+                self.target = Target::Skip;
+                Fault::new(Code::BeforeSection, whole, &[])
+            }
+            _ if name.is_empty() => Fault::new(Code::NoDirective, whole, &[]),
+            _ => match Id::from_name(name) {
+                Some(id) => return self.setting(draft, file, line, id, start),
+                None => suggest::unknown(name, line.place(file, 0..name.len())),
+            },
+        };
+        draft.faults.push(fault);
+    }
+
+    /// One setting; its value begins at byte `start` of the line.
+    fn setting(&mut self, draft: &mut Draft, file: u32, line: &Line, id: Id, start: usize) {
+        let value = &line.text[start..];
+        let name = line.place(file, 0..id.name().len());
+        let own = matches!(id.row().syntax, Syntax::Listen(_)) || id == Id::ExecStart;
+        if own && self.target == Target::Defaults {
+            return draft.faults.push(Fault::new(Code::InDefaults, name, &[id.name()]));
+        }
+        let place = if value.is_empty() { name } else { line.place(file, start..line.text.len()) };
+        let mut notes = Vec::new();
+        let result = self.current.set(id, value, place, &mut notes);
+        let failed = result.is_err();
+        for Problem { at, mut fault } in notes.into_iter().chain(result.err().map(|problem| *problem)) {
+            fault.place = at.map_or(name, |at| line.place(file, start + at.start..start + at.end));
+            if failed && (value.contains(" #") || value.contains(" ;")) {
+                fault.hint = "a comment needs a line of its own; here it is part of the value".to_owned();
+            }
+            draft.faults.push(fault);
+        }
+    }
+
+    fn section(&mut self, draft: &mut Draft, line: &Line, whole: Place) {
+        self.finish(draft);
+        self.target = Target::Check;
+        self.current.place = whole;
+        let Some(name) = line.text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) else {
+            return draft.faults.push(Fault::new(Code::OpenSection, whole, &[]));
+        };
+        if name == DEFAULTS {
+            self.target = Target::Defaults;
+            self.current = std::mem::take(&mut self.defaults);
+            return self.current.disown();
+        }
+        if matches!(name, "Socket" | "Service" | "Unit" | "Install") {
+            self.target = Target::Skip;
+            return draft.faults.push(Fault::new(Code::UnitSection, whole, &[name]));
+        }
+        self.current.inherit(&self.defaults);
+        name.clone_into(&mut self.current.name);
+        if let Some(fault) = check_name(name, whole) {
+            return draft.faults.push(fault);
+        }
+        match draft.service(name) {
+            Some(first) => draft.faults.push(Fault::new(Code::SectionTwice, whole, &[name]).with_other(first.place)),
+            None => self.target = Target::Service,
+        }
+    }
+
+    /// The section is read: takes it over.
+    fn finish(&mut self, draft: &mut Draft) {
+        let section = std::mem::take(&mut self.current);
+        match self.target {
+            Target::Service => draft.services.push(section),
+            Target::Defaults => self.defaults = section,
+            Target::Nothing | Target::Skip | Target::Check => {}
+        }
+    }
+}
+
+/// The fault of a name that no service can have: 1 to [`limits::SERVICE_NAME_BYTES`] printable ASCII characters without
+/// `/`, `:`, `=`, `[` and `]`, and not `defaults`.
+pub fn check_name(name: &str, place: Place) -> Option<Fault> {
+    let good = |b: u8| b.is_ascii_graphic() && !b"/:=[]".contains(&b);
+    let fits = (1..=limits::SERVICE_NAME_BYTES).contains(&name.len()) && name.bytes().all(good) && name != DEFAULTS;
+    (!fits).then(|| Fault::new(Code::BadServiceName, place, &[name, &limits::SERVICE_NAME_BYTES.to_string()]))
+}

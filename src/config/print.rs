@@ -1,0 +1,157 @@
+//! The canonical native text of a draft: only what was set, in the order of the table, quoted so that it reads back.
+//!
+//! Reading the text again gives an equal draft; a test holds that for every directive.
+
+use super::address::Prefix;
+use super::command::Command;
+use super::directive::{Id, Syntax, Unit};
+use super::draft::{Draft, ServiceDraft};
+use super::names;
+use super::scalar::{size_text, span_text};
+use super::value::{ExitStatus, INFINITY, Rlimit, Stream, Value};
+use super::words;
+
+/// Columns after which a list goes on with another line of the same directive.
+const WIDTH: usize = 100;
+
+/// All services as native text. `[defaults]` is folded into them.
+pub fn print(draft: &Draft) -> String {
+    let mut out = String::new();
+    for service in &draft.services {
+        if !out.is_empty() {
+            out.push('\n');
+        }
+        section(service, &mut out);
+    }
+    out
+}
+
+fn section(service: &ServiceDraft, out: &mut String) {
+    out.extend(["[", &service.name, "]\n"]);
+    for listen in &service.listens {
+        let mut text = listen.address.text();
+        if listen.address.is_path() {
+            text = text.replace('%', "%%");
+        }
+        line(listen.kind.directive(), &text, out);
+    }
+    for (id, value) in service.settings() {
+        setting(id, value, out);
+    }
+}
+
+fn line(id: Id, text: &str, out: &mut String) {
+    out.extend([id.name(), "=", text, "\n"]);
+}
+
+/// The lines of one directive.
+fn setting(id: Id, value: &Value, out: &mut String) {
+    match value {
+        Value::Number(number) => line(id, &number_text(id.row().syntax, *number), out),
+        Value::Integer(number) => line(id, &number.to_string(), out),
+        Value::Text(text) if matches!(id.row().syntax, Syntax::Path | Syntax::Directory) => {
+            line(id, &text.replace('%', "%%"), out);
+        }
+        Value::Text(text) => line(id, text, out),
+        Value::List(list) if id.row().syntax == Syntax::EnvironmentFile => {
+            list.iter().for_each(|path| line(id, &path.replace('%', "%%"), out));
+        }
+        Value::List(list) => wrapped(id, list.iter().map(|word| quoted(word)), out),
+        Value::Prefixes(list) => wrapped(id, list.iter().map(Prefix::text), out),
+        Value::ExitStatuses(list) => wrapped(id, list.iter().map(status_text), out),
+        Value::Listen(address) => line(id, &address.text(), out),
+        Value::Command(command) => line(id, &command_text(command), out),
+        Value::Stream(stream) => line(id, &stream_text(stream), out),
+        Value::Limit(limit) => line(id, &limit_text(id.row().syntax, *limit), out),
+    }
+}
+
+/// A list, as many words to a line as look well.
+fn wrapped(id: Id, words: impl Iterator<Item = String>, out: &mut String) {
+    let mut text = String::new();
+    for word in words {
+        if !text.is_empty() && text.len() + word.len() > WIDTH {
+            line(id, &text, out);
+            text.clear();
+        }
+        if !text.is_empty() {
+            text.push(' ');
+        }
+        text.push_str(&word);
+    }
+    line(id, &text, out);
+}
+
+fn quoted(word: &str) -> String {
+    let mut out = String::new();
+    words::quote(word, false, &mut out);
+    out
+}
+
+fn number_text(syntax: Syntax, number: u64) -> String {
+    match syntax {
+        Syntax::Bool => if number == 0 { "no" } else { "yes" }.to_owned(),
+        Syntax::Choice(words) => {
+            let word = usize::try_from(number).ok().and_then(|index| words.get(index));
+            word.copied().unwrap_or_default().to_owned()
+        }
+        Syntax::Span(_) | Syntax::Timeout => span_text(number),
+        Syntax::Size(_) => size_text(number),
+        Syntax::Mode => octal(number),
+        Syntax::Signal => u8::try_from(number).map(names::signal_name).unwrap_or_default(),
+        Syntax::Tos => names::tos_text(number),
+        Syntax::Capabilities => names::capabilities_text(number),
+        _ => number.to_string(),
+    }
+}
+
+/// Four octal digits.
+fn octal(mode: u64) -> String {
+    format!("{mode:04o}")
+}
+
+fn status_text(status: &ExitStatus) -> String {
+    match status {
+        ExitStatus::Code(code) => code.to_string(),
+        ExitStatus::Signal(signal) => names::signal_name(*signal),
+    }
+}
+
+fn command_text(command: &Command) -> String {
+    let marks = [(command.ignore_failure, "-"), (command.named, "@"), (command.literal, ":")];
+    let mut out: String = marks.into_iter().filter(|(set, _)| *set).map(|(_, mark)| mark).collect();
+    // A mark that belongs to the name itself must not be read as one.
+    let marked = command.program.starts_with(['-', '@', ':', '+', '!']);
+    words::quote(&command.program, marked, &mut out);
+    for word in command.arguments.iter().skip(usize::from(!command.named)) {
+        out.push(' ');
+        words::quote(word, false, &mut out);
+    }
+    out
+}
+
+fn stream_text(stream: &Stream) -> String {
+    let (word, path) = match stream {
+        Stream::Null => ("null", ""),
+        Stream::Socket => ("socket", ""),
+        Stream::Inherit => ("inherit", ""),
+        Stream::Syslog => ("syslog", ""),
+        Stream::Kmsg => ("kmsg", ""),
+        Stream::File(path) => ("file:", &**path),
+        Stream::Append(path) => ("append:", &**path),
+        Stream::Truncate(path) => ("truncate:", &**path),
+    };
+    [word, &path.replace('%', "%%")].concat()
+}
+
+fn limit_text(syntax: Syntax, limit: Rlimit) -> String {
+    let text = |number: u64| match syntax {
+        _ if number == INFINITY => "infinity".to_owned(),
+        Syntax::Limit(Unit::Bytes) => size_text(number),
+        _ => number.to_string(),
+    };
+    if limit.soft == limit.hard {
+        return text(limit.soft);
+    }
+    [&text(limit.soft), ":", &text(limit.hard)].concat()
+}
