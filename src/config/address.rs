@@ -174,7 +174,7 @@ fn inet(text: &str) -> Parsed<ListenAddress> {
         if text.parse::<IpAddr>().is_ok() {
             return wrong(Code::NoPort, text);
         }
-        if text.contains('/') {
+        if text.contains('/') && !text.starts_with(|c: char| c.is_ascii_digit()) {
             return wrong(Code::RelativePath, text);
         }
         return port(text).map(ListenAddress::Port);
@@ -313,5 +313,36 @@ impl PortRef {
             Self::Number(number) => number.to_string(),
             Self::Name(name) => name.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_read_back() {
+        let stream =
+            ["80", "http", "1.2.3.4:80", "[::1]:http", "[fe80::1]:1%eth0", "/a/b c", "@x", "vsock::1", "vsock:3:1"];
+        for text in stream {
+            assert_eq!(listen(Kind::Stream, text).unwrap().text(), text);
+        }
+        let v6 = listen(Kind::Datagram, "[::ffff:1.2.3.4%3]:80").unwrap();
+        assert_eq!(v6.text(), "[::ffff:1.2.3.4]:80%3");
+    }
+
+    #[test]
+    fn prefixes_are_masked() {
+        let masked = |text: &str| {
+            let mut list = Vec::new();
+            let rounded = prefix(text, &mut list).unwrap();
+            (list.iter().map(Prefix::text).collect::<Vec<_>>().join(" "), rounded)
+        };
+        assert_eq!(masked("1.2.3.4/0"), ("0.0.0.0/0".to_owned(), true));
+        assert_eq!(masked("1.2.3.4"), ("1.2.3.4/32".to_owned(), false));
+        assert_eq!(masked("1.2.3.4/31"), ("1.2.3.4/31".to_owned(), false));
+        assert_eq!(masked("ff::1/8"), ("::/8".to_owned(), true));
+        assert_eq!(masked("::/0"), ("::/0".to_owned(), false));
+        assert_eq!(masked("any"), ("0.0.0.0/0 ::/0".to_owned(), false));
     }
 }

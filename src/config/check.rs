@@ -92,10 +92,11 @@ impl Check<'_> {
     /// Every service has a socket and a program.
     fn parts(&mut self) {
         let service = self.service;
-        if service.listens.is_empty() {
+        let kinds = [Kind::Stream, Kind::Datagram, Kind::SequentialPacket, Kind::Fifo];
+        if service.listens.is_empty() && !kinds.iter().any(|kind| service.has_failed(kind.directive())) {
             self.fault(Code::NoListen, service.place, &[&service.name]);
         }
-        if service.command().is_none() {
+        if service.command().is_none() && !service.has_failed(Id::ExecStart) {
             self.fault(Code::NoExecStart, service.place, &[&service.name]);
         }
         let words = service.command().map_or(0, |command| command.arguments.len());
@@ -131,8 +132,8 @@ impl Check<'_> {
             self.fault(Code::BothWaysInput, service.place(Id::StandardInput), &[]);
         }
         let with_path = service.listens.iter().filter(|listen| listen.address.is_path()).count();
-        if service.is_set(Id::Symlinks) && (with_path != 1 || count != 1) {
-            self.fault(Code::SymlinksOne, service.place(Id::Symlinks), &[&service.name, &count.to_string()]);
+        if service.is_set(Id::Symlinks) && with_path != 1 {
+            self.fault(Code::SymlinksOne, service.place(Id::Symlinks), &[&service.name, &with_path.to_string()]);
         }
         if service.flag(Id::Accept) || count <= 1 {
             return;

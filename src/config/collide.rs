@@ -29,11 +29,13 @@ pub(super) fn check(services: &[ServiceDraft], faults: &mut Vec<Fault>) {
                 .filter_map(|old| Some((meeting(*old, (service, listen))?, old)))
                 .max_by_key(|(meeting, _)| *meeting);
             if let Some((meeting, (first, old))) = worst {
-                let (code, text) = match meeting {
-                    Meeting::Always => (Code::SameAddress, listen.address.text()),
-                    Meeting::Maybe => (Code::Overlap, listen.address.text()),
+                let code = match meeting {
+                    Meeting::Always if listen.address.is_ip() => Code::SameAddress,
+                    Meeting::Always => Code::SameName,
+                    Meeting::Maybe => Code::Overlap,
                 };
-                let fault = Fault::new(code, listen.place, &[&text, &service.name, &first.name]);
+                let (text, other) = (listen.address.text(), old.address.text());
+                let fault = Fault::new(code, listen.place, &[&text, &service.name, &other, &first.name]);
                 faults.push(fault.with_other(old.place));
             }
             earlier.push((service, listen));

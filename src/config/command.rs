@@ -190,3 +190,44 @@ pub fn find_program(program: &str, is_program: &dyn Fn(&str) -> bool) -> Option<
     }
     PROGRAM_PATH.iter().map(|folder| [folder, "/", program].concat()).find(|path| is_program(path))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn expanded(text: &str) -> Vec<String> {
+        let lookup = |name: &str| match name {
+            "ONE" => Some("1".to_owned()),
+            "TWO" => Some("a  'b c'".to_owned()),
+            "ODD" => Some("it's 5%".to_owned()),
+            _ => None,
+        };
+        expand(&parse(text).unwrap().arguments, &lookup).unwrap()
+    }
+
+    #[test]
+    fn variables_as_systemd_expands_them() {
+        assert_eq!(expanded("/bin/a $ONE $TWO $NONE ${NONE}"), ["/bin/a", "1", "a", "b c", ""]);
+        assert_eq!(expanded("/bin/a x${ONE}y${TWO}z x$ONE"), ["/bin/a", "x1ya  'b c'z", "x$ONE"]);
+        assert_eq!(
+            expanded("/bin/a $$ONE $${ONE} $$ 5$ ${ ${ONE x$(x) '${ONE}'"),
+            ["/bin/a", "$ONE", "${ONE}", "$", "5$", "${", "${ONE", "x$(x)", "1"].map(str::to_owned).to_vec()
+        );
+        assert_eq!(expanded("/bin/a $ODD"), ["/bin/a", "it's", "5%"]);
+    }
+
+    #[test]
+    fn a_bare_program_is_looked_up_in_order() {
+        assert_eq!(find_program("a", &|path| path.ends_with("/bin/a")).as_deref(), Some("/usr/local/bin/a"));
+        assert_eq!(find_program("a", &|_| false), None);
+        assert_eq!(find_program("/x/a", &|_| false).as_deref(), Some("/x/a"));
+    }
+
+    #[test]
+    fn marks_before_the_program() {
+        let command = parse("-:@/bin/sh sh -c '$X'").unwrap();
+        assert!(command.ignore_failure && command.literal && command.named && !command.has_variables());
+        assert_eq!(command.program, "/bin/sh");
+        assert_eq!(command.arguments, ["sh", "-c", "$X"]);
+    }
+}

@@ -38,6 +38,8 @@ pub struct ServiceDraft {
     pub listens: Vec<Listen>,
     /// What was set, in the order of the table.
     settings: Vec<Setting>,
+    /// What was tried and had a fault, so that nobody hears that it is missing as well.
+    failed: Vec<Id>,
 }
 
 /// One directive that was set.
@@ -97,7 +99,8 @@ impl ServiceDraft {
             self.reset(id);
             return Ok(());
         }
-        match (row.syntax, self.parse(id, text, notes)?) {
+        let value = self.parse(id, text, notes).inspect_err(|_| self.failed.push(id))?;
+        match (row.syntax, value) {
             (Syntax::Listen(kind), Value::Listen(address)) => self.listens.push(Listen { kind, address, place }),
             (_, value) => self.put(Setting { id, place, value, inherited: false }, notes),
         }
@@ -112,7 +115,11 @@ impl ServiceDraft {
     }
 
     /// Takes a value in: it is added to a list, or takes the place of the one before.
-    fn put(&mut self, new: Setting, notes: &mut Vec<Problem>) {
+    fn put(&mut self, mut new: Setting, notes: &mut Vec<Problem>) {
+        if let Value::List(list) = &mut new.value {
+            let all = std::mem::take(list);
+            merge(list, all, new.id.row().syntax);
+        }
         match self.settings.binary_search_by_key(&new.id, |setting| setting.id) {
             Err(index) => self.settings.insert(index, new),
             Ok(index) => {
@@ -173,6 +180,11 @@ impl ServiceDraft {
             Syntax::Listen(kind) => self.listens.iter().any(|listen| listen.kind == kind),
             _ => self.setting(id).is_some(),
         }
+    }
+
+    /// Whether a line tried to set it and had a fault.
+    pub(super) fn has_failed(&self, id: Id) -> bool {
+        self.failed.contains(&id)
     }
 
     /// Whether a line of the section itself set it.
@@ -336,4 +348,46 @@ pub fn locate(problem: Problem, text: &str, place: Place) -> Fault {
         fault.place.len = characters(at).max(1);
     }
     fault
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_of_the_table_are_sound() {
+        let service = ServiceDraft::new("a");
+        for row in &super::super::TABLE {
+            let read = value::parse(row.syntax, row.default, &mut Vec::new());
+            assert!(row.default.is_empty() || read.is_ok(), "{}", row.name);
+            assert!(row.help.ends_with('.') && row.help.len() < 200, "{}", row.name);
+        }
+        assert_eq!(service.number(Id::MaxConnections), Some(64));
+        assert_eq!(service.number(Id::Backlog), Some(u64::from(u32::MAX)));
+        assert_eq!(service.number(Id::TriggerLimitBurst), None);
+        assert_eq!(service.span(Id::TimeoutStopSec), Some(90_000_000));
+        assert_eq!(service.span(Id::RuntimeMaxSec), Some(super::super::INFINITY));
+        assert_eq!(service.mode(Id::SocketMode), 0o666);
+        assert_eq!(service.choice(Id::KillMode), "control-group");
+        assert_eq!(service.signal(Id::KillSignal), Some(libc::SIGTERM));
+        assert!(service.flag(Id::SendSIGKILL) && !service.flag(Id::Accept));
+        assert!(!service.is_set(Id::Accept) && service.text(Id::User).is_none());
+    }
+
+    #[test]
+    fn the_command_line_builds_a_service_too() {
+        let mut service = ServiceDraft::new("a");
+        let place = Place { file: 0, line: 1, column: 5, len: 9 };
+        service.assign("ListenStream", " 80 ", place).unwrap();
+        service.assign("Environment", "A=1 A=2", place).unwrap();
+        service.assign("Environment", "B=1", place).unwrap();
+        assert_eq!(service.list(Id::Environment), ["A=2", "B=1"]);
+        assert_eq!((service.listens.len(), service.place(Id::ListenStream)), (1, place));
+        let fault = service.assign("IPAddressDeny", " any alle", place).unwrap_err();
+        assert_eq!((fault.code, fault.place), (Code::BadPrefix, Place { column: 10, len: 4, ..place }));
+        assert_eq!(service.assign("Acept", "yes", place).unwrap_err().hint, "did you mean Accept?");
+        assert_eq!(service.assign("Internal", "echo", place).unwrap_err().code, Code::NotYet);
+        service.assign("ListenStream", "", place).unwrap();
+        assert!(service.listens.is_empty());
+    }
 }

@@ -102,14 +102,18 @@ impl Fault {
     }
 }
 
-/// `template` with `{0}`, `{1}`, ... replaced by the arguments. A number without argument becomes nothing.
+/// `template` with `{0}`, `{1}`, ... replaced by the arguments. Any other brace stays as it is.
 pub(super) fn fill(template: &str, arguments: &[&str]) -> String {
     let mut parts = template.split('{');
     let mut out = String::from(parts.next().unwrap_or_default());
     for part in parts {
-        let (number, rest) = part.split_once('}').unwrap_or((part, ""));
-        out.push_str(number.parse().ok().and_then(|n: usize| arguments.get(n).copied()).unwrap_or_default());
-        out.push_str(rest);
+        match part
+            .split_once('}')
+            .and_then(|(number, rest)| Some((arguments.get(number.parse::<usize>().ok()?)?, rest)))
+        {
+            Some((argument, rest)) => out.extend([*argument, rest]),
+            None => out.extend(["{", part]),
+        }
     }
     out
 }

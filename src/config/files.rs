@@ -71,6 +71,8 @@ fn take(draft: &mut Draft, reader: &mut Reader, name: &str, bytes: &[u8]) {
     if bytes.len() > limits::CONFIG_FILE_BYTES {
         return push(draft, Path::new(name), Code::FileBig, &limits::CONFIG_FILE_BYTES.to_string());
     }
+    // Editors on other systems put a byte order mark first.
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let text = String::from_utf8_lossy(bytes);
     let file = draft.sources.add(name, &text);
     let nul = bytes.iter().position(|byte| *byte == 0);

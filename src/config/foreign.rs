@@ -12,7 +12,8 @@ pub enum Foreign {
 }
 
 /// Walls round a service.
-const PROTECTION: &str = "AppArmorProfile BPFProgram BindPaths BindReadOnlyPaths DeviceAllow DevicePolicy DynamicUser ExecPaths \
+const PROTECTION: &str = "\
+    AppArmorProfile BPFProgram BindPaths BindReadOnlyPaths DeviceAllow DevicePolicy DynamicUser ExecPaths \
     IPCNamespacePath IPEgressFilterPath IPIngressFilterPath InaccessiblePaths KeyringMode LockPersonality \
     MemoryDenyWriteExecute MountFlags NetworkNamespacePath NoExecPaths Personality PrivateDevices PrivateIPC \
     PrivateMounts PrivateNetwork PrivatePIDs PrivateTmp PrivateUsers ProcSubset ProtectClock \
@@ -25,7 +26,8 @@ const PROTECTION: &str = "AppArmorProfile BPFProgram BindPaths BindReadOnlyPaths
     TemporaryFileSystem";
 
 /// Order, dependencies and descriptions of units.
-const MEANINGLESS: &str = "After Alias AllowIsolate Also Before BindsTo BlockIOAccounting CPUAccounting CollectMode Conflicts \
+const MEANINGLESS: &str = "\
+    After Alias AllowIsolate Also Before BindsTo BlockIOAccounting CPUAccounting CollectMode Conflicts \
     DefaultDependencies DefaultInstance Description Documentation IOAccounting IPAccounting IgnoreOnIsolate \
     JobRunningTimeoutSec JobTimeoutAction JobTimeoutRebootArgument JobTimeoutSec JoinsNamespaceOf \
     MemoryAccounting OnFailureJobMode OnSuccessJobMode PartOf PropagatesReloadTo PropagatesStopTo \
@@ -34,7 +36,8 @@ const MEANINGLESS: &str = "After Alias AllowIsolate Also Before BindsTo BlockIOA
     WantedBy Wants";
 
 /// Everything else. Condition...= and Assert...= are known by their beginning.
-const OTHER: &str = "AllowedCPUs AllowedMemoryNodes BlockIODeviceWeight BlockIOReadBandwidth BlockIOWeight BlockIOWriteBandwidth \
+const OTHER: &str = "\
+    AllowedCPUs AllowedMemoryNodes BlockIODeviceWeight BlockIOReadBandwidth BlockIOWeight BlockIOWriteBandwidth \
     BusName CPUAffinity CPUQuota CPUQuotaPeriodSec CPUSchedulingPolicy CPUSchedulingPriority \
     CPUSchedulingResetOnFork CPUShares CPUWeight CacheDirectory CacheDirectoryMode ConfigurationDirectory \
     ConfigurationDirectoryMode CoredumpFilter DefaultMemoryLow DefaultMemoryMin DeferTrigger Delegate \

@@ -64,3 +64,18 @@ pub(super) fn lines(text: &str) -> Vec<Line> {
     lines.extend(open.filter(|line| !line.text.is_empty()));
     lines
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_survive_continuation() {
+        let lines = lines("# c\n\n  a = b \\\n ; c\n   \u{e4} d\\\\\ne\\\n");
+        assert_eq!(lines.iter().map(|line| &*line.text).collect::<Vec<_>>(), ["a = b \u{e4} d\\\\", "e"]);
+        let at = lines[0].text.find('d').unwrap();
+        assert_eq!(lines[0].place(7, at..at + 3), Place { file: 7, line: 5, column: 6, len: 3 });
+        assert_eq!(lines[0].place(7, 0..at), Place { file: 7, line: 3, column: 3, len: 6 });
+        assert_eq!(lines[1].place(7, 0..1), Place { file: 7, line: 6, column: 1, len: 1 });
+    }
+}

@@ -90,7 +90,7 @@ messages! {
     SoftOverHard: Error, "the soft limit of \"{0}\" is above the hard one", "soft:hard with soft at most hard", "";
     BadSignal: Error,
         "\"{0}\" is not a signal",
-        "a name such as SIGTERM or TERM, a number from 1 to 64, or RTMIN+n", "";
+        "a name such as SIGTERM or TERM, a number, or RTMIN+n", "";
     BadStatus: Error,
         "\"{0}\" is not an exit status",
         "0 to 255, a name such as TEMPFAIL, or a signal such as SIGKILL", "";
@@ -164,8 +164,15 @@ messages! {
     SetTwice: Warning, "{0}= was set before in this section; this line wins", "", "remove one of the lines";
     InDefaults: Error, "{0}= belongs to one service, not to [defaults]", "", "move it into the section of its service";
 
+    CommentKept: Warning,
+        "this looks like a comment, but it is part of the value",
+        "", "a comment needs a line of its own";
+
     // Lines and sections.
     LineLong: Error, "this line has {0} bytes, continuation lines included; {1} are possible", "", "";
+    ControlCharacter: Error,
+        "this line has the control character {0}",
+        "", "remove it, or write it as an escape where the directive takes quotes: \\n, \\t, \\x1b";
     NotALine: Error,
         "this line is neither a section nor a setting",
         "[name] or Directive=value",
@@ -223,11 +230,12 @@ messages! {
         "", "add IPAddressDeny=any to let only these in";
     NoEffect: Warning, "{0}= has no effect: {1}", "", "remove it";
     SameAddress: Error,
-        "the address {0} is used twice, by [{1}] and by [{2}]",
-        "", "remove one; ReusePort=yes in both would share the traffic between them";
+        "{0} of [{1}] collides with {2} of [{3}]",
+        "", "remove one; ReusePort=yes in both would let them share the traffic";
+    SameName: Error, "{0} of [{1}] collides with {2} of [{3}]", "", "remove one";
     Overlap: Warning,
-        "the address {0} of [{1}] also covers one of [{2}] unless net.ipv6.bindv6only is 1",
-        "", "BindIPv6Only=ipv6-only keeps the two apart";
+        "{0} of [{1}] collides with {2} of [{3}] unless net.ipv6.bindv6only is 1",
+        "", "BindIPv6Only=ipv6-only where the IPv6 socket is keeps the two apart";
     TooMany: Error,
         "there are {0} {1}, this build has room for {2}",
         "", "build with {3}={0} in the environment, see src/limits.rs";

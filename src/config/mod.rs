@@ -24,6 +24,8 @@ mod names;
 mod native;
 mod print;
 mod problem;
+#[cfg(test)]
+mod random;
 mod render;
 mod scalar;
 mod suggest;

@@ -295,3 +295,39 @@ pub fn resource(id: Id) -> Option<u32> {
     ];
     RESOURCES.iter().find(|(limit, _)| *limit == id).map(|(_, resource)| *resource)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_read_back() {
+        for number in 1..=u8::try_from(libc::SIGRTMAX()).unwrap() {
+            assert_eq!(signal(&signal_name(number)), Ok(number));
+        }
+        assert_eq!(signal("term"), signal("SIGTERM"));
+        assert_eq!(signal("RTMAX-1").map(i32::from), Ok(libc::SIGRTMAX() - 1));
+        for text in ["", "SIG", "SIG9", "+9", "65", "RTMIN-1", "RTMAX+1", "RTMIN+", "RTMIN+300"] {
+            assert!(signal(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn capabilities_merge_as_in_systemd() {
+        let merge = |lines: &[&str]| lines.iter().fold(None, |before, line| merge_capabilities(line, before).ok());
+        assert_eq!(merge(&["CAP_CHOWN", "CAP_DAC_OVERRIDE"]), Some(3));
+        assert_eq!(merge(&["CAP_CHOWN CAP_DAC_OVERRIDE", "~CAP_CHOWN"]), Some(2));
+        assert_eq!(merge(&["~CAP_CHOWN", "~CAP_DAC_OVERRIDE"]), Some(!3));
+        assert_eq!(merge(&["CAP_CHOWN", ""]), Some(0));
+        assert_eq!(merge(&["CAP_CHOWN", "~"]), Some(u64::MAX));
+        for set in [0, 3, !3, u64::MAX] {
+            assert_eq!(merge(&[&capabilities_text(set)]), Some(set));
+        }
+    }
+
+    #[test]
+    fn every_limit_has_a_resource() {
+        let limits = Id::ALL.iter().filter(|id| id.name().starts_with("Limit"));
+        assert_eq!(limits.filter(|id| resource(**id).is_some()).count(), 16);
+    }
+}

@@ -60,6 +60,11 @@ impl Reader {
             let sizes = [text.len().to_string(), limits::CONFIG_LINE_BYTES.to_string()];
             return draft.faults.push(Fault::new(Code::LineLong, whole, &[&sizes[0], &sizes[1]]));
         }
+        if let Some((at, c)) = text.char_indices().find(|(_, c)| c.is_control() && *c != '\t') {
+            let shown = c.escape_default().to_string();
+            let place = line.place(file, at..at + c.len_utf8());
+            return draft.faults.push(Fault::new(Code::ControlCharacter, place, &[&shown]));
+        }
         if text.starts_with('[') {
             return self.section(draft, line, whole);
         }
@@ -99,9 +104,10 @@ impl Reader {
         let mut notes = Vec::new();
         let result = self.current.set(id, value, place, &mut notes);
         let failed = result.is_err();
+        notes.extend(comment(id, value).filter(|_| !failed));
         for Problem { at, mut fault } in notes.into_iter().chain(result.err().map(|problem| *problem)) {
             fault.place = at.map_or(name, |at| line.place(file, start + at.start..start + at.end));
-            if failed && (value.contains(" #") || value.contains(" ;")) {
+            if failed && (value.contains(" #") || value.contains(" ;") && fault.hint.is_empty()) {
                 fault.hint = "a comment needs a line of its own; here it is part of the value".to_owned();
             }
             draft.faults.push(fault);
@@ -144,6 +150,19 @@ impl Reader {
             Target::Nothing | Target::Skip | Target::Check => {}
         }
     }
+}
+
+/// The warning about a `# text` at the end of a value that takes any text.
+fn comment(id: Id, value: &str) -> Option<Problem> {
+    let at = value.find(" #")? + 1;
+    let any = match id.row().syntax {
+        Syntax::Path | Syntax::Directory | Syntax::EnvironmentFile | Syntax::FdName => true,
+        Syntax::Listen(_) | Syntax::Input | Syntax::Output => true,
+        // Quoted text may hold the same two characters.
+        Syntax::Command => !value.contains(['"', '\'']),
+        _ => false,
+    };
+    any.then(|| Problem::new(Code::CommentKept, at..value.len(), &[]))
 }
 
 /// The fault of a name that no service can have: 1 to [`limits::SERVICE_NAME_BYTES`] printable ASCII characters without

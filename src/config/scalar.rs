@@ -155,12 +155,8 @@ fn scaled(text: &str, factor: u64) -> Option<Option<u64>> {
     if !digits(whole) || !digits(fraction) {
         return None;
     }
-    let mut part = 0;
-    let mut weight = factor;
-    for digit in fraction.bytes() {
-        weight /= 10;
-        part += u64::from(digit - b'0') * weight;
-    }
+    // From the last digit to the first, so that 1.5M is exact. No factor is near 2^60 times 10.
+    let part = fraction.bytes().rev().fold(0, |part, digit| (part + u64::from(digit - b'0') * factor) / 10);
     let whole = whole.parse::<u64>().ok();
     Some(whole.and_then(|whole| whole.checked_mul(factor)?.checked_add(part)))
 }
@@ -230,4 +226,64 @@ pub(super) fn nice(text: &str) -> Parsed<u64> {
         }
     };
     Ok(level.unsigned_abs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_summed_exactly() {
+        let cases = [
+            ("0", 0),
+            ("90", 90 * SECOND),
+            ("1min 30s", 90 * SECOND),
+            ("1min30s", 90 * SECOND),
+            ("1.5h", 5_400 * SECOND),
+            (" 2 ms 3us ", 2_003),
+            ("1w 1d 1y", (604_800 + 86_400 + 31_557_600) * SECOND),
+            ("infinity", INFINITY),
+        ];
+        for (text, micros) in cases {
+            assert_eq!(span(text, SECOND, INFINITY), Ok(micros), "{text}");
+        }
+        for text in ["", "s", "1x", "-1", "1.s", ".5", "1.2.3", "1 2 x", "infinity 1", "Infinity"] {
+            assert_eq!(span(text, SECOND, INFINITY).unwrap_err().fault.code, Code::BadSpan, "{text}");
+        }
+        for text in ["18446744073709551615us", "18446744073710", "99999999999999999999999"] {
+            assert_eq!(span(text, SECOND, INFINITY).unwrap_err().fault.code, Code::SpanLong, "{text}");
+        }
+        assert_eq!(span("18446744073709551614us", SECOND, INFINITY), Ok(INFINITY - 1));
+        assert!(span("infinity", SECOND, INFINITY - 1).is_err());
+    }
+
+    #[test]
+    fn printed_numbers_read_back() {
+        for number in [0, 1, 999, 1_000, 1_024, 60 * SECOND, 3 << 40, 86_400 * SECOND, INFINITY - 1, INFINITY] {
+            assert_eq!(span(&span_text(number), SECOND, INFINITY), Ok(number));
+            assert_eq!(size(&size_text(number), INFINITY), Ok(number));
+        }
+    }
+
+    #[test]
+    fn sizes_are_powers_of_1024() {
+        for (text, bytes) in
+            [("0", 0), ("1K", 1_024), ("1.5M", 3 << 19), ("2 G", 2 << 30), ("512B", 512), ("1E", 1 << 60)]
+        {
+            assert_eq!(size(text, INFINITY), Ok(bytes), "{text}");
+        }
+        for text in ["", "K", "1k", "-1", "1KB ", "0x10", "1.K", "16E"] {
+            assert!(size(text, INFINITY).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn nice_limits_are_raw_or_with_sign() {
+        for (text, raw) in [("+0", 20), ("-20", 40), ("+19", 1), ("0", 0), ("40", 40)] {
+            assert_eq!(nice(text), Ok(raw), "{text}");
+        }
+        for text in ["41", "-21", "+20", "", "x", "+", "-"] {
+            assert!(nice(text).is_err(), "{text}");
+        }
+    }
 }

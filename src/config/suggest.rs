@@ -71,3 +71,19 @@ pub(super) fn unknown(name: &str, place: Place) -> Fault {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_alias_and_no_foreign_name_is_ours() {
+        for (alias, id) in ALIASES {
+            assert_eq!(unknown(alias, Place::default()).hint, did_you_mean(Some(id.name())));
+        }
+        assert!(Id::ALL.iter().all(|id| foreign(id.name()).is_none()));
+        assert_eq!(unknown("DynamicUser", Place::default()).code, Code::NoProtection);
+        assert_eq!(unknown("MemoryMax", Place::default()).code, Code::NotCarriedOut);
+        assert_eq!(unknown("Type", Place::default()).code, Code::NotCarriedOut);
+    }
+}

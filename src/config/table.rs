@@ -95,7 +95,7 @@ directives! {
             "Sends small TCP segments at once (TCP_NODELAY).";
         DeferAcceptSec: PROBE, "",
             "Reports a TCP connection only when its first data is there, or after this time, 0 to 32767 s.";
-        Priority: Syntax::Int(0, i32::MAX as i64), "",
+        Priority: Syntax::Uint(0, i32::MAX as u64), "",
             "Priority of what is sent (SO_PRIORITY), 0 to 2147483647; over 6 needs CAP_NET_ADMIN.";
         ReceiveBuffer: BUFFER, "",
             "Receive buffer of each socket in bytes, up to 2147483647; K, M and G are powers of 1024.";
@@ -105,7 +105,7 @@ directives! {
             "Type of service of IPv4 packets: 0 to 255, low-delay, throughput, reliability or low-cost.";
         IPTTL: Syntax::Uint(1, 255), "",
             "Time to live or hop limit of packets, 1 to 255.";
-        Mark: Syntax::Int(0, u32::MAX as i64), "",
+        Mark: COUNT, "",
             "Firewall mark of packets (SO_MARK), 0 to 4294967295; needs CAP_NET_ADMIN.";
         ReusePort: Syntax::Bool, "no",
             "Lets several sockets bind the same port and share its traffic (SO_REUSEPORT).";

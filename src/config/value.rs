@@ -109,7 +109,7 @@ pub fn parse(syntax: Syntax, text: &str, notes: &mut Vec<Problem>) -> Parsed<Val
         Syntax::FdName => Value::Text(fd_name(text)?),
         Syntax::Path => Value::Text(path(text)?),
         Syntax::Directory => Value::Text(directory(text)?),
-        Syntax::Paths => each_word(text, |word| path(&word.text))?,
+        Syntax::Paths => each_word(text, |word| absolute(&word.text))?,
         Syntax::EnvironmentFile => Value::List(vec![optional_path(text)?]),
         Syntax::Command => Value::Command(command::parse(text)?),
         Syntax::Assignments => each_word(text, |word| assignment(word, false))?,
@@ -180,17 +180,21 @@ fn fd_name(text: &str) -> Parsed<String> {
     Ok(text.to_owned())
 }
 
-/// An absolute path; doubled and trailing slashes are left out, as systemd does.
+/// An absolute path that is the whole value.
 pub(super) fn path(text: &str) -> Parsed<String> {
-    let text = words::unpercent(text)?;
+    absolute(&words::unpercent(text)?)
+}
+
+/// An absolute path; doubled and trailing slashes are left out, as systemd does.
+fn absolute(text: &str) -> Parsed<String> {
     if !text.starts_with('/') {
-        return wrong(Code::RelativePath, &text);
+        return wrong(Code::RelativePath, text);
     }
     if text.len() > PATH_BYTES {
         return fail(Problem::new(Code::PathLong, 0..text.len(), &[&text.len().to_string(), &PATH_BYTES.to_string()]));
     }
     if text.split('/').any(|part| part == "..") {
-        return wrong(Code::DotDot, &text);
+        return wrong(Code::DotDot, text);
     }
     let mut out = String::with_capacity(text.len());
     for part in text.split('/').filter(|part| !part.is_empty() && *part != ".") {
@@ -241,7 +245,8 @@ fn assignment(word: &Word, name_is_enough: bool) -> Parsed<String> {
 fn rlimit(text: &str, unit: Unit) -> Parsed<Rlimit> {
     let read = |text: &str| match unit {
         _ if text == "infinity" => Ok(INFINITY),
-        Unit::Count => scalar::unsigned(text, 0, INFINITY - 1),
+        Unit::Count => scalar::unsigned(text, 0, INFINITY - 1)
+            .map_err(|problem| Box::new(problem.with_expected("a whole number or infinity".to_owned()))),
         Unit::Bytes => scalar::size(text, INFINITY),
         // Rounded up: a limit of less than a second must not become none at all.
         Unit::Seconds => scalar::span(text, scalar::SECOND, INFINITY).map(|span| span.div_ceil(scalar::SECOND)),

@@ -205,3 +205,37 @@ pub(super) fn quote(text: &str, always: bool, out: &mut String) {
         out.push('"');
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(text: &str) -> Vec<String> {
+        split(text).unwrap().into_iter().map(|word| word.text).collect()
+    }
+
+    #[test]
+    fn quotes_and_escapes_as_systemd_reads_them() {
+        assert_eq!(texts(r#"a  "b c" 'd "e'  f"#), ["a", "b c", "d \"e", "f"]);
+        assert_eq!(texts(r#"-o"x y"z '' """#), ["-ox yz", "", ""]);
+        assert_eq!(texts(r"\t\n\s\x41\101\u00e4\U0001F600 \xc3\xa4"), ["\t\n AA\u{e4}\u{1f600}", "\u{e4}"]);
+        assert_eq!(texts(r#"'it\'s' "\"" \\ \;"#), ["it's", "\"", "\\", ";"]);
+        assert_eq!(texts("100%% \t"), ["100%"]);
+        assert!(texts("  ").is_empty());
+    }
+
+    #[test]
+    fn words_know_where_they_stand() {
+        let words = split(r#"ab "c d" e"#).unwrap();
+        assert_eq!(words.iter().map(|word| word.at.clone()).collect::<Vec<_>>(), [0..2, 3..8, 9..10]);
+    }
+
+    #[test]
+    fn what_is_quoted_reads_back() {
+        for text in ["", "a", "a b", "\"'\\", ";", "%n", "$x", "\n\t\r\u{1b}\u{7f}\u{85}", "\u{a0}\u{e4}\u{1f600}"] {
+            let mut quoted = String::new();
+            quote(text, false, &mut quoted);
+            assert_eq!(texts(&quoted), [text], "{quoted}");
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Golden cases of the configuration reader: `tests/config/NNN-name.conf` is read, its faults are compared with
+//! `NNN-name.ok` (no file: no faults) and, when it can be used, its canonical text with `NNN-name.print`.
+//!
+//! `UPDATE_GOLDEN=1 cargo test --test golden` writes the files anew; read the difference before committing it.
+
+#![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use dormouse::config::{self, Code, Draft, Place, ServiceDraft};
+
+/// The cases: configuration files and folders, sorted.
+fn cases() -> Vec<PathBuf> {
+    let mut cases: Vec<PathBuf> = fs::read_dir("tests/config")
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_dir() || path.extension().is_some_and(|end| end == "conf"))
+        .collect();
+    cases.sort();
+    assert!(cases.len() > 20);
+    cases
+}
+
+fn read(path: &Path) -> Draft {
+    config::read(&[path.to_owned()])
+}
+
+/// Compares a text with a golden file; a text that is empty has none.
+fn compare(path: &Path, end: &str, text: &str) -> Result<(), String> {
+    let golden = path.with_extension(end);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        let _ = fs::remove_file(&golden);
+        if !text.is_empty() {
+            fs::write(&golden, text).unwrap();
+        }
+        return Ok(());
+    }
+    let expected = fs::read_to_string(&golden).unwrap_or_default();
+    if expected == text {
+        return Ok(());
+    }
+    Err(format!("{} differs.\n--- expected\n{expected}--- found\n{text}", golden.display()))
+}
+
+/// The settings of a draft without their places.
+fn content(draft: &Draft) -> String {
+    let mut out = String::new();
+    for service in &draft.services {
+        let listens: Vec<_> = service.listens.iter().map(|listen| (listen.kind, &listen.address)).collect();
+        out += &format!("{} {listens:?} {:?}\n", service.name, service.settings().collect::<Vec<_>>());
+    }
+    out
+}
+
+#[test]
+fn faults_and_canonical_text() {
+    let mut wrong = Vec::new();
+    for path in cases() {
+        let draft = read(&path);
+        wrong.extend(compare(&path, "ok", &draft.report()).err());
+        let text = if draft.is_faulty() { String::new() } else { config::print(&draft) };
+        wrong.extend(compare(&path, "print", &text).err());
+    }
+    assert!(wrong.is_empty(), "{}\nUPDATE_GOLDEN=1 writes them anew", wrong.join("\n"));
+}
+
+#[test]
+fn canonical_text_reads_back() {
+    for path in cases() {
+        let draft = read(&path);
+        let text = config::print(&draft);
+        let again = config::read_text("again", text.as_bytes());
+        assert_eq!(content(&draft), content(&again), "{}", path.display());
+        assert_eq!(text, config::print(&again));
+    }
+}
+
+/// A message that no case shows is one that nobody has read.
+#[test]
+fn every_message_has_a_case() {
+    let mut seen: BTreeSet<Code> = cases().iter().flat_map(|path| read(path).faults).map(|fault| fault.code).collect();
+    seen.extend(read(Path::new("tests/config/missing.conf")).faults.iter().map(|fault| fault.code));
+    seen.extend(config::read_text("big", &vec![b'#'; 5 << 20]).faults.iter().map(|fault| fault.code));
+    // A file can't have it: there the backslash continues the line.
+    let fault = ServiceDraft::new("a").assign("ExecStart", "/bin/a \\", Place::default());
+    seen.insert(fault.unwrap_err().code);
+    // Later stations write their own words.
+    seen.insert(Code::Later);
+    let unseen: Vec<_> = Code::ALL.iter().filter(|code| !seen.contains(code)).collect();
+    assert!(unseen.is_empty(), "no golden case shows {unseen:?}");
+}
+
+/// Every directive is set in the case that is about all of them, unless this version refuses it.
+#[test]
+fn every_directive_has_a_case() {
+    let draft = read(Path::new("tests/config/002-everything.conf"));
+    let unset: Vec<_> = config::Id::ALL
+        .iter()
+        .filter(|id| !id.row().later && !draft.services.iter().any(|service| service.is_set(**id)))
+        .collect();
+    assert!(unset.is_empty(), "{unset:?}");
+}
