@@ -93,8 +93,11 @@ impl Random {
     }
 }
 
+/// A service's name, sockets and settings.
+type Content<'a> = (&'a str, Vec<String>, Vec<(Id, &'a Value)>);
+
 /// What a draft says, without the places.
-fn content(draft: &Draft) -> Vec<(&str, Vec<String>, Vec<(Id, &Value)>)> {
+fn content(draft: &Draft) -> Vec<Content<'_>> {
     let listens =
         |service: &ServiceDraft| service.listens.iter().map(|l| format!("{:?} {:?}", l.kind, l.address)).collect();
     draft.services.iter().map(|s| (&*s.name, listens(s), s.settings().collect())).collect()

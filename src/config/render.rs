@@ -47,7 +47,7 @@ fn is_hidden(c: char) -> bool {
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
-/// The part of a line round a column, and carets below it. Tabs become blanks, so that the carets stay under their text.
+/// The part of a line round a column, and carets below it. Tabs become blanks, so that the carets stay in place.
 fn excerpt(line: &str, column: usize, len: usize) -> (String, String) {
     let first = column.saturating_sub(1);
     let cells: Vec<String> =

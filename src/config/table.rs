@@ -11,7 +11,7 @@ macro_rules! directives {
     ($($group:ident later=$later:literal { $($id:ident: $syntax:expr, $default:literal, $help:literal;)* })*) => {
         /// The directives by name.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        #[allow(missing_docs, clippy::upper_case_acronyms, reason = "the names are systemd's, the table tells the rest")]
+        #[allow(missing_docs, clippy::upper_case_acronyms, reason = "named as in systemd; the table tells the rest")]
         #[repr(u8)]
         pub enum Id { $($($id,)*)* }
 

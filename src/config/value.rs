@@ -22,7 +22,7 @@ const PATH_BYTES: usize = 4095;
 /// What a directive holds. Which kind it is follows from the directive's [`Syntax`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
-    /// Bool, Choice (the index), Uint, Span (microseconds), Size (bytes), Mode, Signal, Tos, Capabilities (one bit each).
+    /// Bool, Choice (the index), Uint, Span (microseconds), Size (bytes), Mode, Signal, Tos, Capabilities (a bit each).
     Number(u64),
     /// A number with sign.
     Integer(i64),
