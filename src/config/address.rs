@@ -127,7 +127,7 @@ pub(super) fn listen(kind: Kind, text: &str) -> Parsed<ListenAddress> {
     }
     let address = match text.strip_prefix("vsock:") {
         Some(rest) if kind == Kind::Datagram => return fail(Problem::new(Code::VsockDatagram, 0..text.len(), &[rest])),
-        Some(rest) => vsock(rest).map_err(|problem| Box::new(problem.moved(6)))?,
+        Some(rest) => vsock(rest).map_err(|problem| problem.moved(6))?,
         None => inet(text)?,
     };
     if kind == Kind::SequentialPacket { wrong(Code::SequentialNotUnix, text) } else { Ok(address) }
@@ -167,7 +167,7 @@ fn inet(text: &str) -> Parsed<ListenAddress> {
             return wrong(Code::BadScope, text);
         }
         let start = text.len() - tail.len();
-        let port = port(digits).map_err(|problem| Box::new(problem.moved(start)))?;
+        let port = port(digits).map_err(|problem| problem.moved(start))?;
         return Ok(ListenAddress::Inet { ip: address.into(), scope: scope.map(str::to_owned), port });
     }
     let Some((address, digits)) = text.rsplit_once(':') else {
@@ -185,7 +185,7 @@ fn inet(text: &str) -> Parsed<ListenAddress> {
     let Ok(ip) = address.parse::<Ipv4Addr>() else {
         return fail(Problem::new(Code::BadIp, 0..address.len(), &[address]));
     };
-    let port = port(digits).map_err(|problem| Box::new(problem.moved(address.len() + 1)))?;
+    let port = port(digits).map_err(|problem| problem.moved(address.len() + 1))?;
     Ok(ListenAddress::Inet { ip: ip.into(), scope: None, port })
 }
 

@@ -71,7 +71,7 @@ pub(super) fn parse(text: &str) -> Parsed<Command> {
         rest = &rest[1..];
     }
     let skipped = text.len() - rest.len();
-    let moved = |problem: Box<Problem>| Box::new(problem.moved(skipped));
+    let moved = |problem: Box<Problem>| problem.moved(skipped);
     let words = words::split(rest).map_err(moved)?;
     let Some(program) = words.first() else { return fail(Problem::about(Code::NoProgram, text)) };
     let at = program.at.start + skipped..program.at.end + skipped;

@@ -6,7 +6,7 @@
 use super::address::Kind;
 pub use super::table::{Id, TABLE};
 
-/// One directive: its name, the form of its value, what it has when nobody sets it, and a line for people.
+/// One directive: its name, the form of its value and what it has when nobody sets it. See [`Id::help`].
 #[derive(Debug)]
 pub struct Directive {
     /// The name, as in systemd.socket(5) and its neighbours.
@@ -17,8 +17,6 @@ pub struct Directive {
     pub syntax: Syntax,
     /// The value when it is not set, in canonical text. Empty: nothing, or a later station decides.
     pub default: &'static str,
-    /// One sentence for the user, with unit and range.
-    pub help: &'static str,
     /// Known, but not carried out by this version: using it is an error.
     pub later: bool,
 }

@@ -61,8 +61,12 @@ impl Draft {
 
     /// All faults as text, sorted by file and line. Empty when there are none.
     pub fn report(&self) -> String {
-        let mut faults: Vec<_> = self.faults.iter().collect();
-        faults.sort_by_key(|fault| fault.place);
+        // Nearly sorted already, so inserting is quick, and far smaller than a general sort.
+        let mut faults: Vec<&Fault> = Vec::new();
+        for fault in &self.faults {
+            let index = faults.partition_point(|earlier| earlier.place <= fault.place);
+            faults.insert(index, fault);
+        }
         faults.iter().map(|fault| self.sources.render(fault)).collect()
     }
 
@@ -85,7 +89,7 @@ impl ServiceDraft {
         let Some(id) = Id::from_name(directive) else { return Err(suggest::unknown(directive, place)) };
         let value = text.trim_matches(words::is_blank);
         let blanks = text.len() - text.trim_start_matches(words::is_blank).len();
-        self.set(id, value, place, &mut Vec::new()).map_err(|problem| locate(problem.moved(blanks), text, place))
+        self.set(id, value, place, &mut Vec::new()).map_err(|problem| locate(*problem.moved(blanks), text, place))
     }
 
     /// As [`Self::assign`]; `notes` gets the warnings. `text` has no blanks at its ends.
@@ -127,7 +131,7 @@ impl ServiceDraft {
                 if !old.inherited && !new.id.row().syntax.is_list() {
                     let mut note = Problem::directive(Code::SetTwice, new.id.name());
                     note.fault.other = Some(old.place);
-                    notes.push(note);
+                    notes.push(*note);
                 }
                 (old.place, old.inherited) = (new.place, false);
                 match (&mut old.value, new.value) {
@@ -357,10 +361,11 @@ mod tests {
     #[test]
     fn defaults_of_the_table_are_sound() {
         let service = ServiceDraft::new("a");
-        for row in &super::super::TABLE {
+        for id in Id::ALL {
+            let (row, help) = (id.row(), id.help());
             let read = value::parse(row.syntax, row.default, &mut Vec::new());
             assert!(row.default.is_empty() || read.is_ok(), "{}", row.name);
-            assert!(row.help.ends_with('.') && row.help.len() < 200, "{}", row.name);
+            assert!(help.ends_with('.') && help.len() < 200, "{}", row.name);
         }
         assert_eq!(service.number(Id::MaxConnections), Some(64));
         assert_eq!(service.number(Id::Backlog), Some(u64::from(u32::MAX)));

@@ -47,10 +47,10 @@ fn folder(path: &Path) -> io::Result<Vec<PathBuf>> {
         let entry = entry?.path();
         let hidden = entry.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
         if !hidden && entry.extension().is_some_and(|end| end == "conf" || end == "socket") {
-            files.push(entry);
+            let index = files.partition_point(|earlier| *earlier < entry);
+            files.insert(index, entry);
         }
     }
-    files.sort();
     Ok(files)
 }
 

@@ -162,7 +162,7 @@ fn comment(id: Id, value: &str) -> Option<Problem> {
         Syntax::Command => !value.contains(['"', '\'']),
         _ => false,
     };
-    any.then(|| Problem::new(Code::CommentKept, at..value.len(), &[]))
+    any.then(|| *Problem::new(Code::CommentKept, at..value.len(), &[]))
 }
 
 /// The fault of a name that no service can have: 1 to [`limits::SERVICE_NAME_BYTES`] printable ASCII characters without

@@ -19,37 +19,40 @@ pub struct Problem {
 
 impl Problem {
     /// A message about some bytes of the value.
-    pub fn new(code: Code, at: Range<usize>, arguments: &[&str]) -> Self {
-        Self { at: Some(at), fault: Fault::new(code, Place::default(), arguments) }
+    #[inline(never)]
+    pub fn new(code: Code, at: Range<usize>, arguments: &[&str]) -> Box<Self> {
+        Box::new(Self { at: Some(at), fault: Fault::new(code, Place::default(), arguments) })
     }
 
     /// A message about the directive.
-    pub fn directive(code: Code, name: &str) -> Self {
-        Self { at: None, fault: Fault::new(code, Place::default(), &[name]) }
+    pub fn directive(code: Code, name: &str) -> Box<Self> {
+        Box::new(Self { at: None, fault: Fault::new(code, Place::default(), &[name]) })
     }
 
     /// A message about a whole text, which is also its first argument.
-    pub fn about(code: Code, text: &str) -> Self {
+    #[inline(never)]
+    pub fn about(code: Code, text: &str) -> Box<Self> {
         Self::new(code, 0..text.len(), &[text])
     }
 
     /// The same, said about a text that begins `by` bytes later.
     #[must_use]
-    pub fn moved(mut self, by: usize) -> Self {
-        self.at = self.at.map(|at| at.start + by..at.end + by);
+    #[inline(never)]
+    pub fn moved(mut self: Box<Self>, by: usize) -> Box<Self> {
+        self.at = self.at.take().map(|at| at.start + by..at.end + by);
         self
     }
 
     /// The same with this text after `expected:`.
     #[must_use]
-    pub fn with_expected(mut self, expected: String) -> Self {
+    pub fn with_expected(mut self: Box<Self>, expected: String) -> Box<Self> {
         self.fault.expected = expected;
         self
     }
 
     /// The same with this text after `hint:`.
     #[must_use]
-    pub fn with_hint(mut self, hint: String) -> Self {
+    pub fn with_hint(mut self: Box<Self>, hint: String) -> Box<Self> {
         self.fault.hint = hint;
         self
     }
@@ -59,8 +62,8 @@ impl Problem {
 pub type Parsed<T> = Result<T, Box<Problem>>;
 
 /// Shorthand for the error side.
-pub(super) fn fail<T>(problem: Problem) -> Parsed<T> {
-    Err(Box::new(problem))
+pub(super) fn fail<T>(problem: Box<Problem>) -> Parsed<T> {
+    Err(problem)
 }
 
 /// The error that [`Problem::about`] makes.

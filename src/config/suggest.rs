@@ -43,10 +43,10 @@ const ALIASES: [(&str, Id); 32] = [
 
 /// The word nearest to `text`: the same but for case, or few enough edits away.
 pub(super) fn nearest<'a>(text: &str, words: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let lower = text.to_lowercase();
+    let lower = text.to_ascii_lowercase();
     let most = (lower.chars().count() / 3).clamp(1, 4);
     words
-        .map(|word| (strsim::osa_distance(&lower, &word.to_lowercase()), word))
+        .map(|word| (strsim::osa_distance(&lower, &word.to_ascii_lowercase()), word))
         .filter(|(distance, _)| *distance <= most)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, word)| word)
@@ -59,7 +59,7 @@ pub(super) fn did_you_mean(word: Option<&str>) -> String {
 
 /// The error about a name that is not in the table.
 pub(super) fn unknown(name: &str, place: Place) -> Fault {
-    let lower = name.to_lowercase();
+    let lower = name.to_ascii_lowercase();
     let alias = ALIASES.iter().find(|(alias, _)| *alias == lower).map(|(_, id)| id.name());
     let near = || nearest(name, Id::ALL.iter().map(|id| id.name()));
     match (alias, foreign(name)) {

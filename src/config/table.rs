@@ -26,9 +26,11 @@ macro_rules! directives {
             group: Group::$group,
             syntax: $syntax,
             default: $default,
-            help: $help,
             later: $later,
         },)*)*];
+
+        /// A line about each, apart from the rows: a program that never shows them does not carry them.
+        static HELP: [&str; Id::ALL.len()] = [$($($help,)*)*];
     };
 }
 
@@ -275,5 +277,12 @@ directives! {
             "Tells the backend of ConnectTo= the client's address (PROXY protocol, version 2).";
         Internal: Syntax::Choice(&["echo", "discard", "daytime", "time", "chargen"]), "",
             "A small service that is built in: echo, discard, daytime, time or chargen.";
+    }
+}
+
+impl Id {
+    /// One sentence for the user, with unit and range.
+    pub fn help(self) -> &'static str {
+        HELP[self as usize]
     }
 }

@@ -138,11 +138,10 @@ fn each_word(text: &str, read: impl Fn(&Word) -> Parsed<String>) -> Parsed<Value
 fn prefixes(text: &str, notes: &mut Vec<Problem>) -> Parsed<Value> {
     let mut list = Vec::new();
     for word in words::plain(text) {
-        let rounded =
-            address::prefix(&text[word.clone()], &mut list).map_err(|problem| Box::new(problem.moved(word.start)))?;
+        let rounded = address::prefix(&text[word.clone()], &mut list).map_err(|problem| problem.moved(word.start))?;
         if rounded {
             let used = list.last().map(Prefix::text).unwrap_or_default();
-            notes.push(Problem::new(Code::PrefixRounded, word.clone(), &[&text[word], &used]));
+            notes.push(*Problem::new(Code::PrefixRounded, word.clone(), &[&text[word], &used]));
         }
     }
     Ok(Value::Prefixes(list))
@@ -207,7 +206,7 @@ fn absolute(text: &str) -> Parsed<String> {
 /// A path that may have `-` in front: it may be missing.
 fn optional_path(text: &str) -> Parsed<String> {
     let Some(rest) = text.strip_prefix('-') else { return path(text) };
-    let mut path = path(rest).map_err(|problem| Box::new(problem.moved(1)))?;
+    let mut path = path(rest).map_err(|problem| problem.moved(1))?;
     path.insert(0, '-');
     Ok(path)
 }
@@ -246,7 +245,7 @@ fn rlimit(text: &str, unit: Unit) -> Parsed<Rlimit> {
     let read = |text: &str| match unit {
         _ if text == "infinity" => Ok(INFINITY),
         Unit::Count => scalar::unsigned(text, 0, INFINITY - 1)
-            .map_err(|problem| Box::new(problem.with_expected("a whole number or infinity".to_owned()))),
+            .map_err(|problem| problem.with_expected("a whole number or infinity".to_owned())),
         Unit::Bytes => scalar::size(text, INFINITY),
         // Rounded up: a limit of less than a second must not become none at all.
         Unit::Seconds => scalar::span(text, scalar::SECOND, INFINITY).map(|span| span.div_ceil(scalar::SECOND)),
@@ -257,14 +256,14 @@ fn rlimit(text: &str, unit: Unit) -> Parsed<Rlimit> {
         return read(text).map(|both| Rlimit { soft: both, hard: both });
     };
     let start = soft.len() + 1;
-    let limit = Rlimit { soft: read(soft)?, hard: read(hard).map_err(|problem| Box::new(problem.moved(start)))? };
+    let limit = Rlimit { soft: read(soft)?, hard: read(hard).map_err(|problem| problem.moved(start))? };
     if limit.soft > limit.hard { wrong(Code::SoftOverHard, text) } else { Ok(limit) }
 }
 
 fn exit_statuses(text: &str) -> Parsed<Value> {
     let mut list = Vec::new();
     for word in words::plain(text) {
-        let status = names::exit_status(&text[word.clone()]).map_err(|problem| Box::new(problem.moved(word.start)))?;
+        let status = names::exit_status(&text[word.clone()]).map_err(|problem| problem.moved(word.start))?;
         if !list.contains(&status) {
             list.push(status);
         }
@@ -274,7 +273,7 @@ fn exit_statuses(text: &str) -> Parsed<Value> {
 
 /// The words of StandardInput= (`input`) or StandardOutput= and StandardError=.
 fn stream(text: &str, input: bool) -> Parsed<Stream> {
-    let file = |skip: usize| path(&text[skip..]).map_err(|problem| Box::new(problem.moved(skip)));
+    let file = |skip: usize| path(&text[skip..]).map_err(|problem| problem.moved(skip));
     Ok(match text {
         "null" => Stream::Null,
         "socket" => Stream::Socket,
