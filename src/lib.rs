@@ -1,6 +1,7 @@
 //! Dormouse holds the sockets of services that sleep, and starts a service when somebody knocks.
 
 pub mod cli;
+pub mod commands;
 pub mod config;
 pub mod detach;
 pub mod limits;

@@ -25,6 +25,8 @@ pub const PARKED: usize = from_env(option_env!("DORMOUSE_PARKED"), 32);
 pub const ARGUMENTS: usize = 255;
 /// Variables that a child gets, those of the protocols included. More: the configuration is refused.
 pub const ENVIRONMENT: usize = 255;
+/// File mode creation mask of the program and of children without UMask= (systemd.exec(5)).
+pub const UMASK: u32 = 0o022;
 /// Supplementary groups of a child. More: the configuration is refused.
 pub const GROUPS: usize = from_env(option_env!("DORMOUSE_GROUPS"), 128);
 /// Bytes of LISTEN_FDNAMES. More: the configuration is refused.

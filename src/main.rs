@@ -1,5 +1,11 @@
 //! The `dormouse` program: everything is in the library.
 
-fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+use std::process::ExitCode;
+
+/// Memory is taken while the program starts, and never again.
+#[global_allocator]
+static HEAP: dormouse::seal::StartupHeap = dormouse::seal::StartupHeap;
+
+fn main() -> ExitCode {
+    dormouse::commands::main()
 }

@@ -28,6 +28,16 @@ pub struct Adopted {
 /// A socket that was closed, with its name; why it can't be used, or `None` if no listener wants it.
 pub type Closed<'a> = (&'a str, Option<Errno>);
 
+/// Number of sockets that our parent has handed to us: LISTEN_FDS, if LISTEN_PID is our own.
+pub fn offered() -> usize {
+    variable("LISTEN_PID")
+        .and_then(|pid| pid.parse().ok())
+        .filter(|&pid: &i32| pid == rustix::process::getpid().as_raw_nonzero().get())
+        .and_then(|_| variable("LISTEN_FDS")?.parse().ok())
+        .filter(|count| (1..=LISTENERS).contains(count))
+        .unwrap_or(0)
+}
+
 /// Takes the sockets over that our parent has handed to us. All end at descriptor `least` or above. Those that no
 /// listener wants are closed and reported. Whatever is found, the variables of the protocol are removed from our own
 /// environment.
@@ -35,12 +45,7 @@ pub type Closed<'a> = (&'a str, Option<Errno>);
 /// A socket belongs to the listener with its address and type; else to the first one of its type whose
 /// FileDescriptorName=, service or `service.socket` is its name.
 pub fn adopt(plan: &Plan, least: RawFd, closed: &mut dyn FnMut(Closed<'_>)) -> Vec<Adopted> {
-    let count = variable("LISTEN_PID")
-        .and_then(|pid| pid.parse().ok())
-        .filter(|&pid: &i32| pid == rustix::process::getpid().as_raw_nonzero().get())
-        .and_then(|_| variable("LISTEN_FDS")?.parse().ok())
-        .filter(|count| (1..=LISTENERS).contains(count))
-        .unwrap_or(0);
+    let count = offered();
     let names = variable("LISTEN_FDNAMES").unwrap_or_default();
     VARIABLES.into_iter().for_each(environment::remove);
     let names: Vec<_> = names.split(':').map(ToOwned::to_owned).collect();
@@ -128,7 +133,8 @@ fn is_named(plan: &Plan, listener: usize, name: &str) -> bool {
     if name.strip_suffix(".socket").unwrap_or(name) == service_name {
         return true;
     }
-    plan.arena.text(service.fd_name) == name
+    let index = listener.checked_sub(usize::from(service.first_listener));
+    index.is_some_and(|index| service.fd_name(&plan.arena, index) == name)
 }
 
 /// Makes the socket what the plan says, as far as that can be done after bind(2).

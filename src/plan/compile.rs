@@ -18,6 +18,8 @@ pub struct Context {
     pub log: ChildLog,
     /// Standard descriptors that are not configured stay as ours (activate).
     pub keep_streams: bool,
+    /// Names of the sockets, one for each, where they are not those of the configuration (activate).
+    pub fd_names: Vec<String>,
     /// Children get this signal when we die.
     pub parent_death: Option<u8>,
 }
@@ -53,7 +55,7 @@ fn add(plan: &mut Plan, draft: &ServiceDraft, context: &Context, faults: &mut Ve
             &argv.iter().flat_map(|word| [word.as_bytes(), b"\0"].concat()).collect::<Vec<_>>(),
             faults,
         ),
-        fd_name: fd_name(plan, draft, &policy, faults),
+        fd_names: fd_names(plan, draft, &policy, context, faults),
         policy: policy_row(plan, policy),
         first_listener,
         listeners,
@@ -131,10 +133,19 @@ fn command(draft: &ServiceDraft, environment: &Environment, faults: &mut Vec<Fau
     Some((program, argv))
 }
 
-/// The name of the sockets (sd_listen_fds(3)), where the child gets descriptors from 3 on.
-fn fd_name(plan: &mut Plan, draft: &ServiceDraft, policy: &Policy, faults: &mut Vec<Fault>) -> Span {
+/// The names of the sockets (sd_listen_fds(3)), where the child gets descriptors from 3 on.
+fn fd_names(
+    plan: &mut Plan,
+    draft: &ServiceDraft,
+    policy: &Policy,
+    context: &Context,
+    faults: &mut Vec<Fault>,
+) -> Span {
     if policy.stdio[0] == Stdio::Socket && !policy.both_ways {
         return Span::default();
+    }
+    if !context.fd_names.is_empty() {
+        return store(plan, draft, context.fd_names.join(":").as_bytes(), faults);
     }
     let unnamed = if policy.accept { "connection".to_owned() } else { format!("{}.socket", draft.name) };
     let name = draft.text(Id::FileDescriptorName).unwrap_or(&unnamed);

@@ -57,14 +57,24 @@ pub struct ServiceSpec {
     pub program: Span,
     /// The words argv\[0\], argv\[1\], ..., each with its NUL.
     pub argv: Span,
-    /// Name of its sockets in LISTEN_FDNAMES; empty where the child gets no descriptors from 3 on.
-    pub fd_name: Span,
+    /// Names of its sockets in LISTEN_FDNAMES, joined by colons, or one for all of them; empty where the child gets no
+    /// descriptors from 3 on. See [`ServiceSpec::fd_name`].
+    pub fd_names: Span,
     /// Row in [`Plan::policies`].
     pub policy: u16,
     /// Row of its first socket in [`Plan::listeners`].
     pub first_listener: u16,
     /// Number of its sockets.
     pub listeners: u16,
+}
+
+impl ServiceSpec {
+    /// The name in LISTEN_FDNAMES of the socket with this index (sd_listen_fds(3)).
+    pub fn fd_name<'a>(&self, arena: &'a Arena, index: usize) -> &'a str {
+        let names = arena.text(self.fd_names);
+        let mut each = names.split(':');
+        each.nth(index).or_else(|| names.split(':').next()).unwrap_or(names)
+    }
 }
 
 /// One socket.

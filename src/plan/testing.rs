@@ -21,7 +21,7 @@ pub fn with_plan(services: &[(&str, &[(&str, &str)])], test: impl FnOnce(&Plan, 
             let name_of_fds = draft.text(crate::config::Id::FileDescriptorName).unwrap_or("-");
             let service = ServiceSpec {
                 name: plan.arena.store(name.as_bytes()).unwrap(),
-                fd_name: plan.arena.store(name_of_fds.as_bytes()).unwrap(),
+                fd_names: plan.arena.store(name_of_fds.as_bytes()).unwrap(),
                 first_listener,
                 listeners,
                 program: Span::default(),

@@ -84,7 +84,7 @@ impl Server {
         {
             return Some("address");
         }
-        if !(policy.allow_users.is_empty() && policy.allow_groups.is_empty()) && !self.may_use(policy, peer) {
+        if !self.may_use(policy, peer) {
             return Some("user");
         }
         let live = self.tables.services.get(service).map_or(0, |state| state.live);
@@ -97,9 +97,10 @@ impl Server {
 
     /// AllowUsers= and AllowGroups=: one match is enough. The group is the peer's effective one.
     fn may_use(&self, policy: &Policy, peer: &Peer) -> bool {
-        let Peer::Unix { uid, gid, .. } = peer else { return true };
+        let everybody = policy.allow_users.is_empty() && policy.allow_groups.is_empty();
+        let Peer::Unix { uid, gid, .. } = peer else { return everybody };
         let listed = |span, id: &u32| self.plan.arena.get(span).as_chunks::<4>().0.contains(&id.to_ne_bytes());
-        listed(policy.allow_users, uid) || listed(policy.allow_groups, gid)
+        everybody || listed(policy.allow_users, uid) || listed(policy.allow_groups, gid)
     }
 
     /// Connections alive from the same source.
@@ -125,6 +126,7 @@ impl Server {
             plan: self.plan,
             service: spec,
             sockets: &[connection.as_fd()],
+            present: 1,
             connection: Some(Connection { peer: &peer, local: &local, number }),
             log: super::output::log_of(&self.tables.outputs, spec.policy),
         };

@@ -148,7 +148,7 @@ impl Server {
         let ms = deadline.since_ms(clock::now());
         let seconds = i64::try_from(ms / 1000).unwrap_or(i64::MAX);
         let nanoseconds = i64::try_from(ms % 1000 * 1_000_000).unwrap_or(0);
-        Some(Timespec { tv_sec: seconds, tv_nsec: nanoseconds.try_into().unwrap_or(0) })
+        Some(Timespec { tv_sec: seconds, tv_nsec: nanoseconds })
     }
 
     /// SIGUSR1: what every service is doing, to the log.

@@ -20,6 +20,7 @@ use crate::sys::errno;
 /// Bytes of a path with its NUL (PATH_MAX).
 const PATH_BYTES: usize = 4096;
 /// Descriptors of ours that stay open lie above those that are handed over.
+#[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "at most 64, see crate::spawn")]
 pub const FIRST_OWN_FD: i32 = FIRST_FD + SERVICE_LISTENERS as i32;
 
 impl Server {

@@ -33,7 +33,7 @@ mod stop;
 mod tables;
 
 pub use output::prepare as prepare_outputs;
-pub use tables::{Listener, Tables, Watch};
+pub use tables::{Child, Listener, ServiceState, Tables, Watch};
 
 use core::fmt;
 use log::Level;
@@ -47,7 +47,7 @@ use crate::open::{self, watch};
 use crate::plan::{Plan, Policy, ServiceSpec};
 use crate::sys::clock::{self, Tick};
 use crate::sys::signal;
-use tables::{Child, Phase, ServiceState, Why};
+use tables::{Phase, Why};
 
 /// Everything the loop works with.
 pub struct Server {
@@ -138,6 +138,16 @@ impl Server {
             ended_clean: false,
             main_pid: std::process::id(),
         })
+    }
+
+    /// Tells the supervisor that every listener is open or waited for.
+    pub fn ready(&mut self) {
+        let (services, listeners, missing) = (self.plan.services.len(), self.plan.listeners.len(), self.missing());
+        log::info!("ready services={services} listeners={listeners} missing={missing}");
+        let status = if missing == 0 { "" } else { "some addresses are waited for" };
+        if let Err(errno) = self.notify.ready(status) {
+            log::warn!("telling the supervisor: {}", crate::sys::errno::text(errno));
+        }
     }
 
     fn spec(&self, service: usize) -> Option<&'static ServiceSpec> {

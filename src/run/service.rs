@@ -86,7 +86,10 @@ impl Server {
         let spec = self.spec(service).ok_or(failed(Errno::INVAL))?;
         let rows = self.listeners_of(service);
         let tables = &mut *self.tables;
-        let opened = tables.listeners.get(rows).unwrap_or(&[]).iter().filter_map(|row| row.opened.as_ref());
+        let listeners = tables.listeners.get(rows).unwrap_or(&[]);
+        let bit = |(index, row): (usize, &super::Listener)| u64::from(row.opened.is_some()) << index;
+        let present = listeners.iter().enumerate().map(bit).sum();
+        let opened = listeners.iter().filter_map(|row| row.opened.as_ref());
         let copy: Option<OwnedFd>;
         let mut sockets: Sockets<'_> = opened.map(|opened| opened.socket.as_fd()).collect();
         let log = super::output::log_of(&tables.outputs, spec.policy);
@@ -97,7 +100,14 @@ impl Server {
         if let (Some(copy), [socket]) = (&copy, &mut sockets[..]) {
             *socket = copy.as_fd();
         }
-        tables.spawner.start(&Start { plan: self.plan, service: spec, sockets: &sockets, connection: None, log })
+        tables.spawner.start(&Start {
+            plan: self.plan,
+            service: spec,
+            sockets: &sockets,
+            present,
+            connection: None,
+            log,
+        })
     }
 
     /// The main process has ended, and with it what was left of its session: what next?

@@ -26,10 +26,10 @@ impl Variables {
     /// No variables.
     pub const EMPTY: Self = Self { bytes: [0; START_TEXT_BYTES], used: 0 };
 
-    /// Adds LISTEN_FDS and LISTEN_FDNAMES (sd_listen_fds(3)) for `count` sockets of one name.
-    pub fn listen(&mut self, count: usize, name: &str) {
+    /// Adds LISTEN_FDS and LISTEN_FDNAMES (sd_listen_fds(3)) for `count` sockets.
+    pub fn listen<'a>(&mut self, count: usize, names: impl Iterator<Item = &'a str> + Clone) {
         self.set("LISTEN_FDS", format_args!("{count}"));
-        self.set("LISTEN_FDNAMES", format_args!("{}", Repeated(count, name)));
+        self.set("LISTEN_FDNAMES", format_args!("{}", Joined(names)));
     }
 
     /// Adds what a child may know of its connection.
@@ -93,14 +93,14 @@ impl Write for Variables {
     }
 }
 
-/// A name several times, joined by colons.
-struct Repeated<'a>(usize, &'a str);
+/// Names joined by colons.
+struct Joined<I>(I);
 
-impl fmt::Display for Repeated<'_> {
+impl<'a, I: Iterator<Item = &'a str> + Clone> fmt::Display for Joined<I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for index in 0..self.0 {
+        for (index, name) in self.0.clone().enumerate() {
             f.write_str(if index == 0 { "" } else { ":" })?;
-            f.write_str(self.1)?;
+            f.write_str(name)?;
         }
         Ok(())
     }
@@ -161,9 +161,9 @@ mod tests {
     #[test]
     fn there_are_as_many_names_as_descriptors() {
         let mut variables = Variables::EMPTY;
-        variables.listen(3, "web.socket");
+        variables.listen(3, ["web.socket", "b", "c"].into_iter());
         let told: Vec<_> = variables.iter().collect();
-        assert_eq!(told, [c"LISTEN_FDS=3", c"LISTEN_FDNAMES=web.socket:web.socket:web.socket"]);
+        assert_eq!(told, [c"LISTEN_FDS=3", c"LISTEN_FDNAMES=web.socket:b:c"]);
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub struct Start<'a> {
     pub service: &'a ServiceSpec,
     /// Sockets to hand over, in order.
     pub sockets: &'a [BorrowedFd<'a>],
+    /// Which of the service's listeners they are, one bit each; with Accept=yes the first.
+    pub present: u64,
     /// What is said of the connection, with Accept=yes.
     pub connection: Option<Connection<'a>>,
     /// Where [`Stdio::Log`] leads; `None`: to our standard error.
@@ -85,7 +87,8 @@ impl Spawner {
         let mut image = Image::new(program);
         let environment = start.plan.arena.get(policy.environment);
         if gets_descriptors(start) {
-            variables.listen(start.sockets.len(), start.plan.arena.text(start.service.fd_name));
+            let name = |index| start.service.fd_name(&start.plan.arena, index);
+            variables.listen(start.sockets.len(), (0..64).filter(|index| start.present >> index & 1 == 1).map(name));
         }
         let whole = argv.fold(true, |whole, word| whole & image.argument(word))
             && strings(environment)
@@ -195,7 +198,7 @@ fn reap(pid: i32) {
 
 /// Whether the child gets its sockets as descriptors from 3 on.
 fn gets_descriptors(start: &Start<'_>) -> bool {
-    !start.service.fd_name.is_empty()
+    !start.service.fd_names.is_empty()
 }
 
 fn policy(start: &Start<'_>) -> Policy {
@@ -208,4 +211,4 @@ fn words<'a>(start: &Start<'a>) -> (&'a CStr, impl Iterator<Item = &'a CStr>) {
     (program, strings(start.plan.arena.get(start.service.argv)))
 }
 
-const _: () = assert!(SERVICE_LISTENERS <= 512, "sockets of one service are collected on the stack");
+const _: () = assert!(SERVICE_LISTENERS <= 64, "the sockets of a service are a set of bits");

@@ -203,6 +203,15 @@ pub fn set_parent_death_signal(signal: u8) -> Result<(), Errno> {
     if result < 0 { Err(last_errno()) } else { Ok(()) }
 }
 
+/// Whether a pidfd has an inode number of its own (pidfd_open(2), since Linux 6.9).
+pub fn pidfds_have_inodes() -> bool {
+    const PID_FS_MAGIC: i64 = 0x5049_4446;
+    let pidfd = rustix::process::pidfd_open(rustix::process::getpid(), rustix::process::PidfdFlags::empty());
+    #[allow(clippy::useless_conversion, reason = "the type of f_type differs between processors")]
+    let kind = pidfd.and_then(|pidfd| rustix::fs::fstatfs(&pidfd)).map(|status| i64::from(status.f_type));
+    kind == Ok(PID_FS_MAGIC)
+}
+
 /// Makes this process adopt orphaned descendants (prctl(2), `PR_SET_CHILD_SUBREAPER`, Linux 3.4).
 ///
 /// # Errors

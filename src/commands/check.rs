@@ -1,0 +1,50 @@
+//! `dormouse check`: says what is wrong with a configuration, and what it would need.
+
+use std::fmt::Write;
+
+use super::{child_log, daemon, read};
+use crate::cli::{self, Options};
+use crate::config;
+use crate::limits;
+use crate::plan::Plan;
+use crate::plan::compile::Context;
+use crate::run::{Child, Listener, ServiceState};
+
+/// Reads, checks, resolves; opens nothing.
+pub(super) fn check(options: &Options) -> u8 {
+    let mut draft = read(&options.config);
+    let context =
+        Context { log: child_log(options.log), keep_streams: false, fd_names: Vec::new(), parent_death: None };
+    match daemon::plan(&mut draft, &context) {
+        Err(code) => code,
+        Ok(_) if options.print => cli::print(&config::print(&draft)),
+        Ok(plan) => cli::print(&summary(plan)),
+    }
+}
+
+/// What the tables of this configuration take, and what they can never exceed.
+fn summary(plan: &Plan) -> String {
+    let rows = |count: usize, bytes: usize| count * bytes;
+    let used = plan.arena.used()
+        + rows(plan.services.len(), size_of_val(&plan.services[..]) / plan.services.len().max(1))
+        + size_of_val(&plan.listeners[..])
+        + size_of_val(&plan.policies[..])
+        + size_of_val(&plan.sockets[..])
+        + rows(plan.listeners.len(), size_of::<Listener>());
+    let running = rows(plan.services.len(), size_of::<ServiceState>());
+    let children = rows(limits::CHILDREN, size_of::<Child>());
+    let mut text = String::new();
+    let _ = writeln!(
+        text,
+        "ok: {} services, {} sockets, {} bytes of text\nmemory of the tables: {} kB asleep, {} kB with every service \
+         awake, at most {} kB with {} children",
+        plan.services.len(),
+        plan.listeners.len(),
+        plan.arena.used(),
+        used.div_ceil(1024),
+        (used + running).div_ceil(1024),
+        (used + running + children).div_ceil(1024),
+        limits::CHILDREN,
+    );
+    text
+}

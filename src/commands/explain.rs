@@ -1,0 +1,141 @@
+//! `dormouse explain NAME`: exactly what the child of a service gets.
+
+use std::fmt::Write;
+
+use super::{child_log, daemon, read};
+use crate::cli::{self, Options, exit};
+use crate::plan::address::Text;
+use crate::plan::compile::Context;
+use crate::plan::steps::{Reader, Step};
+use crate::plan::{ChildLog, Plan, Policy, ServiceSpec, SocketKind, Stdio};
+use crate::spawn::strings;
+
+/// Reads the configuration and shows one service of it.
+pub(super) fn explain(options: &Options) -> u8 {
+    let mut draft = read(&options.config);
+    let context =
+        Context { log: child_log(options.log), keep_streams: false, fd_names: Vec::new(), parent_death: None };
+    let plan = match daemon::plan(&mut draft, &context) {
+        Ok(plan) => plan,
+        Err(code) => return code,
+    };
+    let name = options.name.as_deref().and_then(std::ffi::OsStr::to_str).unwrap_or("");
+    let Some(service) = plan.services.iter().find(|service| plan.arena.text(service.name) == name) else {
+        let names: Vec<_> = plan.services.iter().map(|service| plan.arena.text(service.name)).collect();
+        cli::complain(&format_args!("no service \"{name}\"; there are: {}", names.join(", ")));
+        return exit::NO;
+    };
+    cli::print(&describe(plan, service))
+}
+
+fn describe(plan: &Plan, service: &ServiceSpec) -> String {
+    let policy = &plan.policies[usize::from(service.policy)];
+    let mut text = String::new();
+    let name = plan.arena.text(service.name);
+    let when = if policy.accept { "one process for each connection" } else { "one process with the listening sockets" };
+    let _ = writeln!(text, "{name}: {when}\n\nsockets");
+    for (index, row) in plan.listeners[usize::from(service.first_listener)..].iter().enumerate() {
+        if index == usize::from(service.listeners) {
+            break;
+        }
+        let _ = writeln!(text, "  {} {}", kind(row.kind), Text(plan.arena.get(row.address)));
+    }
+    let _ = writeln!(text, "\nprogram\n  {}", plan.arena.text(service.program).trim_end_matches('\0'));
+    for (index, word) in strings(plan.arena.get(service.argv)).enumerate() {
+        let _ = writeln!(text, "  argv[{index}] {}", word.to_string_lossy());
+    }
+    descriptors(plan, service, policy, &mut text);
+    variables(plan, service, policy, &mut text);
+    setup(plan, policy, &mut text);
+    text
+}
+
+const fn kind(kind: SocketKind) -> &'static str {
+    match kind {
+        SocketKind::Stream => "stream",
+        SocketKind::Datagram => "datagram",
+        SocketKind::SequentialPacket => "seqpacket",
+        SocketKind::Fifo => "fifo",
+    }
+}
+
+fn descriptors(plan: &Plan, service: &ServiceSpec, policy: &Policy, text: &mut String) {
+    let socket = if policy.accept { "the connection" } else { "the listening socket" };
+    let log = match policy.log {
+        ChildLog::Stderr => "the standard error of dormouse",
+        ChildLog::Syslog => "lines to syslog",
+        ChildLog::Kmsg => "lines to the kernel's log",
+    };
+    let _ = writeln!(text, "\ndescriptors");
+    for (number, stdio) in policy.stdio.into_iter().enumerate() {
+        let target = match stdio {
+            Stdio::Null => "/dev/null",
+            Stdio::Inherit => "that of dormouse",
+            Stdio::Socket => socket,
+            Stdio::Log => log,
+            Stdio::File => "a file, see below",
+        };
+        let _ = writeln!(text, "  {number} {target}");
+    }
+    if service.fd_names.is_empty() {
+        return;
+    }
+    let count = if policy.accept { 1 } else { usize::from(service.listeners) };
+    for index in 0..count {
+        let name = service.fd_name(&plan.arena, index);
+        let blocking = if policy.nonblocking { "non-blocking" } else { "blocking" };
+        let _ = writeln!(text, "  {} {socket} ({blocking}), name {name}", index + 3);
+    }
+}
+
+fn variables(plan: &Plan, service: &ServiceSpec, policy: &Policy, text: &mut String) {
+    let _ = writeln!(text, "\nenvironment");
+    for variable in strings(plan.arena.get(policy.environment)) {
+        let _ = writeln!(text, "  {}", variable.to_string_lossy());
+    }
+    if !service.fd_names.is_empty() {
+        let count = if policy.accept { 1 } else { usize::from(service.listeners) };
+        let names: Vec<_> = (0..count).map(|index| service.fd_name(&plan.arena, index)).collect();
+        let _ = writeln!(text, "  LISTEN_FDS={count}\n  LISTEN_FDNAMES={}\n  LISTEN_PID=<its pid>", names.join(":"));
+    }
+    if policy.accept {
+        let _ =
+            writeln!(text, "  and for each connection, TCP: REMOTE_ADDR REMOTE_PORT PROTO TCPREMOTEIP TCPREMOTEPORT");
+        let _ =
+            writeln!(text, "  TCPLOCALIP TCPLOCALPORT TCPCONNNUM; unix: PROTO IPCREMOTEEUID IPCREMOTEEGID IPCCONNNUM");
+    }
+}
+
+/// The steps between clone and exec, one line each.
+fn setup(plan: &Plan, policy: &Policy, text: &mut String) {
+    let _ = writeln!(text, "\nbefore the program is executed\n  own session, default signals, none blocked");
+    for (stage, step) in Reader::new(plan.arena.get(policy.steps)) {
+        let what = match step {
+            Step::Limit(resource, soft, hard) => {
+                format!("resource {resource}: {}:{}", limit(soft), limit(hard))
+            }
+            Step::Nice(nice) => nice.to_string(),
+            Step::OomScore(score) => String::from_utf8_lossy(score).into_owned(),
+            Step::Umask(mask) => format!("{mask:04o}"),
+            Step::Open(fd, mode, path) => format!("{fd} {mode:?} {}", path.to_string_lossy()),
+            Step::Copy(from, to) => format!("{to} as {from}"),
+            Step::Root(path) => path.to_string_lossy().into_owned(),
+            Step::Directory(optional, path) => {
+                format!("{}{}", path.to_string_lossy(), if optional { " (/ if it is missing)" } else { "" })
+            }
+            Step::Groups(bytes) => {
+                let ids = bytes.as_chunks::<4>().0.iter().map(|id| u32::from_ne_bytes(*id).to_string());
+                ids.collect::<Vec<_>>().join(" ")
+            }
+            Step::Group(id) | Step::User(id) => id.to_string(),
+            Step::Bounding(set) | Step::Ambient(set) => format!("{set:#x}"),
+            Step::KeepCapabilities | Step::NoNewPrivileges => "yes".to_owned(),
+            Step::ParentDeath(signal) => format!("signal {signal}"),
+        };
+        let _ = writeln!(text, "  {} {what}", stage.name());
+    }
+}
+
+fn limit(value: u64) -> String {
+    if value == u64::MAX { "infinity".to_owned() } else { value.to_string() }
+}

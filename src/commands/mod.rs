@@ -1,0 +1,71 @@
+//! The commands: each tells its story from the stations it passes through.
+
+mod activate;
+mod check;
+mod daemon;
+mod explain;
+mod run;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::cli::{self, Command, Options, exit};
+use crate::config::{self, Draft};
+use crate::logging::{self, Target};
+use crate::open::adopt;
+use crate::plan::ChildLog;
+use crate::sys::{signal, stdio};
+
+/// Where the configuration is if nobody says otherwise.
+pub const DEFAULT_CONFIG: &str = "/etc/dormouse.conf";
+
+/// The program.
+pub fn main() -> ExitCode {
+    if stdio::guard().is_err() {
+        return ExitCode::from(exit::SYSTEM);
+    }
+    signal::prepare();
+    let options = match cli::parse(std::env::args_os().skip(1), adopt::offered() > 0) {
+        Ok(options) => options,
+        Err(error) => {
+            cli::complain(&error);
+            return ExitCode::from(exit::USAGE);
+        }
+    };
+    logging::init(options.level);
+    ExitCode::from(dispatch(options))
+}
+
+fn dispatch(options: Options) -> u8 {
+    match options.command {
+        Command::Run => run::run(options),
+        Command::Check => check::check(&options),
+        Command::Activate => activate::activate(options),
+        Command::Explain => explain::explain(&options),
+        Command::Help => cli::print(&options.topic.map_or_else(cli::usage, cli::help)),
+        Command::Version => cli::print(concat!("dormouse ", env!("CARGO_PKG_VERSION"), "\n")),
+    }
+}
+
+/// Reads the configuration of `-c`, or the default one.
+fn read(paths: &[PathBuf]) -> Draft {
+    if paths.is_empty() { config::read(&[PathBuf::from(DEFAULT_CONFIG)]) } else { config::read(paths) }
+}
+
+/// Says on standard error what is wrong with a draft. True: it cannot be used.
+fn report(draft: &Draft) -> bool {
+    let text = draft.report();
+    if !text.is_empty() {
+        let _ = stdio::write_all(stdio::stderr(), text.as_bytes()); // a closed standard error is nobody's fault
+    }
+    draft.is_faulty()
+}
+
+/// Where children's lines go that are meant for the log.
+const fn child_log(target: Target) -> ChildLog {
+    match target {
+        Target::Stderr => ChildLog::Stderr,
+        Target::Syslog => ChildLog::Syslog,
+        Target::Kmsg => ChildLog::Kmsg,
+    }
+}
