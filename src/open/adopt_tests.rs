@@ -91,3 +91,34 @@ fn unix_sockets_and_fifos_are_known_by_their_path() {
     });
     std::fs::remove_dir_all(&folder).unwrap();
 }
+
+#[test]
+fn what_a_parent_hands_over_is_taken_and_the_variables_are_gone() {
+    let folder = std::env::temp_dir().join(format!("dormouse-adopt-parent-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let script = "mkfifo fifo other && export LISTEN_PID=$$ LISTEN_FDS=2 LISTEN_FDNAMES=x:stranger LISTEN_PIDFDID=1 && \
+        exec \"$0\" --ignored --exact open::adopt::tests::child 3<>fifo 4<>other";
+    let program = std::env::current_exe().unwrap();
+    let output = std::process::Command::new("sh").arg("-c").arg(script).arg(program).current_dir(&folder).output();
+    let output = output.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"));
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+#[ignore = "started by the test above, with descriptors 3 and 4"]
+fn child() {
+    let fifo = std::env::current_dir().unwrap().join("fifo");
+    with_plan(&[("x", &[("ListenFIFO", fifo.to_str().unwrap())])], |plan, _| {
+        let mut closed = Vec::new();
+        let adopted = adopt(plan, 20, &mut |(name, errno)| closed.push((name.to_owned(), errno)));
+        assert_eq!(closed, [("stranger".to_owned(), None)]);
+        assert_eq!(adopted.len(), 1);
+        let socket = &adopted[0].opened.socket;
+        assert!(rustix::fd::AsRawFd::as_raw_fd(socket) >= 20);
+        assert!(rustix::io::fcntl_getfd(socket).unwrap().contains(rustix::io::FdFlags::CLOEXEC));
+        assert!(VARIABLES.iter().all(|name| std::env::var_os(name).is_none()));
+        assert!(environment::take_descriptor(3, 20).is_err() && environment::take_descriptor(4, 20).is_err());
+    });
+}

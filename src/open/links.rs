@@ -11,11 +11,14 @@ use rustix::io::Errno;
 /// # Errors
 /// [`Step::Folder`]: the last folder could not be made.
 pub(super) fn make_folders(path: &[u8], directory_mode: u16) -> Result<(), OpenError> {
-    let mut last = Ok(());
     let slashes = path.iter().enumerate().filter(|&(at, &byte)| byte == b'/' && at > 0);
-    for (at, _) in slashes {
-        last = under(Mode::empty(), || mkdirat(CWD, &path[..at], mode(directory_mode)));
-    }
+    // Only the last one counts: what is missing above it makes it fail too.
+    let mut last = Ok(());
+    under(Mode::empty(), || {
+        for (at, _) in slashes {
+            last = mkdirat(CWD, &path[..at], mode(directory_mode));
+        }
+    });
     match last {
         Ok(()) | Err(Errno::EXIST) => Ok(()),
         Err(errno) => Err(OpenError { step: Step::Folder, errno }),

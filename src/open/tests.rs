@@ -432,3 +432,41 @@ fn a_client_of_a_live_listener_is_not_lost_to_the_question() {
         assert_eq!(text, "hello");
     });
 }
+
+#[test]
+fn nothing_that_runs_after_the_seal_takes_memory() {
+    let folder = Folder::new("memory");
+    let (path, fifo, link) = (folder.path("a/socket"), folder.path("fifo"), folder.path("b/link"));
+    let port = free_port().to_string();
+    let late = format!("[fe80::1%no-such0]:{port}");
+    let listen = [("ListenStream", &*port), ("ListenDatagram", &port), ("ListenStream", &late)];
+    let common = [("IPAddressDeny", "10.0.0.0/8"), ("TCPCongestion", "no-such"), ("RemoveOnStop", "yes")];
+    let user = rustix::process::geteuid().as_raw().to_string();
+    let local = [("ListenStream", &*path), ("Symlinks", &link), ("SocketMode", "0600"), ("SocketUser", &user)];
+    let services = [
+        ("a", &[&listen[..], &common].concat()[..]),
+        ("b", &[&local[..], &common].concat()),
+        ("c", &[("ListenFIFO", &fifo)]),
+    ];
+    with_plan(&services, |plan, faults| {
+        assert_eq!(faults, []);
+        let before = testing::allocations();
+        let mut text = heapless::String::<256>::new();
+        let mut lost = 0;
+        for listener in 0..plan.listeners.len() {
+            match open(plan, listener, &mut |_| lost += 1) {
+                Ok(opened) => {
+                    let _ = shutdown(&opened.socket, Shutdown::Both);
+                    let _ = is_shut_down(opened.socket.as_fd());
+                    let again = revive(plan, listener, opened, &mut |_| lost += 1);
+                    let _ = holder::find(plan, listener);
+                    remove(plan, listener, again.map(|again| again.identity).unwrap_or_default());
+                }
+                Err(error) => core::fmt::Write::write_fmt(&mut text, format_args!("{error}")).unwrap(),
+            }
+        }
+        let _ = Watch::open().map(|watch| watch.drain());
+        assert_eq!(testing::allocations(), before);
+        assert_eq!((&*text, lost), ("looking up the interface: No such device", 2));
+    });
+}

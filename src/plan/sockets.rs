@@ -183,6 +183,13 @@ fn add_one(
         Kind::Fifo => SocketKind::Fifo,
     };
     let bytes = address_bytes(listen)?;
+    if let (Some((IpAddr::V6(ip), _)), ListenAddress::Inet { scope: None, .. }) = (address::ip(&bytes), &listen.address)
+        && ip.is_unicast_link_local()
+        && !draft.is_set(Id::BindToDevice)
+    {
+        let fault = Fault::error(listen.place, format!("the link-local address {ip} needs its interface"));
+        return Err(Box::new(fault.with_hint(format!("write it as [{ip}%eth0]:port"))));
+    }
     let class = class(draft, kind, &bytes);
     let full = |_| full(listen.place, "bytes of names and addresses", ARENA_BYTES);
     let address = plan.arena.store(&bytes).map_err(full)?;

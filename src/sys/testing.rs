@@ -1,6 +1,8 @@
 //! Surroundings for tests: each changes the calling thread only, so that tests can run side by side.
 
+use core::cell::Cell;
 use rustix::thread::{UnshareFlags, unshare_unsafe};
+use std::alloc::{GlobalAlloc, Layout, System};
 
 /// Gives the thread a umask and working folder of its own.
 pub fn own_umask() {
@@ -45,4 +47,33 @@ pub fn without_ipv6() {
             && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter) == 0
     };
     assert!(done);
+}
+
+/// The system's allocator, which counts what each thread takes: for tests of what must work after the seal.
+struct Counting;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+std::thread_local! {
+    static TAKEN: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Allocations of this thread so far.
+pub fn allocations() -> usize {
+    TAKEN.get()
+}
+
+// SAFETY: hands everything on to the system's allocator; the counter is a constant-initialised cell without destructor.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        TAKEN.set(TAKEN.get() + 1);
+        // SAFETY: the caller's contract is the same.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(block, layout) }
+    }
 }
