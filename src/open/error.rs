@@ -1,6 +1,6 @@
 //! What did not work when a listener was opened.
 
-use crate::sys::errno;
+use crate::sys::errno::Why;
 use core::fmt;
 use rustix::io::Errno;
 
@@ -67,7 +67,7 @@ impl Step {
     }
 }
 
-/// What was tried and why it failed. Shown as "bind: Address already in use"; takes no memory.
+/// What was tried and why it failed. Shown as "bind: address is in use (EADDRINUSE)"; takes no memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenError {
     /// What was tried.
@@ -90,7 +90,7 @@ impl OpenError {
 
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let why = errno::text(self.errno);
+        let why = Why(self.errno);
         match self.step {
             Step::Option(number) => write!(f, "{}=: {why}", super::directive(number)),
             step => write!(f, "{}: {why}", step.words()),

@@ -73,7 +73,7 @@ fn a_tcp_port_listens_blocks_and_stays_ours() {
         TcpStream::connect(("127.0.0.1", port)).unwrap();
         TcpStream::connect(("::1", port)).unwrap();
         let second = fails(plan, 0);
-        assert_eq!(second.to_string(), "bind: Address already in use");
+        assert_eq!(second.to_string(), "bind: address is in use (EADDRINUSE)");
         assert!(second.may_free() && !second.may_appear());
         assert_eq!(holder::find(plan, 0).unwrap().pid, std::process::id());
     });
@@ -131,12 +131,12 @@ fn an_option_that_cannot_be_set_is_a_warning_unless_it_protects() {
         |plan| {
             let mut warnings = Vec::new();
             open(plan, 0, &mut |error| warnings.push(error.to_string())).unwrap();
-            assert_eq!(warnings, ["TCPCongestion=: No such file or directory"]);
+            assert_eq!(warnings, ["TCPCongestion=: no such file or directory (ENOENT)"]);
         },
     );
     with(&[("ListenStream", &listen), ("BindToDevice", "no-such0")], |plan| {
         let error = fails(plan, 0);
-        assert_eq!(error.to_string(), "BindToDevice=: No such device");
+        assert_eq!(error.to_string(), "BindToDevice=: no such device (ENODEV)");
         assert!(error.may_appear());
     });
 }
@@ -237,7 +237,7 @@ fn only_our_own_file_and_links_are_removed() {
         std::os::unix::fs::symlink("/nowhere", &link).unwrap();
         let mut warnings = Vec::new();
         let opened = open(plan, 0, &mut |error| warnings.push(error.to_string())).unwrap();
-        assert_eq!(warnings, ["Symlinks=: File exists"]);
+        assert_eq!(warnings, ["Symlinks=: exists already (EEXIST)"]);
         assert_eq!(std::fs::read_link(&link).unwrap().to_str(), Some(&*path));
         std::fs::remove_file(&path).unwrap();
         let _theirs = UnixListener::bind(&path).unwrap();
@@ -335,7 +335,7 @@ fn an_address_and_an_interface_may_come_late() {
         }
         let watch = Watch::open().unwrap();
         let error = fails(plan, 0);
-        assert_eq!(error.to_string(), "bind: Cannot assign requested address");
+        assert_eq!(error.to_string(), "bind: address is not on this machine (EADDRNOTAVAIL)");
         assert!(error.may_appear() && !error.may_free());
         assert_eq!(fails(plan, 1), OpenError { step: Step::Interface, errno: Errno::NODEV });
         assert!(!watch.drain(), "nothing has happened yet");
@@ -467,6 +467,6 @@ fn nothing_that_runs_after_the_seal_takes_memory() {
         }
         let _ = Watch::open().map(|watch| watch.drain());
         assert_eq!(testing::allocations(), before);
-        assert_eq!((&*text, lost), ("looking up the interface: No such device", 2));
+        assert_eq!((&*text, lost), ("looking up the interface: no such device (ENODEV)", 2));
     });
 }
