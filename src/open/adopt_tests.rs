@@ -53,7 +53,8 @@ fn a_socket_goes_to_its_address_then_to_its_name() {
 fn a_socket_that_nobody_listens_on_yet_is_made_to_listen_and_to_block() {
     let made = socket::socket(address::INET, rustix::net::SocketType::STREAM, true).unwrap();
     bind(&made, &core::net::SocketAddrV4::new(core::net::Ipv4Addr::LOCALHOST, 0)).unwrap();
-    with_plan(&[("web", &[("ListenStream", "127.0.0.1:9"), ("IPAddressDeny", "10.0.0.0/8")])], |plan, _| {
+    let deny = if crate::sys::testing::may_filter() { "10.0.0.0/8" } else { "" };
+    with_plan(&[("web", &[("ListenStream", "127.0.0.1:9"), ("IPAddressDeny", deny)])], |plan, _| {
         let (adopted, closed) = assigned(plan, vec![("web", made)]);
         assert_eq!(closed, [""; 0]);
         let socket = &adopted[0].opened.socket;

@@ -298,6 +298,9 @@ fn a_filter_holds_in_the_kernel() {
     let access = [("IPAddressDeny", "127.0.0.2 127.0.1.0/24 ::1"), ("IPAddressAllow", "127.0.1.7")];
     let directives = [&[("ListenStream", &*listen), ("ListenDatagram", &listen)], &access[..]].concat();
     with(&directives, |plan| {
+        if !testing::may_filter() {
+            return;
+        }
         let (_tcp, udp) = (open_well(plan, 0), open_well(plan, 1));
         assert!(["127.0.0.1", "127.0.0.3", "127.0.1.7"].iter().all(|source| connects(source, port)));
         assert!(!["127.0.0.2", "127.0.1.8", "::1"].iter().any(|source| connects(source, port)));
@@ -440,7 +443,8 @@ fn nothing_that_runs_after_the_seal_takes_memory() {
     let port = free_port().to_string();
     let late = format!("[fe80::1%no-such0]:{port}");
     let listen = [("ListenStream", &*port), ("ListenDatagram", &port), ("ListenStream", &late)];
-    let common = [("IPAddressDeny", "10.0.0.0/8"), ("TCPCongestion", "no-such"), ("RemoveOnStop", "yes")];
+    let deny = if testing::may_filter() { "10.0.0.0/8" } else { "" };
+    let common = [("IPAddressDeny", deny), ("TCPCongestion", "no-such"), ("RemoveOnStop", "yes")];
     let user = rustix::process::geteuid().as_raw().to_string();
     let local = [("ListenStream", &*path), ("Symlinks", &link), ("SocketMode", "0600"), ("SocketUser", &user)];
     let services = [

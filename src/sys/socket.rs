@@ -78,7 +78,8 @@ pub fn option(socket: BorrowedFd<'_>, level: i32, name: i32) -> Result<i32, Errn
 /// the socket can take it off (`SO_ATTACH_FILTER` and `SO_LOCK_FILTER`, socket(7)).
 ///
 /// # Errors
-/// EINVAL for a program that the kernel does not accept; ENOMEM above net.core.optmem_max.
+/// EINVAL for a program that the kernel does not accept; ENOMEM above net.core.optmem_max; EPERM for a socket that is
+/// locked, and without CAP_NET_ADMIN on kernels that ask for it (seen with Linux 6.18).
 pub fn attach_filter(socket: BorrowedFd<'_>, program: &[u8]) -> Result<(), Errno> {
     let len = u16::try_from(program.len() / size_of::<libc::sock_filter>()).map_err(|_| Errno::INVAL)?;
     let filter = libc::sock_fprog { len, filter: program.as_ptr().cast_mut().cast() };

@@ -17,6 +17,15 @@ pub fn own_network() -> bool {
     done && run("ip link set lo up")
 }
 
+/// Does the kernel let us attach a filter? Some ask for CAP_NET_ADMIN.
+pub fn may_filter() -> bool {
+    let socket = super::socket::socket(2, rustix::net::SocketType::STREAM, false).unwrap();
+    let keep_all = [&u16::try_from(libc::BPF_RET).unwrap().to_ne_bytes()[..], &[0; 2], &[0xff; 4]].concat();
+    let done = super::socket::attach_filter(rustix::fd::AsFd::as_fd(&socket), &keep_all);
+    assert!(done.is_ok() || !rustix::process::geteuid().is_root());
+    done.is_ok()
+}
+
 /// Runs a command line in the thread's namespaces.
 pub fn run(command: &str) -> bool {
     let mut words = command.split(' ');
