@@ -26,8 +26,10 @@ pub fn check(draft: &mut Draft) {
         check.access();
         check.effects();
     }
-    collide::check(&draft.services, &mut faults);
-    capacity(draft, &mut faults);
+    // With more sockets than fit, the one fault about that is enough.
+    if capacity(draft, &mut faults) {
+        collide::check(&draft.services, &mut faults);
+    }
     draft.faults.append(&mut faults);
 }
 
@@ -201,8 +203,8 @@ impl Check<'_> {
     }
 }
 
-/// The fixed tables have room for everything.
-fn capacity(draft: &Draft, faults: &mut Vec<Fault>) {
+/// Whether the fixed tables have room for all sockets; a fault for each that has not.
+fn capacity(draft: &Draft, faults: &mut Vec<Fault>) -> bool {
     let mut check = |place: Place, count: usize, most: usize, what: &str, variable: &str| {
         if count > most {
             let (count, most) = (count.to_string(), most.to_string());
@@ -210,13 +212,14 @@ fn capacity(draft: &Draft, faults: &mut Vec<Fault>) {
         }
     };
     let services = &draft.services;
-    let sockets = services.iter().map(|service| service.listens.len());
+    let sockets: usize = services.iter().map(|service| service.listens.len()).sum();
     let last = services.last().map(|service| service.place).unwrap_or_default();
     check(last, services.len(), limits::SERVICES, "services", "DORMOUSE_SERVICES");
-    check(last, sockets.sum(), limits::LISTENERS, "sockets", "DORMOUSE_LISTENERS");
+    check(last, sockets, limits::LISTENERS, "sockets", "DORMOUSE_LISTENERS");
     for service in services {
         let place = service.listens.last().map_or(service.place, |listen| listen.place);
         let what = ["sockets in [", &service.name, "]"].concat();
         check(place, service.listens.len(), limits::SERVICE_LISTENERS, &what, "DORMOUSE_SERVICE_LISTENERS");
     }
+    sockets <= limits::LISTENERS
 }

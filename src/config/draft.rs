@@ -14,7 +14,6 @@ use super::names;
 use super::problem::{Parsed, Problem, fail};
 use super::suggest;
 use super::value::{self, ExitStatus, Rlimit, Stream, Value};
-use super::words;
 
 /// Everything that was read: the services, the texts they came from, and what is wrong.
 #[derive(Debug, Clone, Default)]
@@ -87,8 +86,8 @@ impl ServiceDraft {
     /// `place` is the text's place; the fault points at the part of it that is wrong. Warnings are left out.
     pub fn assign(&mut self, directive: &str, text: &str, place: Place) -> Result<(), Fault> {
         let Some(id) = Id::from_name(directive) else { return Err(suggest::unknown(directive, place)) };
-        let value = text.trim_matches(words::is_blank);
-        let blanks = text.len() - text.trim_start_matches(words::is_blank).len();
+        let value = text.trim_ascii();
+        let blanks = text.len() - text.trim_ascii_start().len();
         self.set(id, value, place, &mut Vec::new()).map_err(|problem| locate(*problem.moved(blanks), text, place))
     }
 

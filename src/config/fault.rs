@@ -111,17 +111,32 @@ pub(super) fn fill(template: &str, arguments: &[&str]) -> String {
             .split_once('}')
             .and_then(|(number, rest)| Some((arguments.get(number.parse::<usize>().ok()?)?, rest)))
         {
-            Some((argument, rest)) => out.extend([*argument, rest]),
-            None => out.extend(["{", part]),
+            Some((argument, rest)) => add(&mut out, &[argument, rest]),
+            None => add(&mut out, &["{", part]),
         }
     }
     out
 }
 
+/// Adds several parts to a text: one function instead of a copy of it for each number of parts.
+#[inline(never)]
+pub(super) fn add(out: &mut String, parts: &[&str]) {
+    parts.iter().for_each(|part| out.push_str(part));
+}
+
 /// The texts that were read, kept so that a fault can show its line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sources {
-    files: Vec<(String, String)>,
+    files: Vec<Source>,
+}
+
+/// One text.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Source {
+    name: String,
+    text: String,
+    /// Where each line begins, so that many faults in a long file are still shown at once.
+    lines: Vec<usize>,
 }
 
 impl Sources {
@@ -129,20 +144,23 @@ impl Sources {
     ///
     /// A command line is kept as well: name it `command line` and give the words joined by blanks.
     pub fn add(&mut self, name: &str, text: &str) -> u32 {
-        self.files.push((name.to_owned(), text.to_owned()));
+        let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(end, _)| end + 1)).collect();
+        self.files.push(Source { name: name.to_owned(), text: text.to_owned(), lines });
         count(self.files.len() - 1)
     }
 
     /// Name of a file, as the user gave it; empty for a number that was never given out.
     pub fn name(&self, file: u32) -> &str {
-        self.files.get(file as usize).map_or("", |(name, _)| name)
+        self.files.get(file as usize).map_or("", |source| &source.name)
     }
 
     /// The line at a place, without its end; empty when there is none.
     pub fn line(&self, place: Place) -> &str {
-        let Some((_, text)) = self.files.get(place.file as usize) else { return "" };
-        let Some(index) = (place.line as usize).checked_sub(1) else { return "" };
-        text.split('\n').nth(index).map_or("", |line| line.strip_suffix('\r').unwrap_or(line))
+        let Some(source) = self.files.get(place.file as usize) else { return "" };
+        let start = (place.line as usize).checked_sub(1).and_then(|index| source.lines.get(index));
+        let rest = start.and_then(|start| source.text.get(*start..)).unwrap_or_default();
+        let line = rest.split('\n').next().unwrap_or_default();
+        line.strip_suffix('\r').unwrap_or(line)
     }
 
     /// `file:line:column`, as far as the place knows them.

@@ -7,7 +7,6 @@
 use std::ops::Range;
 
 use super::fault::{Place, count};
-use super::words::is_blank;
 
 /// One logical line.
 #[derive(Debug, Default)]
@@ -31,11 +30,11 @@ impl Line {
 
     /// Adds a physical line; tells whether it goes on in the next one.
     fn push(&mut self, raw: &str, number: u32) -> bool {
-        let text = raw.trim_start_matches(is_blank);
+        let text = raw.trim_ascii_start();
         let column = 1 + count(raw[..raw.len() - text.len()].chars().count());
-        let text = text.trim_end_matches(is_blank);
+        let text = text.trim_ascii_end();
         let continued = (text.len() - text.trim_end_matches('\\').len()) % 2 == 1;
-        let text = if continued { text[..text.len() - 1].trim_end_matches(is_blank) } else { text };
+        let text = if continued { text[..text.len() - 1].trim_ascii_end() } else { text };
         if !self.text.is_empty() && !text.is_empty() {
             self.text.push(' ');
         }
@@ -51,7 +50,7 @@ pub(super) fn lines(text: &str) -> Vec<Line> {
     let mut open: Option<Line> = None;
     for (index, raw) in text.split('\n').enumerate() {
         let raw = raw.strip_suffix('\r').unwrap_or(raw);
-        if raw.trim_start_matches(is_blank).starts_with(['#', ';']) {
+        if raw.trim_ascii_start().starts_with(['#', ';']) {
             continue;
         }
         let mut line = open.take().unwrap_or_default();

@@ -75,8 +75,8 @@ impl Reader {
         let Some((name, value)) = text.split_once('=') else {
             return draft.faults.push(Fault::new(Code::NotALine, whole, &[]));
         };
-        let name = name.trim_end_matches(is_blank);
-        let start = text.len() - value.trim_start_matches(is_blank).len();
+        let name = name.trim_ascii_end();
+        let start = text.len() - value.trim_ascii_start().len();
         let fault = match self.target {
             Target::Skip => return,
             Target::Nothing => {

@@ -6,6 +6,7 @@ use super::address::Prefix;
 use super::command::Command;
 use super::directive::{Id, Syntax, Unit};
 use super::draft::{Draft, ServiceDraft};
+use super::fault::add;
 use super::names;
 use super::scalar::{size_text, span_text};
 use super::value::{ExitStatus, INFINITY, Rlimit, Stream, Value};
@@ -27,7 +28,7 @@ pub fn print(draft: &Draft) -> String {
 }
 
 fn section(service: &ServiceDraft, out: &mut String) {
-    out.extend(["[", &service.name, "]\n"]);
+    add(out, &["[", &service.name, "]\n"]);
     for listen in &service.listens {
         let mut text = listen.address.text();
         if listen.address.is_path() {
@@ -41,7 +42,7 @@ fn section(service: &ServiceDraft, out: &mut String) {
 }
 
 fn line(id: Id, text: &str, out: &mut String) {
-    out.extend([id.name(), "=", text, "\n"]);
+    add(out, &[id.name(), "=", text, "\n"]);
 }
 
 /// The lines of one directive.

@@ -3,7 +3,7 @@
 //! What comes from a file is never written raw: control characters are escaped, so that a configuration can't send
 //! commands to the terminal, and a long line is shown as a window round the fault.
 
-use super::fault::{Fault, Severity, Sources};
+use super::fault::{Fault, Severity, Sources, add};
 
 /// Columns of a line that are shown.
 const WINDOW: usize = 100;
@@ -18,15 +18,15 @@ pub(super) fn fault(sources: &Sources, fault: &Fault) -> String {
         let number = fault.place.line.to_string();
         let margin = " ".repeat(number.len().max(5));
         let (text, caret) = excerpt(line, fault.place.column as usize, fault.place.len as usize);
-        out.extend([&margin[number.len()..], &number, " | ", &text, "\n"]);
+        add(&mut out, &[&margin[number.len()..], &number, " | ", &text, "\n"]);
         if !caret.is_empty() {
-            out.extend([&margin, " | ", &caret, "\n"]);
+            add(&mut out, &[&margin, " | ", &caret, "\n"]);
         }
     }
     let other = fault.other.map(|place| sources.locate(place)).unwrap_or_default();
     for (label, text) in [("expected", &fault.expected), ("see also", &other), ("hint", &fault.hint)] {
         if !text.is_empty() {
-            out.extend(["      = ", label, ": ", &escaped(text), "\n"]);
+            add(&mut out, &["      = ", label, ": ", &escaped(text), "\n"]);
         }
     }
     out

@@ -129,14 +129,14 @@ pub(super) fn span(text: &str, unit: u64, max: u64) -> Parsed<u64> {
 /// The sum of all parts; inner `None`: more than fits.
 fn sum(text: &str, unit: u64) -> Option<Option<u64>> {
     let mut total = Some(0u64);
-    let mut rest = text.trim_matches(is_blank);
+    let mut rest = text.trim_ascii();
     if rest.is_empty() {
         return None;
     }
     while !rest.is_empty() {
         let number = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
         let (number, tail) = rest.split_at(number);
-        let tail = tail.trim_start_matches(is_blank);
+        let tail = tail.trim_ascii_start();
         let word = tail.find(|c: char| c.is_ascii_digit() || is_blank(c)).unwrap_or(tail.len());
         let (word, tail) = tail.split_at(word);
         let factor =
@@ -144,7 +144,7 @@ fn sum(text: &str, unit: u64) -> Option<Option<u64>> {
         // 2^64-1 stands for infinity, so a finite span has to stay below.
         let part = scaled(number, factor)?.filter(|part| *part < INFINITY);
         total = total.zip(part).and_then(|(total, part)| total.checked_add(part)).filter(|total| *total < INFINITY);
-        rest = tail.trim_start_matches(is_blank);
+        rest = tail.trim_ascii_start();
     }
     Some(total)
 }
@@ -193,7 +193,7 @@ pub(super) fn size(text: &str, max: u64) -> Parsed<u64> {
     let bare = text.strip_suffix('B').unwrap_or(text);
     let unit = SIZES.iter().find(|(name, _)| bare.ends_with(name));
     let (number, factor) = unit.map_or((bare, 1), |(_, factor)| (&bare[..bare.len() - 1], *factor));
-    match scaled(number.trim_end_matches(is_blank), factor) {
+    match scaled(number.trim_ascii_end(), factor) {
         None => wrong(Code::BadSize, text),
         Some(Some(bytes)) if bytes <= max && bytes < INFINITY => Ok(bytes),
         Some(_) => {
