@@ -211,16 +211,17 @@ impl ServiceDraft {
 
     /// The number of a Bool, Choice, Uint, Span, Size, Mode, Signal, Tos or Capabilities directive.
     pub fn number(&self, id: Id) -> Option<u64> {
-        match self.value(id).cloned().or_else(|| default(id)) {
-            Some(Value::Number(number)) => Some(number),
+        let number = |value: &Value| match value {
+            Value::Number(number) => Some(*number),
             _ => None,
-        }
+        };
+        self.value(id).map_or_else(|| number(&default(id)?), number)
     }
 
-    /// The number of an Int directive.
+    /// The number of an Int directive, when set; none of them has a default.
     pub fn integer(&self, id: Id) -> Option<i64> {
-        match self.value(id).cloned().or_else(|| default(id)) {
-            Some(Value::Integer(number)) => Some(number),
+        match self.value(id) {
+            Some(Value::Integer(number)) => Some(*number),
             _ => None,
         }
     }

@@ -42,7 +42,7 @@ const SPAN: Syntax = Syntax::Span(u64::MAX);
 const PROBE: Syntax = Syntax::Span(32_767_000_000);
 /// A socket buffer: the kernel takes an int.
 const BUFFER: Syntax = Syntax::Size(i32::MAX as u64);
-/// The words of StandardInput= and its neighbours are read by [`super::value`].
+/// A resource limit that counts things.
 const COUNTED: Syntax = Syntax::Limit(Unit::Count);
 /// A resource limit in bytes.
 const BYTES: Syntax = Syntax::Limit(Unit::Bytes);

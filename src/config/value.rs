@@ -104,17 +104,17 @@ pub fn parse(syntax: Syntax, text: &str, notes: &mut Vec<Problem>) -> Parsed<Val
         Syntax::Listen(kind) => Value::Listen(address::listen(kind, text)?),
         Syntax::Prefixes => prefixes(text, notes)?,
         Syntax::Name => Value::Text(name(text)?),
-        Syntax::Names => each_word(text, |word| name(&word.text))?,
+        Syntax::Names => each_word(text, &|word| name(&word.text))?,
         Syntax::Word(most) => Value::Text(word(text, most)?),
         Syntax::FdName => Value::Text(fd_name(text)?),
         Syntax::Path => Value::Text(path(text)?),
         Syntax::Directory => Value::Text(directory(text)?),
-        Syntax::Paths => each_word(text, |word| absolute(&word.text))?,
+        Syntax::Paths => each_word(text, &|word| absolute(&word.text))?,
         Syntax::EnvironmentFile => Value::List(vec![optional_path(text)?]),
         Syntax::Command => Value::Command(command::parse(text)?),
-        Syntax::Assignments => each_word(text, |word| assignment(word, false))?,
-        Syntax::Unset => each_word(text, |word| assignment(word, true))?,
-        Syntax::Variables => each_word(text, variable)?,
+        Syntax::Assignments => each_word(text, &|word| assignment(word, false))?,
+        Syntax::Unset => each_word(text, &|word| assignment(word, true))?,
+        Syntax::Variables => each_word(text, &variable)?,
         Syntax::Limit(unit) => Value::Limit(rlimit(text, unit)?),
         Syntax::ExitStatuses => exit_statuses(text)?,
         Syntax::Capabilities => Value::Number(names::merge_capabilities(text, None)?),
@@ -124,7 +124,7 @@ pub fn parse(syntax: Syntax, text: &str, notes: &mut Vec<Problem>) -> Parsed<Val
 }
 
 /// Reads each word of a list; a fault points at its word.
-fn each_word(text: &str, read: impl Fn(&Word) -> Parsed<String>) -> Parsed<Value> {
+fn each_word(text: &str, read: &dyn Fn(&Word) -> Parsed<String>) -> Parsed<Value> {
     let mut list = Vec::new();
     for word in words::split(text)? {
         list.push(read(&word).map_err(|mut problem| {
