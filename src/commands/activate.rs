@@ -1,10 +1,237 @@
-//! `dormouse activate`: tries a service without any configuration.
+//! `dormouse activate`: tries a service without any configuration, as systemd-socket-activate(1) does; but re-arms when
+//! the service ends, and sockets of several kinds can stand side by side.
+//!
+//! The command line becomes a draft like that of a file, and takes the same way.
 
-use super::{daemon, report};
-use crate::cli::{self, Activate, Options};
+use std::ffi::OsStr;
+use std::fmt::Write;
+use std::path::Path;
 
-/// Placeholder until the story is told.
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{Access, access};
+use rustix::io::Errno;
+
+use super::daemon;
+use crate::cli::{self, Activate, Kind, Options, exit};
+use crate::config::{self, Draft, Place, ServiceDraft};
+use crate::logging::{self, Target};
+use crate::notify::Notify;
+use crate::open::{self, adopt};
+use crate::plan::compile::Context;
+use crate::plan::{ChildLog, Plan};
+use crate::seal;
+use crate::spawn::{Spawner, Start};
+use crate::sys::errno::{self, Why};
+
+/// What a child keeps of our environment.
+const KEPT: &str = "TERM PATH USER HOME";
+/// SIGTERM: children end with us.
+const TERM: u8 = 15;
+
+/// Holds the sockets of `-l` for one program.
 pub(super) fn activate(options: Options) -> u8 {
-    let _ = (daemon::plan, report, &options.activate as &Activate);
-    cli::exit::USAGE
+    match prepare(&options) {
+        Err(code) => code,
+        Ok(plan) if options.activate.once => once(plan, options.activate.now),
+        Ok(plan) => serve(plan, options),
+    }
+}
+
+fn prepare(options: &Options) -> Result<&'static Plan, u8> {
+    let asked = &options.activate;
+    let inherited = adopt::describe();
+    let names = cli::resolve_names(&asked.names, inherited.len() + asked.listen.len()).map_err(|error| {
+        cli::complain(&error);
+        exit::USAGE
+    })?;
+    let context = Context {
+        log: ChildLog::Stderr,
+        keep_streams: true,
+        fd_names: names.into_iter().map(str::to_owned).collect(),
+        parent_death: (!asked.once).then_some(TERM),
+    };
+    let mut draft = draft(asked, inherited)?;
+    daemon::plan(&mut draft, &context)
+}
+
+/// The command line as a draft with one service.
+fn draft(asked: &Activate, inherited: Vec<Option<(&'static str, String)>>) -> Result<Draft, u8> {
+    let mut lines = Vec::new();
+    for socket in inherited {
+        let Some((directive, address)) = socket else {
+            cli::complain(&"an inherited descriptor (LISTEN_FDS) is not a socket with an address");
+            return Err(exit::USAGE);
+        };
+        lines.push((directive, address));
+    }
+    for listen in &asked.listen {
+        let directive = match listen.kind {
+            Kind::Stream => "ListenStream",
+            Kind::Datagram => "ListenDatagram",
+            Kind::SeqPacket => "ListenSequentialPacket",
+            Kind::Fifo => "ListenFIFO",
+        };
+        lines.push((directive, text(&listen.address)?.to_owned()));
+    }
+    lines.push(("Accept", if asked.accept { "yes" } else { "no" }.to_owned()));
+    if asked.inetd {
+        lines.extend([("StandardInput", "socket".to_owned()), ("StandardOutput", "socket".to_owned())]);
+    } else if asked.accept {
+        // descriptor 3, and the streams stay ours
+        lines.push(("StandardInput", "null".to_owned()));
+    }
+    lines.push(("PassEnvironment", KEPT.to_owned()));
+    for (name, value) in &asked.environment {
+        let name = text(name)?;
+        match value {
+            Some(value) => lines.push(("Environment", quoted(&format!("{name}={}", text(value)?)))),
+            None => lines.push(("PassEnvironment", name.to_owned())),
+        }
+    }
+    for limit in ["TriggerLimitBurst", "PollLimitBurst"] {
+        lines.push((limit, "0".to_owned()));
+    }
+    if asked.accept {
+        lines.push(("MaxConnections", u32::MAX.to_string()));
+    }
+    lines.push(("ExecStart", command(asked)?));
+    Ok(assemble(&lines))
+}
+
+/// Sets the directives; a fault shows the directive as if it stood in a file.
+fn assemble(lines: &[(&str, String)]) -> Draft {
+    let mut draft = Draft::default();
+    let mut written = String::new();
+    for (directive, value) in lines {
+        let _ = writeln!(written, "{directive}={value}");
+    }
+    let file = draft.sources.add("command line", &written);
+    let mut service = ServiceDraft::new("activate");
+    for (line, (directive, value)) in (1..).zip(lines) {
+        let column = u32::try_from(directive.len() + 2).unwrap_or(0);
+        let len = u32::try_from(value.chars().count()).unwrap_or(0);
+        if let Err(fault) = service.assign(directive, value, Place { file, line, column, len }) {
+            draft.faults.push(fault);
+        }
+    }
+    draft.services.push(service);
+    config::check(&mut draft);
+    draft
+}
+
+/// The program as ExecStart=: found as a shell would find it, its words taken as they are.
+fn command(asked: &Activate) -> Result<String, u8> {
+    let Some(first) = asked.program.first() else { return Err(exit::USAGE) };
+    let path = find(first).ok_or_else(|| {
+        cli::complain(&format_args!("the program {} is not there, or cannot be executed", first.display()));
+        exit::NO
+    })?;
+    let mut line = format!(":@{}", quoted(&path));
+    for word in &asked.program {
+        line.push(' ');
+        line.push_str(&quoted(text(word)?));
+    }
+    Ok(line)
+}
+
+/// The absolute path of a program; a bare name is looked up in PATH.
+fn find(program: &OsStr) -> Option<String> {
+    let absolute = |path: &Path| std::path::absolute(path).ok()?.into_os_string().into_string().ok();
+    let is_program =
+        |path: &Path| path.is_file() && access(path.as_os_str().as_encoded_bytes(), Access::EXEC_OK).is_ok();
+    if program.as_encoded_bytes().contains(&b'/') {
+        return Some(Path::new(program)).filter(|path| is_program(path)).and_then(absolute);
+    }
+    let path = std::env::var_os("PATH").unwrap_or_else(|| config::PROGRAM_PATH.join(":").into());
+    let found = std::env::split_paths(&path).map(|folder| folder.join(program)).find(|path| is_program(path));
+    found.and_then(|path| absolute(&path))
+}
+
+/// A word in double quotes, so that it is read as it is.
+fn quoted(word: &str) -> String {
+    let mut line = String::from("\"");
+    for character in word.chars() {
+        match character {
+            '"' | '\\' => line.extend(['\\', character]),
+            '%' => line.push_str("%%"),
+            '\n' => line.push_str("\\n"),
+            '\t' => line.push_str("\\t"),
+            control if control.is_ascii_control() => {
+                let _ = write!(line, "\\x{:02x}", u32::from(control));
+            }
+            other => line.push(other),
+        }
+    }
+    line.push('"');
+    line
+}
+
+fn text(word: &OsStr) -> Result<&str, u8> {
+    word.to_str().ok_or_else(|| {
+        cli::complain(&format_args!("{} is not valid UTF-8", word.display()));
+        exit::USAGE
+    })
+}
+
+fn serve(plan: &'static Plan, options: Options) -> u8 {
+    let now = options.activate.now;
+    drop(options);
+    let (mut server, reserved) = match daemon::server(plan, Notify::default()) {
+        Ok(server) => server,
+        Err(code) => return code,
+    };
+    logging::seal(Target::Stderr);
+    drop(reserved);
+    server.ready();
+    seal::seal();
+    if now {
+        server.start_all();
+    }
+    server.run();
+    exit::DONE
+}
+
+/// Waits for the first traffic and becomes the program.
+fn once(plan: &'static Plan, now: bool) -> u8 {
+    let sockets = match open_all(plan) {
+        Ok(sockets) => sockets,
+        Err(code) => return code,
+    };
+    let sockets: Vec<BorrowedFd<'_>> = sockets.iter().map(AsFd::as_fd).collect();
+    let mut asked: Vec<_> = sockets.iter().map(|socket| PollFd::from_borrowed_fd(*socket, PollFlags::IN)).collect();
+    while !now && poll(&mut asked, None) == Err(Errno::INTR) {}
+    let Some(service) = plan.services.first() else { return exit::SYSTEM };
+    let present = (1 << sockets.len()) - 1;
+    let start = Start { plan, service, sockets: &sockets, present, connection: None, log: None };
+    let mut spawner = Box::new(Spawner::NEW);
+    let failed = spawner.become_program(&start);
+    let (stage, why) = (failed.stage.name(), Why(failed.errno));
+    cli::complain(&format_args!("cannot become the program: {stage}: {why}"));
+    exit::SYSTEM
+}
+
+/// All sockets in their order, above the descriptors that the program gets them at.
+fn open_all(plan: &Plan) -> Result<Vec<OwnedFd>, u8> {
+    let reserved = daemon::reserve(plan).map_err(|errno| {
+        cli::complain(&format_args!("reserving descriptors: {}", errno::text(errno)));
+        exit::SYSTEM
+    })?;
+    let mut adopted = daemon::adopt(plan);
+    let mut sockets = Vec::new();
+    for row in 0..plan.listeners.len() {
+        let socket = match adopted.iter().position(|adopted| adopted.listener == row) {
+            Some(index) => adopted.swap_remove(index).opened.socket,
+            None => {
+                let opened = open::open(plan, row, &mut |warning| log::warn!("{warning}")).map_err(|error| {
+                    cli::complain(&error);
+                    exit::SYSTEM
+                })?;
+                opened.socket
+            }
+        };
+        sockets.push(socket);
+    }
+    drop(reserved);
+    Ok(sockets)
 }

@@ -3,9 +3,8 @@
 //! The order matters: descriptors that a child gets by number stay free below ours, every listener is open before
 //! anybody is told that we are ready, and the heap is gone before the first client comes.
 
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::io::Errno;
-use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::report;
 use crate::cli::exit;
@@ -13,13 +12,13 @@ use crate::config::Draft;
 use crate::limits::SERVICE_LISTENERS;
 use crate::notify::Notify;
 use crate::open::{adopt, adopt::Adopted};
-use crate::plan::Plan;
 use crate::plan::compile::{Context, compile};
+use crate::plan::{Plan, Stdio};
 use crate::run::{self, Listener, Server, Tables, Watch};
 use crate::sys::cell::Once;
 use crate::sys::clock::Tick;
 use crate::sys::errno::Why;
-use crate::sys::process;
+use crate::sys::{process, stdio};
 
 static PLAN: Once<Plan> = Once::new(Plan::EMPTY);
 static TABLES: Once<Tables> = Once::new(Tables::EMPTY);
@@ -36,11 +35,14 @@ pub(super) fn plan(draft: &mut Draft, context: &Context) -> Result<&'static Plan
     if report(draft) { Err(exit::CONFIG) } else { Ok(plan) }
 }
 
-/// Opens what the plan asks for and puts the loop together. `now`: services with Accept=no are started at once.
+/// Placeholders for the descriptors that children get by number; dropped when all of ours are open above them.
+pub(super) type Reserved = heapless::Vec<OwnedFd, { SERVICE_LISTENERS + 1 }>;
+
+/// Opens what the plan asks for and puts the loop together.
 ///
 /// # Errors
 /// The exit code; why is in the log.
-pub(super) fn server(plan: &'static Plan, notify: Notify) -> Result<Server, u8> {
+pub(super) fn server(plan: &'static Plan, notify: Notify) -> Result<(Server, Reserved), u8> {
     let failed = |what: &'static str| {
         move |errno: Errno| {
             log::error!("{what}: {}", Why(errno));
@@ -48,13 +50,12 @@ pub(super) fn server(plan: &'static Plan, notify: Notify) -> Result<Server, u8> 
         }
     };
     let tables = TABLES.take().ok_or(exit::SYSTEM)?;
+    if plan.policies.iter().any(|policy| policy.stdio[0] == Stdio::Null) {
+        // children whose input is /dev/null get ours as it is
+        stdio::discard(stdio::Standard::Input).map_err(failed("/dev/null"))?;
+    }
     let reserved = reserve(plan).map_err(failed("reserving descriptors"))?;
-    let least = i32::try_from(3 + reserved.len()).unwrap_or(i32::MAX);
-    let adopted = adopt::adopt(plan, least, &mut |(name, why)| match why {
-        Some(errno) => log::warn!("the inherited socket \"{name}\" cannot be used: {}", Why(errno)),
-        None => log::warn!("the inherited socket \"{name}\" belongs to no service and was closed"),
-    });
-    fill(plan, tables, adopted);
+    fill(plan, tables, adopt(plan));
     run::prepare_outputs(plan, tables).map_err(failed("pipes for syslog"))?;
     if plan.services.iter().any(|service| !service.fd_names.is_empty()) && process::pidfds_have_inodes() {
         tables.spawner.tell_pidfd_ids();
@@ -62,8 +63,20 @@ pub(super) fn server(plan: &'static Plan, notify: Notify) -> Result<Server, u8> 
     let _ = process::become_subreaper(); // EINVAL before Linux 3.4: orphans go to PID 1
     let mut server = Server::new(plan, tables, notify).map_err(failed("epoll and signalfd"))?;
     server.open_all();
-    drop(reserved);
-    Ok(server)
+    Ok((server, reserved))
+}
+
+/// Takes over the sockets that were handed to us.
+pub(super) fn adopt(plan: &Plan) -> Vec<Adopted> {
+    adopt::adopt(plan, first_own(plan), &mut |(name, why)| match why {
+        Some(errno) => log::warn!("the inherited socket \"{name}\" cannot be used: {}", Why(errno)),
+        None => log::warn!("the inherited socket \"{name}\" belongs to no service and was closed"),
+    })
+}
+
+/// The first descriptor that no child gets by number.
+fn first_own(plan: &Plan) -> i32 {
+    3 + plan.services.iter().map(|service| i32::from(service.listeners)).max().unwrap_or(1).max(1)
 }
 
 /// One row for each listener; those that were inherited are open already.
@@ -80,20 +93,13 @@ fn fill(plan: &Plan, tables: &mut Tables, adopted: Vec<Adopted>) {
 }
 
 /// Keeps the descriptors 3, 4, ... free for what children get by number. They are given back when ours lie above.
-fn reserve(plan: &Plan) -> Result<heapless::Vec<OwnedFd, { SERVICE_LISTENERS + 1 }>, Errno> {
-    let most = plan.services.iter().map(|service| i32::from(service.listeners)).max().unwrap_or(1).max(1);
-    let mut reserved = heapless::Vec::new();
-    let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
-    for fd in [read, write] {
-        if rustix::fd::AsRawFd::as_raw_fd(&fd) < 3 + most {
-            let _ = reserved.push(fd);
+pub(super) fn reserve(plan: &Plan) -> Result<Reserved, Errno> {
+    let first_own = first_own(plan);
+    let mut reserved = Reserved::new();
+    loop {
+        let next = rustix::io::fcntl_dupfd_cloexec(stdio::stdin(), 3)?;
+        if next.as_raw_fd() >= first_own || reserved.push(next).is_err() {
+            return Ok(reserved);
         }
     }
-    while let Some(any) = reserved.first() {
-        let next = rustix::io::fcntl_dupfd_cloexec(any, 3)?;
-        if rustix::fd::AsRawFd::as_raw_fd(&next) >= 3 + most || reserved.push(next).is_err() {
-            break;
-        }
-    }
-    Ok(reserved)
 }

@@ -1,5 +1,6 @@
 //! `dormouse run`: holds the sockets.
 
+use super::daemon::Reserved;
 use super::{child_log, daemon, read};
 use crate::cli::{self, Options, exit};
 use crate::detach::{PidFile, Side, Waiting, detach};
@@ -8,7 +9,6 @@ use crate::notify::Notify;
 use crate::plan::compile::Context;
 use crate::run::Server;
 use crate::sys::errno::Why;
-use crate::sys::stdio::{Standard, discard};
 use crate::{limits, seal};
 
 /// Reads, opens, says that it is ready, seals, and runs until it is told to end.
@@ -42,8 +42,9 @@ pub(super) fn run(options: Options) -> u8 {
 /// Everything that allocates; what it needs on the way is freed when it returns.
 fn start(options: Options, waiting: Option<Waiting>) -> Result<(Server, Option<PidFile>), u8> {
     match prepare(&options) {
-        Ok((mut server, pid_file)) => {
+        Ok((mut server, reserved, pid_file)) => {
             logging::seal(options.log);
+            drop(reserved);
             announce(&mut server, waiting)?;
             Ok((server, pid_file))
         }
@@ -56,7 +57,7 @@ fn start(options: Options, waiting: Option<Waiting>) -> Result<(Server, Option<P
     }
 }
 
-fn prepare(options: &Options) -> Result<(Server, Option<PidFile>), u8> {
+fn prepare(options: &Options) -> Result<(Server, Reserved, Option<PidFile>), u8> {
     let notify = Notify::take(options.notify_fd).map_err(|errno| {
         cli::complain(&format_args!("--notify-fd: {}", Why(errno)));
         exit::USAGE
@@ -72,9 +73,8 @@ fn prepare(options: &Options) -> Result<(Server, Option<PidFile>), u8> {
     let context =
         Context { log: child_log(options.log), keep_streams: false, fd_names: Vec::new(), parent_death: None };
     let plan = daemon::plan(&mut draft, &context)?;
-    let _ = discard(Standard::Input); // children get it: it is /dev/null, or what we were given
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(limits::UMASK));
-    let server = daemon::server(plan, notify)?;
+    let (server, reserved) = daemon::server(plan, notify)?;
     if let Some(pid_file) = &pid_file {
         pid_file.write().map_err(|errno| {
             cli::complain(&format_args!("the pid file: {}", Why(errno)));
@@ -82,7 +82,7 @@ fn prepare(options: &Options) -> Result<(Server, Option<PidFile>), u8> {
         })?;
     }
     let _ = rustix::process::chdir(c"/"); // no relative path is needed from here on
-    Ok((server, pid_file))
+    Ok((server, reserved, pid_file))
 }
 
 /// Every socket is open, or is waited for: tells the starter and the supervisor.

@@ -10,7 +10,7 @@ use crate::sys::{environment, socket};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use rustix::fs::{AtFlags, CWD, FileType, OFlags, fcntl_getfl, fcntl_setfl, fstat, statat};
 use rustix::io::Errno;
-use rustix::net::{listen, sockopt};
+use rustix::net::{SocketType, listen, sockopt};
 use std::borrow::ToOwned;
 
 /// The variables of the protocol. None of them may reach a child.
@@ -36,6 +36,25 @@ pub fn offered() -> usize {
         .and_then(|_| variable("LISTEN_FDS")?.parse().ok())
         .filter(|count| (1..=LISTENERS).contains(count))
         .unwrap_or(0)
+}
+
+/// The Listen directive and address of each socket that our parent has handed to us, in their order: what a
+/// configuration would have to say to have them. `None` for what is not a socket, or one without an address.
+pub fn describe() -> Vec<Option<(&'static str, String)>> {
+    (3..).take(offered()).map(describe_one).collect()
+}
+
+fn describe_one(number: RawFd) -> Option<(&'static str, String)> {
+    let socket = environment::borrow_inherited(number).ok()?;
+    let directive = match sockopt::socket_type(socket).ok()? {
+        SocketType::STREAM => "ListenStream",
+        SocketType::DGRAM => "ListenDatagram",
+        SocketType::SEQPACKET => "ListenSequentialPacket",
+        _ => return None,
+    };
+    let mut buffer = [0; socket::ADDRESS_BYTES];
+    let name = socket::name(socket, &mut buffer).ok().filter(|name| name.len() > 2)?;
+    Some((directive, address::Text(name).to_string()))
 }
 
 /// Takes the sockets over that our parent has handed to us. All end at descriptor `least` or above. Those that no

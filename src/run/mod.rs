@@ -150,6 +150,15 @@ impl Server {
         }
     }
 
+    /// Starts every service with Accept=no without waiting for a knock.
+    pub fn start_all(&mut self) {
+        for service in 0..self.plan.services.len() {
+            if self.policy(service).is_some_and(|policy| !policy.accept) && self.phase(service) == Phase::Waiting {
+                self.start_service(service, "now");
+            }
+        }
+    }
+
     fn spec(&self, service: usize) -> Option<&'static ServiceSpec> {
         self.plan.services.get(service)
     }

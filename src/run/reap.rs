@@ -2,7 +2,7 @@
 
 use log::Level;
 use rustix::io::Errno;
-use rustix::process::{WaitOptions, waitpid};
+use rustix::process::{WaitOptions, wait};
 
 use super::end::End;
 use super::stop::SIGKILL;
@@ -17,7 +17,7 @@ impl Server {
     /// Reaps what has ended, at most a fixed number. True: there may be more.
     pub(super) fn reap(&mut self) -> bool {
         for _ in 0..REAPS_PER_TURN {
-            match waitpid(None, WaitOptions::NOHANG) {
+            match wait(WaitOptions::NOHANG) {
                 Ok(Some((pid, status))) => self.on_end(pid.as_raw_nonzero().get(), End::of(status)),
                 Err(Errno::INTR) => {}
                 Ok(None) => {

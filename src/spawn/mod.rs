@@ -78,6 +78,28 @@ impl Spawner {
     /// # Errors
     /// The [`Stage`] that failed; the child, if there was one, is gone and reaped.
     pub fn start(&mut self, start: &Start<'_>) -> Result<i32, StartFailed> {
+        self.with_image(start, |spawner, policy, image| spawner.launch(start, policy, image))
+    }
+
+    /// Becomes the program itself, with the same process id. Returns only when that fails; what was done before stays.
+    pub fn become_program(&mut self, start: &Start<'_>) -> StartFailed {
+        let sharing = Sharing::Nothing;
+        let pidfd_ids = self.pidfd_ids;
+        let failed = self.with_image(start, |_, policy, image| {
+            let child = setup::Child { start, policy, sharing, pidfd_ids, own_session: false };
+            Err::<core::convert::Infallible, _>(child.run(image))
+        });
+        match failed {
+            Err(failed) => failed,
+        }
+    }
+
+    /// Puts arguments and environment together.
+    fn with_image<T>(
+        &mut self,
+        start: &Start<'_>,
+        act: impl FnOnce(&mut Self, &Policy, &mut Image<'_>) -> Result<T, StartFailed>,
+    ) -> Result<T, StartFailed> {
         let policy = policy(start);
         let (program, argv) = words(start);
         let mut variables = environment::Variables::EMPTY;
@@ -97,14 +119,14 @@ impl Spawner {
         if !whole {
             return Err(StartFailed { stage: Stage::EXEC, errno: Errno::TOOBIG });
         }
-        self.launch(start, &policy, &mut image)
+        act(self, &policy, &mut image)
     }
 
     /// Clones, and again in a humbler way where the kernel cannot do what was asked.
     fn launch(&mut self, start: &Start<'_>, policy: &Policy, image: &mut Image<'_>) -> Result<i32, StartFailed> {
         loop {
             let sharing = self.sharing(start, policy);
-            let child = setup::Child { start, policy, sharing, pidfd_ids: self.pidfd_ids };
+            let child = setup::Child { start, policy, sharing, pidfd_ids: self.pidfd_ids, own_session: true };
             match self.clone_once(&child, image) {
                 Err(StartFailed { stage: Stage::DESCRIPTORS | Stage::CLONE, errno: Errno::NOSYS | Errno::INVAL })
                     if sharing == Sharing::MemoryAndDescriptors =>

@@ -21,6 +21,8 @@ pub(super) struct Child<'a> {
     pub(super) policy: &'a Policy,
     pub(super) sharing: Sharing,
     pub(super) pidfd_ids: bool,
+    /// Leads a session of its own; not where we ourselves become the program.
+    pub(super) own_session: bool,
 }
 
 impl Child<'_> {
@@ -35,7 +37,9 @@ impl Child<'_> {
     fn prepare(&self, image: &mut Image<'_>) -> Result<(), StartFailed> {
         // first of all: until then the descriptor table may be the parent's
         at(Stage::DESCRIPTORS, self.take_descriptors())?;
-        at(Stage::SESSION, rustix::process::setsid().map(drop))?;
+        if self.own_session {
+            at(Stage::SESSION, rustix::process::setsid().map(drop))?;
+        }
         at(Stage::STDIO, self.standard_descriptors())?;
         at(Stage::DESCRIPTORS, self.listen_descriptors())?;
         for (stage, step) in Reader::new(self.start.plan.arena.get(self.policy.steps)) {

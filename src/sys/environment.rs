@@ -10,6 +10,19 @@ pub fn remove(name: &str) {
     unsafe { std::env::remove_var(name) }
 }
 
+/// Looks at the inherited descriptor `number` without taking it over.
+///
+/// # Errors
+/// EBADF: no such descriptor.
+pub fn borrow_inherited(number: RawFd) -> Result<BorrowedFd<'static>, Errno> {
+    if number < 3 {
+        return Err(Errno::BADF);
+    }
+    // SAFETY: only used for questions to the kernel, which says EBADF where there is none; it is not one of our own.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
+    fcntl_getfd(borrowed).map(|_| borrowed)
+}
+
 /// Takes over the inherited descriptor `number` and moves it to `least` or above, with `FD_CLOEXEC` (trap: a
 /// descriptor that a parent meant for us can lie where our own are about to go).
 ///

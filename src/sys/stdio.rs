@@ -41,6 +41,12 @@ pub const fn borrow(which: Standard) -> BorrowedFd<'static> {
     unsafe { BorrowedFd::borrow_raw(which as i32) }
 }
 
+/// Standard input.
+#[must_use]
+pub const fn stdin() -> BorrowedFd<'static> {
+    borrow(Standard::Input)
+}
+
 /// Standard output.
 #[must_use]
 pub const fn stdout() -> BorrowedFd<'static> {
