@@ -23,6 +23,7 @@ use crate::plan::{ChildLog, Plan};
 use crate::seal;
 use crate::spawn::{Spawner, Start};
 use crate::sys::errno::{self, Why};
+use crate::sys::memory;
 
 /// What a child keeps of our environment.
 const KEPT: &str = "TERM PATH USER HOME";
@@ -185,6 +186,7 @@ fn serve(plan: &'static Plan, options: Options) -> u8 {
     drop(reserved);
     server.ready();
     seal::seal();
+    memory::forget_program_pages();
     if now {
         server.start_all();
     }

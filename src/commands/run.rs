@@ -9,6 +9,7 @@ use crate::notify::Notify;
 use crate::plan::compile::Context;
 use crate::run::Server;
 use crate::sys::errno::Why;
+use crate::sys::memory;
 use crate::{limits, seal};
 
 /// Reads, opens, says that it is ready, seals, and runs until it is told to end.
@@ -32,6 +33,7 @@ pub(super) fn run(options: Options) -> u8 {
     if !seal::seal() {
         log::debug!("blocks of the start-up heap that are kept={}", seal::live_blocks());
     }
+    memory::forget_program_pages();
     server.run();
     if let Some(pid_file) = pid_file {
         let _ = pid_file.remove(); // ENOENT: somebody was faster

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod environment;
 pub mod errno;
 pub mod fork;
+pub mod memory;
 pub mod process;
 pub mod signal;
 pub mod socket;
