@@ -246,7 +246,7 @@ directives! {
         StartLimitIntervalSec: SPAN, "10s",
             "Interval of StartLimitBurst=; 0: no such limit.";
         StartLimitBurst: COUNT, "5",
-            "Starts in one interval before the service rests; 0: no such limit.";
+            "Failed starts in one interval before the service rests; 0: no such limit.";
         SuccessExitStatus: Syntax::ExitStatuses, "",
             "Exit statuses (numbers or names such as TEMPFAIL) and signals that count as a clean end, besides \
              0, SIGHUP, SIGINT, SIGTERM and SIGPIPE.";

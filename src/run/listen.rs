@@ -2,7 +2,7 @@
 
 use log::Level;
 use rustix::event::epoll::{self, EventFlags};
-use rustix::fd::AsFd;
+use rustix::fd::{AsFd, AsRawFd};
 use rustix::io::Errno;
 
 use super::{Phase, Seconds, Server, Tick, Token, Watch, Why};
@@ -11,6 +11,7 @@ use crate::logging::Kind;
 use crate::open::{self, OpenError};
 use crate::plan::SocketKind;
 use crate::plan::address::Text;
+use crate::sys::process::set_nonblocking;
 
 impl Server {
     /// Watches the sockets of a service. With Accept=no each of them falls silent when it has fired.
@@ -235,6 +236,8 @@ impl Server {
             let Some(opened) = self.tables.listeners.get(row).and_then(|listener| listener.opened.as_ref()) else {
                 continue;
             };
+            // another holder may be as fast as we are; the next start sets the flag as configured
+            let _ = set_nonblocking(opened.socket.as_raw_fd(), true);
             while flushed < AT_MOST && open::is_readable(opened.socket.as_fd()) {
                 let taken = match kind {
                     Some(SocketKind::Stream | SocketKind::SequentialPacket) => {
