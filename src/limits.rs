@@ -18,6 +18,8 @@ pub const SERVICE_LISTENERS: usize = from_env(option_env!("DORMOUSE_SERVICE_LIST
 
 /// Pipes from children to the log (one for each SyslogIdentifier=). More: the configuration is refused.
 pub const OUTPUTS: usize = from_env(option_env!("DORMOUSE_OUTPUTS"), 64);
+/// Running services that are taken over from an earlier Dormouse. More: they hold their addresses until they end.
+pub const FOREIGN: usize = from_env(option_env!("DORMOUSE_FOREIGN"), 64);
 /// Connections that wait for a program which could not be started, one per service. More: they are closed.
 pub const PARKED: usize = from_env(option_env!("DORMOUSE_PARKED"), 32);
 
@@ -77,7 +79,7 @@ pub const OPEN_FIRST_MS: u64 = 250;
 /// Longest pause between two tries of an address. rtnetlink wakes it earlier when an address appears.
 pub const OPEN_CEILING_MS: u64 = 10_000;
 /// Runs in a row of at most [`SHORT_RUN_MS`] after which it is looked whether they read their input.
-pub const SHORT_RUNS: u32 = 3;
+pub const SHORT_RUNS: u32 = 1;
 /// A run that ends within this time with its input still unread counts as a failed start.
 pub const SHORT_RUN_MS: u64 = 1_000;
 

@@ -135,8 +135,7 @@ directives! {
         PollLimitIntervalSec: SPAN, "2s",
             "Interval of PollLimitBurst=; 0: no such limit.";
         PollLimitBurst: COUNT, "",
-            "Wake-ups of one socket in one interval before it rests; 0: no such limit; unset: 150 with \
-             Accept=yes, 15 without.";
+            "Wake-ups of one socket in one interval before it rests; 0 or unset: no such limit.";
     }
     Access later=false {
         IPAddressAllow: Syntax::Prefixes, "",

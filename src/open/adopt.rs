@@ -113,7 +113,7 @@ fn assign(plan: &Plan, inherited: Vec<(String, OwnedFd)>, closed: &mut dyn FnMut
 }
 
 /// Is it a socket of this type, or a FIFO?
-fn is_kind(socket: BorrowedFd<'_>, kind: SocketKind) -> bool {
+pub(super) fn is_kind(socket: BorrowedFd<'_>, kind: SocketKind) -> bool {
     match kind {
         SocketKind::Fifo => fstat(socket).is_ok_and(|file| FileType::from_raw_mode(file.st_mode) == FileType::Fifo),
         _ => sockopt::socket_type(socket) == Ok(socket_type(kind)),
@@ -121,7 +121,7 @@ fn is_kind(socket: BorrowedFd<'_>, kind: SocketKind) -> bool {
 }
 
 /// Has it the address of this row?
-fn is_at(plan: &Plan, row: &ListenerSpec, socket: BorrowedFd<'_>) -> bool {
+pub(super) fn is_at(plan: &Plan, row: &ListenerSpec, socket: BorrowedFd<'_>) -> bool {
     let target = plan.arena.get(row.address);
     if row.kind == SocketKind::Fifo {
         let there = statat(CWD, target, AtFlags::empty()).map(|file| unix::identity_of(&file));

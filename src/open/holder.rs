@@ -23,6 +23,8 @@ const NAMES_BYTES: usize = 1024;
 pub struct Holder {
     /// Its id.
     pub pid: u32,
+    /// The socket's number there.
+    pub descriptor: i32,
     /// Its name, at most 15 bytes (proc(5), comm); the process chooses it, so it can hold anything.
     pub comm: String<64>,
 }
@@ -141,29 +143,38 @@ fn process(inode: u64) -> Option<Holder> {
     while let Some(Ok(entry)) = entries.next() {
         let Some(pid) = decimal(entry.file_name().to_bytes()).and_then(|pid| u32::try_from(pid).ok()) else { continue };
         let mut path = String::<32>::new();
-        if write!(path, "{pid}/fd").is_err() || !holds(&processes, &path, target.as_bytes()) {
+        if write!(path, "{pid}/fd").is_err() {
             continue;
         }
+        let Some(descriptor) = number_of(&processes, &path, target.as_bytes()) else { continue };
         path.clear();
         write!(path, "/proc/{pid}/comm").ok()?;
-        return Some(Holder { pid, comm: comm(&path) });
+        return Some(Holder { pid, descriptor, comm: comm(&path) });
     }
     None
 }
 
-/// Is one of the descriptors in this folder the socket?
-fn holds(processes: &OwnedFd, path: &str, target: &[u8]) -> bool {
-    let Some(descriptors) = folder(processes, path) else { return false };
+/// Whether a process has a descriptor of the socket with this inode.
+pub fn holds(pid: i32, inode: u64) -> bool {
+    let mut path = String::<32>::new();
+    let mut target = String::<32>::new();
+    let whole = write!(path, "/proc/{pid}/fd").is_ok() && write!(target, "socket:[{inode}]").is_ok();
+    whole && number_of(CWD, &path, target.as_bytes()).is_some()
+}
+
+/// The descriptor in this folder that is the socket.
+fn number_of(at: impl rustix::fd::AsFd, path: &str, target: &[u8]) -> Option<i32> {
+    let descriptors = folder(at, path)?;
     let mut names = [MaybeUninit::uninit(); NAMES_BYTES];
     let mut entries = RawDir::new(&descriptors, &mut names);
     while let Some(Ok(entry)) = entries.next() {
         let mut link = [0; 64];
         let len = readlinkat_raw(&descriptors, entry.file_name(), &mut link[..]).unwrap_or(0);
         if &link[..len] == target {
-            return true;
+            return decimal(entry.file_name().to_bytes()).and_then(|number| i32::try_from(number).ok());
         }
     }
-    false
+    None
 }
 
 fn folder(at: impl rustix::fd::AsFd, path: &str) -> Option<OwnedFd> {

@@ -13,6 +13,7 @@ mod fifo;
 pub mod holder;
 mod links;
 mod revive;
+pub mod takeover;
 mod unix;
 pub mod watch;
 

@@ -2,15 +2,15 @@
 //! with the socket; arming the socket again would make two acceptors. Orphans come to us (`PR_SET_CHILD_SUBREAPER`),
 //! so the one that holds the socket takes the place of the process that was started.
 
-use core::mem::MaybeUninit;
 use log::Level;
-use rustix::fs::{CWD, OFlags, RawDir, fstat, readlinkat_raw};
+use rustix::fs::fstat;
 
 use super::accept::run_deadline;
-use super::session::{Process, for_each_process, open_in};
+use super::session::{Process, for_each_process};
 use super::tables::Life;
 use super::{Child, Phase, Server};
 use crate::logging::Kind;
+use crate::open::holder::holds;
 use crate::peer::Source;
 
 impl Server {
@@ -69,28 +69,4 @@ impl Server {
         let advice = "the program went into the background; use its foreground option";
         self.record(Kind::Start, service, Level::Warn, format_args!("pid={pid} why=background: {advice}"));
     }
-}
-
-/// Whether a process has the socket with this inode open.
-fn holds(pid: i32, inode: u64) -> bool {
-    use core::fmt::Write;
-    const NAMES_BYTES: usize = 1024;
-    let mut path = heapless::String::<40>::new();
-    let mut wanted = heapless::String::<40>::new();
-    if write!(path, "/proc/{pid}/fd\0").is_err() || write!(wanted, "socket:[{inode}]").is_err() {
-        return false;
-    }
-    let Ok(path) = core::ffi::CStr::from_bytes_with_nul(path.as_bytes()) else { return false };
-    let Ok(folder) = open_in(CWD, path, OFlags::DIRECTORY) else { return false };
-    let mut names = [MaybeUninit::uninit(); NAMES_BYTES];
-    let mut entries = RawDir::new(&folder, &mut names);
-    while let Some(Ok(entry)) = entries.next() {
-        let mut target = [MaybeUninit::uninit(); 40];
-        if readlinkat_raw(&folder, entry.file_name(), &mut target[..])
-            .is_ok_and(|(target, _)| *target == *wanted.as_bytes())
-        {
-            return true;
-        }
-    }
-    false
 }

@@ -97,7 +97,9 @@ impl Server {
             }
         }
         for service in 0..self.plan.services.len() {
-            self.arm(service);
+            if self.phase(service) == Phase::Waiting {
+                self.arm(service);
+            }
         }
     }
 
@@ -163,8 +165,12 @@ impl Server {
         if !first {
             return;
         }
+        let holder = if error.may_free() { open::holder::find(self.plan, row) } else { None };
+        if holder.as_ref().is_some_and(|holder| self.take_over(row, service, holder)) {
+            return;
+        }
         let address = self.address_of(row);
-        match open::holder::find(self.plan, row).filter(|_| error.may_free()) {
+        match holder {
             Some(holder) => self.record(
                 Kind::Open,
                 service,

@@ -11,6 +11,9 @@
 //! | `reap` | children that end |
 //! | `stop` | asking, waiting, killing: one child, or everything |
 //! | `background` | services that put themselves into the background |
+//! | `takeover` | services that outlived an earlier Dormouse |
+//! | `session` | processes of the machine, and signals to whole sessions |
+//! | `end` | how a process ended |
 //! | `output` | pipes from children to the log |
 //! | `limit` | windows and backoff, pure |
 //!
@@ -31,6 +34,7 @@ mod service;
 mod session;
 mod stop;
 mod tables;
+mod takeover;
 
 pub use output::prepare as prepare_outputs;
 pub use tables::{Child, Listener, ServiceState, Tables, Watch};
@@ -81,6 +85,7 @@ enum Token {
     Addresses,
     Listener { row: usize, generation: u16 },
     Output(usize),
+    Process(i32),
 }
 
 impl Token {
@@ -92,6 +97,7 @@ impl Token {
             Self::Addresses => 1 << Self::KINDS,
             Self::Listener { row, generation } => 2 << Self::KINDS | u64::from(generation) << 32 | row as u64,
             Self::Output(row) => 3 << Self::KINDS | row as u64,
+            Self::Process(pid) => 4 << Self::KINDS | u64::from(pid.unsigned_abs()),
         })
     }
 
@@ -104,6 +110,7 @@ impl Token {
             1 => Self::Addresses,
             2 => Self::Listener { row, generation: u16::try_from(data >> 32 & 0xffff).ok()? },
             3 => Self::Output(row),
+            4 => Self::Process(i32::try_from(row).ok()?),
             _ => return None,
         })
     }
@@ -237,6 +244,7 @@ mod tests {
             Token::Listener { row: 1023, generation: u16::MAX },
             Token::Listener { row: 0, generation: 0 },
             Token::Output(63),
+            Token::Process(4_194_304),
         ] {
             assert_eq!(Token::decode(token.encode()), Some(token));
         }

@@ -33,7 +33,7 @@ impl Server {
         true
     }
 
-    fn on_end(&mut self, pid: i32, end: End) {
+    pub(super) fn on_end(&mut self, pid: i32, end: End) {
         let Some(index) = self.tables.children.iter().position(|child| child.pid == pid && !child.is_leftover()) else {
             // an orphan that was ours to reap (PID 1, subreaper): perhaps the last one of its session
             return self.check_leftovers();

@@ -145,7 +145,7 @@ impl Server {
         if wants_restart(policy, end, clean, timed_out) {
             return self.rest_for_restart(service, policy);
         }
-        self.rest_or_wait(service);
+        self.rest_or_wait(service, if unread { Why::Unread } else { Why::Failure });
     }
 
     fn rest_for_restart(&mut self, service: usize, policy: &Policy) {
@@ -158,15 +158,15 @@ impl Server {
     }
 
     /// Back to waiting, or first to a rest if the last run failed.
-    pub(super) fn rest_or_wait(&mut self, service: usize) {
+    fn rest_or_wait(&mut self, service: usize, why: Why) {
         let now = self.now;
         let Some(state) = self.state(service) else { return };
         if state.failures > 0 && state.hold > now {
             let until = state.hold;
             let (rest, failures) = (Seconds(until.since_ms(now)), state.failures);
-            let word = Why::Failure.word();
+            let word = why.word();
             self.record(Kind::Rest, service, Level::Warn, format_args!("why={word} count={failures} for={rest}"));
-            self.rest(service, until, Why::Failure);
+            self.rest(service, until, why);
         } else {
             state.phase = Phase::Waiting;
             self.arm(service);

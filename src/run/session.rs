@@ -3,7 +3,7 @@
 
 use core::mem::MaybeUninit;
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{Mode, OFlags, RawDir, openat};
+use rustix::fs::{CWD, Mode, OFlags, RawDir, openat};
 
 use crate::sys::process::send_signal;
 
@@ -37,12 +37,12 @@ pub(super) fn signal_sessions(signal: u8, wanted: &mut dyn FnMut(i32) -> bool) {
 /// Calls `act` for each process of the machine until it says false. Takes no memory.
 pub(super) fn for_each_process(act: &mut dyn FnMut(Process) -> bool) {
     const NAMES_BYTES: usize = 2048;
-    let Ok(proc) = open_in(rustix::fs::CWD, c"/proc", OFlags::DIRECTORY) else { return };
+    let Ok(proc) = open_in(CWD, c"/proc", OFlags::DIRECTORY) else { return };
     let mut names = [MaybeUninit::uninit(); NAMES_BYTES];
     let mut folder = RawDir::new(&proc, &mut names);
     while let Some(Ok(entry)) = folder.next() {
         let number = entry.file_name().to_str().ok().and_then(|name| name.parse::<i32>().ok());
-        if let Some(process) = number.and_then(|pid| read(&proc, pid))
+        if let Some(process) = number.and_then(process)
             && !act(process)
         {
             return;
@@ -50,13 +50,13 @@ pub(super) fn for_each_process(act: &mut dyn FnMut(Process) -> bool) {
     }
 }
 
-/// Reads /proc/PID/stat (proc_pid_stat(5)).
-fn read(proc: &OwnedFd, pid: i32) -> Option<Process> {
+/// One process, from /proc/PID/stat (proc_pid_stat(5)).
+pub(super) fn process(pid: i32) -> Option<Process> {
     use core::fmt::Write;
     let mut path = heapless::String::<32>::new();
-    write!(path, "{pid}/stat\0").ok()?;
+    write!(path, "/proc/{pid}/stat\0").ok()?;
     let path = core::ffi::CStr::from_bytes_with_nul(path.as_bytes()).ok()?;
-    let file = open_in(proc, path, OFlags::empty()).ok()?;
+    let file = open_in(CWD, path, OFlags::empty()).ok()?;
     let mut text = [0; 512];
     let length = rustix::io::read(&file, &mut text).ok()?;
     parse(pid, text.get(..length)?)

@@ -7,7 +7,8 @@ use rustix::fd::OwnedFd;
 use super::end::End;
 use super::limit::Window;
 use super::output::Output;
-use crate::limits::{CHILDREN, LISTENERS, OUTPUTS, PARKED, SERVICES};
+use super::takeover::Foreign;
+use crate::limits::{CHILDREN, FOREIGN, LISTENERS, OUTPUTS, PARKED, SERVICES};
 use crate::logging::Throttle;
 use crate::open::Opened;
 use crate::peer::{Peer, Source};
@@ -26,6 +27,8 @@ pub struct Tables {
     pub parked: Vec<Parked, PARKED>,
     /// Pipes from children to the log.
     pub outputs: Vec<Output, OUTPUTS>,
+    /// Children that an earlier Dormouse started.
+    pub foreign: Vec<Foreign, FOREIGN>,
     /// What starts children.
     pub spawner: Spawner,
     /// Bounds the log.
@@ -40,6 +43,7 @@ impl Tables {
         children: Vec::new(),
         parked: Vec::new(),
         outputs: Vec::new(),
+        foreign: Vec::new(),
         spawner: Spawner::NEW,
         throttle: Throttle::new(),
     };
@@ -63,6 +67,8 @@ pub enum Phase {
 pub enum Why {
     /// The last start failed, or the last run failed.
     Failure,
+    /// The last run ended at once and left its input unread.
+    Unread,
     /// The program is not there.
     Program,
     /// Restart= starts it again.
@@ -82,6 +88,7 @@ impl Why {
     pub const fn word(self) -> &'static str {
         match self {
             Self::Failure => "failure",
+            Self::Unread => "unread",
             Self::Program => "program-missing",
             Self::Restart => "restart",
             Self::TriggerLimit => "trigger-limit",

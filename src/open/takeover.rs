@@ -1,0 +1,28 @@
+//! A socket out of another process. When Dormouse was killed, the services that it had started live on and hold their
+//! listening sockets, so a new Dormouse cannot bind them. It takes a copy of the very same socket instead
+//! (pidfd_getfd(2), Linux 5.6): the service goes on, and when it ends the socket is watched as ever.
+
+use super::adopt::{is_at, is_kind};
+use super::holder::Holder;
+use super::{Identity, Opened};
+use crate::plan::Plan;
+use rustix::fd::AsFd;
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
+
+/// Copies the socket that `holder` has. Its flags stay: the process is using it.
+///
+/// # Errors
+/// ENOSYS on older kernels; EPERM without the right to trace the process; ADDRINUSE: it is not the socket of this
+/// listener.
+pub fn take_over(plan: &Plan, listener: usize, holder: &Holder) -> Result<Opened, Errno> {
+    let pid = i32::try_from(holder.pid).ok().and_then(Pid::from_raw).ok_or(Errno::SRCH)?;
+    let process = pidfd_open(pid, PidfdFlags::empty())?;
+    let socket = pidfd_getfd(&process, holder.descriptor, PidfdGetfdFlags::empty())?;
+    let row = &plan.listeners[listener];
+    if is_kind(socket.as_fd(), row.kind) && is_at(plan, row, socket.as_fd()) {
+        Ok(Opened { socket, identity: Identity::default() })
+    } else {
+        Err(Errno::ADDRINUSE)
+    }
+}

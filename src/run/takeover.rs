@@ -1,0 +1,133 @@
+//! Services that outlived an earlier Dormouse: their sockets are taken over, and they count as running until they end.
+//! Nobody's socket is taken but that of the configured program, run by the configured user.
+
+use core::ffi::CStr;
+use core::fmt::Write;
+use core::mem::MaybeUninit;
+use heapless::String;
+use log::Level;
+use rustix::event::epoll::{self, EventFlags};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{CWD, OFlags, readlinkat_raw, stat};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use super::accept::run_deadline;
+use super::end::End;
+use super::session::{open_in, process};
+use super::tables::Life;
+use super::{Child, Phase, Server, Token, Watch};
+use crate::logging::Kind;
+use crate::open::holder::Holder;
+use crate::open::takeover::take_over;
+use crate::peer::Source;
+use crate::plan::Policy;
+use crate::plan::steps::{Reader, Step};
+
+/// A running service that is not our child: the kernel tells of its end through this descriptor.
+pub struct Foreign {
+    pid: i32,
+    process: OwnedFd,
+}
+
+impl Server {
+    /// An address is held by another process. True: it was this service, and its socket is ours as well now.
+    pub(super) fn take_over(&mut self, row: usize, service: usize, holder: &Holder) -> bool {
+        let Some(policy) = self.policy(service).filter(|policy| !policy.accept) else { return false };
+        let Some(leader) = i32::try_from(holder.pid).ok().and_then(process).map(|process| process.session) else {
+            return false;
+        };
+        let phase = self.phase(service);
+        let known = phase == Phase::Running(leader);
+        if !(known || phase == Phase::Waiting && self.is_program_of(service, policy, leader)) {
+            return false;
+        }
+        let Ok(opened) = take_over(self.plan, row, holder) else { return false };
+        if !known && !self.watch_foreign(service, policy, leader) {
+            return false;
+        }
+        if let Some(listener) = self.tables.listeners.get_mut(row) {
+            (listener.opened, listener.watch, listener.tries) = (Some(opened), Watch::Out, 0);
+        }
+        true
+    }
+
+    fn watch_foreign(&mut self, service: usize, policy: &Policy, pid: i32) -> bool {
+        let process = Pid::from_raw(pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+        let Some(process) = process else { return false };
+        if self.tables.children.is_full() || self.tables.foreign.is_full() {
+            return false;
+        }
+        if epoll::add(&self.epoll, process.as_fd(), Token::Process(pid).encode(), EventFlags::IN).is_err() {
+            return false;
+        }
+        let (now, row) = (self.now, u16::try_from(service).unwrap_or(u16::MAX));
+        let deadline = run_deadline(policy, now);
+        let _ = self.tables.foreign.push(Foreign { pid, process }); // there is room, see above
+        let child = Child { pid, service: row, stage: Life::Running, since: now, deadline, source: Source::default() };
+        let _ = self.tables.children.push(child); // there is room, see above
+        self.disarm(service);
+        self.due_at(deadline);
+        if let Some(state) = self.state(service) {
+            state.phase = Phase::Running(pid);
+            state.live += 1;
+        }
+        self.record(
+            Kind::Start,
+            service,
+            Level::Info,
+            format_args!("pid={pid} why=taken over, it was running already"),
+        );
+        true
+    }
+
+    /// A service that was taken over has ended. How, only its parent knows.
+    pub(super) fn on_foreign_end(&mut self, pid: i32) {
+        if let Some(index) = self.tables.foreign.iter().position(|foreign| foreign.pid == pid) {
+            let foreign = self.tables.foreign.swap_remove(index);
+            let _ = epoll::delete(&self.epoll, &foreign.process); // closing it does the same
+            self.on_end(pid, End::Status(0));
+        }
+    }
+
+    /// Whether a process runs the program of a service as the service's user.
+    fn is_program_of(&self, service: usize, policy: &Policy, pid: i32) -> bool {
+        let Some(spec) = self.spec(service) else { return false };
+        let program = self.plan.arena.get(spec.program);
+        let user = Reader::new(self.plan.arena.get(policy.steps)).find_map(|(_, step)| match step {
+            Step::User(uid) => Some(uid),
+            _ => None,
+        });
+        let user = user.unwrap_or_else(|| rustix::process::geteuid().as_raw());
+        is_owned_by(pid, user) && (executes(pid, program) || is_in_arguments(pid, program))
+    }
+}
+
+/// `/proc/PID` and what follows, NUL-ended.
+fn path_of(pid: i32, rest: &str) -> String<40> {
+    let mut path = String::new();
+    let _ = write!(path, "/proc/{pid}{rest}\0"); // 18 bytes and a short word
+    path
+}
+
+fn c_str(path: &String<40>) -> &CStr {
+    CStr::from_bytes_with_nul(path.as_bytes()).unwrap_or(c"")
+}
+
+fn is_owned_by(pid: i32, user: u32) -> bool {
+    stat(c_str(&path_of(pid, ""))).is_ok_and(|status| status.st_uid == user)
+}
+
+/// The program file itself.
+fn executes(pid: i32, program: &[u8]) -> bool {
+    let mut target = [MaybeUninit::uninit(); 1024];
+    let link = readlinkat_raw(CWD, c_str(&path_of(pid, "/exe")), &mut target[..]);
+    link.is_ok_and(|(link, _)| program.strip_suffix(&[0]) == Some(link))
+}
+
+/// A script: its path is one of the interpreter's arguments.
+fn is_in_arguments(pid: i32, program: &[u8]) -> bool {
+    let mut text = [0; 1024];
+    let Ok(file) = open_in(CWD, c_str(&path_of(pid, "/cmdline")), OFlags::empty()) else { return false };
+    let length = rustix::io::read(&file, &mut text).unwrap_or(0);
+    text.get(..length).is_some_and(|text| text.split_inclusive(|&byte| byte == 0).any(|word| word == program))
+}
