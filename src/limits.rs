@@ -78,6 +78,8 @@ pub const SCARCE_CEILING_MS: u64 = 1_000;
 pub const OPEN_FIRST_MS: u64 = 250;
 /// Longest pause between two tries of an address. rtnetlink wakes it earlier when an address appears.
 pub const OPEN_CEILING_MS: u64 = 10_000;
+/// Failed runs in a row with the same datagram at the head of the queue after which it is dropped.
+pub const POISON_RUNS: u32 = 5;
 /// Runs in a row of at most [`SHORT_RUN_MS`] after which it is looked whether they read their input.
 pub const SHORT_RUNS: u32 = 1;
 /// A run that ends within this time with its input still unread counts as a failed start.

@@ -70,7 +70,7 @@ impl Peer {
     fn unix(address: SocketAddrAny, connection: &impl AsFd) -> Self {
         let mut path = Vec::new();
         if let Ok(address) = SocketAddrUnix::try_from(address) {
-            if let Some(name) = address.abstract_name() {
+            if let Some(name) = address.abstract_name().filter(|name| !name.is_empty()) {
                 let _ = path.push(b'@');
                 let _ = path.extend_from_slice(name); // 107 bytes at most, and one for the @
             } else if let Some(name) = address.path_bytes() {

@@ -53,7 +53,7 @@ fn prepare(options: &Options) -> Result<&'static Plan, u8> {
         parent_death: (!asked.once).then_some(TERM),
     };
     let mut draft = draft(asked, inherited)?;
-    daemon::plan(&mut draft, &context)
+    daemon::plan(&mut draft, &context).map_err(|code| if code == exit::CONFIG { exit::USAGE } else { code })
 }
 
 /// The command line as a draft with one service.
@@ -215,11 +215,11 @@ fn once(plan: &'static Plan, now: bool) -> u8 {
 
 /// All sockets in their order, above the descriptors that the program gets them at.
 fn open_all(plan: &Plan) -> Result<Vec<OwnedFd>, u8> {
+    let mut adopted = daemon::adopt(plan);
     let reserved = daemon::reserve(plan).map_err(|errno| {
         cli::complain(&format_args!("reserving descriptors: {}", errno::text(errno)));
         exit::SYSTEM
     })?;
-    let mut adopted = daemon::adopt(plan);
     let mut sockets = Vec::new();
     for row in 0..plan.listeners.len() {
         let socket = match adopted.iter().position(|adopted| adopted.listener == row) {

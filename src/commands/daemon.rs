@@ -18,7 +18,7 @@ use crate::run::{self, Listener, Server, Tables, Watch};
 use crate::sys::cell::Once;
 use crate::sys::clock::Tick;
 use crate::sys::errno::Why;
-use crate::sys::{process, stdio};
+use crate::sys::{environment, process, stdio};
 
 static PLAN: Once<Plan> = Once::new(Plan::EMPTY);
 static TABLES: Once<Tables> = Once::new(Tables::EMPTY);
@@ -54,8 +54,8 @@ pub(super) fn server(plan: &'static Plan, notify: Notify) -> Result<(Server, Res
         // children whose input is /dev/null get ours as it is
         stdio::discard(stdio::Standard::Input).map_err(failed("/dev/null"))?;
     }
-    let reserved = reserve(plan).map_err(failed("reserving descriptors"))?;
     fill(plan, tables, adopt(plan));
+    let reserved = reserve(plan).map_err(failed("reserving descriptors"))?;
     run::prepare_outputs(plan, tables).map_err(failed("pipes for syslog"))?;
     if plan.services.iter().any(|service| !service.fd_names.is_empty()) && process::pidfds_have_inodes() {
         tables.spawner.tell_pidfd_ids();
@@ -66,12 +66,14 @@ pub(super) fn server(plan: &'static Plan, notify: Notify) -> Result<(Server, Res
     Ok((server, reserved))
 }
 
-/// Takes over the sockets that were handed to us.
+/// Takes over the sockets that were handed to us; whatever else we were given is closed.
 pub(super) fn adopt(plan: &Plan) -> Vec<Adopted> {
-    adopt::adopt(plan, first_own(plan), &mut |(name, why)| match why {
+    let adopted = adopt::adopt(plan, first_own(plan), &mut |(name, why)| match why {
         Some(errno) => log::warn!("the inherited socket \"{name}\" cannot be used: {}", Why(errno)),
         None => log::warn!("the inherited socket \"{name}\" belongs to no service and was closed"),
-    })
+    });
+    environment::close_inherited();
+    adopted
 }
 
 /// The first descriptor that no child gets by number.

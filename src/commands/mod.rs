@@ -56,7 +56,8 @@ fn read(paths: &[PathBuf]) -> Draft {
 fn report(draft: &Draft) -> bool {
     let text = draft.report();
     if !text.is_empty() {
-        let _ = stdio::write_all(stdio::stderr(), text.as_bytes()); // a closed standard error is nobody's fault
+        // a closed standard error is nobody's fault, and one that nobody reads must not keep the sockets closed
+        let _ = stdio::write_patiently(stdio::stderr(), text.as_bytes());
     }
     draft.is_faulty()
 }

@@ -24,6 +24,7 @@ pub(super) fn streams(draft: &ServiceDraft, context: &Context, faults: &mut Vec<
     let unset = if context.keep_streams { Stdio::Inherit } else { Stdio::Log };
     let input = draft.input();
     let first = match (&input, draft.is_set(Id::StandardInput)) {
+        (Stream::Null, false) if draft.flag(Id::BothWays) => Stdio::Socket,
         (Stream::Null, false) if context.keep_streams => Stdio::Inherit,
         (stream, _) => direct(stream),
     };

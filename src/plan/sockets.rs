@@ -60,7 +60,6 @@ const OPTIONS: [Row; 27] = {
         (Id::PassCredentials, LOCAL, 0, SOL_SOCKET, libc::SO_PASSCRED, Yes),
         (Id::PassPacketInfo, UDP4, 0, IPPROTO_IP, libc::IP_PKTINFO, Yes),
         (Id::PassPacketInfo, UDP6, 0, IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, Yes),
-        (Id::Priority, IP, 0, SOL_SOCKET, libc::SO_PRIORITY, Number),
         // FORCE passes net.core.rmem_max, but needs CAP_NET_ADMIN.
         (Id::ReceiveBuffer, ALL, OR_NEXT, SOL_SOCKET, libc::SO_RCVBUFFORCE, Number),
         (Id::ReceiveBuffer, ALL, 0, SOL_SOCKET, libc::SO_RCVBUF, Number),
@@ -68,6 +67,8 @@ const OPTIONS: [Row; 27] = {
         (Id::SendBuffer, ALL, 0, SOL_SOCKET, libc::SO_SNDBUF, Number),
         (Id::IPTOS, TCP4 | UDP4, 0, IPPROTO_IP, libc::IP_TOS, Number),
         (Id::IPTOS, TCP6 | UDP6, 0, IPPROTO_IPV6, libc::IPV6_TCLASS, Number),
+        // after IPTOS, which sets the priority as well (ip(7))
+        (Id::Priority, IP, 0, SOL_SOCKET, libc::SO_PRIORITY, Number),
         (Id::IPTTL, TCP4 | UDP4, 0, IPPROTO_IP, libc::IP_TTL, Number),
         (Id::IPTTL, TCP6 | UDP6, 0, IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS, Number),
         (Id::KeepAlive, TCP, 0, SOL_SOCKET, libc::SO_KEEPALIVE, Yes),

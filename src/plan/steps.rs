@@ -57,12 +57,12 @@ pub enum OpenMode {
 
 /// Names of the steps in the order of their numbers, then those of the fixed acts of a child. The directive that
 /// asked for a step is its name wherever there is one.
-const NAMES: [&str; 21] = [
+const NAMES: [&str; 23] = [
     "Limit",
     "Nice",
     "OOMScoreAdjust",
     "UMask",
-    "StandardInput/Output/Error",
+    "StandardInput",
     "RootDirectory",
     "SupplementaryGroups",
     "Group",
@@ -73,6 +73,8 @@ const NAMES: [&str; 21] = [
     "WorkingDirectory",
     "NoNewPrivileges",
     "parent death signal",
+    "StandardError",
+    "StandardOutput",
     "StandardError",
     "session",
     "descriptors",
@@ -87,15 +89,15 @@ pub struct Stage(pub u8);
 
 impl Stage {
     /// setsid(2).
-    pub const SESSION: Self = Self(16);
+    pub const SESSION: Self = Self(18);
     /// Descriptors 3 and up.
-    pub const DESCRIPTORS: Self = Self(17);
+    pub const DESCRIPTORS: Self = Self(19);
     /// Descriptors 0, 1, 2.
-    pub const STDIO: Self = Self(18);
+    pub const STDIO: Self = Self(20);
     /// execve(2).
-    pub const EXEC: Self = Self(19);
+    pub const EXEC: Self = Self(21);
     /// clone(2).
-    pub const CLONE: Self = Self(20);
+    pub const CLONE: Self = Self(22);
 
     /// Its name.
     pub fn name(self) -> &'static str {
@@ -156,7 +158,7 @@ fn number(step: &Step<'_>) -> u8 {
         Step::Nice(_) => 1,
         Step::OomScore(_) => 2,
         Step::Umask(_) => 3,
-        Step::Open(..) => 4,
+        Step::Open(0, ..) => 4,
         Step::Root(_) => 5,
         Step::Groups(_) => 6,
         Step::Group(_) => 7,
@@ -168,6 +170,8 @@ fn number(step: &Step<'_>) -> u8 {
         Step::NoNewPrivileges => 13,
         Step::ParentDeath(_) => 14,
         Step::Copy(..) => 15,
+        Step::Open(1, ..) => 16,
+        Step::Open(..) => 17,
     }
 }
 
@@ -201,7 +205,7 @@ fn decode(number: u8, content: &[u8]) -> Option<Step<'_>> {
         1 => Step::Nice(i8::from_ne_bytes([*content.first()?])),
         2 => Step::OomScore(content),
         3 => Step::Umask(u16::from_ne_bytes(content.try_into().ok()?)),
-        4 => Step::Open(*content.first()?, open_mode(*content.get(1)?)?, path(2)?),
+        4 | 16 | 17 => Step::Open(*content.first()?, open_mode(*content.get(1)?)?, path(2)?),
         5 => Step::Root(path(0)?),
         6 => Step::Groups(content),
         7 => Step::Group(word()?),

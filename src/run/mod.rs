@@ -14,6 +14,7 @@
 //! | `takeover` | services that outlived an earlier Dormouse |
 //! | `session` | processes of the machine, and signals to whole sessions |
 //! | `end` | how a process ended |
+//! | `poison` | a datagram on which every run fails |
 //! | `output` | pipes from children to the log |
 //! | `limit` | windows and backoff, pure |
 //!
@@ -29,6 +30,7 @@ mod failure;
 mod limit;
 mod listen;
 mod output;
+mod poison;
 mod reap;
 mod service;
 mod session;

@@ -5,6 +5,7 @@ use rustix::io::Errno;
 use rustix::process::{WaitOptions, wait};
 
 use super::end::End;
+use super::session::is_alive;
 use super::stop::SIGKILL;
 use super::tables::Life;
 use super::{Phase, Seconds, Server};
@@ -81,7 +82,7 @@ impl Server {
         let mut index = 0;
         while let Some(&child) = self.tables.children.get(index) {
             if let Life::Leftover { end, timed_out } = child.stage
-                && send_signal(-child.pid, 0).is_err()
+                && !is_alive(child.pid)
             {
                 self.forget(index);
                 let ran = self.now.since_ms(child.since);

@@ -114,6 +114,7 @@ impl Server {
     pub(super) fn run_over(&mut self, service: usize, end: End, ran_ms: u64, timed_out: bool) {
         let Some(policy) = self.policy(service) else { return };
         let clean = !timed_out && (policy.ignore_failure || end.is_clean(self.plan.arena.get(policy.success)));
+        let now = self.now;
         let short = ran_ms < SHORT_RUN_MS;
         let unread =
             short && self.tables.services.get(service).is_some_and(|state| state.suspected) && self.is_unread(service);
@@ -129,15 +130,14 @@ impl Server {
             if ran_ms >= BACKOFF_RESET_MS {
                 state.failures = 0;
             }
-            if unread {
-                self.record(
-                    Kind::Rest,
-                    service,
-                    Level::Warn,
-                    format_args!("why=unread: it ended without reading its input"),
-                );
-            }
             self.count_failure(service);
+        }
+        if clean && !unread {
+            self.forget_poison(service);
+        } else if self.drop_poison(service)
+            && let Some(state) = self.state(service)
+        {
+            (state.failures, state.hold) = (0, now);
         }
         if self.stopping {
             return;

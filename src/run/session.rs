@@ -16,6 +16,18 @@ pub(super) struct Process {
     pub(super) parent: i32,
     /// Session.
     pub(super) session: i32,
+    /// It has ended, and its parent has not taken notice yet.
+    pub(super) zombie: bool,
+}
+
+/// Whether a process of this session is alive. Zombies do not count: they hold nothing, and their parent may be slow.
+pub(super) fn is_alive(session: i32) -> bool {
+    let mut alive = false;
+    for_each_process(&mut |process| {
+        alive = process.session == session && !process.zombie;
+        !alive
+    });
+    alive
 }
 
 /// Sends `signal` to every process of the sessions that `wanted` names. One look at /proc finds those that have left
@@ -66,10 +78,11 @@ pub(super) fn process(pid: i32) -> Option<Process> {
 fn parse(pid: i32, text: &[u8]) -> Option<Process> {
     let end = text.iter().rposition(|&byte| byte == b')')?;
     let rest = core::str::from_utf8(text.get(end + 1..)?).ok()?;
-    let mut fields = rest.split_ascii_whitespace().skip(1);
+    let mut fields = rest.split_ascii_whitespace();
+    let zombie = matches!(fields.next()?, "Z" | "X");
     let parent = fields.next()?.parse().ok()?;
     let session = fields.nth(1)?.parse().ok()?;
-    Some(Process { pid, parent, session })
+    Some(Process { pid, parent, session, zombie })
 }
 
 /// Opens something for reading.
@@ -84,7 +97,7 @@ mod tests {
     #[test]
     fn a_name_with_parentheses_does_not_shift_the_fields() {
         let text = b"77 (a) b (c)) S 12 70 66 0 -1 4194304";
-        assert_eq!(parse(77, text), Some(Process { pid: 77, parent: 12, session: 66 }));
+        assert_eq!(parse(77, text), Some(Process { pid: 77, parent: 12, session: 66, zombie: false }));
         assert_eq!(parse(77, b"77 (a"), None);
     }
 

@@ -16,11 +16,10 @@ pub(super) const SIGKILL: u8 = 9;
 const SIGCONT: u8 = 18;
 
 impl Server {
-    /// When SIGKILL follows a stop signal that is sent now.
+    /// When a stop signal that is sent now has had its time.
     pub(super) fn stop_deadline(&self, policy: &Policy) -> Tick {
         match policy.stop_timeout_ms {
             0 | u32::MAX => Tick::NEVER,
-            _ if !policy.send_sigkill => Tick::NEVER,
             ms => self.now.after_ms(u64::from(ms)),
         }
     }
@@ -34,6 +33,15 @@ impl Server {
                 self.record(Kind::Stop, service, Level::Warn, format_args!("pid={} why=runtime-max", child.pid));
                 self.ask_to_end(index, true);
             }
+            Life::Stopping { .. } | Life::Leftover { .. } if !self.sends_sigkill(service) => {
+                self.record(
+                    Kind::Stop,
+                    service,
+                    Level::Warn,
+                    format_args!("pid={} why=timeout, left alone", child.pid),
+                );
+                self.set_life(index, child.stage, Tick::NEVER);
+            }
             Life::Stopping { .. } | Life::Leftover { .. } => {
                 self.record(
                     Kind::Stop,
@@ -45,6 +53,10 @@ impl Server {
             }
             Life::Killed { .. } => self.set_life(index, child.stage, Tick::NEVER),
         }
+    }
+
+    fn sends_sigkill(&self, service: usize) -> bool {
+        self.policy(service).is_some_and(|policy| policy.send_sigkill)
     }
 
     /// Sends KillSignal= to those whom KillMode= names, and SIGCONT.
@@ -134,8 +146,12 @@ impl Server {
 
     /// Whether the program may end now.
     pub(super) fn is_over(&self) -> bool {
-        let kept =
-            |child: &&Child| self.policy(usize::from(child.service)).is_some_and(|p| p.kill_mode == KillMode::None);
-        self.stopping && (self.leave_children || self.tables.children.iter().all(|child| kept(&child)))
+        let kept = |child: &Child| {
+            // not to be signalled, or not to be killed and out of time
+            let policy = self.policy(usize::from(child.service));
+            let given_up = child.deadline == Tick::NEVER && child.stage != Life::Running;
+            policy.is_some_and(|p| p.kill_mode == KillMode::None || !p.send_sigkill && given_up)
+        };
+        self.stopping && (self.leave_children || self.tables.children.iter().all(kept))
     }
 }

@@ -118,6 +118,12 @@ pub struct ServiceState {
     pub was_missing: bool,
     /// Its sockets are also in the set that tells whether something arrived during a run.
     pub suspected: bool,
+    /// Mark of the datagram that was at the head of the queue after the last failed run.
+    pub poison: u64,
+    /// Failed runs in a row with that datagram.
+    pub poison_runs: u32,
+    /// Datagrams that were dropped for it.
+    pub dropped: u32,
     /// Starts.
     pub trigger: Window,
     /// Wake-ups.
@@ -140,6 +146,9 @@ impl ServiceState {
         hold: Tick(0),
         was_missing: false,
         suspected: false,
+        poison: 0,
+        poison_runs: 0,
+        dropped: 0,
         trigger: Window::NEW,
         poll: Window::NEW,
         start: Window::NEW,

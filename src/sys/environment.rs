@@ -23,6 +23,24 @@ pub fn borrow_inherited(number: RawFd) -> Result<BorrowedFd<'static>, Errno> {
     fcntl_getfd(borrowed).map(|_| borrowed)
 }
 
+/// Closes every descriptor from 3 on that was open when we were started and is not one of ours (ours have
+/// `FD_CLOEXEC`), so that none of them reaches a child or lies where a child's belong. Where /proc is missing the
+/// first 1024 numbers are looked at.
+pub fn close_inherited() {
+    let listed = std::fs::read_dir("/proc/self/fd").map(|entries| {
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        names.collect::<Vec<RawFd>>()
+    });
+    for number in listed.unwrap_or_else(|_| (3..1024).collect()) {
+        if let Ok(inherited) = borrow_inherited(number)
+            && fcntl_getfd(inherited).is_ok_and(|flags| !flags.contains(FdFlags::CLOEXEC))
+        {
+            // SAFETY: it was open before this program ran and has not been taken over, so nothing here owns it.
+            drop(unsafe { OwnedFd::from_raw_fd(number) });
+        }
+    }
+}
+
 /// Takes over the inherited descriptor `number` and moves it to `least` or above, with `FD_CLOEXEC` (trap: a
 /// descriptor that a parent meant for us can lie where our own are about to go).
 ///

@@ -1,5 +1,6 @@
 //! The descriptors 0, 1 and 2.
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{BorrowedFd, IntoRawFd};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
@@ -82,18 +83,33 @@ pub fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), Errno> {
             Ok(0) => return Err(Errno::IO),
             Ok(written) => bytes = &bytes[written..],
             Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) => wait_writable(fd)?,
+            Err(Errno::AGAIN) => wait_writable(fd, None)?,
             Err(why) => return Err(why),
         }
     }
     Ok(())
 }
 
-/// For a descriptor that somebody else made non-blocking.
-fn wait_writable(fd: BorrowedFd<'_>) -> Result<(), Errno> {
-    use rustix::event::{PollFd, PollFlags, poll};
+/// Writes everything, as long as somebody reads it: gives up on a descriptor that takes nothing for a second.
+///
+/// # Errors
+/// As write(2), and `ETIMEDOUT`.
+pub fn write_patiently(fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<(), Errno> {
+    // a pipe that is writable takes PIPE_BUF bytes without blocking (pipe(7))
+    const PIECE_BYTES: usize = 4096;
+    let second = Timespec { tv_sec: 1, tv_nsec: 0 };
+    for piece in bytes.chunks(PIECE_BYTES) {
+        wait_writable(fd, Some(&second))?;
+        write_all(fd, piece)?;
+    }
+    Ok(())
+}
+
+/// Waits until a descriptor takes something.
+fn wait_writable(fd: BorrowedFd<'_>, most: Option<&Timespec>) -> Result<(), Errno> {
     let mut ready = [PollFd::from_borrowed_fd(fd, PollFlags::OUT)];
-    match poll(&mut ready, None) {
+    match poll(&mut ready, most) {
+        Ok(0) => Err(Errno::TIMEDOUT),
         Ok(_) | Err(Errno::INTR) => Ok(()),
         Err(why) => Err(why),
     }

@@ -1,0 +1,104 @@
+//! Poison input: a datagram that makes one instance of its service fail after the other. It stays at the head of the
+//! queue, so it would keep everybody behind it waiting; after some failed runs it alone is dropped, counted and logged.
+
+use core::mem::MaybeUninit;
+use log::Level;
+use rustix::fd::{AsFd, BorrowedFd};
+use rustix::net::{RecvFlags, recvfrom};
+
+use super::Server;
+use crate::limits::POISON_RUNS;
+use crate::logging::Kind;
+use crate::peer::Peer;
+use crate::plan::SocketKind;
+
+/// Bytes of a datagram that are compared; longer ones that begin alike and have the same length count as the same.
+const COMPARED_BYTES: usize = 512;
+
+/// What lies at the head of a queue.
+struct Head {
+    /// FNV-1a over sender, length and the first bytes; never 0.
+    mark: u64,
+    length: usize,
+    sender: Peer,
+}
+
+impl Server {
+    /// A run has failed: whether the same datagram was at the head before it. True: it has been dropped now.
+    pub(super) fn drop_poison(&mut self, service: usize) -> bool {
+        for row in self.listeners_of(service) {
+            if self.plan.listeners.get(row).is_none_or(|spec| spec.kind != SocketKind::Datagram) {
+                continue;
+            }
+            let opened = self.tables.listeners.get(row).and_then(|listener| listener.opened.as_ref());
+            let Some(head) = opened.and_then(|opened| look(opened.socket.as_fd(), RecvFlags::PEEK)) else { continue };
+            let Some(state) = self.state(service) else { return false };
+            state.poison_runs = if state.poison == head.mark { state.poison_runs.saturating_add(1) } else { 1 };
+            state.poison = head.mark;
+            if state.poison_runs < POISON_RUNS {
+                return false;
+            }
+            (state.poison, state.poison_runs) = (0, 0);
+            state.dropped = state.dropped.saturating_add(1);
+            let opened = self.tables.listeners.get(row).and_then(|listener| listener.opened.as_ref());
+            let _ = opened.map(|opened| look(opened.socket.as_fd(), RecvFlags::empty()).is_some());
+            let Head { length, sender, .. } = head;
+            self.record(
+                Kind::Poison,
+                service,
+                Level::Warn,
+                format_args!(
+                    "dropped a datagram peer={sender} bytes={length} after runs={POISON_RUNS} that failed on it"
+                ),
+            );
+            return true;
+        }
+        false
+    }
+
+    /// A run has succeeded: nothing is suspected any more.
+    pub(super) fn forget_poison(&mut self, service: usize) {
+        if let Some(state) = self.state(service) {
+            (state.poison, state.poison_runs) = (0, 0);
+        }
+    }
+}
+
+/// Receives, or with `PEEK` looks at, the first datagram; never waits.
+fn look(socket: BorrowedFd<'_>, flags: RecvFlags) -> Option<Head> {
+    let mut buffer = [MaybeUninit::uninit(); COMPARED_BYTES];
+    let flags = flags | RecvFlags::DONTWAIT | RecvFlags::TRUNC;
+    let ((bytes, _), length, sender) = recvfrom(socket, &mut buffer[..], flags).ok()?;
+    let sender = Peer::of(sender, &socket);
+    let source = sender.source().0;
+    let hashed = source.iter().chain(&*bytes).copied().chain(length.to_ne_bytes());
+    let mark =
+        hashed.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+    Some(Head { mark: mark | 1, length, sender })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::net::{AddressFamily, SendFlags, SocketAddrV4, SocketType, bind, getsockname, sendto, socket};
+    use std::net::Ipv4Addr;
+
+    #[test]
+    fn the_same_datagram_has_the_same_mark_and_stays_until_it_is_taken() {
+        let [server, client] = [(); 2].map(|()| socket(AddressFamily::INET, SocketType::DGRAM, None).unwrap());
+        bind(&server, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = SocketAddrV4::try_from(getsockname(&server).unwrap()).unwrap();
+        for text in ["poison", "good"] {
+            sendto(&client, text.as_bytes(), SendFlags::empty(), &address).unwrap();
+        }
+        let peek = || look(server.as_fd(), RecvFlags::PEEK).unwrap();
+        let (first, again) = (peek(), peek());
+        assert_eq!((first.mark, first.length), (again.mark, 6));
+        assert_eq!(first.sender.ip(), Some([127, 0, 0, 1].into()));
+        assert!(look(server.as_fd(), RecvFlags::empty()).is_some());
+        assert_ne!(peek().mark, first.mark);
+        assert_eq!(peek().length, 4);
+        assert!(look(server.as_fd(), RecvFlags::empty()).is_some());
+        assert!(look(server.as_fd(), RecvFlags::empty()).is_none(), "an empty queue does not block");
+    }
+}
