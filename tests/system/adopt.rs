@@ -1,0 +1,96 @@
+//! The daemon under another socket activator: it adopts what it is given and hands no trace of it to its children.
+
+use crate::client::*;
+use crate::harness::{Ctx, Test, stand_in};
+use crate::listen_protocol::Report;
+use crate::test;
+
+pub const TESTS: &[Test] = &[
+    test!(adopted_by_address),
+    test!(adopted_by_name),
+    test!(wrong_listen_pid_is_not_for_us),
+    test!(trap_18_no_stale_listen_variables),
+    test!(trap_21_blocking_listener_shared_with_another_process),
+];
+
+/// The words in front of the daemon that open `sockets` for it.
+fn pass(sockets: &[String]) -> Vec<String> {
+    let mut words: Vec<String> = stand_in("pass").split(' ').map(String::from).collect();
+    words.extend_from_slice(sockets);
+    words.push("--".into());
+    words
+}
+
+fn start_with(ctx: &mut Ctx, sockets: &[String], config: &str) -> crate::daemon::Daemon {
+    let words = pass(sockets);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    ctx.launch(config).wrapped(&words).start()
+}
+
+fn adopted_by_address(ctx: &mut Ctx) {
+    let (tcp, udp, path) = (ctx.port(), ctx.port(), ctx.path("x.sock"));
+    let config = format!(
+        "[tcp]\nListenStream=127.0.0.1:{tcp}\nAccept=yes\nExecStart=/bin/echo tcp\n\
+         [udp]\nListenDatagram=127.0.0.1:{udp}\nExecStart={}\n\
+         [unix]\nListenStream={path}\nAccept=yes\nExecStart=/bin/echo unix\n",
+        stand_in("udp heard 1")
+    );
+    let sockets = [format!("unix:{path}"), format!("udp:{udp}"), format!("tcp:{tcp}")];
+    let mut daemon = start_with(ctx, &sockets, &config);
+    assert_eq!(talk(tcp), "tcp\n");
+    assert!(udp_ask(udp, "knock").ends_with(" knock"));
+    assert_eq!(unix_talk(&path).unwrap(), "unix\n");
+    assert!(daemon.alive());
+}
+
+fn adopted_by_name(ctx: &mut Ctx) {
+    let (a, b) = (ctx.port(), ctx.port());
+    let config = format!(
+        "[one]\nListenStream=127.0.0.1:{a}\nFileDescriptorName=first\nAccept=yes\nExecStart=/bin/echo one\n\
+         [two]\nListenStream=127.0.0.1:{b}\nFileDescriptorName=second\nAccept=yes\nExecStart=/bin/echo two\n"
+    );
+    let sockets = ["names:second:first".to_string(), format!("tcp:{b}"), format!("tcp:{a}")];
+    let _daemon = start_with(ctx, &sockets, &config);
+    assert_eq!((talk(a).as_str(), talk(b).as_str()), ("one\n", "two\n"));
+}
+
+fn wrong_listen_pid_is_not_for_us(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let config = format!("[x]\nListenStream=127.0.0.1:{port}\nAccept=yes\nExecStart=/bin/echo mine\n");
+    let launch = ctx.launch(&config).env("LISTEN_FDS", "1").env("LISTEN_PID", "1");
+    let _daemon = launch.start();
+    assert_eq!(talk(port), "mine\n");
+}
+
+fn trap_18_no_stale_listen_variables(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let config = format!("[x]\nListenStream=127.0.0.1:{port}\nAccept=yes\nExecStart={}\n", stand_in("report"));
+    let sockets = ["names:mine".to_string(), format!("tcp:{port}")];
+    let _daemon = start_with(ctx, &sockets, &config);
+    let report = Report::of(&talk(port));
+    report.assert_no_listen_variables();
+    assert_eq!(report.fds(), [0, 1, 2], "and none of the descriptors that came with them");
+}
+
+/// Another process accepts from the same listener: the daemon must not block in accept when it comes too late.
+fn trap_21_blocking_listener_shared_with_another_process(ctx: &mut Ctx) {
+    let (shared, own, udp) = (ctx.port(), ctx.port(), ctx.port());
+    let config = format!(
+        "[shared]\nListenStream=127.0.0.1:{shared}\nAccept=yes\nExecStart=/bin/echo daemon\n\
+         [own]\nListenStream=127.0.0.1:{own}\nAccept=yes\nExecStart=/bin/echo own\n"
+    );
+    // The thief is a copy of the listener in a process beside the daemon, blocking in accept all the time.
+    let thief = stand_in("answer thief");
+    let script = format!("LISTEN_FDS=1 {thief} & exec \"$@\"");
+    let words = pass(&[format!("tcp:{shared}"), format!("udp:{udp}")]);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    // The pid in LISTEN_PID stays right: the shell executes the daemon in its own process.
+    let daemon = ctx.launch(&config).wrapped(&words).in_shell(&script).start();
+    for _ in 0..100 {
+        let answer = talk(shared);
+        assert!(answer == "daemon\n" || answer.starts_with("thief"), "{answer:?}");
+    }
+    assert_eq!(talk(own), "own\n", "the daemon does not hang in accept");
+    let cost = daemon.cost(|| crate::harness::sleep_ms(1000));
+    assert!(cost.cpu_ms < 200);
+}

@@ -1,0 +1,196 @@
+//! The commands that ask and answer: check, explain, help, and their exit codes.
+
+use crate::client::run;
+use crate::harness::{Ctx, DORMOUSE, Test, stand_in};
+use crate::test;
+use std::process::Command;
+
+pub const TESTS: &[Test] = &[
+    test!(check_accepts_a_sound_configuration),
+    test!(check_shows_line_caret_and_expectation),
+    test!(check_print_is_read_again_to_the_same),
+    test!(check_tells_the_memory_ceiling),
+    test!(check_of_a_missing_file),
+    test!(check_warns_of_allow_without_deny),
+    test!(run_refuses_a_faulty_configuration),
+    test!(explain_names_the_outcome),
+    test!(explain_of_an_unknown_service),
+    test!(help_fits_on_a_screen),
+    test!(help_of_each_command),
+    test!(version),
+    test!(wrong_usage_is_2),
+    test!(no_daemon_is_1),
+    test!(no_colour_into_a_pipe),
+    test!(convert_of_an_inetd_file),
+    test!(inetd_by_name_serves_an_inetd_file),
+];
+
+/// Runs `dormouse WORDS`; its exit code, and both outputs.
+pub fn dormouse(words: &[&str]) -> (i32, String) {
+    let out = run(Command::new(DORMOUSE).args(words));
+    let text = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    (out.status.code().unwrap_or(-1), text)
+}
+
+fn standard_output(words: &[&str]) -> String {
+    let out = run(Command::new(DORMOUSE).args(words));
+    assert!(out.status.success(), "{words:?}: {} {}", out.status, String::from_utf8_lossy(&out.stderr));
+    String::from_utf8_lossy(&out.stdout).into_owned()
+}
+
+const SOUND: &str = "[ssh]\nListenStream=22\nAccept=yes\nExecStart=/bin/cat -u\nMaxConnections=8\n\
+    IPAddressDeny=any\nIPAddressAllow=192.168.0.0/16 fe80::/10\n\
+    [wiki]\nListenStream=80\nListenStream=/run/wiki.sock\nExecStart=/bin/sh -c 'exec sleep 5'\nWorkingDirectory=/tmp\n\
+    Environment=A=b \"C=d e\"\nStopWhenIdleSec=10min\n";
+
+fn check_accepts_a_sound_configuration(ctx: &mut Ctx) {
+    let file = ctx.file("sound.conf", SOUND);
+    let (status, text) = dormouse(&["check", "-c", &file]);
+    assert_eq!(status, 0, "{text}");
+}
+
+fn check_shows_line_caret_and_expectation(ctx: &mut Ctx) {
+    let file = ctx.file("faulty.conf", "[x]\nListenStream=80\nAccept=perhaps\nExecStart=/bin/true\n");
+    let (status, text) = dormouse(&["check", "-c", &file]);
+    assert_eq!(status, 78, "{text}");
+    assert!(text.contains("faulty.conf:3:8"), "file, line and column of the value:\n{text}");
+    assert!(text.contains("Accept=perhaps") && text.contains('^'), "the line and a caret:\n{text}");
+    assert!(text.contains("yes") && text.contains("no"), "what was expected:\n{text}");
+}
+
+fn check_print_is_read_again_to_the_same(ctx: &mut Ctx) {
+    let file = ctx.file("sound.conf", SOUND);
+    let printed = standard_output(&["check", "-c", &file, "--print"]);
+    assert!(printed.contains("[ssh]") && printed.contains("[wiki]"), "{printed}");
+    let again = ctx.file("again.conf", &printed);
+    assert_eq!(standard_output(&["check", "-c", &again, "--print"]), printed);
+}
+
+fn check_tells_the_memory_ceiling(ctx: &mut Ctx) {
+    let file = ctx.file("sound.conf", SOUND);
+    let (_, text) = dormouse(&["check", "-c", &file]);
+    let lower = text.to_lowercase();
+    assert!(lower.contains("kb") || lower.contains("kib") || lower.contains("bytes"), "{text}");
+}
+
+fn check_of_a_missing_file(ctx: &mut Ctx) {
+    let (status, text) = dormouse(&["check", "-c", &ctx.path("nowhere.conf")]);
+    assert_eq!(status, 78, "{text}");
+    assert!(text.contains("nowhere.conf"), "{text}");
+}
+
+fn check_warns_of_allow_without_deny(ctx: &mut Ctx) {
+    let text = "[x]\nListenStream=80\nAccept=yes\nExecStart=/bin/true\nIPAddressAllow=10.0.0.0/8\n";
+    let (status, text) = dormouse(&["check", "-c", &ctx.file("allow.conf", text)]);
+    assert_eq!(status, 0, "{text}");
+    assert!(text.contains("IPAddressDeny"), "{text}");
+}
+
+fn run_refuses_a_faulty_configuration(ctx: &mut Ctx) {
+    let (status, text) = ctx.launch("[x]\nListenStream=80\nNoSuchThing=1\nExecStart=/bin/true\n").refused();
+    assert_eq!(status.code(), Some(78), "{text}");
+    assert!(text.contains("NoSuchThing"), "{text}");
+}
+
+fn explain_names_the_outcome(ctx: &mut Ctx) {
+    let text = "[x]\nListenStream=127.0.0.1:7\nListenDatagram=127.0.0.1:7\nExecStart=/bin/cat -u\nUMask=0077\n\
+        LimitNOFILE=77\nEnvironment=NEST=warm\n";
+    let file = ctx.file("x.conf", text);
+    let text = standard_output(&["explain", "-c", &file, "x"]);
+    for word in ["LISTEN_FDS=2", "LISTEN_PID", "LISTEN_FDNAMES", "NEST=warm", "127.0.0.1:7", "/bin/cat", "77", "3", "4"]
+    {
+        assert!(text.contains(word), "{word} is not in\n{text}");
+    }
+}
+
+fn explain_of_an_unknown_service(ctx: &mut Ctx) {
+    let file = ctx.file("sound.conf", SOUND);
+    let (status, text) = dormouse(&["explain", "-c", &file, "wikki"]);
+    assert_eq!(status, 1, "{text}");
+    assert!(text.contains("wikki"), "{text}");
+}
+
+fn help_fits_on_a_screen(_: &mut Ctx) {
+    let text = standard_output(&["--help"]);
+    assert!(text.lines().count() <= 24, "{} lines", text.lines().count());
+    let widest = text.lines().max_by_key(|line| line.chars().count()).unwrap();
+    assert!(widest.chars().count() <= 80, "{} columns: {widest}", widest.chars().count());
+    for command in ["check", "activate", "status", "reload", "convert", "explain"] {
+        assert!(text.contains(command), "{command} is not in\n{text}");
+    }
+}
+
+fn help_of_each_command(_: &mut Ctx) {
+    for command in [
+        "run", "check", "activate", "list", "status", "watch", "history", "metrics", "start", "stop", "restart",
+        "pause", "resume", "reload", "upgrade", "convert", "explain",
+    ] {
+        let text = standard_output(&["help", command]);
+        assert!(text.contains(command), "{command}: {text}");
+    }
+}
+
+fn version(_: &mut Ctx) {
+    assert!(standard_output(&["--version"]).contains(env!("CARGO_PKG_VERSION")));
+}
+
+fn wrong_usage_is_2(_: &mut Ctx) {
+    for words in [&["no-such-command"][..], &["check", "--no-such-option"], &["run", "-c"], &["activate"], &["stop"]] {
+        let (status, text) = dormouse(words);
+        assert_eq!(status, 2, "{words:?}: {text}");
+        assert!(!text.is_empty());
+    }
+}
+
+fn no_daemon_is_1(ctx: &mut Ctx) {
+    let (status, text) = dormouse(&["status", "--control", &ctx.path("nobody.sock")]);
+    assert_eq!(status, 1, "{text}");
+    assert!(text.contains("nobody.sock"), "{text}");
+}
+
+fn no_colour_into_a_pipe(ctx: &mut Ctx) {
+    let file = ctx.file("faulty.conf", "[x]\nListenStream=x\n");
+    for words in [&["--help"][..], &["check", "-c", &file], &["help", "run"]] {
+        let (_, text) = dormouse(words);
+        assert!(!text.contains('\x1b'), "{words:?}: {text:?}");
+    }
+}
+
+fn convert_of_an_inetd_file(ctx: &mut Ctx) {
+    let text = "# services\nftp stream tcp nowait root /usr/sbin/ftpd ftpd -l\ntftp dgram udp wait nobody /usr/sbin/tftpd tftpd\n";
+    let file = ctx.file("inetd.conf", text);
+    let native = standard_output(&["convert", &file]);
+    assert!(
+        native.contains("ExecStart=") && native.contains("Accept=yes") && native.contains("ListenDatagram="),
+        "{native}"
+    );
+    let again = ctx.file("converted.conf", &native);
+    let (status, text) = dormouse(&["check", "-c", &again]);
+    assert_eq!(status, 0, "{text}\n{native}");
+}
+
+fn inetd_by_name_serves_an_inetd_file(ctx: &mut Ctx) {
+    let (port, waiting) = (ctx.port(), ctx.port());
+    let user = crate::client::output(Command::new("id").arg("-un"));
+    let user = user.trim();
+    let own = stand_in("answer waiting 1");
+    let program = own.split(' ').next().unwrap();
+    let text = format!(
+        "{port} stream tcp nowait {user} /bin/echo echo from inetd\n\
+         {waiting} stream tcp wait {user} {program} system --as-service answer waiting 1\n"
+    );
+    let file = ctx.file("inetd.conf", &text);
+    let inetd = ctx.path("inetd");
+    std::os::unix::fs::symlink(DORMOUSE, &inetd).unwrap();
+    let log = std::fs::File::create(ctx.path("log")).unwrap();
+    let mut child = Command::new(&inetd).args(["-i", &file]).stderr(log).spawn().unwrap();
+    let served = crate::harness::within(crate::harness::PATIENCE, || {
+        crate::client::try_connect(crate::client::local(port), crate::harness::PATIENCE).is_ok()
+    });
+    let answers = served.then(|| (crate::client::talk(port), crate::client::talk(waiting)));
+    let _ = child.kill();
+    let _ = child.wait();
+    let (one, two) = answers.expect("the port opens");
+    assert_eq!(one, "from inetd\n");
+    assert!(two.starts_with("waiting"));
+}

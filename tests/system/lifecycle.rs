@@ -1,0 +1,321 @@
+//! The life of the daemon and of its services: start, stop, restart, time limits, orders from the command line.
+
+use crate::client::*;
+use crate::daemon::{descendants, is_live, kill};
+use crate::harness::{Ctx, DORMOUSE, Need::*, Test, sleep_ms, stand_in, wait_until};
+use crate::test;
+use std::process::{Command, Stdio};
+
+pub const TESTS: &[Test] = &[
+    test!(term_ends_the_daemon_and_its_services),
+    test!(int_ends_the_daemon, Prog("sh")),
+    test!(kill_follows_when_term_is_ignored),
+    test!(kill_mode_process_leaves_the_rest),
+    test!(kill_mode_mixed),
+    test!(kill_signal_is_sent_first),
+    test!(send_sigkill_no),
+    test!(restart_on_failure),
+    test!(restart_always_after_a_pause),
+    test!(success_exit_status),
+    test!(runtime_max),
+    test!(detach_writes_the_pidfile),
+    test!(orders_stop_start_restart),
+    test!(orders_pause_resume),
+    test!(list_status_and_json),
+    test!(reload_keeps_sockets_and_children),
+    test!(reload_refuses_a_faulty_configuration),
+    test!(trap_12_configuration_gone_at_hup),
+    test!(reload_adds_and_removes_services),
+    test!(upgrade_keeps_sockets_and_children),
+];
+
+fn one(port: u16, more: &str, exec: &str) -> String {
+    format!("[x]\nListenStream=127.0.0.1:{port}\n{more}ExecStart={exec}\n")
+}
+
+fn term_ends_the_daemon_and_its_services(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let mut daemon = ctx.start(&one(port, "", &stand_in("answer here")));
+    assert!(talk(port).starts_with("here"));
+    let services = daemon.descendants();
+    assert_eq!(daemon.stop().code(), Some(0));
+    assert!(services.iter().all(|pid| !is_live(*pid)), "the service is gone before the daemon");
+    assert!(try_connect(local(port), std::time::Duration::from_secs(1)).is_err());
+}
+
+fn int_ends_the_daemon(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let mut daemon = ctx.start(&one(port, "Accept=yes\n", "/bin/true"));
+    daemon.signal(libc::SIGINT);
+    assert_eq!(daemon.wait().code(), Some(0));
+}
+
+/// A main process and a worker, both deaf to TERM; their pids are in the file `pids`.
+fn deaf(ctx: &Ctx) -> String {
+    let pids = ctx.path("pids");
+    ctx.script(
+        "service",
+        &format!("trap '' TERM\n( while :; do sleep 1; done ) &\necho $! >{pids}; echo $$ >>{pids}\nwhile :; do sleep 1; done\n"),
+    )
+}
+
+fn pids(ctx: &Ctx) -> Vec<i32> {
+    wait_until("the service tells its pids", || ctx.lines("pids").len() == 2);
+    ctx.lines("pids").iter().map(|line| line.parse().unwrap()).collect()
+}
+
+fn kill_follows_when_term_is_ignored(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let exec = deaf(ctx);
+    let mut daemon = ctx.start(&one(port, "TimeoutStopSec=2\n", &exec));
+    let _client = connect(port);
+    let pids = pids(ctx);
+    let start = std::time::Instant::now();
+    assert_eq!(daemon.stop().code(), Some(0));
+    assert!(start.elapsed().as_millis() > 1500, "it was given its time");
+    assert!(pids.iter().all(|pid| !is_live(*pid)), "the worker, too");
+}
+
+fn kill_mode_process_leaves_the_rest(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let file = ctx.path("pids");
+    let exec = ctx.script("service", &format!("sleep 60 &\necho $! >{file}; echo $$ >>{file}\nexec sleep 61\n"));
+    let mut daemon = ctx.start(&one(port, "KillMode=process\nTimeoutStopSec=2\n", &exec));
+    let _client = connect(port);
+    let pids = pids(ctx);
+    daemon.stop();
+    assert!(is_live(pids[0]) && !is_live(pids[1]));
+    kill(pids[0], libc::SIGKILL);
+}
+
+/// TERM to the main process only, KILL to what is left.
+fn kill_mode_mixed(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let (file, note) = (ctx.path("pids"), ctx.path("note"));
+    let worker = ctx.script("worker", &format!("trap 'echo term >>{note}' TERM\nwhile :; do sleep 0.2; done\n"));
+    let body = format!(
+        "{worker} &\necho $! >{file}; echo $$ >>{file}\ntrap 'sleep 1; exit 0' TERM\nwhile :; do sleep 0.2; done\n"
+    );
+    let exec = ctx.script("service", &body);
+    let mut daemon = ctx.start(&one(port, "KillMode=mixed\nTimeoutStopSec=5\n", &exec));
+    let _client = connect(port);
+    let pids = pids(ctx);
+    sleep_ms(300);
+    daemon.stop();
+    wait_until("the worker is killed", || !is_live(pids[0]));
+    assert!(ctx.lines("note").is_empty(), "the worker gets no TERM");
+}
+
+fn kill_signal_is_sent_first(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let note = ctx.path("note");
+    let exec = ctx.script("service", &format!("trap 'echo usr1 >{note}; exit 0' USR1\nwhile :; do sleep 0.1; done\n"));
+    let mut daemon = ctx.start(&one(port, "KillSignal=SIGUSR1\nTimeoutStopSec=10\n", &exec));
+    let _client = connect(port);
+    wait_until("the service runs", || !daemon.descendants().is_empty());
+    sleep_ms(500);
+    daemon.stop();
+    assert_eq!(ctx.lines("note"), ["usr1"]);
+}
+
+fn send_sigkill_no(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let exec = deaf(ctx);
+    let mut daemon = ctx.start(&one(port, "SendSIGKILL=no\nTimeoutStopSec=1\n", &exec));
+    let _client = connect(port);
+    let pids = pids(ctx);
+    daemon.stop();
+    assert!(pids.iter().all(|pid| is_live(*pid)), "they were asked, and not forced");
+    for pid in pids {
+        kill(pid, libc::SIGKILL);
+    }
+}
+
+/// How often the service of these configurations has started.
+fn runs(ctx: &Ctx) -> usize {
+    ctx.lines("runs").len()
+}
+
+fn restart_on_failure(ctx: &mut Ctx) {
+    let port = ctx.port();
+    // Serves one connection, fails the first two times, then ends well.
+    let file = ctx.path("runs");
+    let body = format!("echo run >>{file}\n{}\n[ $(wc -l <{file}) -ge 3 ]\n", stand_in("answer here 1"));
+    let exec = ctx.script("service", &body);
+    let daemon = ctx.start(&one(port, "Restart=on-failure\nRestartSec=200ms\n", &exec));
+    assert!(talk(port).starts_with("here"));
+    wait_until("a second run without any client", || runs(ctx) == 2);
+    assert!(talk(port).starts_with("here"));
+    wait_until("a third run without any client", || runs(ctx) == 3);
+    assert!(talk(port).starts_with("here"));
+    wait_until("the last one has ended", || daemon.descendants().is_empty());
+    sleep_ms(1500);
+    assert_eq!(runs(ctx), 3, "a good end is not a failure");
+    assert!(talk(port).starts_with("here"), "traffic wakes it as ever");
+}
+
+fn restart_always_after_a_pause(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let file = ctx.path("runs");
+    let exec = ctx.script("service", &format!("echo run >>{file}\nexec {}\n", stand_in("answer here 1")));
+    let daemon = ctx.start(&one(port, "Restart=always\nRestartSec=1\n", &exec));
+    assert!(talk(port).starts_with("here"));
+    wait_until("the next run", || runs(ctx) == 2 && !daemon.descendants().is_empty());
+}
+
+fn success_exit_status(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let file = ctx.path("runs");
+    let exec = ctx.script("service", &format!("echo run >>{file}\n{}\nexit 42\n", stand_in("answer here 1")));
+    let _daemon = ctx.start(&one(port, "Restart=on-failure\nRestartSec=100ms\nSuccessExitStatus=42\n", &exec));
+    assert!(talk(port).starts_with("here"));
+    sleep_ms(2000);
+    assert_eq!(runs(ctx), 1, "42 is a good end here");
+}
+
+fn runtime_max(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let daemon = ctx.start(&one(port, "RuntimeMaxSec=1\nTimeoutStopSec=1\n", &stand_in("answer here")));
+    let first = talk(port);
+    assert!(first.starts_with("here"));
+    wait_until("its time is over", || daemon.descendants().is_empty());
+    let second = talk(port);
+    assert!(second.starts_with("here") && second != first, "the next client gets a new instance");
+}
+
+fn detach_writes_the_pidfile(ctx: &mut Ctx) {
+    let (port, pidfile) = (ctx.port(), ctx.path("pid"));
+    let config = ctx.file("dormouse.conf", &one(port, "Accept=yes\n", "/bin/echo here"));
+    let mut command = Command::new(DORMOUSE);
+    command.args(["run", "-c", &config, "-d", "--pidfile", &pidfile, "--control", &ctx.path("control.sock")]);
+    let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
+    assert!(status.success());
+    let pid: i32 = ctx.lines("pid").first().expect("the pidfile is there before the parent ends").parse().unwrap();
+    let answer = talk(port);
+    let session = rustix::process::getsid(rustix::process::Pid::from_raw(pid));
+    let fds: Vec<_> = (0..3).map(|fd| std::fs::read_link(format!("/proc/{pid}/fd/{fd}")).unwrap()).collect();
+    kill(pid, libc::SIGTERM);
+    wait_until("the detached daemon ends", || !is_live(pid));
+    assert_eq!(answer, "here\n");
+    assert_ne!(session, rustix::process::getsid(None), "it left our session");
+    assert!(fds[0].ends_with("null"), "{fds:?}");
+    assert!(!std::path::Path::new(&pidfile).exists(), "the pidfile goes with it");
+}
+
+fn orders_stop_start_restart(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let daemon = ctx.start(&one(port, "", &stand_in("answer here")));
+    daemon.tell(&["start", "x"]);
+    wait_until("it runs without a client", || daemon.descendants().len() == 1);
+    let first = daemon.descendants();
+    let said = daemon.tell(&["stop", "x"]).to_lowercase();
+    assert!(
+        said.contains("armed") || said.contains("listen") || said.contains("wake"),
+        "stop says what remains: {said}"
+    );
+    wait_until("it is stopped", || daemon.descendants().is_empty());
+    assert!(talk(port).starts_with("here"), "its sockets remain armed");
+    assert_ne!(daemon.descendants(), first);
+    let second = daemon.descendants();
+    daemon.tell(&["restart", "x"]);
+    wait_until("it runs anew", || daemon.descendants().len() == 1 && daemon.descendants() != second);
+    assert_eq!(daemon.ask(&["stop", "nobody"]).status.code(), Some(1), "no such service");
+}
+
+fn orders_pause_resume(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let daemon = ctx.start(&one(port, "Accept=yes\n", "/bin/echo here"));
+    daemon.tell(&["pause", "x"]);
+    let client = connect(port);
+    daemon.cost(|| sleep_ms(1500)).assert_small();
+    assert!(daemon.descendants().is_empty());
+    daemon.tell(&["resume", "x"]);
+    assert_eq!(read_all(client), "here\n", "who came meanwhile is served");
+}
+
+fn list_status_and_json(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let daemon = ctx.start(&one(port, "", &stand_in("answer here")));
+    assert!(talk(port).starts_with("here"));
+    let pid = daemon.descendants()[0].to_string();
+    let list = daemon.tell(&["list"]);
+    assert!(list.contains('x') && list.contains(&port.to_string()), "{list}");
+    let status = daemon.tell(&["status", "x"]);
+    assert!(status.contains(&pid) && status.contains("running"), "{status}");
+    let json = daemon.tell(&["status", "--json"]);
+    assert!(json.trim_start().starts_with(['{', '[']) && json.contains(&pid), "{json}");
+    let metrics = daemon.tell(&["metrics"]);
+    assert!(metrics.contains("# TYPE") && metrics.trim_end().ends_with("# EOF"), "{metrics}");
+    let history = daemon.tell(&["history"]);
+    assert!(history.contains('x'), "{history}");
+}
+
+fn reload_keeps_sockets_and_children(ctx: &mut Ctx) {
+    let (port, held) = (ctx.port(), ctx.port());
+    let config = |text: &str| {
+        one(port, "", &stand_in("echo"))
+            + &format!("[y]\nListenStream=127.0.0.1:{held}\nAccept=yes\nExecStart=/bin/echo {text}\n")
+    };
+    let daemon = ctx.start(&config("before"));
+    let mut client = connect(port);
+    std::io::Write::write_all(&mut client, b"one\n").unwrap();
+    assert_eq!(read_line(&mut client), "one");
+    let services = daemon.descendants();
+    assert_eq!(talk(held), "before\n");
+    ctx.file("dormouse.conf", &config("after"));
+    daemon.tell(&["reload"]);
+    wait_until("the new configuration holds", || talk(held) == "after\n");
+    assert_eq!(daemon.descendants(), services, "no child is lost");
+    std::io::Write::write_all(&mut client, b"two\n").unwrap();
+    assert_eq!(read_line(&mut client), "two");
+    kill(services[0], libc::SIGKILL);
+    wait_until("its end is seen", || !daemon.descendants().contains(&services[0]));
+    assert_eq!(ask(port, "three\n"), "three\n", "and it is started again");
+}
+
+fn reload_refuses_a_faulty_configuration(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let daemon = ctx.start(&one(port, "Accept=yes\n", "/bin/echo here"));
+    ctx.file("dormouse.conf", "[x]\nListenStream=nonsense\n");
+    let out = daemon.ask(&["reload"]);
+    assert!(!out.status.success());
+    assert_eq!(talk(port), "here\n", "the old one stays");
+}
+
+fn trap_12_configuration_gone_at_hup(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let mut daemon = ctx.start(&one(port, "Accept=yes\n", "/bin/echo here"));
+    std::fs::remove_file(ctx.path("dormouse.conf")).unwrap();
+    daemon.signal(libc::SIGHUP);
+    daemon.wait_log("dormouse.conf");
+    assert_eq!(talk(port), "here\n");
+    assert!(daemon.alive());
+}
+
+fn reload_adds_and_removes_services(ctx: &mut Ctx) {
+    let (old, new) = (ctx.port(), ctx.port());
+    let mut daemon = ctx.start(&one(old, "Accept=yes\n", "/bin/echo old"));
+    let pid = daemon.pid;
+    ctx.file("dormouse.conf", &format!("[y]\nListenStream=127.0.0.1:{new}\nAccept=yes\nExecStart=/bin/echo new\n"));
+    daemon.signal(libc::SIGHUP);
+    wait_until("the new port", || try_connect(local(new), std::time::Duration::from_secs(1)).is_ok());
+    assert_eq!(talk(new), "new\n");
+    assert!(try_connect(local(old), std::time::Duration::from_secs(1)).is_err());
+    assert!(daemon.alive() && descendants(pid).len() <= 1);
+}
+
+fn upgrade_keeps_sockets_and_children(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let mut daemon = ctx.start(&one(port, "", &stand_in("echo")));
+    let mut client = connect(port);
+    std::io::Write::write_all(&mut client, b"one\n").unwrap();
+    assert_eq!(read_line(&mut client), "one");
+    let services = daemon.descendants();
+    daemon.tell(&["upgrade"]);
+    sleep_ms(1000);
+    assert!(daemon.alive());
+    assert_eq!(daemon.descendants(), services);
+    std::io::Write::write_all(&mut client, b"two\n").unwrap();
+    assert_eq!(read_line(&mut client), "two");
+    assert_eq!(ask(port, "three\n"), "three\n");
+}

@@ -1,0 +1,127 @@
+//! The log never blocks the daemon, never ends it, and never grows without bound.
+
+use crate::client::*;
+use crate::harness::{Ctx, Need::*, Test, sleep_ms, wait_until, within};
+use crate::test;
+use std::os::unix::net::UnixDatagram;
+use std::process::Stdio;
+use std::time::Duration;
+
+pub const TESTS: &[Test] = &[
+    test!(standard_error_closed),
+    test!(standard_error_is_a_full_pipe),
+    test!(standard_error_is_a_broken_pipe),
+    test!(standard_error_on_a_full_disk, File("/dev/full")),
+    test!(one_kind_of_line_is_rate_limited),
+    test!(service_output_goes_to_syslog, Root, Prog("unshare")),
+];
+
+fn config(port: u16) -> String {
+    // Every connection fails to start its program: one line each, if nothing limits them.
+    format!(
+        "[x]\nListenStream=127.0.0.1:{port}\nAccept=yes\nTriggerLimitBurst=100000\nPollLimitBurst=100000\nExecStart=/nowhere\n\
+         [y]\nListenStream=127.0.0.1:{}\nAccept=yes\nTriggerLimitBurst=100000\nExecStart=/bin/echo here\n",
+        port + 1
+    )
+}
+
+fn two_ports(ctx: &mut Ctx) -> u16 {
+    let port = ctx.port();
+    if ctx.own_net {
+        ctx.port();
+    }
+    port
+}
+
+/// Makes the daemon want to say a lot; then it must serve.
+fn provoke(port: u16) {
+    for _ in 0..200 {
+        drop(try_connect(local(port), Duration::from_secs(5)));
+    }
+    for _ in 0..5 {
+        assert_eq!(talk(port + 1), "here\n");
+    }
+}
+
+fn standard_error_closed(ctx: &mut Ctx) {
+    let port = two_ports(ctx);
+    let mut daemon = ctx.launch(&config(port)).in_shell("exec \"$@\" 2>&-").start();
+    provoke(port);
+    assert!(daemon.alive());
+}
+
+fn standard_error_is_a_full_pipe(ctx: &mut Ctx) {
+    let port = two_ports(ctx);
+    let (reader, writer) = pipe();
+    // Fill the pipe first, so that the daemon's first line already finds no room.
+    rustix::io::ioctl_fionbio(borrowed(&writer), true).unwrap();
+    while rustix::io::write(borrowed(&writer), &[b'x'; 4096]).is_ok() {}
+    rustix::io::ioctl_fionbio(borrowed(&writer), false).unwrap();
+    let mut daemon = ctx.launch(&config(port)).stderr(Stdio::from(writer)).start();
+    provoke(port);
+    assert!(daemon.alive());
+    let cost = daemon.cost(|| sleep_ms(2000));
+    assert!(cost.cpu_ms < 100, "{} ms CPU", cost.cpu_ms);
+    drop(reader);
+    provoke(port);
+    assert!(daemon.alive(), "nor does it die when the reader goes");
+}
+
+fn standard_error_is_a_broken_pipe(ctx: &mut Ctx) {
+    let port = two_ports(ctx);
+    let (reader, writer) = pipe();
+    drop(reader);
+    let mut daemon = ctx.launch(&config(port)).stderr(Stdio::from(writer)).start();
+    provoke(port);
+    assert!(daemon.alive());
+}
+
+fn standard_error_on_a_full_disk(ctx: &mut Ctx) {
+    let port = two_ports(ctx);
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut daemon = ctx.launch(&config(port)).stderr(Stdio::from(full)).start();
+    provoke(port);
+    assert!(daemon.alive());
+}
+
+fn one_kind_of_line_is_rate_limited(ctx: &mut Ctx) {
+    let port = two_ports(ctx);
+    let daemon = ctx.start(&config(port));
+    provoke(port);
+    let lines = daemon.log().lines().count();
+    assert!(lines < 60, "{lines} lines for 200 failures of one kind");
+    drop(try_connect(local(port), Duration::from_secs(5)));
+    let counted = within(Duration::from_secs(12), || {
+        drop(try_connect(local(port), Duration::from_secs(5)));
+        sleep_ms(300);
+        let log = daemon.log().to_lowercase();
+        ["more", "left out", "suppressed", "dropped", "repeated", "not shown"].iter().any(|word| log.contains(word))
+    });
+    assert!(counted, "a line says how many were left out:\n{}", daemon.log());
+}
+
+fn service_output_goes_to_syslog(ctx: &mut Ctx) {
+    let port = ctx.port();
+    // A /dev of its own, in which the log socket is ours.
+    let log = UnixDatagram::bind(ctx.path("devlog")).unwrap();
+    log.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    let socket = ctx.path("devlog");
+    let script = format!(
+        "mount -t tmpfs tmpfs /mnt && cp -a /dev/null /dev/full /mnt/ && ln -s {socket} /mnt/log && mount --bind /mnt /dev && exec \"$@\""
+    );
+    let service = ctx.script("service", "echo for-the-client; echo for-syslog >&2\n");
+    let config = format!(
+        "[x]\nListenStream=127.0.0.1:{port}\nAccept=yes\nStandardError=syslog\nSyslogIdentifier=nest\nExecStart={service}\n"
+    );
+    let _daemon = ctx.launch(&config).wrapped(&["unshare", "-m"]).in_shell(&script).start();
+    assert_eq!(talk(port), "for-the-client\n");
+    let mut seen = String::new();
+    let mut buffer = [0; 2048];
+    wait_until("the line in syslog", || {
+        if let Ok(length) = log.recv(&mut buffer) {
+            seen += &String::from_utf8_lossy(&buffer[..length]);
+        }
+        seen.contains("for-syslog")
+    });
+    assert!(seen.contains("nest"), "{seen}");
+}

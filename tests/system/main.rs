@@ -1,0 +1,91 @@
+//! The system tests: the `dormouse` binary as a black box, with real services, real clients and the known traps.
+//!
+//! Every test runs in a thread and a temporary folder of its own; for root also in a network namespace of its own, so
+//! that tests run side by side and may use any address. What a test needs (root, a program, a kernel feature) stands
+//! beside its name; where that is missing, the test is reported as ignored, with the reason.
+//!
+//! `system --as-service MODE` is the other side of many tests: the same executable as a small service or wrapper, see
+//! [`stand_in`].
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    clippy::wildcard_imports
+)]
+#![allow(missing_docs, unsafe_code)]
+
+mod activate;
+mod adopt;
+mod client;
+mod commands;
+mod daemon;
+mod faults;
+mod harness;
+mod idle;
+mod lifecycle;
+mod limits;
+mod listen_protocol;
+mod logs;
+mod netns;
+mod privileges;
+mod ready;
+mod scarce;
+mod serve;
+mod sockopts;
+mod stand_in;
+mod storms;
+mod trace;
+mod traps_net;
+mod traps_process;
+mod unix;
+
+use harness::Test;
+use libtest_mimic::Arguments;
+
+fn main() {
+    let argv: Vec<String> = std::env::args().collect();
+    if argv.get(1).is_some_and(|word| word == "--as-service") {
+        stand_in::run(&argv[2..]);
+        return;
+    }
+    raise_descriptor_limit();
+    let mut arguments = Arguments::from_args();
+    // Most tests wait for something to happen or not to happen, so more of them than processors run at once.
+    arguments.test_threads.get_or_insert(6);
+    let all: [&[Test]; 20] = [
+        serve::TESTS,
+        listen_protocol::TESTS,
+        adopt::TESTS,
+        storms::TESTS,
+        scarce::TESTS,
+        traps_process::TESTS,
+        traps_net::TESTS,
+        faults::TESTS,
+        limits::TESTS,
+        unix::TESTS,
+        netns::TESTS,
+        lifecycle::TESTS,
+        privileges::TESTS,
+        sockopts::TESTS,
+        activate::TESTS,
+        commands::TESTS,
+        logs::TESTS,
+        ready::TESTS,
+        idle::TESTS,
+        idle::STOP_TESTS,
+    ];
+    let trials = all.iter().flat_map(|tests| tests.iter()).map(Test::trial).chain(faults::table()).collect();
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+/// Some tests open thousands of connections; the soft limit is often a thousand.
+fn raise_descriptor_limit() {
+    let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let wanted = limit.maximum.map_or(8192, |maximum| maximum.min(8192));
+    if limit.current.is_some_and(|current| current < wanted) {
+        limit.current = Some(wanted);
+        let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, limit);
+    }
+}

@@ -1,0 +1,242 @@
+//! Ids, limits, folders, outputs: each asked from the kernel by the service itself.
+
+use crate::client::*;
+use crate::harness::{Ctx, Need::*, Test, stand_in, wait_until};
+use crate::test;
+
+pub const TESTS: &[Test] = &[
+    test!(user_group_and_supplementary_groups, Root),
+    test!(user_alone_brings_its_groups, Root),
+    test!(numeric_user, Root),
+    test!(nice_and_oom_score, Root),
+    test!(oom_score_may_rise_without_root),
+    test!(umask),
+    test!(resource_limits),
+    test!(no_new_privileges),
+    test!(capability_bounding_set, Root),
+    test!(ambient_capabilities, Root),
+    test!(working_directory),
+    test!(root_directory, Root, Prog("busybox")),
+    test!(environment_file),
+    test!(unset_environment),
+    test!(standard_output_to_a_file),
+    test!(standard_output_appended),
+    test!(standard_output_null_and_error_to_the_client),
+    test!(standard_input_from_a_file),
+    test!(step_that_fails_is_named),
+    test!(step_that_fails_as_root_is_named, Root),
+    test!(unknown_user_is_a_fault_of_the_configuration),
+];
+
+/// The answer of one per-connection service.
+fn answer(ctx: &mut Ctx, directives: &str, exec: &str) -> String {
+    let port = ctx.port();
+    let daemon = ctx.start(&format!("[x]\nListenStream=127.0.0.1:{port}\nAccept=yes\n{directives}ExecStart={exec}\n"));
+    let text = talk(port);
+    assert!(!text.is_empty(), "the service said nothing; the log says:\n{}", daemon.log());
+    text
+}
+
+/// /proc/self/status of a service, blanks made single.
+fn status(ctx: &mut Ctx, directives: &str) -> String {
+    answer(ctx, directives, "/bin/cat /proc/self/status").replace('\t', " ")
+}
+
+fn assert_line(text: &str, line: &str) {
+    let found = text.lines().any(|have| have.split_whitespace().eq(line.split_whitespace()));
+    assert!(found, "\"{line}\" is not in\n{text}");
+}
+
+fn user_group_and_supplementary_groups(ctx: &mut Ctx) {
+    let text = status(ctx, "User=nobody\nGroup=daemon\nSupplementaryGroups=games mail\n");
+    assert_line(&text, "Uid: 65534 65534 65534 65534");
+    assert_line(&text, "Gid: 1 1 1 1");
+    let groups = text.lines().find_map(|line| line.strip_prefix("Groups:")).unwrap();
+    let groups: Vec<&str> = groups.split_whitespace().collect();
+    assert!(groups.contains(&"60") && groups.contains(&"8") && !groups.contains(&"0"), "{groups:?}");
+    assert_line(&text, "CapEff: 0000000000000000");
+}
+
+fn user_alone_brings_its_groups(ctx: &mut Ctx) {
+    let text = status(ctx, "User=daemon\n");
+    assert_line(&text, "Uid: 1 1 1 1");
+    assert_line(&text, "Gid: 1 1 1 1");
+    let groups = text.lines().find_map(|line| line.strip_prefix("Groups:")).unwrap();
+    assert!(groups.split_whitespace().all(|group| group == "1"), "{groups}");
+}
+
+fn numeric_user(ctx: &mut Ctx) {
+    let text = status(ctx, "User=4321\nGroup=4322\n");
+    assert_line(&text, "Uid: 4321 4321 4321 4321");
+    assert_line(&text, "Gid: 4322 4322 4322 4322");
+}
+
+fn nice_and_oom_score(ctx: &mut Ctx) {
+    let stat = answer(ctx, "Nice=-5\nOOMScoreAdjust=-300\n", "/bin/cat /proc/self/stat /proc/self/oom_score_adj");
+    let nice = stat.rsplit(") ").next().unwrap().split(' ').nth(16).unwrap().to_string();
+    assert_eq!(nice, "-5");
+    assert_eq!(stat.lines().last(), Some("-300"));
+}
+
+fn oom_score_may_rise_without_root(ctx: &mut Ctx) {
+    let stat = answer(ctx, "Nice=7\nOOMScoreAdjust=600\n", "/bin/cat /proc/self/stat /proc/self/oom_score_adj");
+    assert_eq!(stat.rsplit(") ").next().unwrap().split(' ').nth(16), Some("7"));
+    assert_eq!(stat.lines().last(), Some("600"));
+}
+
+fn umask(ctx: &mut Ctx) {
+    assert_line(&status(ctx, "UMask=0027\n"), "Umask: 0027");
+    assert_line(&status(ctx, ""), "Umask: 0022");
+}
+
+fn resource_limits(ctx: &mut Ctx) {
+    let directives = "LimitNOFILE=200:300\nLimitCORE=0\nLimitFSIZE=1M\nLimitCPU=5min\nLimitAS=512M\nLimitNPROC=500\nLimitSTACK=4M:8M\n";
+    let limits = answer(ctx, directives, "/bin/cat /proc/self/limits");
+    for line in [
+        "Max open files 200 300 files",
+        "Max core file size 0 0 bytes",
+        "Max file size 1048576 1048576 bytes",
+        "Max cpu time 300 300 seconds",
+        "Max address space 536870912 536870912 bytes",
+        "Max processes 500 500 processes",
+        "Max stack size 4194304 8388608 bytes",
+    ] {
+        assert_line(&limits, line);
+    }
+}
+
+fn no_new_privileges(ctx: &mut Ctx) {
+    assert_line(&status(ctx, "NoNewPrivileges=yes\n"), "NoNewPrivs: 1");
+    assert_line(&status(ctx, ""), "NoNewPrivs: 0");
+}
+
+fn capability_bounding_set(ctx: &mut Ctx) {
+    let text = status(ctx, "CapabilityBoundingSet=CAP_CHOWN CAP_NET_BIND_SERVICE\n");
+    assert_line(&text, "CapBnd: 0000000000000401");
+    assert_line(&text, "CapEff: 0000000000000401");
+    let text = status(ctx, "CapabilityBoundingSet=~CAP_CHOWN\n");
+    let set = text.lines().find_map(|line| line.strip_prefix("CapBnd:")).unwrap().trim().to_string();
+    assert_eq!(u64::from_str_radix(&set, 16).unwrap() & 1, 0, "{set}");
+    assert!(u64::from_str_radix(&set, 16).unwrap() > 1, "{set}");
+}
+
+fn ambient_capabilities(ctx: &mut Ctx) {
+    let text = status(ctx, "User=nobody\nAmbientCapabilities=CAP_NET_BIND_SERVICE\n");
+    assert_line(&text, "Uid: 65534 65534 65534 65534");
+    assert_line(&text, "CapAmb: 0000000000000400");
+    assert_line(&text, "CapEff: 0000000000000400");
+}
+
+fn working_directory(ctx: &mut Ctx) {
+    let folder = ctx.path("nest");
+    std::fs::create_dir(&folder).unwrap();
+    let folder = std::fs::canonicalize(folder).unwrap().display().to_string();
+    assert_eq!(answer(ctx, &format!("WorkingDirectory={folder}\n"), "/bin/pwd -P").trim(), folder);
+    assert_eq!(answer(ctx, "", "/bin/pwd -P").trim(), "/");
+}
+
+fn root_directory(ctx: &mut Ctx) {
+    let root = ctx.path("root");
+    let busybox = crate::harness::prog("busybox");
+    shell(&format!("mkdir -p {root}/bin {root}/only-here"));
+    // A dynamically linked busybox needs its libraries inside; what ldd names is copied.
+    shell(&format!(
+        "cp {busybox} {root}/bin/busybox; for l in $(ldd {busybox} 2>/dev/null | grep -o '/[^ ]*' || true); do mkdir -p {root}$(dirname $l); cp $l {root}$l; done"
+    ));
+    let text = answer(ctx, &format!("RootDirectory={root}\n"), "/bin/busybox ls /");
+    assert!(text.lines().any(|line| line == "only-here") && !text.lines().any(|line| line == "proc"), "{text}");
+}
+
+fn environment_file(ctx: &mut Ctx) {
+    let file = ctx.file("env", "# a comment\nNEST=leaves\nFOOD=\"two nuts\"\nEMPTY=\n\nTAIL='a b'\n");
+    let text = answer(ctx, &format!("Environment=NEST=grass COLOUR=grey\nEnvironmentFile={file}\n"), "/usr/bin/env");
+    for line in ["NEST=leaves", "FOOD=two nuts", "EMPTY=", "TAIL=a b", "COLOUR=grey"] {
+        assert_line(&text, line);
+    }
+    let missing = ctx.path("no-such-file");
+    assert!(answer(ctx, &format!("EnvironmentFile=-{missing}\nEnvironment=A=b\n"), "/usr/bin/env").contains("A=b"));
+}
+
+fn unset_environment(ctx: &mut Ctx) {
+    let text = answer(ctx, "Environment=KEEP=1 DROP=2\nUnsetEnvironment=DROP PROTO\n", "/usr/bin/env");
+    assert_line(&text, "KEEP=1");
+    assert!(!text.contains("DROP=") && !text.contains("PROTO="), "{text}");
+}
+
+fn standard_output_to_a_file(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let file = ctx.file("out", "old\n");
+    let config = format!(
+        "[x]\nListenStream=127.0.0.1:{port}\nAccept=yes\nStandardOutput=file:{file}\nExecStart=/bin/echo new\n"
+    );
+    let _daemon = ctx.start(&config);
+    assert_eq!(talk(port), "");
+    wait_until("the file is written", || ctx.lines("out") == ["new"]);
+}
+
+fn standard_output_appended(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let (out, err) = (ctx.file("out", "old\n"), ctx.path("err"));
+    let script = ctx.script("service", "echo new; echo bad >&2\n");
+    let config = format!(
+        "[x]\nListenStream=127.0.0.1:{port}\nAccept=yes\nStandardOutput=append:{out}\nStandardError=append:{err}\nExecStart={script}\n"
+    );
+    let _daemon = ctx.start(&config);
+    for count in 1..=2 {
+        assert_eq!(talk(port), "");
+        wait_until("the files grow", || ctx.lines("out").len() == 1 + count && ctx.lines("err").len() == count);
+    }
+}
+
+fn standard_output_null_and_error_to_the_client(ctx: &mut Ctx) {
+    let script = ctx.script("service", "echo nothing; echo something >&2\n");
+    assert_eq!(answer(ctx, "StandardOutput=null\nStandardError=socket\n", &script), "something\n");
+}
+
+fn standard_input_from_a_file(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let (input, out) = (ctx.file("in", "from the file\n"), ctx.path("out"));
+    let config = format!(
+        "[x]\nListenStream=127.0.0.1:{port}\nAccept=yes\nStandardInput=file:{input}\nStandardOutput=file:{out}\nExecStart=/bin/cat\n"
+    );
+    let _daemon = ctx.start(&config);
+    assert_eq!(talk(port), "");
+    wait_until("the copy", || ctx.lines("out") == ["from the file"]);
+}
+
+fn fails_with(ctx: &mut Ctx, directive: &str, words: &[&str]) {
+    let port = ctx.port();
+    let config =
+        format!("[faulty]\nListenStream=127.0.0.1:{port}\nAccept=yes\n{directive}\nExecStart=/bin/echo here\n");
+    let daemon = ctx.start(&config);
+    assert_eq!(talk(port), "", "{directive}");
+    for word in ["faulty"].iter().chain(words) {
+        daemon.wait_log(word);
+    }
+}
+
+/// The step is told by the word that stands in the configuration, the reason by the kernel's name for it.
+fn step_that_fails_is_named(ctx: &mut Ctx) {
+    fails_with(ctx, "WorkingDirectory=/no/such/place", &["WorkingDirectory", "ENOENT"]);
+    fails_with(ctx, "StandardOutput=file:/no/such/place/file", &["StandardOutput", "ENOENT"]);
+    fails_with(ctx, "StandardInput=file:/no/such/file", &["StandardInput", "ENOENT"]);
+    let text = ctx.file("text", "not a program");
+    let port = ctx.port();
+    let daemon = ctx.start(&format!("[faulty]\nListenStream=127.0.0.1:{port}\nAccept=yes\nExecStart={text}\n"));
+    assert_eq!(talk(port), "");
+    daemon.wait_log("ExecStart");
+    daemon.wait_log("EACCES");
+}
+
+fn step_that_fails_as_root_is_named(ctx: &mut Ctx) {
+    fails_with(ctx, "RootDirectory=/no/such/place", &["RootDirectory", "ENOENT"]);
+    fails_with(ctx, "User=nobody\nWorkingDirectory=/root", &["WorkingDirectory", "EACCES"]);
+}
+
+fn unknown_user_is_a_fault_of_the_configuration(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let config = format!("[x]\nListenStream=127.0.0.1:{port}\nUser=no-such-user\nExecStart={}\n", stand_in("answer x"));
+    let (status, message) = ctx.launch(&config).refused();
+    assert_eq!(status.code(), Some(78), "{message}");
+    assert!(message.contains("no-such-user"), "{message}");
+}

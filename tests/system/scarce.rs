@@ -1,0 +1,95 @@
+//! Shortages as they really happen: descriptors, processes, and what the limits of the process have to do with it.
+
+use crate::client::*;
+use crate::harness::{Ctx, Need::*, Test, sleep_ms, stand_in, wait_until};
+use crate::test;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+pub const TESTS: &[Test] = &[
+    test!(trap_04_no_descriptor_left, Prog("prlimit")),
+    test!(trap_04_few_descriptors_from_the_start, Prog("prlimit")),
+    test!(trap_25_a_million_descriptors_allowed, Prog("prlimit")),
+    test!(trap_29_users_are_looked_up_at_start, Root, Prog("unshare")),
+    test!(no_process_left, Root, Prog("prlimit"), Prog("setpriv")),
+];
+
+/// The daemon's own limit falls to what it has open: accept says EMFILE until it rises again.
+fn trap_04_no_descriptor_left(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let mut daemon = ctx.start(&format!("[x]\nListenStream=127.0.0.1:{port}\nAccept=yes\nExecStart=/bin/echo here\n"));
+    let pid = daemon.pid.to_string();
+    let highest = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+    let highest = highest.filter_map(|fd| fd.file_name().to_string_lossy().parse::<u64>().ok()).max().unwrap();
+    // Every number below the limit is taken, if need be by making the limit lower than what is open.
+    let limit = (0..=highest).find(|fd| !std::path::Path::new(&format!("/proc/{pid}/fd/{fd}")).exists());
+    let set = |limit: u64| {
+        output(Command::new("prlimit").args(["--pid", &pid, &format!("--nofile={limit}:4096")]));
+    };
+    set(limit.unwrap_or(highest + 1));
+    let clients: Vec<_> = (0..5).map(|_| connect(port)).collect();
+    daemon.cost(|| sleep_ms(5000)).assert_small();
+    assert!(daemon.alive());
+    set(4096);
+    for client in clients {
+        assert_eq!(read_all(client), "here\n", "who waited is served");
+    }
+    assert_eq!(talk(port), "here\n");
+}
+
+fn trap_04_few_descriptors_from_the_start(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let exec = stand_in("answer here 1");
+    let config = format!("[x]\nListenStream=127.0.0.1:{port}\nExecStart={exec}\n");
+    let _daemon = ctx.launch(&config).wrapped(&["prlimit", "--nofile=24"]).start();
+    for _ in 0..50 {
+        assert!(talk(port).starts_with("here"), "no descriptor is lost with a run");
+    }
+}
+
+fn trap_25_a_million_descriptors_allowed(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let config = format!("[x]\nListenStream=127.0.0.1:{port}\nAccept=yes\nExecStart=/bin/echo here\n");
+    let limit = if crate::harness::is_root() { "--nofile=1000000:1000000" } else { "--nofile=4096" };
+    let daemon = ctx.launch(&config).wrapped(&["prlimit", limit]).start();
+    let start = Instant::now();
+    for _ in 0..20 {
+        assert_eq!(talk(port), "here\n");
+    }
+    assert!(start.elapsed() < Duration::from_secs(10), "20 connections took {:?}", start.elapsed());
+    assert!(daemon.cpu_ms() < 1000, "{} ms CPU", daemon.cpu_ms());
+}
+
+/// The user data base may be gone or unreadable when a service starts: the numbers were looked up before.
+fn trap_29_users_are_looked_up_at_start(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let passwd = ctx.file("passwd", "root:x:0:0::/root:/bin/sh\nsleeper:x:4242:4243::/:/bin/sh\n");
+    let group = ctx.file("group", "root:x:0:\nsleepers:x:4243:\nfriends:x:4244:sleeper\n");
+    let script = format!("mount --bind {passwd} /etc/passwd && mount --bind {group} /etc/group && exec \"$@\"");
+    let config =
+        format!("[x]\nListenStream=127.0.0.1:{port}\nAccept=yes\nUser=sleeper\nExecStart=/bin/cat /proc/self/status\n");
+    let _daemon = ctx.launch(&config).wrapped(&["unshare", "-m"]).in_shell(&script).start();
+    std::fs::write(&passwd, "").unwrap();
+    std::fs::write(&group, "").unwrap();
+    let status = talk(port);
+    assert!(status.contains("Uid:\t4242\t4242\t4242\t4242"), "{status}");
+    assert!(status.contains("Gid:\t4243\t4243\t4243\t4243"), "{status}");
+    assert!(status.contains("Groups:\t4243 4244") || status.contains("Groups:\t4244"), "{status}");
+}
+
+/// An ordinary user's process limit is reached: clone says EAGAIN until a process ends.
+fn no_process_left(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let exec = stand_in("answer here 1");
+    let config = format!("[x]\nListenStream=127.0.0.1:{port}\nExecStart={exec}\n");
+    shell(&format!("chmod 777 {}", ctx.dir.display()));
+    let wrapper = ["setpriv", "--reuid=54321", "--regid=54321", "--clear-groups"];
+    let launch = ctx.launch(&config).wrapped(&wrapper);
+    // The notification socket belongs to root; the daemon writes to it as somebody else.
+    let daemon = launch.wrapped(&["prlimit", "--nproc=1:100"]).spawn();
+    wait_until("the port to be open", || try_connect(local(port), Duration::from_secs(1)).is_ok());
+    let client = connect(port);
+    daemon.cost(|| sleep_ms(5000)).assert_small();
+    output(Command::new("prlimit").args(["--pid", &daemon.pid.to_string(), "--nproc=100:100"]));
+    assert!(read_all(client).starts_with("here"), "the client was kept:\n{}", daemon.log());
+}

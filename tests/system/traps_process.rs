@@ -1,0 +1,221 @@
+//! Known traps around descriptors and the state of processes.
+
+use crate::client::*;
+use crate::daemon::{descendants, is_live, kill, proc_status};
+use crate::harness::{Ctx, Need::*, Test, sleep_ms, stand_in, wait_until};
+use crate::listen_protocol::Report;
+use crate::test;
+
+pub const TESTS: &[Test] = &[
+    test!(trap_17_pid_is_right_behind_a_shell),
+    test!(trap_21_each_run_gets_a_blocking_listener),
+    test!(trap_23_started_with_0_1_2_closed),
+    test!(trap_24_many_sockets_from_low_descriptors),
+    test!(trap_26_27_status_of_a_waiting_service),
+    test!(trap_30_supplementary_groups_are_dropped, Root, Prog("setpriv")),
+    test!(trap_31_reaps_orphans_as_pid_1, Root, Prog("unshare")),
+    test!(trap_34_helpers_end_with_the_service),
+    test!(trap_35_standard_error_is_not_the_clients),
+    test!(trap_36_clean_environment),
+    test!(trap_48_five_hundred_instances),
+    test!(trap_50_no_alarm_and_no_wall_clock_timer, Prog("strace")),
+];
+
+fn trap_17_pid_is_right_behind_a_shell(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let report = ctx.path("report");
+    let script =
+        ctx.script("wrapper", &format!("umask 022\nexec {}\n", stand_in(&format!("report-and-answer {report}"))));
+    let _daemon = ctx.start(&format!("[x]\nListenStream=127.0.0.1:{port}\nExecStart={script}\n"));
+    talk(port);
+    let report = Report::wait(ctx, "report");
+    assert_eq!(report.var("LISTEN_PID"), report.get("pid"));
+}
+
+fn trap_21_each_run_gets_a_blocking_listener(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let exec = stand_in("nonblocking run");
+    let _daemon = ctx.start(&format!("[x]\nListenStream=127.0.0.1:{port}\nExecStart={exec}\n"));
+    for _ in 0..3 {
+        assert!(talk(port).starts_with("run nonblocking=false"), "the run before left it non-blocking");
+    }
+}
+
+fn trap_23_started_with_0_1_2_closed(ctx: &mut Ctx) {
+    let (a, b) = (ctx.port(), ctx.port());
+    let config = format!(
+        "[a]\nListenStream=127.0.0.1:{a}\nAccept=yes\nExecStart={}\n\
+         [b]\nListenStream=127.0.0.1:{b}\nExecStart={}\n",
+        stand_in("report"),
+        stand_in(&format!("report-and-answer {}", ctx.path("report")))
+    );
+    let launch = ctx.launch(&config);
+    let mut daemon = launch.in_shell("exec \"$@\" <&- >&- 2>&-").start();
+    let accepted = Report::of(&talk(a));
+    assert_eq!(accepted.fds(), [0, 1, 2]);
+    assert!(accepted.get("fd.0").unwrap().starts_with("socket:"));
+    assert!(!accepted.get("fd.2").unwrap().starts_with("socket:"));
+    assert!(talk(b).starts_with("reported"));
+    let waiting = Report::wait(ctx, "report");
+    assert_eq!(waiting.fds(), [0, 1, 2, 3]);
+    assert!(waiting.get("fd.0").unwrap().starts_with("/dev/null"));
+    assert!(daemon.alive());
+}
+
+fn trap_24_many_sockets_from_low_descriptors(ctx: &mut Ctx) {
+    let ports: Vec<u16> = (0..12).map(|_| ctx.port()).collect();
+    let lines: String = ports.iter().map(|port| format!("ListenStream=127.0.0.1:{port}\n")).collect();
+    let other = ctx.port();
+    let exec = stand_in(&format!("report-and-answer {}", ctx.path("report")));
+    let config = format!(
+        "[a]\nListenStream=127.0.0.1:{other}\nAccept=yes\nExecStart=/bin/echo a\n[x]\n{lines}ExecStart={exec}\n"
+    );
+    let launch = ctx.launch(&config);
+    let _daemon = launch.in_shell("exec \"$@\" <&- >&-").start();
+    for _ in 0..2 {
+        let _ = std::fs::remove_file(ctx.path("report"));
+        assert!(talk(ports[0]).starts_with("reported"));
+        let report = Report::wait(ctx, "report");
+        assert_eq!(report.fds(), (0..15).collect::<Vec<_>>());
+        for (fd, port) in (3..).zip(&ports) {
+            let line = report.get(&format!("fd.{fd}")).unwrap();
+            assert!(line.contains("cloexec=false") && line.ends_with(&format!(":{port}")), "fd {fd} is {line}");
+        }
+    }
+}
+
+fn trap_26_27_status_of_a_waiting_service(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let daemon = ctx.start(&format!("[x]\nListenStream=127.0.0.1:{port}\nExecStart=/bin/sleep 30\n"));
+    let _client = connect(port);
+    wait_until("the service runs", || daemon.descendants().iter().any(|pid| proc_status(*pid, "Name") == "sleep"));
+    let pid = daemon.descendants()[0];
+    for (name, value) in [("SigBlk", "0000000000000000"), ("SigIgn", "0000000000000000"), ("TracerPid", "0")] {
+        assert_eq!(proc_status(pid, name), value, "{name}");
+    }
+}
+
+fn trap_30_supplementary_groups_are_dropped(ctx: &mut Ctx) {
+    let (a, b) = (ctx.port(), ctx.port());
+    let exec = "ExecStart=/bin/cat /proc/self/status";
+    let config = format!(
+        "[user]\nListenStream=127.0.0.1:{a}\nAccept=yes\nUser=nobody\n{exec}\n\
+         [both]\nListenStream=127.0.0.1:{b}\nAccept=yes\nUser=nobody\nGroup=daemon\n{exec}\n"
+    );
+    let _daemon = ctx.launch(&config).wrapped(&["setpriv", "--groups=4,5,20"]).start();
+    for port in [a, b] {
+        let status = talk(port);
+        let groups = status.lines().find_map(|line| line.strip_prefix("Groups:")).unwrap();
+        for group in groups.split_whitespace() {
+            assert!(!["4", "5", "20", "0"].contains(&group), "the daemon's groups stay: {groups}");
+        }
+        assert!(status.contains("Uid:\t65534\t65534\t65534\t65534"), "{status}");
+    }
+    assert!(talk(b).contains("Gid:\t1\t1\t1\t1"));
+}
+
+fn trap_31_reaps_orphans_as_pid_1(ctx: &mut Ctx) {
+    let port = ctx.port();
+    // Each connection leaves an orphan that ends a little later.
+    let script = ctx.script("service", "( sleep 0.2 & ) ; echo done\n");
+    let config = format!("[x]\nListenStream=127.0.0.1:{port}\nAccept=yes\nExecStart={script}\n");
+    let wrapper = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"];
+    let mut unshare = ctx.launch(&config).wrapped(&wrapper).start();
+    for _ in 0..20 {
+        assert!(talk(port).starts_with("done"));
+    }
+    let daemon = unshare.descendants()[0];
+    wait_until("every orphan is reaped", || descendants(daemon).is_empty());
+    assert_eq!(talk(port).trim(), "done");
+    kill(daemon, libc::SIGTERM);
+    assert!(unshare.wait().success(), "TERM ends also a daemon that is PID 1");
+}
+
+fn trap_34_helpers_end_with_the_service(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let pids = ctx.path("pids");
+    // The helper ignores TERM; the main process ends at once.
+    let script = ctx.script(
+        "service",
+        &format!(
+            "( trap '' TERM; echo helper; while :; do sleep 1; done ) & echo $! >{pids}; echo $$ >>{pids}; sleep 1000\n"
+        ),
+    );
+    let config = format!("[x]\nListenStream=127.0.0.1:{port}\nTimeoutStopSec=1\nExecStart={script}\n");
+    let mut daemon = ctx.start(&config);
+    let _client = connect(port);
+    wait_until("the helper runs", || ctx.lines("pids").len() == 2);
+    let pids: Vec<i32> = ctx.lines("pids").iter().map(|line| line.parse().unwrap()).collect();
+    daemon.stop();
+    wait_until("both are gone", || pids.iter().all(|pid| !is_live(*pid)));
+}
+
+fn trap_35_standard_error_is_not_the_clients(ctx: &mut Ctx) {
+    let (a, b) = (ctx.port(), ctx.port());
+    let script = ctx.script("service", "echo for-the-client; echo for-the-log >&2\n");
+    let waiting = ctx.script("waiting", "echo from-the-wait-service >&2; exec sleep 30\n");
+    let config = format!(
+        "[x]\nListenStream=127.0.0.1:{a}\nAccept=yes\nExecStart={script}\n\
+         [y]\nListenStream=127.0.0.1:{b}\nStandardInput=socket\nExecStart={waiting}\n"
+    );
+    let daemon = ctx.start(&config);
+    assert_eq!(talk(a), "for-the-client\n");
+    daemon.wait_log("for-the-log");
+    let _client = connect(b);
+    daemon.wait_log("from-the-wait-service");
+}
+
+fn trap_36_clean_environment(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let config = format!(
+        "[x]\nListenStream=127.0.0.1:{port}\nAccept=yes\nEnvironment=NEST=warm \"FOOD=two nuts\"\nPassEnvironment=PASSED\n\
+         ExecStart=/usr/bin/env\n"
+    );
+    let launch = ctx.launch(&config).env("SECRET", "hidden").env("PASSED", "through");
+    let _daemon = launch.start();
+    let environment = talk(port);
+    for line in ["NEST=warm", "FOOD=two nuts", "PASSED=through"] {
+        assert!(environment.lines().any(|have| have == line), "{line} is not in\n{environment}");
+    }
+    let allowed = ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TERM", "PROTO", "NEST", "FOOD", "PASSED"];
+    for line in environment.lines() {
+        let name = line.split('=').next().unwrap();
+        let known = allowed.contains(&name) || name.starts_with("TCP") || name.starts_with("REMOTE_");
+        assert!(known, "{line} comes from nowhere");
+    }
+    assert!(environment.contains("PATH=/"), "a service needs a PATH:\n{environment}");
+}
+
+fn trap_48_five_hundred_instances(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let config = format!(
+        "[x]\nListenStream={port}\nAccept=yes\nTriggerLimitBurst=10000\nPollLimitBurst=10000\nExecStart=/bin/echo here\n"
+    );
+    let daemon = ctx.start(&config);
+    let fds = daemon.open_fds();
+    for _ in 0..500 {
+        assert_eq!(talk(port), "here\n");
+    }
+    wait_until("all are reaped", || daemon.descendants().is_empty());
+    wait_until("all descriptors are closed", || daemon.open_fds() == fds);
+}
+
+fn trap_50_no_alarm_and_no_wall_clock_timer(ctx: &mut Ctx) {
+    let (port, missing) = (ctx.port(), ctx.port());
+    let config = format!(
+        "[x]\nListenStream=127.0.0.1:{port}\nAccept=yes\nTriggerLimitBurst=2\nExecStart=/bin/echo here\n\
+         [y]\nListenStream=127.0.0.1:{missing}\nExecStart=/nowhere\n"
+    );
+    let calls = "trace=?alarm,setitimer,timer_create,timerfd_create,clock_nanosleep,?nanosleep,clock_gettime,?gettimeofday,?time";
+    let daemon = ctx.launch(&config).strace("trace", &["-e", calls]).start();
+    let _client = connect(missing);
+    for _ in 0..4 {
+        assert_eq!(talk(port), "here\n");
+    }
+    sleep_ms(500);
+    drop(daemon);
+    for line in ctx.lines("trace").iter().filter(|line| line.contains('(')) {
+        let monotonic = line.contains("CLOCK_MONOTONIC") || line.contains("CLOCK_BOOTTIME");
+        assert!(monotonic, "{line}");
+    }
+}
