@@ -1,6 +1,6 @@
 //! Starting the daemon, watching what it costs, and ending it with everything that it started.
 
-use crate::harness::{DORMOUSE, PATIENCE, wait_until, within};
+use crate::harness::{DORMOUSE, PATIENCE, has_control, wait_until, within};
 use std::fs::{self, File};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -91,7 +91,9 @@ impl Launch {
         if let Some(config) = &self.config {
             words.extend(["-c".to_string(), config.clone()]);
         }
-        words.extend(["--control".to_string(), self.control()]);
+        if has_control() {
+            words.extend(["--control".to_string(), self.control()]);
+        }
         words.append(&mut self.arguments);
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::null());

@@ -7,8 +7,8 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 /// The program under test.
@@ -27,6 +27,14 @@ pub enum Need {
     /// A module of Debian's own python3.
     Python(&'static str),
     File(&'static str),
+    /// A command of dormouse that not every version or build has.
+    Command(&'static str),
+    /// A directive that not every version or build carries out.
+    Directive(&'static str),
+    /// Reading systemd's units.
+    Units,
+    /// A control socket of the daemon.
+    Control,
 }
 
 pub struct Test {
@@ -51,6 +59,10 @@ impl Need {
             Need::Prog(name) => which(name).is_none().then(|| format!("no program {name}")),
             Need::File(path) => (!Path::new(path).exists()).then(|| format!("no {path}")),
             Need::Applet(name) => (!has_applet(name)).then(|| format!("no busybox with {name}")),
+            Need::Command(word) => lacks(&["help", word]).then(|| format!("this dormouse has no command {word}")),
+            Need::Directive(name) => (!has_directive(name)).then(|| format!("this dormouse has no {name}=")),
+            Need::Units => (!reads_units()).then(|| "this dormouse reads no units".into()),
+            Need::Control => (!has_control()).then(|| "this dormouse has no control socket".into()),
             Need::Python(module) => {
                 let found = Command::new("/usr/bin/python3").args(["-c", &format!("import {module}")]).output();
                 (!found.is_ok_and(|out| out.status.success())).then(|| format!("no python3 module {module}"))
@@ -63,6 +75,34 @@ fn has_applet(name: &str) -> bool {
     let Some(busybox) = which("busybox") else { return false };
     let list = Command::new(busybox).arg("--list").output().map(|out| out.stdout).unwrap_or_default();
     String::from_utf8_lossy(&list).lines().any(|line| line == name)
+}
+
+/// Does the program say that this is not part of it?
+fn lacks(words: &[&str]) -> bool {
+    let (_, text) = crate::commands::dormouse(words);
+    text.contains("this version")
+}
+
+fn has_directive(name: &str) -> bool {
+    let file = std::env::temp_dir().join(format!("dmt-{}-{name}.conf", std::process::id()));
+    let _ = fs::write(&file, format!("[x]\nListenStream=1\nExecStart=/bin/true\n{name}=1\n"));
+    let lacks = lacks(&["check", "-c", &file.display().to_string()]);
+    let _ = fs::remove_file(&file);
+    !lacks
+}
+
+fn reads_units() -> bool {
+    let folder = std::env::temp_dir().join(format!("dmt-{}-units", std::process::id()));
+    let _ = fs::create_dir_all(&folder);
+    let _ = fs::write(folder.join("x.socket"), "[Socket]\nListenStream=1\n");
+    let _ = fs::write(folder.join("x.service"), "[Service]\nExecStart=/bin/true\n");
+    crate::commands::dormouse(&["check", "-c", &folder.display().to_string()]).0 == 0
+}
+
+/// Whether the daemon can be asked and ordered about.
+pub fn has_control() -> bool {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    *ANSWER.get_or_init(|| crate::commands::dormouse(&["help", "run"]).1.contains("--control"))
 }
 
 pub fn is_root() -> bool {

@@ -19,14 +19,14 @@ pub const TESTS: &[Test] = &[
     test!(success_exit_status),
     test!(runtime_max),
     test!(detach_writes_the_pidfile),
-    test!(orders_stop_start_restart),
-    test!(orders_pause_resume),
-    test!(list_status_and_json),
-    test!(reload_keeps_sockets_and_children),
-    test!(reload_refuses_a_faulty_configuration),
-    test!(trap_12_configuration_gone_at_hup),
-    test!(reload_adds_and_removes_services),
-    test!(upgrade_keeps_sockets_and_children),
+    test!(orders_stop_start_restart, Command("stop")),
+    test!(orders_pause_resume, Command("pause")),
+    test!(list_status_and_json, Command("status")),
+    test!(reload_keeps_sockets_and_children, Command("reload")),
+    test!(reload_refuses_a_faulty_configuration, Command("reload")),
+    test!(trap_12_configuration_gone_at_hup, Command("reload")),
+    test!(reload_adds_and_removes_services, Command("reload")),
+    test!(upgrade_keeps_sockets_and_children, Command("upgrade")),
 ];
 
 fn one(port: u16, more: &str, exec: &str) -> String {
