@@ -2,7 +2,7 @@
 
 use crate::client::*;
 use crate::daemon::{descendants, kill};
-use crate::harness::{Ctx, DORMOUSE, Test, stand_in, wait_until};
+use crate::harness::{Ctx, Test, dormouse as dormouse_path, stand_in, wait_until};
 use crate::listen_protocol::Report;
 use crate::test;
 use std::process::{Child, Command, Stdio};
@@ -29,7 +29,7 @@ struct Activate(Child);
 impl Activate {
     fn start(ctx: &Ctx, words: &str) -> Activate {
         let log = std::fs::File::options().create(true).append(true).open(ctx.path("log")).unwrap();
-        let mut command = Command::new(DORMOUSE);
+        let mut command = Command::new(dormouse_path());
         command.arg("activate").args(words.split(' ')).env("SECRET", "hidden").env("USERNAME", "not-to-be-copied");
         let child =
             command.current_dir(&ctx.dir).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();

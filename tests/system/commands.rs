@@ -1,7 +1,7 @@
 //! The commands that ask and answer: check, explain, help, and their exit codes.
 
 use crate::client::run;
-use crate::harness::{Ctx, DORMOUSE, Need::*, Test, stand_in};
+use crate::harness::{Ctx, Need::*, Test, dormouse as dormouse_path, stand_in};
 use crate::test;
 use std::process::Command;
 
@@ -27,13 +27,13 @@ pub const TESTS: &[Test] = &[
 
 /// Runs `dormouse WORDS`; its exit code, and both outputs.
 pub fn dormouse(words: &[&str]) -> (i32, String) {
-    let out = run(Command::new(DORMOUSE).args(words));
+    let out = run(Command::new(dormouse_path()).args(words));
     let text = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
     (out.status.code().unwrap_or(-1), text)
 }
 
 fn standard_output(words: &[&str]) -> String {
-    let out = run(Command::new(DORMOUSE).args(words));
+    let out = run(Command::new(dormouse_path()).args(words));
     assert!(out.status.success(), "{words:?}: {} {}", out.status, String::from_utf8_lossy(&out.stderr));
     String::from_utf8_lossy(&out.stdout).into_owned()
 }
@@ -183,7 +183,7 @@ fn inetd_by_name_serves_an_inetd_file(ctx: &mut Ctx) {
     );
     let file = ctx.file("inetd.conf", &text);
     let inetd = ctx.path("inetd");
-    std::os::unix::fs::symlink(DORMOUSE, &inetd).unwrap();
+    std::os::unix::fs::symlink(dormouse_path(), &inetd).unwrap();
     let log = std::fs::File::create(ctx.path("log")).unwrap();
     let mut child = Command::new(&inetd).args(["-i", &file]).stderr(log).spawn().unwrap();
     let served = crate::harness::within(crate::harness::PATIENCE, || {

@@ -1,6 +1,6 @@
 //! Starting the daemon, watching what it costs, and ending it with everything that it started.
 
-use crate::harness::{DORMOUSE, PATIENCE, has_control, wait_until, within};
+use crate::harness::{PATIENCE, dormouse as dormouse_path, has_control, wait_until, within};
 use std::fs::{self, File};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -87,7 +87,7 @@ impl Launch {
 
     fn command(&mut self) -> Command {
         let mut words = std::mem::take(&mut self.wrapper);
-        words.extend([DORMOUSE.to_string(), "run".into()]);
+        words.extend([dormouse_path(), "run".into()]);
         if let Some(config) = &self.config {
             words.extend(["-c".to_string(), config.clone()]);
         }
@@ -233,7 +233,7 @@ impl Daemon {
     /// `dormouse WORDS` against this daemon's control socket.
     pub fn ask(&self, words: &[&str]) -> Output {
         let (verb, rest) = words.split_first().unwrap();
-        let mut command = Command::new(DORMOUSE);
+        let mut command = Command::new(dormouse_path());
         command.arg(verb).args(["--control", &self.control]).args(rest);
         crate::client::run(command.current_dir(&self.dir))
     }

@@ -11,8 +11,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-/// The program under test.
-pub const DORMOUSE: &str = env!("CARGO_BIN_EXE_dormouse");
+/// The program under test: the one that cargo built, or another build of it by `DORMOUSE_BINARY=PATH`.
+pub fn dormouse() -> String {
+    std::env::var("DORMOUSE_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_dormouse").into())
+}
 /// How long anything may take before a test calls it missing: generous, for loaded machines.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -33,8 +35,6 @@ pub enum Need {
     Directive(&'static str),
     /// Reading systemd's units.
     Units,
-    /// A control socket of the daemon.
-    Control,
 }
 
 pub struct Test {
@@ -62,7 +62,6 @@ impl Need {
             Need::Command(word) => lacks(&["help", word]).then(|| format!("this dormouse has no command {word}")),
             Need::Directive(name) => (!has_directive(name)).then(|| format!("this dormouse has no {name}=")),
             Need::Units => (!reads_units()).then(|| "this dormouse reads no units".into()),
-            Need::Control => (!has_control()).then(|| "this dormouse has no control socket".into()),
             Need::Python(module) => {
                 let found = Command::new("/usr/bin/python3").args(["-c", &format!("import {module}")]).output();
                 (!found.is_ok_and(|out| out.status.success())).then(|| format!("no python3 module {module}"))

@@ -155,7 +155,7 @@ fn vsftpd_per_connection(ctx: &mut Ctx) {
     ctx.file("empty/.keep", "");
     let options = format!(
         "listen=NO\nlisten_ipv6=NO\nanonymous_enable=YES\nlocal_enable=NO\nanon_root={}\nsecure_chroot_dir={}\n\
-         seccomp_sandbox=NO\nno_anon_password=YES\nxferlog_enable=NO\nftp_username=nobody\n",
+         seccomp_sandbox=NO\nno_anon_password=YES\nxferlog_enable=NO\n",
         ctx.path("ftp"),
         ctx.path("empty")
     );
