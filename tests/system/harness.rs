@@ -1,6 +1,6 @@
 //! What every test gets: a folder, ports and scripts of its own, and its needs checked before it starts.
 
-use crate::daemon::{Daemon, Launch};
+use crate::daemon::{Daemon, Launch, kill};
 use libtest_mimic::{Completion, Failed, Trial};
 use std::collections::HashSet;
 use std::fs;
@@ -250,6 +250,24 @@ impl Ctx {
         self.started += 1;
         let config = self.file("dormouse.conf", config);
         Launch::new(&self.dir, self.started, Some(config))
+    }
+}
+
+impl Drop for Ctx {
+    /// Ends what the test has left behind: it runs in the test's network namespace, or names the test's folder.
+    fn drop(&mut self) {
+        let net = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/net")).ok();
+        let own_net = self.own_net.then(|| net("thread-self")).flatten();
+        let folder = self.dir.display().to_string();
+        for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let Ok(pid) = name.parse::<i32>() else { continue };
+            let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let ours = own_net.is_some() && net(&name) == own_net || String::from_utf8_lossy(&words).contains(&folder);
+            if ours && pid != std::process::id() as i32 {
+                kill(pid, libc::SIGKILL);
+            }
+        }
     }
 }
 

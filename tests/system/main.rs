@@ -53,7 +53,7 @@ fn main() {
     raise_descriptor_limit();
     let mut arguments = Arguments::from_args();
     // Most tests wait for something to happen or not to happen, so more of them than processors run at once.
-    arguments.test_threads.get_or_insert(6);
+    arguments.test_threads.get_or_insert(8);
     let all: [&[Test]; 20] = [
         serve::TESTS,
         listen_protocol::TESTS,

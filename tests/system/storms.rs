@@ -223,26 +223,6 @@ fn trap_32_daemonising_service(ctx: &mut Ctx) {
     }
     daemon.cost(|| std::thread::sleep(STORM)).assert_small();
     assert!(runs(ctx) <= 8, "{} starts", runs(ctx));
-    for pid in daemon.descendants() {
-        crate::daemon::kill(pid, libc::SIGKILL);
-    }
-    end_daemonised(ctx);
-}
-
-/// Ends what left the daemon's process tree in `daemonise`: the processes that run with this test's folder in `LISTEN_*`
-/// cannot be found by descent, so they are found by the socket's port among our own executables.
-fn end_daemonised(_ctx: &Ctx) {
-    let own = std::env::current_exe().unwrap();
-    let own_net = std::fs::read_link("/proc/thread-self/ns/net").unwrap();
-    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
-        let same = std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == own);
-        let here = std::fs::read_link(format!("/proc/{pid}/ns/net")).is_ok_and(|net| net == own_net);
-        let words = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        if same && here && words.ends_with("--as-service\0answer\0here\0") && pid != std::process::id() as i32 {
-            crate::daemon::kill(pid, libc::SIGKILL);
-        }
-    }
 }
 
 fn two_thousand_connections_at_once(ctx: &mut Ctx) {
