@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 /// The stations in their order: each uses only those before it.
 const LAYERS: &[&str] = &[
-    "limits", "text", "sys", "seal", "peer", "logging", "config", "plan", "notify", "open", "spawn", "run", "cli",
-    "commands",
+    "limits", "text", "sys", "seal", "peer", "logging", "cli", "config", "plan", "open", "spawn", "notify", "detach",
+    "run", "commands",
 ];
 /// Lines of a source file, and of a function.
 const FILE_LINES: usize = 500;

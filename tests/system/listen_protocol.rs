@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 pub const TESTS: &[Test] = &[
     test!(s1_order_and_count_as_listenfd_reads_them),
     test!(s1_s3_s7_descriptors_and_pid),
-    test!(s4_names_as_libsystemd_reads_them, Python("systemd")),
+    test!(s4_trap_20_names_as_libsystemd_reads_them, Python("systemd")),
     test!(s5_default_name_is_the_units_name, Python("systemd"), Units),
     test!(s7_nonblocking_on_request),
     test!(s8_socket_on_descriptor_0),
@@ -19,9 +19,9 @@ pub const TESTS: &[Test] = &[
     test!(s9_unit_template, Units),
     test!(s10_remote_address_v4_and_v6),
     test!(s10_remote_address_of_a_unix_peer),
-    test!(ucspi_variables),
+    test!(trap_37_ucspi_variables),
     test!(ucspi_variables_of_a_unix_peer),
-    test!(signals_mask_and_session),
+    test!(trap_26_27_signals_mask_and_session),
     test!(datagram_service_answers_from_its_socket),
 ];
 
@@ -89,7 +89,7 @@ fn s1_s3_s7_descriptors_and_pid(ctx: &mut Ctx) {
     }
 }
 
-fn s4_names_as_libsystemd_reads_them(ctx: &mut Ctx) {
+fn s4_trap_20_names_as_libsystemd_reads_them(ctx: &mut Ctx) {
     let (a, b) = (ctx.port(), ctx.port());
     let exec = format!("/usr/bin/python3 {}", service_file("systemd_names.py"));
     let config = format!(
@@ -228,7 +228,7 @@ fn s10_remote_address_of_a_unix_peer(ctx: &mut Ctx) {
     assert_eq!(report.var("REMOTE_ADDR"), Some(peer.as_str()));
 }
 
-fn ucspi_variables(ctx: &mut Ctx) {
+fn trap_37_ucspi_variables(ctx: &mut Ctx) {
     let port = ctx.port();
     let config = format!("[x]\nListenStream=127.0.0.1:{port}\nAccept=yes\nExecStart={}\n", stand_in("report"));
     let _daemon = ctx.start(&config);
@@ -260,7 +260,7 @@ fn ucspi_variables_of_a_unix_peer(ctx: &mut Ctx) {
 }
 
 /// Also from a daemon that was itself started with signals ignored and blocked.
-fn signals_mask_and_session(ctx: &mut Ctx) {
+fn trap_26_27_signals_mask_and_session(ctx: &mut Ctx) {
     let (a, b) = (ctx.port(), ctx.port());
     let config = format!(
         "[status]\nListenStream=127.0.0.1:{a}\nAccept=yes\nExecStart=/bin/cat /proc/self/status\n\

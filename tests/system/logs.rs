@@ -1,6 +1,7 @@
 //! The log never blocks the daemon, never ends it, and never grows without bound.
 
 use crate::client::*;
+use crate::daemon::Launch;
 use crate::harness::{Ctx, Need::*, Test, sleep_ms, wait_until, within};
 use crate::test;
 use std::os::unix::net::UnixDatagram;
@@ -14,6 +15,7 @@ pub const TESTS: &[Test] = &[
     test!(standard_error_on_a_full_disk, File("/dev/full")),
     test!(one_kind_of_line_is_rate_limited),
     test!(service_output_goes_to_syslog, Root, Prog("unshare")),
+    test!(own_lines_go_to_syslog, Root, Prog("unshare")),
 ];
 
 fn config(port: u16) -> String {
@@ -100,28 +102,61 @@ fn one_kind_of_line_is_rate_limited(ctx: &mut Ctx) {
     assert!(counted, "a line says how many were left out:\n{}", daemon.log());
 }
 
-fn service_output_goes_to_syslog(ctx: &mut Ctx) {
-    let port = ctx.port();
-    // A /dev of its own, in which the log socket is ours.
-    let log = UnixDatagram::bind(ctx.path("devlog")).unwrap();
-    log.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+/// A /dev of the daemon's own, in which the log socket is ours.
+fn with_own_dev(ctx: &Ctx, launch: Launch) -> (UnixDatagram, Launch) {
     let socket = ctx.path("devlog");
+    let log = UnixDatagram::bind(&socket).unwrap();
+    log.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
     let script = format!(
-        "mount -t tmpfs tmpfs /mnt && cp -a /dev/null /dev/full /mnt/ && ln -s {socket} /mnt/log && mount --bind /mnt /dev && exec \"$@\""
+        "mount -t tmpfs tmpfs /mnt && cp -a /dev/null /dev/full /mnt/ && ln -s {socket} /mnt/log && \
+         mount --bind /mnt /dev && exec \"$@\""
     );
-    let service = ctx.script("service", "echo for-the-client; echo for-syslog >&2\n");
-    let config = format!(
-        "[x]\nListenStream=127.0.0.1:{port}\nAccept=yes\nStandardError=syslog\nSyslogIdentifier=nest\nExecStart={service}\n"
-    );
-    let _daemon = ctx.launch(&config).wrapped(&["unshare", "-m"]).in_shell(&script).start();
-    assert_eq!(talk(port), "for-the-client\n");
+    (log, launch.wrapped(&["unshare", "-m"]).in_shell(&script))
+}
+
+/// Reads the log socket until `word` has come; returns all that was read.
+fn wait_syslog(log: &UnixDatagram, word: &str) -> String {
     let mut seen = String::new();
     let mut buffer = [0; 2048];
-    wait_until("the line in syslog", || {
+    wait_until(&format!("{word} in syslog"), || {
         if let Ok(length) = log.recv(&mut buffer) {
             seen += &String::from_utf8_lossy(&buffer[..length]);
+            seen.push('\n');
         }
-        seen.contains("for-syslog")
+        seen.contains(word)
     });
-    assert!(seen.contains("nest"), "{seen}");
+    seen
+}
+
+fn service_output_goes_to_syslog(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let service = ctx.script("service", "echo for-the-client; echo for-syslog >&2\n");
+    let config = format!(
+        "[x]\nListenStream=127.0.0.1:{port}\nAccept=yes\nStandardError=syslog\nSyslogIdentifier=nest\n\
+         ExecStart={service}\n"
+    );
+    let launch = ctx.launch(&config);
+    let (log, launch) = with_own_dev(ctx, launch);
+    let _daemon = launch.start();
+    assert_eq!(talk(port), "for-the-client\n");
+    let seen = wait_syslog(&log, "for-syslog");
+    assert!(
+        seen.lines().any(|line| line.starts_with('<') && line.contains("nest") && line.contains("for-syslog")),
+        "{seen}"
+    );
+}
+
+fn own_lines_go_to_syslog(ctx: &mut Ctx) {
+    let port = two_ports(ctx);
+    let launch = ctx.launch(&config(port)).arg("--log").arg("syslog");
+    let (log, launch) = with_own_dev(ctx, launch);
+    let mut daemon = launch.start();
+    drop(try_connect(local(port), Duration::from_secs(5)));
+    let seen = wait_syslog(&log, "/nowhere");
+    assert!(seen.lines().any(|line| line.starts_with('<') && line.contains("dormouse")), "{seen}");
+    // A log daemon that hangs, and one that is gone, are no reason to wait or to end.
+    provoke(port);
+    drop(log);
+    provoke(port);
+    assert!(daemon.alive());
 }
