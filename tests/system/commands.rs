@@ -41,7 +41,7 @@ fn standard_output(words: &[&str]) -> String {
 const SOUND: &str = "[ssh]\nListenStream=22\nAccept=yes\nExecStart=/bin/cat -u\nMaxConnections=8\n\
     IPAddressDeny=any\nIPAddressAllow=192.168.0.0/16 fe80::/10\n\
     [wiki]\nListenStream=80\nListenStream=/run/wiki.sock\nExecStart=/bin/sh -c 'exec sleep 5'\nWorkingDirectory=/tmp\n\
-    Environment=A=b \"C=d e\"\nStopWhenIdleSec=10min\n";
+    Environment=A=b \"C=d e\"\nRuntimeMaxSec=10min\n";
 
 fn check_accepts_a_sound_configuration(ctx: &mut Ctx) {
     let file = ctx.file("sound.conf", SOUND);

@@ -51,6 +51,7 @@ fn main() {
         return;
     }
     raise_descriptor_limit();
+    keep_to_ourselves();
     let mut arguments = Arguments::from_args();
     // Most tests wait for something to happen or not to happen, so more of them than processors run at once.
     arguments.test_threads.get_or_insert(8);
@@ -78,6 +79,14 @@ fn main() {
     ];
     let trials = all.iter().flat_map(|tests| tests.iter()).map(Test::trial).chain(faults::table()).collect();
     libtest_mimic::run(&arguments, trials).exit();
+}
+
+/// What cargo, or whoever called it, left open is nothing that the daemon should inherit by chance.
+fn keep_to_ourselves() {
+    for fd in 3..1024 {
+        // SAFETY: sets a flag of a descriptor, or fails where there is none.
+        unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
 }
 
 /// Some tests open thousands of connections; the soft limit is often a thousand.
