@@ -11,6 +11,7 @@ use std::time::Duration;
 pub const TESTS: &[Test] = &[
     test!(standard_error_closed),
     test!(standard_error_is_a_full_pipe),
+    test!(standard_error_is_a_full_pipe_from_the_start),
     test!(standard_error_is_a_broken_pipe),
     test!(standard_error_on_a_full_disk, File("/dev/full")),
     test!(one_kind_of_line_is_rate_limited),
@@ -19,9 +20,9 @@ pub const TESTS: &[Test] = &[
 ];
 
 fn config(port: u16) -> String {
-    // Every connection fails to start its program: one line each, if nothing limits them.
+    // Every connection ends with a failure: one line each, if nothing limits them.
     format!(
-        "[x]\nListenStream=127.0.0.1:{port}\nAccept=yes\nTriggerLimitBurst=100000\nPollLimitBurst=100000\nExecStart=/nowhere\n\
+        "[x]\nListenStream=127.0.0.1:{port}\nAccept=yes\nTriggerLimitBurst=100000\nPollLimitBurst=100000\nExecStart=/bin/false\n\
          [y]\nListenStream=127.0.0.1:{}\nAccept=yes\nTriggerLimitBurst=100000\nExecStart=/bin/echo here\n",
         port + 1
     )
@@ -52,14 +53,21 @@ fn standard_error_closed(ctx: &mut Ctx) {
     assert!(daemon.alive());
 }
 
+/// Writes into a pipe until it takes no more.
+fn fill(writer: &std::fs::File) {
+    rustix::io::ioctl_fionbio(borrowed(writer), true).unwrap();
+    while rustix::io::write(borrowed(writer), &[b'x'; 4096]).is_ok() {}
+    while rustix::io::write(borrowed(writer), b"x").is_ok() {}
+    rustix::io::ioctl_fionbio(borrowed(writer), false).unwrap();
+}
+
 fn standard_error_is_a_full_pipe(ctx: &mut Ctx) {
     let port = two_ports(ctx);
     let (reader, writer) = pipe();
-    // Fill the pipe first, so that the daemon's first line already finds no room.
-    rustix::io::ioctl_fionbio(borrowed(&writer), true).unwrap();
-    while rustix::io::write(borrowed(&writer), &[b'x'; 4096]).is_ok() {}
-    rustix::io::ioctl_fionbio(borrowed(&writer), false).unwrap();
+    let copy = writer.try_clone().unwrap();
     let mut daemon = ctx.launch(&config(port)).stderr(Stdio::from(writer)).start();
+    fill(&copy);
+    drop(copy);
     provoke(port);
     assert!(daemon.alive());
     let cost = daemon.cost(|| sleep_ms(2000));
@@ -67,6 +75,17 @@ fn standard_error_is_a_full_pipe(ctx: &mut Ctx) {
     drop(reader);
     provoke(port);
     assert!(daemon.alive(), "nor does it die when the reader goes");
+}
+
+/// Also what the daemon says about its configuration must not keep it from starting.
+fn standard_error_is_a_full_pipe_from_the_start(ctx: &mut Ctx) {
+    let port = two_ports(ctx);
+    let (_reader, writer) = pipe();
+    fill(&writer);
+    let warned_about = config(port).replace("/bin/false", "/nowhere");
+    let mut daemon = ctx.launch(&warned_about).stderr(Stdio::from(writer)).start();
+    assert_eq!(talk(port + 1), "here\n");
+    assert!(daemon.alive());
 }
 
 fn standard_error_is_a_broken_pipe(ctx: &mut Ctx) {
@@ -152,7 +171,7 @@ fn own_lines_go_to_syslog(ctx: &mut Ctx) {
     let (log, launch) = with_own_dev(ctx, launch);
     let mut daemon = launch.start();
     drop(try_connect(local(port), Duration::from_secs(5)));
-    let seen = wait_syslog(&log, "/nowhere");
+    let seen = wait_syslog(&log, "status=1");
     assert!(seen.lines().any(|line| line.starts_with('<') && line.contains("dormouse")), "{seen}");
     // A log daemon that hangs, and one that is gone, are no reason to wait or to end.
     provoke(port);
