@@ -3,7 +3,7 @@
 
 use crate::client::*;
 use crate::daemon::Daemon;
-use crate::harness::{Ctx, Need, Need::*, Test, sleep_ms, stand_in, trial, wait_until, within};
+use crate::harness::{Ctx, Need, Need::*, PATIENCE, Test, sleep_ms, stand_in, trial, wait_until, within};
 use crate::test;
 use crate::trace::Trace;
 use libtest_mimic::Trial;
@@ -11,22 +11,32 @@ use std::time::Duration;
 
 const STRACE: &[Need] = &[Prog("strace")];
 
+/// With what kind of service a fault is tried.
+#[derive(Clone, Copy, PartialEq)]
+enum With {
+    /// One process per connection.
+    Connections,
+    /// One process that gets the listener.
+    Waiting,
+    Either,
+}
+
 /// What the loop calls, and how the kernel may refuse it. `?` lets strace pass over a name that a machine lacks.
-const FAULTS: &[(&str, &str, &[&str])] = &[
-    ("epoll_wait", "?epoll_wait,?epoll_pwait,?epoll_pwait2", &["EINTR"]),
-    ("accept4", ACCEPT, &["EINTR", "EAGAIN", "ECONNABORTED", "EMFILE", "ENFILE", "ENOMEM", "ENOBUFS"]),
-    ("accept4", ACCEPT, &["EPERM", "EPROTO", "ENETDOWN", "EHOSTUNREACH", "ETIMEDOUT"]),
-    ("clone", "?clone,?clone3,?fork,?vfork", &["EAGAIN", "ENOMEM"]),
-    ("read", "read", &["EINTR", "EAGAIN"]),
-    ("wait", "wait4,waitid", &["EINTR"]),
-    ("epoll_ctl", "epoll_ctl", &["ENOMEM", "ENOSPC"]),
-    ("close", "close", &["EINTR", "EIO"]),
-    ("write", "write,writev,sendto,sendmsg", &["EAGAIN", "EPIPE", "EIO"]),
-    ("fcntl", "fcntl", &["EINVAL"]),
-    ("sockopt", "setsockopt,getsockopt,getpeername,getsockname", &["ENOBUFS", "ENOTCONN", "EINVAL"]),
-    ("timer", "?timerfd_settime,?timerfd_create", &["ENOMEM"]),
+const FAULTS: &[(&str, &str, With, &[&str])] = &[
+    ("epoll_wait", "?epoll_wait,?epoll_pwait,?epoll_pwait2", With::Either, &["EINTR"]),
+    ("accept4", ACCEPT, With::Connections, &["EINTR", "EAGAIN", "ECONNABORTED", "EMFILE", "ENFILE", "ENOMEM"]),
+    ("accept4", ACCEPT, With::Connections, &["ENOBUFS", "EPERM", "EPROTO", "ENETDOWN", "EHOSTUNREACH", "ETIMEDOUT"]),
+    ("clone", CLONE, With::Either, &["EAGAIN", "ENOMEM"]),
+    ("read", "read", With::Either, &["EINTR", "EAGAIN"]),
+    ("wait", "wait4,waitid", With::Either, &["EINTR"]),
+    ("epoll_ctl", "epoll_ctl", With::Waiting, &["ENOMEM", "ENOSPC"]),
+    ("close", "close", With::Either, &["EINTR", "EIO"]),
+    ("write", "write,writev,sendto,sendmsg", With::Waiting, &["EAGAIN", "EPIPE", "EIO", "ENOSPC"]),
+    ("fcntl", "fcntl", With::Waiting, &["EINVAL"]),
+    ("getsockname", "getsockname,getpeername", With::Connections, &["ENOBUFS", "ENOTCONN", "EINVAL"]),
 ];
 
+const CLONE: &str = "?clone,?clone3,?fork,?vfork";
 const ACCEPT: &str = "accept4,?accept";
 
 pub const TESTS: &[Test] = &[
@@ -34,20 +44,27 @@ pub const TESTS: &[Test] = &[
     test!(clone_eagain_for_five_seconds, Prog("strace")),
     test!(setsockopt_fails_at_start, Prog("strace")),
     test!(fcntl_fails_at_start, Prog("strace")),
+    test!(unread_datagram_cannot_be_looked_at, Prog("strace")),
+    test!(processes_cannot_be_listed_at_a_stop, Prog("strace")),
     test!(kill_says_that_there_is_no_such_process, Prog("strace")),
     test!(socket_without_memory_at_start, Prog("strace")),
 ];
 
-/// One test for each system call and error.
+/// One test for each system call, error and kind of service.
 pub fn table() -> Vec<Trial> {
-    let pairs = FAULTS.iter().flat_map(|(name, calls, errors)| errors.iter().map(move |error| (name, calls, error)));
-    let per_connection = pairs.clone().map(|(name, calls, error)| {
-        trial(format!("faults::{name}_{error}"), STRACE, move |ctx| one_fault(ctx, calls, error, true))
-    });
-    let listening = pairs.map(|(name, calls, error)| {
-        trial(format!("faults::{name}_{error}_accept_no"), STRACE, move |ctx| one_fault(ctx, calls, error, false))
-    });
-    per_connection.chain(listening).collect()
+    let mut trials = Vec::new();
+    for (name, calls, with, errors) in FAULTS {
+        for error in *errors {
+            for (kind, per_connection) in [(With::Connections, true), (With::Waiting, false)] {
+                if *with == With::Either || *with == kind {
+                    let suffix = if per_connection { "" } else { "_waiting" };
+                    let name = format!("faults::{name}_{error}{suffix}");
+                    trials.push(trial(name, STRACE, move |ctx| one_fault(ctx, calls, error, per_connection)));
+                }
+            }
+        }
+    }
+    trials
 }
 
 /// Connects and reads what comes first; a connection may be refused or closed while the fault lasts.
@@ -73,10 +90,13 @@ fn assert_well(daemon: &mut Daemon, port: u16) {
 fn config(port: u16, per_connection: bool) -> String {
     let (accept, exec) =
         if per_connection { ("Accept=yes\n", "/bin/echo here".into()) } else { ("", stand_in("answer here 1")) };
-    format!("[x]\nListenStream=127.0.0.1:{port}\n{accept}ExecStart={exec}\n")
+    format!("[x]\nListenStream={port}\n{accept}ExecStart={exec}\n")
 }
 
 fn one_fault(ctx: &mut Ctx, calls: &str, error: &str, per_connection: bool) {
+    if calls == "close" && cfg!(debug_assertions) && std::env::var_os("DORMOUSE_BINARY").is_none() {
+        return ctx.skip("a debug build of rustix asserts that close does not fail");
+    }
     let port = ctx.port();
     let mut daemon = ctx.start(&config(port, per_connection));
     let (trace, inject) = (format!("trace={calls}"), format!("inject={calls}:error={error}:when=1..3"));
@@ -90,8 +110,11 @@ fn one_fault(ctx: &mut Ctx, calls: &str, error: &str, per_connection: bool) {
         );
     }
     assert_well(&mut daemon, port);
-    trace.end();
+    let injected = trace.end().iter().filter(|line| line.contains("INJECTED")).count();
     assert_well(&mut daemon, port);
+    if injected == 0 {
+        ctx.skip("the loop makes no such call here");
+    }
 }
 
 /// A long shortage of descriptors: the listener rests, the client stays queued and is served when it is over.
@@ -114,9 +137,8 @@ fn emfile_for_five_seconds(ctx: &mut Ctx) {
 fn clone_eagain_for_five_seconds(ctx: &mut Ctx) {
     let port = ctx.port();
     let mut daemon = ctx.start(&config(port, false));
-    let calls = "?clone,?clone3,?fork,?vfork";
-    let inject = format!("inject={calls}:error=EAGAIN");
-    let trace = Trace::attach(&daemon, &ctx.path("trace"), &["-e", &format!("trace={calls}"), "-e", &inject]);
+    let inject = format!("inject={CLONE}:error=EAGAIN");
+    let trace = Trace::attach(&daemon, &ctx.path("trace"), &["-e", &format!("trace={CLONE}"), "-e", &inject]);
     let client = connect(port);
     let cost = daemon.cost(|| sleep_ms(5000));
     let tries = trace.end().len();
@@ -126,30 +148,30 @@ fn clone_eagain_for_five_seconds(ctx: &mut Ctx) {
     assert_well(&mut daemon, port);
 }
 
-/// At start a failing call either does not matter, or ends the program with 71 and a message that names the call.
-fn fails_at_start(ctx: &mut Ctx, call: &str, error: &str) {
+/// At start a call that fails either does not matter in the end, or ends the program with 71 and a message.
+fn fails_at_start(ctx: &mut Ctx, call: &str, error: &str, when: &str) {
     let port = ctx.port();
-    let inject = format!("inject={call}:error={error}");
+    let inject = format!("inject={call}:error={error}{when}");
     let options = ["-e", &format!("trace={call}"), "-e", &inject];
     let mut daemon = ctx.launch(&config(port, true)).strace("trace", &options).spawn();
-    let ended = within(Duration::from_secs(5), || !daemon.alive() || first_words(port) == "here\n");
+    let ended = within(PATIENCE, || !daemon.alive() || first_words(port) == "here\n");
     assert!(ended, "the daemon neither serves nor ends:\n{}", daemon.log());
     if !daemon.alive() {
         assert_eq!(daemon.wait().code(), Some(71), "{}", daemon.log());
-        assert!(daemon.log().contains(error) || daemon.log().lines().count() >= 1, "{}", daemon.log());
+        assert!(daemon.log().contains(error), "{}", daemon.log());
     }
 }
 
 fn setsockopt_fails_at_start(ctx: &mut Ctx) {
-    fails_at_start(ctx, "setsockopt", "ENOMEM");
+    fails_at_start(ctx, "setsockopt", "ENOMEM", "");
 }
 
 fn fcntl_fails_at_start(ctx: &mut Ctx) {
-    fails_at_start(ctx, "fcntl", "EINVAL");
+    fails_at_start(ctx, "fcntl", "EINVAL", "");
 }
 
 fn socket_without_memory_at_start(ctx: &mut Ctx) {
-    fails_at_start(ctx, "socket", "ENOBUFS");
+    fails_at_start(ctx, "socket", "ENOBUFS", ":when=1..3");
 }
 
 fn kill_says_that_there_is_no_such_process(ctx: &mut Ctx) {
@@ -166,4 +188,40 @@ fn kill_says_that_there_is_no_such_process(ctx: &mut Ctx) {
     }
     trace.end();
     assert_well(&mut daemon, port);
+}
+
+/// Whether a datagram is still there is asked after each run: an error must not end in a storm.
+fn unread_datagram_cannot_be_looked_at(ctx: &mut Ctx) {
+    for error in ["EINTR", "EAGAIN", "ENOMEM"] {
+        let (port, runs) = (ctx.port(), format!("runs-{error}"));
+        let exec = ctx.script("service", &format!("echo run >>{}\n", ctx.path(&runs)));
+        let mut daemon = ctx.start(&format!("[x]\nListenDatagram=127.0.0.1:{port}\nExecStart={exec}\n"));
+        let calls = "?poll,?ppoll,recvfrom,recvmsg,ioctl";
+        let inject = format!("inject={calls}:error={error}:when=1..3");
+        let _trace = Trace::attach(&daemon, &ctx.path("trace"), &["-e", &format!("trace={calls}"), "-e", &inject]);
+        udp().send_to(b"unread", local(port)).unwrap();
+        daemon.cost(|| sleep_ms(3000)).assert_small();
+        let runs = ctx.lines(&runs).len();
+        assert!((1..=8).contains(&runs), "{error}: {runs} runs");
+        assert!(daemon.alive());
+    }
+}
+
+/// Who belongs to a service is read from /proc: without a descriptor for it the main process is stopped all the same.
+fn processes_cannot_be_listed_at_a_stop(ctx: &mut Ctx) {
+    for (calls, error) in [("openat,?open", "EMFILE"), ("getdents64", "ENOMEM"), ("read", "ENOMEM")] {
+        let port = ctx.port();
+        let limits = "RuntimeMaxSec=1\nTimeoutStopSec=1\n";
+        let mut daemon =
+            ctx.start(&format!("[x]\nListenStream=127.0.0.1:{port}\n{limits}ExecStart={}\n", stand_in("answer here")));
+        let first = first_words(port);
+        let inject = format!("inject={calls}:error={error}:when=1..20");
+        let trace = Trace::attach(&daemon, &ctx.path("trace"), &["-e", &format!("trace={calls}"), "-e", &inject]);
+        wait_until(&format!("an end of the service in spite of {error} by {calls}"), || {
+            let next = first_words(port);
+            next.starts_with("here") && next != first
+        });
+        trace.end();
+        assert_well(&mut daemon, port);
+    }
 }

@@ -24,6 +24,8 @@ pub const TESTS: &[Test] = &[
     test!(standard_output_null_and_error_to_the_client),
     test!(standard_input_from_a_file),
     test!(step_that_fails_is_named),
+    test!(stream_that_fails_is_named),
+    test!(program_that_cannot_be_executed_is_named),
     test!(step_that_fails_as_root_is_named, Root),
     test!(unknown_user_is_a_fault_of_the_configuration),
 ];
@@ -222,8 +224,15 @@ fn fails_with(ctx: &mut Ctx, directive: &str, words: &[&str]) {
 /// The step is told by the word that stands in the configuration, the reason by the kernel's name for it.
 fn step_that_fails_is_named(ctx: &mut Ctx) {
     fails_with(ctx, "WorkingDirectory=/no/such/place", &["WorkingDirectory", "ENOENT"]);
+}
+
+/// Of the three streams, the one that could not be opened.
+fn stream_that_fails_is_named(ctx: &mut Ctx) {
     fails_with(ctx, "StandardOutput=file:/no/such/place/file", &["StandardOutput", "ENOENT"]);
     fails_with(ctx, "StandardInput=file:/no/such/file", &["StandardInput", "ENOENT"]);
+}
+
+fn program_that_cannot_be_executed_is_named(ctx: &mut Ctx) {
     let text = ctx.file("text", "not a program");
     let port = ctx.port();
     let daemon = ctx.start(&format!("[faulty]\nListenStream=127.0.0.1:{port}\nAccept=yes\nExecStart={text}\n"));
