@@ -33,7 +33,6 @@ impl Report {
     /// Waits for the file that a service writes.
     pub fn wait(ctx: &Ctx, name: &str) -> Report {
         wait_until("the report of the service", || ctx.lines(name).len() > 2);
-        crate::harness::sleep_ms(50);
         Report(ctx.lines(name))
     }
 

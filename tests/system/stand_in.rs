@@ -19,9 +19,9 @@ pub fn run(words: &[String]) {
         ["hold"] => hold(),
         ["udp", text, times] => udp(text, times.parse().unwrap()),
         ["listenfd"] => listenfd(),
-        ["report", file] => std::fs::write(file, report()).unwrap(),
+        ["report", file] => write_whole(file, &report()),
         ["report-and-answer", file] => {
-            std::fs::write(file, report()).unwrap();
+            write_whole(file, &report());
             answer("reported", 1);
         }
         ["report"] => print!("{}", report()),
@@ -38,6 +38,13 @@ pub fn run(words: &[String]) {
 
 fn listener() -> RawFd {
     if std::env::var_os("LISTEN_FDS").is_some() { 3 } else { 0 }
+}
+
+/// Replaces a file at once: the test may look at any time, and the next instance may already write.
+fn write_whole(file: &str, text: &str) {
+    let new = format!("{file}.{}", std::process::id());
+    std::fs::write(&new, text).unwrap();
+    std::fs::rename(new, file).unwrap();
 }
 
 /// Accepts on any kind of stream listener.
@@ -200,7 +207,7 @@ fn sockopts(file: &str) {
             }
         }
     }
-    std::fs::write(file, text).unwrap();
+    write_whole(file, &text);
     let mut byte = [0u8];
     // SAFETY: reads at most one byte into `byte`; on a listening socket it fails at once.
     if unsafe { libc::recv(listener(), byte.as_mut_ptr().cast(), 1, libc::MSG_DONTWAIT) } < 0 {
