@@ -40,7 +40,10 @@ const CLONE: &str = "?clone,?clone3,?fork,?vfork";
 const ACCEPT: &str = "accept4,?accept";
 
 pub const TESTS: &[Test] = &[
-    test!(emfile_for_five_seconds, Prog("strace")),
+    test!(accept_says_emfile_for_five_seconds, Prog("strace")),
+    test!(accept_says_enfile_for_five_seconds, Prog("strace")),
+    test!(accept_says_enomem_for_five_seconds, Prog("strace")),
+    test!(accept_says_eperm_for_five_seconds, Prog("strace")),
     test!(clone_eagain_for_five_seconds, Prog("strace")),
     test!(setsockopt_fails_at_start, Prog("strace")),
     test!(fcntl_fails_at_start, Prog("strace")),
@@ -117,11 +120,28 @@ fn one_fault(ctx: &mut Ctx, calls: &str, error: &str, per_connection: bool) {
     }
 }
 
-/// A long shortage of descriptors: the listener rests, the client stays queued and is served when it is over.
-fn emfile_for_five_seconds(ctx: &mut Ctx) {
+fn accept_says_emfile_for_five_seconds(ctx: &mut Ctx) {
+    long_shortage(ctx, "EMFILE");
+}
+
+fn accept_says_enfile_for_five_seconds(ctx: &mut Ctx) {
+    long_shortage(ctx, "ENFILE");
+}
+
+fn accept_says_enomem_for_five_seconds(ctx: &mut Ctx) {
+    long_shortage(ctx, "ENOMEM");
+}
+
+/// What a firewall says: nothing is short, and yet nothing comes of it.
+fn accept_says_eperm_for_five_seconds(ctx: &mut Ctx) {
+    long_shortage(ctx, "EPERM");
+}
+
+/// A long shortage: the listener rests, the clients stay queued and are served when it is over.
+fn long_shortage(ctx: &mut Ctx, error: &str) {
     let port = ctx.port();
     let mut daemon = ctx.start(&config(port, true));
-    let inject = format!("inject={ACCEPT}:error=EMFILE");
+    let inject = format!("inject={ACCEPT}:error={error}");
     let trace = Trace::attach(&daemon, &ctx.path("trace"), &["-e", &format!("trace={ACCEPT}"), "-e", &inject]);
     let clients: Vec<_> = (0..5).map(|_| connect(port)).collect();
     let cost = daemon.cost(|| sleep_ms(5000));

@@ -5,6 +5,7 @@ use crate::harness::{Ctx, Need::*, PATIENCE, Test, has_control, sleep_ms, stand_
 use crate::test;
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 pub const TESTS: &[Test] = &[
@@ -186,8 +187,21 @@ fn address_rules_per_connection_on_a_dual_stack_socket(ctx: &mut Ctx) {
     assert_eq!(talk_from("127.0.0.2", port).as_deref(), Some("here\n"));
 }
 
+/// May this user attach a filter to a TCP socket? Newer kernels say no to an ordinary one.
+fn may_filter_tcp() -> bool {
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut all = [libc::sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k: 0xffff }];
+    let program = libc::sock_fprog { len: 1, filter: all.as_mut_ptr() };
+    let (from, size) = ((&raw const program).cast(), size_of::<libc::sock_fprog>() as u32);
+    // SAFETY: the program and its only step live until the kernel has copied them.
+    unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, from, size) == 0 }
+}
+
 /// The filter on the listener: a refused source does not even wake the service.
 fn address_rules_of_a_listener_that_is_handed_over(ctx: &mut Ctx) {
+    if !may_filter_tcp() {
+        return ctx.skip("this kernel lets only root filter a TCP socket");
+    }
     for address in ["0.0.0.0:", ""] {
         let port = ctx.port();
         let config = format!(
@@ -202,6 +216,9 @@ fn address_rules_of_a_listener_that_is_handed_over(ctx: &mut Ctx) {
 }
 
 fn address_rules_hold_after_the_hand_over(ctx: &mut Ctx) {
+    if !may_filter_tcp() {
+        return ctx.skip("this kernel lets only root filter a TCP socket");
+    }
     let port = ctx.port();
     let config = format!(
         "[x]\nListenStream=0.0.0.0:{port}\nIPAddressDeny=any\nIPAddressAllow=127.0.0.1\nExecStart={}\n",

@@ -85,8 +85,8 @@ fn nice_and_oom_score(ctx: &mut Ctx) {
 }
 
 fn oom_score_may_rise_without_root(ctx: &mut Ctx) {
-    let stat = answer(ctx, "Nice=7\nOOMScoreAdjust=600\n", "/bin/cat /proc/self/stat /proc/self/oom_score_adj");
-    assert_eq!(stat.rsplit(") ").next().unwrap().split(' ').nth(16), Some("7"));
+    let stat = answer(ctx, "Nice=17\nOOMScoreAdjust=600\n", "/bin/cat /proc/self/stat /proc/self/oom_score_adj");
+    assert_eq!(stat.rsplit(") ").next().unwrap().split(' ').nth(16), Some("17"));
     assert_eq!(stat.lines().last(), Some("600"));
 }
 

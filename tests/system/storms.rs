@@ -23,6 +23,7 @@ pub const TESTS: &[Test] = &[
     test!(trap_11_rate_limit_keeps_the_port),
     test!(trap_32_daemonising_service),
     test!(two_thousand_connections_at_once),
+    test!(two_thousand_connections_as_shipped),
 ];
 
 const STORM: Duration = Duration::from_secs(5);
@@ -226,10 +227,17 @@ fn trap_32_daemonising_service(ctx: &mut Ctx) {
 }
 
 fn two_thousand_connections_at_once(ctx: &mut Ctx) {
+    two_thousand(ctx, "MaxConnections=64\nTriggerLimitBurst=100000\nPollLimitBurst=100000\n");
+}
+
+/// Also with the limits that nobody has changed.
+fn two_thousand_connections_as_shipped(ctx: &mut Ctx) {
+    two_thousand(ctx, "");
+}
+
+fn two_thousand(ctx: &mut Ctx, limits: &str) {
     let port = ctx.port();
-    let config = format!(
-        "[x]\nListenStream=127.0.0.1:{port}\nAccept=yes\nMaxConnections=64\nTriggerLimitBurst=100000\nExecStart=/bin/cat\n"
-    );
+    let config = format!("[x]\nListenStream=127.0.0.1:{port}\nAccept=yes\n{limits}ExecStart=/bin/cat\n");
     let mut daemon = ctx.start(&config);
     for _ in 0..20 {
         assert_eq!(ask(port, "warm\n"), "warm\n");
