@@ -80,7 +80,8 @@ directives! {
         Accept: Syntax::Bool, "no",
             "yes: a new process for each connection. no: one process gets the listening sockets.";
         FileDescriptorName: Syntax::FdName, "",
-            "The name of the sockets in LISTEN_FDNAMES: up to 255 printable ASCII characters without a colon.";
+            "The name of the sockets in LISTEN_FDNAMES: up to 255 printable ASCII characters without a colon; unset: \
+             SERVICE.socket, or connection with Accept=yes.";
         MaxConnections: COUNT, "64",
             "Connections served at a time with Accept=yes, 0 to 4294967295; more are closed at once.";
         MaxConnectionsPerSource: COUNT, "",
@@ -130,12 +131,13 @@ directives! {
         TriggerLimitIntervalSec: SPAN, "2s",
             "Interval of TriggerLimitBurst=; 0: no such limit.";
         TriggerLimitBurst: COUNT, "",
-            "Starts in one interval before the service rests; 0: no such limit; unset: 200 with Accept=yes, 20 \
-             without.";
+            "Starts in one interval before the service rests until it is over; 0: no such limit; unset: 200 with \
+             Accept=yes, 20 without.";
         PollLimitIntervalSec: SPAN, "2s",
             "Interval of PollLimitBurst=; 0: no such limit.";
         PollLimitBurst: COUNT, "",
-            "Wake-ups of one socket in one interval before it rests; 0 or unset: no such limit.";
+            "Knocks in one interval, refused ones included, before the service rests until it is over; 0 or unset: \
+             no such limit.";
     }
     Access later=false {
         IPAddressAllow: Syntax::Prefixes, "",
@@ -146,9 +148,11 @@ directives! {
     }
     New later=false {
         AllowUsers: Syntax::Names, "",
-            "Users who may connect to a unix socket with Accept=yes, names or numbers; unset: everybody.";
+            "Users who may connect to a unix socket with Accept=yes, names or numbers; with AllowGroups= unset as well: \
+             everybody.";
         AllowGroups: Syntax::Names, "",
-            "Groups whose members may connect to a unix socket with Accept=yes, names or numbers; unset: everybody.";
+            "Effective groups of clients that may connect to a unix socket with Accept=yes, names or numbers; one match, \
+             here or in AllowUsers=, is enough.";
     }
     Service later=false {
         ExecStart: Syntax::Command, "",
@@ -229,8 +233,8 @@ directives! {
         KillSignal: Syntax::Signal, "SIGTERM",
             "The signal that asks the service to end, a name or number.";
         KillMode: Syntax::Choice(&["control-group", "mixed", "process", "none"]), "control-group",
-            "Who is signalled at a stop: control-group (all), mixed (KillSignal= to the main process, SIGKILL \
-             to all), process (the main one), none.";
+            "Who is signalled at a stop: control-group (all in its session), mixed (KillSignal= to the main process, \
+             SIGKILL to all), process (the main one), none.";
         SendSIGKILL: Syntax::Bool, "yes",
             "Sends SIGKILL to what is left after TimeoutStopSec=.";
         TimeoutStopSec: Syntax::Timeout, "90s",
@@ -245,7 +249,7 @@ directives! {
         StartLimitIntervalSec: SPAN, "10s",
             "Interval of StartLimitBurst=; 0: no such limit.";
         StartLimitBurst: COUNT, "5",
-            "Failed starts in one interval before the service rests; 0: no such limit.";
+            "Failed starts in one interval before the service rests until it is over; 0: no such limit.";
         SuccessExitStatus: Syntax::ExitStatuses, "",
             "Exit statuses (numbers or names such as TEMPFAIL) and signals that count as a clean end, besides \
              0, SIGHUP, SIGINT, SIGTERM and SIGPIPE.";
