@@ -177,6 +177,16 @@ fn floor(text: &[u8], at: usize) -> usize {
     end
 }
 
+/// Letters that must be changed, added, left out or swapped to make one word of the other, for "did you mean".
+#[cfg(feature = "suggest")]
+pub use strsim::osa_distance as edits;
+
+/// Without the feature `suggest` all words are too far from each other.
+#[cfg(not(feature = "suggest"))]
+pub const fn edits(_: &str, _: &str) -> usize {
+    usize::MAX
+}
+
 /// Writes `value` in decimal to the start of `out` and returns the number of bytes, 1 to [`DECIMAL_BYTES`].
 ///
 /// 0 if `out` is too short; then nothing is written. Makes no call, so it is fit for the child before exec.

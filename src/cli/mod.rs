@@ -9,6 +9,7 @@ mod output;
 mod parse;
 mod table;
 #[cfg(test)]
+#[cfg(feature = "all")]
 mod tests;
 
 pub use help::{help, usage};

@@ -4,6 +4,7 @@ use super::table::{COMMANDS, Command, CommandRow, Id, OPTIONS, OptionRow};
 use super::{Activate, Form, Kind, Listen, Options, UsageError};
 use crate::limits::FD_NAME_BYTES;
 use crate::logging::Target;
+use crate::text::edits;
 use lexopt::Arg;
 use log::LevelFilter;
 use std::ffi::{OsStr, OsString};
@@ -166,17 +167,28 @@ impl Given {
             Id::Verbose => options.level = shift(options.level, 1),
             Id::Quiet => options.level = shift(options.level, -1),
             Id::Print => options.print = true,
-            Id::Listen => self.listen.push(value),
-            Id::Accept => options.activate.accept = true,
-            Id::Datagram => self.set_kind(Kind::Datagram)?,
-            Id::SeqPacket => self.set_kind(Kind::SeqPacket)?,
-            Id::Inetd => options.activate.inetd = true,
-            Id::FdName => options.activate.names = fd_names(&value)?,
-            Id::SetEnv => options.activate.environment.push(variable(value)?),
-            Id::Now => options.activate.now = true,
-            Id::Once => options.activate.once = true,
             Id::Help => self.help = true,
             Id::Version => self.version = true,
+            id if cfg!(feature = "activate") => self.take_for_activate(id, value)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Takes an option that only activate has.
+    fn take_for_activate(&mut self, id: Id, value: OsString) -> Result<()> {
+        let activate = &mut self.options.activate;
+        match id {
+            Id::Listen => self.listen.push(value),
+            Id::Accept => activate.accept = true,
+            Id::Datagram => self.set_kind(Kind::Datagram)?,
+            Id::SeqPacket => self.set_kind(Kind::SeqPacket)?,
+            Id::Inetd => activate.inetd = true,
+            Id::FdName => activate.names = fd_names(&value)?,
+            Id::SetEnv => activate.environment.push(variable(value)?),
+            Id::Now => activate.now = true,
+            Id::Once => activate.once = true,
+            _ => {}
         }
         Ok(())
     }
@@ -211,7 +223,7 @@ impl Given {
             let text = "explain needs the NAME of a service, for example: dormouse explain ssh";
             return fail(&[text], Command::Explain);
         }
-        if options.command == Command::Activate {
+        if cfg!(feature = "activate") && options.command == Command::Activate {
             let kind = self.kind.unwrap_or(Kind::Stream);
             for address in self.listen.drain(..) {
                 options.activate.listen.push(listen(address, kind)?);
@@ -247,7 +259,7 @@ fn check_activate(activate: &Activate, inherited: bool) -> Result<()> {
 fn command(found: &OsStr) -> Result<Command> {
     match COMMANDS.iter().find(|row| found == row.word) {
         Some(CommandRow { command: Some(command), .. }) => Ok(*command),
-        Some(row) => Err(fault(&["the command \"", row.word, "\" is not part of this version"], &[])),
+        Some(row) => Err(fault(&["the command \"", row.word, "\" is not part of this build"], &[])),
         None => {
             let here = COMMANDS.iter().filter(|row| row.command.is_some()).map(|row| row.word);
             let shown = clean(found);
@@ -372,8 +384,8 @@ fn word(command: Command) -> &'static str {
 /// The candidate that `found` is probably a slip of: at most a third of its letters differ.
 fn nearest<'a>(found: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     candidates
-        .map(|candidate| (strsim::osa_distance(found, candidate), candidate))
-        .filter(|&(distance, candidate)| distance * 3 <= candidate.len().max(3))
+        .map(|candidate| (edits(found, candidate), candidate))
+        .filter(|&(distance, candidate)| distance <= (candidate.len() / 3).max(1))
         .min_by_key(|&(distance, _)| distance)
         .map(|(_, candidate)| candidate)
 }

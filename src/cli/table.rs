@@ -30,7 +30,7 @@ pub struct CommandRow {
     pub line: &'static str,
     /// What else `help COMMAND` tells.
     pub details: &'static str,
-    /// What it is; `None` for a command that is not part of this version.
+    /// What it is; `None` for a command that is not part of this build.
     pub command: Option<Command>,
 }
 
@@ -38,41 +38,45 @@ pub struct CommandRow {
 pub const COMMANDS: [CommandRow; 18] = [
     CommandRow {
         word: "run",
-        synopsis: "[-c PATH]...",
-        line: "hold the sockets, start services on demand (default)",
-        details: "Stays in the foreground unless -d is given; TERM and INT end it.\n\
+        synopsis: told("[-c PATH]..."),
+        line: told("hold the sockets, start services on demand (default)"),
+        details: told(
+            "Stays in the foreground unless -d is given; TERM and INT end it.\n\
                   Exit codes: 0 done, 2 usage, 71 a system call failed, 78 faulty configuration.\n",
+        ),
         command: Some(Command::Run),
     },
     CommandRow {
         word: "check",
-        synopsis: "[-c PATH]... [--print]",
-        line: "report every fault of the configuration",
-        details: "Exit codes: 0 the configuration is sound, 78 it is not.\n",
+        synopsis: told("[-c PATH]... [--print]"),
+        line: told("report every fault of the configuration"),
+        details: told("Exit codes: 0 the configuration is sound, 78 it is not.\n"),
         command: Some(Command::Check),
     },
     CommandRow {
         word: "activate",
-        synopsis: "-l ADDR... [OPTION]... [--] PROG ARG...",
-        line: "try a service without any configuration",
-        details: "ADDR is as in ListenStream=: a port, HOST:PORT, [IP6]:PORT, a path or @NAME.\n\
+        synopsis: told("-l ADDR... [OPTION]... [--] PROG ARG..."),
+        line: told("try a service without any configuration"),
+        details: told(
+            "ADDR is as in ListenStream=: a port, HOST:PORT, [IP6]:PORT, a path or @NAME.\n\
                   tcp: udp: unix: unixgram: seqpacket: or fifo: before it gives its type.\n\
                   What follows PROG belongs to PROG. Example:\n  dormouse activate -l 8080 -a --inetd cat\n",
-        command: Some(Command::Activate),
+        ),
+        command: part(cfg!(feature = "activate"), Command::Activate),
     },
     CommandRow {
         word: "explain",
-        synopsis: "[-c PATH]... NAME",
-        line: "show the descriptors, environment and ids of a child",
-        details: "Exit codes: 0 done, 1 no such service, 78 faulty configuration.\n",
-        command: Some(Command::Explain),
+        synopsis: told("[-c PATH]... NAME"),
+        line: told("show the descriptors, environment and ids of a child"),
+        details: told("Exit codes: 0 done, 1 no such service, 78 faulty configuration.\n"),
+        command: part(cfg!(feature = "explain"), Command::Explain),
     },
     CommandRow {
         word: "help",
-        synopsis: "[COMMAND]",
-        line: "tell more about a command",
+        synopsis: told("[COMMAND]"),
+        line: told("tell more about a command"),
         details: "",
-        command: Some(Command::Help),
+        command: part(cfg!(feature = "help"), Command::Help),
     },
     later("list"),
     later("status"),
@@ -88,6 +92,16 @@ pub const COMMANDS: [CommandRow; 18] = [
     later("upgrade"),
     later("convert"),
 ];
+
+/// A command that can be left out of a build.
+const fn part(is_built_in: bool, command: Command) -> Option<Command> {
+    if is_built_in { Some(command) } else { None }
+}
+
+/// A text that only the help shows.
+const fn told(text: &'static str) -> &'static str {
+    if cfg!(feature = "help") { text } else { "" }
+}
 
 const fn later(word: &'static str) -> CommandRow {
     CommandRow { word, synopsis: "", line: "", details: "", command: None }
@@ -148,9 +162,12 @@ const fn bit(command: Command) -> u8 {
 
 const RUN: u8 = bit(Command::Run);
 const CHECK: u8 = bit(Command::Check);
-const ACTIVATE: u8 = bit(Command::Activate);
-const EXPLAIN: u8 = bit(Command::Explain);
+const ACTIVATE: u8 = if cfg!(feature = "activate") { bit(Command::Activate) } else { 0 };
+const EXPLAIN: u8 = if cfg!(feature = "explain") { bit(Command::Explain) } else { 0 };
 const ALL: u8 = u8::MAX;
+const DETACH: u8 = if cfg!(feature = "detach") { RUN } else { 0 };
+const PRINT: u8 = if cfg!(feature = "print") { CHECK } else { 0 };
+const HELP: u8 = if cfg!(feature = "help") { ALL } else { 0 };
 
 const fn row(
     short: char,
@@ -160,15 +177,15 @@ const fn row(
     id: Id,
     line: &'static str,
 ) -> OptionRow {
-    OptionRow { short, long, argument, line, commands, id }
+    OptionRow { short, long, argument, line: told(line), commands, id }
 }
 
 /// The options in the order of the help text.
 pub const OPTIONS: [OptionRow; 20] = [
     row('c', "config", "PATH", RUN | CHECK | EXPLAIN, Id::Config, "file or folder to read (/etc/dormouse.conf)"),
-    row(' ', "print", "", CHECK, Id::Print, "write the configuration in the native form"),
-    row('d', "detach", "", RUN, Id::Detach, "go to the background when all sockets are open"),
-    row(' ', "pidfile", "FILE", RUN, Id::Pidfile, "write the process id there, and lock it"),
+    row(' ', "print", "", PRINT, Id::Print, "write the configuration in the native form"),
+    row('d', "detach", "", DETACH, Id::Detach, "go to the background when all sockets are open"),
+    row(' ', "pidfile", "FILE", DETACH, Id::Pidfile, "write the process id there, and lock it"),
     row(' ', "notify-fd", "N", RUN, Id::NotifyFd, "write a newline there when ready (s6)"),
     row('l', "listen", "ADDR", ACTIVATE, Id::Listen, "listen there (repeatable)"),
     row('a', "accept", "", ACTIVATE, Id::Accept, "start PROG once per connection"),
@@ -183,6 +200,6 @@ pub const OPTIONS: [OptionRow; 20] = [
     row(' ', "log-level", "LEVEL", RUN | ACTIVATE, Id::LogLevel, "error, warn, info (default), debug or trace"),
     row('v', "verbose", "", RUN | ACTIVATE, Id::Verbose, "one level more (repeatable)"),
     row('q', "quiet", "", RUN | ACTIVATE, Id::Quiet, "one level less (repeatable)"),
-    row('h', "help", "", ALL, Id::Help, "print this"),
+    row('h', "help", "", HELP, Id::Help, "print this"),
     row('V', "version", "", ALL, Id::Version, "print the version"),
 ];

@@ -17,7 +17,7 @@ pub(super) fn check(options: &Options) -> u8 {
         Context { log: child_log(options.log), keep_streams: false, fd_names: Vec::new(), parent_death: None };
     match daemon::plan(&mut draft, &context) {
         Err(code) => code,
-        Ok(_) if options.print => cli::print(&config::print(&draft)),
+        Ok(_) if cfg!(feature = "print") && options.print => cli::print(&config::print(&draft)),
         Ok(plan) => cli::print(&summary(plan)),
     }
 }

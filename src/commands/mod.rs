@@ -40,10 +40,12 @@ fn dispatch(options: Options) -> u8 {
     match options.command {
         Command::Run => run::run(options),
         Command::Check => check::check(&options),
-        Command::Activate => activate::activate(options),
-        Command::Explain => explain::explain(&options),
-        Command::Help => cli::print(&options.topic.map_or_else(cli::usage, cli::help)),
+        Command::Activate if cfg!(feature = "activate") => activate::activate(options),
+        Command::Explain if cfg!(feature = "explain") => explain::explain(&options),
+        Command::Help if cfg!(feature = "help") => cli::print(&options.topic.map_or_else(cli::usage, cli::help)),
         Command::Version => cli::print(concat!("dormouse ", env!("CARGO_PKG_VERSION"), "\n")),
+        // what is not part of this build has been refused as a command
+        Command::Activate | Command::Explain | Command::Help => exit::USAGE,
     }
 }
 

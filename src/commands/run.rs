@@ -14,7 +14,7 @@ use crate::{limits, seal};
 
 /// Reads, opens, says that it is ready, seals, and runs until it is told to end.
 pub(super) fn run(options: Options) -> u8 {
-    let waiting = if options.detach {
+    let waiting = if cfg!(feature = "detach") && options.detach {
         match detach() {
             Ok(Side::Starter(code)) => return code,
             Ok(Side::Daemon(waiting)) => Some(waiting),
@@ -64,7 +64,7 @@ fn prepare(options: &Options) -> Result<(Server, Reserved, Option<PidFile>), u8>
         cli::complain(&format_args!("--notify-fd: {}", Why(errno)));
         exit::USAGE
     })?;
-    let pid_file = match &options.pidfile {
+    let pid_file = match options.pidfile.as_ref().filter(|_| cfg!(feature = "detach")) {
         Some(path) => Some(PidFile::lock(path).map_err(|error| {
             cli::complain(&error);
             exit::SYSTEM

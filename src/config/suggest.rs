@@ -4,6 +4,7 @@ use super::directive::Id;
 use super::fault::{Fault, Place};
 use super::foreign::{Foreign, foreign};
 use super::message::Code;
+use crate::text::edits;
 
 /// Words of other configurations, in lower case, and the directive that does the same.
 const ALIASES: [(&str, Id); 32] = [
@@ -46,7 +47,7 @@ pub(super) fn nearest<'a>(text: &str, words: impl Iterator<Item = &'a str>) -> O
     let lower = text.to_ascii_lowercase();
     let most = (lower.chars().count() / 3).clamp(1, 4);
     words
-        .map(|word| (strsim::osa_distance(&lower, &word.to_ascii_lowercase()), word))
+        .map(|word| (edits(&lower, &word.to_ascii_lowercase()), word))
         .filter(|(distance, _)| *distance <= most)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, word)| word)
@@ -60,7 +61,8 @@ pub(super) fn did_you_mean(word: Option<&str>) -> String {
 /// The error about a name that is not in the table.
 pub(super) fn unknown(name: &str, place: Place) -> Fault {
     let lower = name.to_ascii_lowercase();
-    let alias = ALIASES.iter().find(|(alias, _)| *alias == lower).map(|(_, id)| id.name());
+    let aliases: &[_] = if cfg!(feature = "suggest") { &ALIASES } else { &[] };
+    let alias = aliases.iter().find(|(alias, _)| *alias == lower).map(|(_, id)| id.name());
     let near = || nearest(name, Id::ALL.iter().map(|id| id.name()));
     match (alias, foreign(name)) {
         (None, Some(Foreign::Protection)) => Fault::new(Code::NoProtection, place, &[name]),
@@ -77,6 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg_attr(not(feature = "suggest"), ignore = "there are no suggestions")]
     fn every_alias_and_no_foreign_name_is_ours() {
         for (alias, id) in ALIASES {
             assert_eq!(unknown(alias, Place::default()).hint, did_you_mean(Some(id.name())));
