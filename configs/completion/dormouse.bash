@@ -1,0 +1,56 @@
+# Completion for dormouse in bash. Belongs to /usr/share/bash-completion/completions/dormouse.
+# shellcheck shell=bash
+
+# begin tables
+_dormouse_commands() { echo 'run check activate explain help'; }
+_dormouse_options() {
+    case $1 in
+        run) echo '-c --config -d --detach --pidfile --notify-fd --log --log-level -v --verbose -q --quiet -h --help -V --version' ;;
+        check) echo '-c --config --print -h --help -V --version' ;;
+        activate) echo '-l --listen -a --accept -d --datagram --seqpacket --inetd --fdname -E --setenv --now --once --log-level -v --verbose -q --quiet -h --help -V --version' ;;
+        explain) echo '-c --config -h --help -V --version' ;;
+        help) echo '-h --help -V --version' ;;
+    esac
+}
+_dormouse_values() {
+    case "$1 $2" in
+        'run -c' | 'run --config') echo 'FILE' ;;
+        'run --pidfile') echo 'FILE' ;;
+        'run --notify-fd') echo 'NONE' ;;
+        'run --log') echo 'stderr syslog kmsg' ;;
+        'run --log-level') echo 'error warn info debug trace' ;;
+        'check -c' | 'check --config') echo 'FILE' ;;
+        'activate -l' | 'activate --listen') echo 'NONE' ;;
+        'activate --fdname') echo 'NONE' ;;
+        'activate -E' | 'activate --setenv') echo 'NONE' ;;
+        'activate --log-level') echo 'error warn info debug trace' ;;
+        'explain -c' | 'explain --config') echo 'FILE' ;;
+    esac
+}
+# end tables
+
+_dormouse() {
+    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} command=run values
+    COMPREPLY=()
+    case ${COMP_WORDS[1]:-} in
+        '' | -*) ;;
+        *) [ "$COMP_CWORD" -eq 1 ] || command=${COMP_WORDS[1]} ;;
+    esac
+    values=$(_dormouse_values "$command" "$before")
+    case $values in
+        FILE) mapfile -t COMPREPLY < <(compgen -f -- "$word") ;;
+        NONE) ;;
+        ?*) mapfile -t COMPREPLY < <(compgen -W "$values" -- "$word") ;;
+        *)
+            case $command,$word in
+                *,-*) values=$(_dormouse_options "$command") ;;
+                run,* | help,*) values=$(_dormouse_commands) ;;
+                explain,*) values=$(dormouse check --print 2>/dev/null | sed -n 's/^\[\(.*\)\]$/\1/p') ;;
+                activate,*) values=$(compgen -c -- "$word") ;;
+            esac
+            mapfile -t COMPREPLY < <(compgen -W "$values" -- "$word")
+            ;;
+    esac
+}
+
+complete -F _dormouse -o filenames dormouse

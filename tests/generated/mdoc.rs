@@ -1,0 +1,205 @@
+//! Man pages in mdoc(7).
+
+use dormouse::cli::{COMMANDS, Command, OPTIONS, OptionRow};
+use dormouse::config::{Group, Id, Syntax};
+
+use crate::Outcome;
+
+/// mandoc(1) has nothing to say about a page.
+pub fn lint(page: &str) -> Outcome {
+    let output = std::process::Command::new("mandoc").args(["-T", "lint", "-W", "style", page]).output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    // whether the pages that are pointed to are installed here says nothing about this one
+    let faults: Vec<_> = text.lines().filter(|line| !line.contains("referenced manual not found")).collect();
+    if faults.is_empty() { Ok(()) } else { Err(faults.join("\n").into()) }
+}
+
+pub fn sockets() -> String {
+    directives(Group::Sockets, false)
+}
+
+pub fn access() -> String {
+    directives(Group::Access, false)
+}
+
+pub fn service() -> String {
+    directives(Group::Service, false)
+}
+
+pub fn new() -> String {
+    directives(Group::New, false)
+}
+
+pub fn later() -> String {
+    directives(Group::New, true)
+}
+
+/// The directives of a group as a tagged list.
+fn directives(group: Group, later: bool) -> String {
+    let mut out = String::from(".Bl -tag -width 4n\n");
+    for id in Id::ALL.iter().filter(|id| id.row().group == group && id.row().later == later) {
+        let row = id.row();
+        out += &format!(".It Ic {}= Ns {}\n", row.name, value(row.syntax));
+        out += &prose(id.help());
+        if !row.default.is_empty() {
+            out += &prose(&format!("Default: {}.", row.default));
+        }
+    }
+    out + ".El\n"
+}
+
+/// The form of a value.
+fn value(syntax: Syntax) -> String {
+    let name = match syntax {
+        Syntax::Bool => return choice(&["yes", "no"]),
+        Syntax::Choice(words) if words.len() <= 4 => return choice(words),
+        Syntax::Choice(_) => "word",
+        Syntax::Uint(..) | Syntax::Int(..) => "number",
+        Syntax::Span(_) | Syntax::Timeout => "time",
+        Syntax::Size(_) => "size",
+        Syntax::Mode => "mode",
+        Syntax::Listen(_) => "address",
+        Syntax::Prefixes => "address[/length] ...",
+        Syntax::Name | Syntax::FdName => "name",
+        Syntax::Names | Syntax::Variables => "name ...",
+        Syntax::Word(_) => "word",
+        Syntax::Path | Syntax::Directory | Syntax::EnvironmentFile => "path",
+        Syntax::Paths => "path ...",
+        Syntax::Command => "program Op Ar argument ...",
+        Syntax::Assignments => "NAME=VALUE ...",
+        Syntax::Unset => "NAME[=VALUE] ...",
+        Syntax::Limit(_) => "soft[:hard]",
+        Syntax::Signal => "signal",
+        Syntax::ExitStatuses => "status ...",
+        Syntax::Capabilities => "[~]CAP_NAME ...",
+        Syntax::Input | Syntax::Output => "stream",
+        Syntax::Tos => "type",
+    };
+    ["Ar ", name].concat()
+}
+
+fn choice(words: &[&str]) -> String {
+    ["Cm ", &words.join(" | ")].concat()
+}
+
+/// Text in sentences, each on lines of its own, none longer than mandoc likes.
+fn prose(text: &str) -> String {
+    let mut out = String::new();
+    let mut width = 0;
+    let mut ended = false;
+    for word in text.split_whitespace() {
+        let word = word.replace('\\', "\\e");
+        let begins = ended && word.starts_with(|c: char| c.is_uppercase());
+        if width > 0 && (begins || width + 1 + word.len() > 78) {
+            out.push('\n');
+            width = 0;
+        }
+        if width > 0 {
+            out.push(' ');
+            width += 1;
+        } else if word.starts_with(['.', '\'']) {
+            out.push_str("\\&");
+        }
+        ended = word.ends_with('.');
+        width += word.len();
+        out.push_str(&word);
+    }
+    out + "\n"
+}
+
+/// A line of the synopsis for each command.
+pub fn synopsis() -> String {
+    let mut out = String::new();
+    for row in COMMANDS.iter().filter(|row| row.command.is_some()) {
+        out += &format!(".Nm\n.Cm {}\n{}", row.word, arguments(row.synopsis));
+    }
+    out
+}
+
+/// The commands as a tagged list, with what `help COMMAND` tells beside their options.
+pub fn commands() -> String {
+    let mut out = String::from(".Bl -tag -width 4n\n");
+    for row in COMMANDS.iter().filter(|row| row.command.is_some()) {
+        out += &format!(".It Cm {}\n", row.word);
+        out += &prose(&sentence(row.line));
+        for line in row.details.lines() {
+            match line.strip_prefix("  ") {
+                Some(example) => out += &format!(".Dl {example}\n"),
+                None => out += &prose(line),
+            }
+        }
+    }
+    let later: Vec<_> = COMMANDS.iter().filter(|row| row.command.is_none()).map(|row| row.word).collect();
+    out + ".El\n.Pp\n" + &prose(&format!("Known, but not part of this version: {}.", later.join(", ")))
+}
+
+/// The options by command.
+pub fn options() -> String {
+    let shown = |row: &&OptionRow, command| row.is_for(command) && row.commands != u8::MAX;
+    let mut out = String::new();
+    for (command, row) in COMMANDS.iter().filter_map(|row| Some((row.command?, row))) {
+        if OPTIONS.iter().any(|option| shown(&option, command)) {
+            out += &format!(".Ss Options of {}\n", row.word);
+            out += &list(OPTIONS.iter().filter(|option| shown(option, command)));
+        }
+    }
+    out += ".Ss Options of every command\n";
+    out + &list(OPTIONS.iter().filter(|option| option.is_for(Command::Version)))
+}
+
+fn list<'a>(options: impl Iterator<Item = &'a OptionRow>) -> String {
+    let mut out = String::from(".Bl -tag -width 4n\n");
+    for row in options {
+        out += ".It ";
+        if row.short != ' ' {
+            out += &format!("Fl {} , ", row.short);
+        }
+        out += &format!("Fl -{}", row.long);
+        if row.argument.contains('|') {
+            out += &[" Cm ", &row.argument.replace('|', " | ")].concat();
+        } else if !row.argument.is_empty() {
+            out += &[" Ar ", row.argument].concat();
+        }
+        out.push('\n');
+        out += &prose(&sentence(row.line));
+    }
+    out + ".El\n"
+}
+
+/// `-l ADDR... [OPTION]... [--] PROG ARG...` in macros, a line for each part.
+fn arguments(synopsis: &str) -> String {
+    let mut out = String::new();
+    let mut words = synopsis.split_whitespace().peekable();
+    while let Some(word) = words.next() {
+        let mut part = word.to_owned();
+        let takes_value = |next: &&str| part.trim_start_matches('[').starts_with('-') && !next.starts_with(['-', '[']);
+        if let Some(next) = words.next_if(takes_value) {
+            part = [&part, " ", next].concat();
+        }
+        let (part, many) = part.strip_suffix("...").map_or((&*part, ""), |part| (part, " ..."));
+        let (line, inner) = match part.strip_prefix('[').and_then(|part| part.strip_suffix(']')) {
+            Some(inner) => (".Op ", inner),
+            None => (".", part),
+        };
+        let macros: Vec<_> = inner
+            .split(' ')
+            .map(|word| match word.strip_prefix('-') {
+                Some(option) => ["Fl ", option].concat(),
+                None => ["Ar ", word].concat(),
+            })
+            .collect();
+        let many = if line == ".Op " && !many.is_empty() { " Ns ..." } else { many };
+        out += &format!("{line}{}{many}\n", macros.join(" "));
+    }
+    out
+}
+
+/// A line of the tables as a sentence. What begins with a list of words to type stays as it is.
+fn sentence(line: &str) -> String {
+    if line.split(' ').next().is_some_and(|word| word.ends_with(',')) {
+        return [line, "."].concat();
+    }
+    let mut letters = line.chars();
+    let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();
+    [&first, letters.as_str(), "."].concat()
+}
