@@ -72,6 +72,8 @@ pub const BACKOFF_CEILING_MS: u64 = 15_000;
 pub const PROGRAM_LOOK_MS: u64 = 250;
 /// First rest of a listener when accept finds no descriptor or memory. Doubles up to [`SCARCE_CEILING_MS`].
 pub const SCARCE_FIRST_MS: u64 = 20;
+/// Connections in a row that are gone when they are taken, after which the listener rests like for want of something.
+pub const ACCEPT_MISSES: u32 = 8;
 /// Longest rest of a listener for want of descriptors or memory.
 pub const SCARCE_CEILING_MS: u64 = 1_000;
 /// First pause before an address that is in use or missing is tried again. Doubles up to [`OPEN_CEILING_MS`].

@@ -7,7 +7,7 @@ use rustix::net::{SocketFlags, acceptfrom_with, getsockname};
 
 use super::tables::Life;
 use super::{Child, Phase, Server, Tick, Why};
-use crate::limits::{SCARCE_CEILING_MS, SCARCE_FIRST_MS};
+use crate::limits::{ACCEPT_MISSES, SCARCE_CEILING_MS, SCARCE_FIRST_MS};
 use crate::logging::Kind;
 use crate::peer::Peer;
 use crate::plan::{Policy, address, filter};
@@ -39,7 +39,8 @@ impl Server {
             Ok((connection, address)) => {
                 let peer = Peer::of(address, &connection);
                 if let Some(state) = self.state(service) {
-                    (state.accepted, state.scarcities) = (state.accepted.saturating_add(1), 0);
+                    state.accepted = state.accepted.saturating_add(1);
+                    (state.scarcities, state.misses) = (0, 0);
                 }
                 match self.refusal(service, policy, &peer) {
                     Some(why) => self.refuse(service, &peer, why),
@@ -57,8 +58,16 @@ impl Server {
                 self.rest_by_scarcity(service, "accept", errno);
             }
             Errno::INVAL | Errno::BADF | Errno::NOTSOCK | Errno::OPNOTSUPP => self.revive(row),
-            // EAGAIN, EINTR, ECONNABORTED, EPERM, and the errors of the network that accept(2) passes on
-            _ => self.record(Kind::Other, service, Level::Debug, format_args!("accept why={}", errno_text(errno))),
+            // EAGAIN, EINTR, ECONNABORTED, EPERM, and the errors of the network that accept(2) passes on: mostly the
+            // connection is gone. When the listener goes on to look readable, trying on would be spinning.
+            _ => {
+                self.record(Kind::Other, service, Level::Debug, format_args!("accept why={}", errno_text(errno)));
+                let Some(state) = self.state(service) else { return };
+                state.misses = state.misses.saturating_add(1);
+                if state.misses > ACCEPT_MISSES {
+                    self.rest_by_scarcity(service, "accept", errno);
+                }
+            }
         }
     }
 

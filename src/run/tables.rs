@@ -112,6 +112,8 @@ pub struct ServiceState {
     pub short_runs: u32,
     /// Times in a row that something ran out.
     pub scarcities: u32,
+    /// Connections in a row that were gone when we took them.
+    pub misses: u32,
     /// A failed service is not started before this time.
     pub hold: Tick,
     /// The missing program has been looked for and was not there.
@@ -143,6 +145,7 @@ impl ServiceState {
         failures: 0,
         short_runs: 0,
         scarcities: 0,
+        misses: 0,
         hold: Tick(0),
         was_missing: false,
         suspected: false,

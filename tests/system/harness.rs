@@ -79,7 +79,7 @@ fn has_applet(name: &str) -> bool {
 /// Does the program say that this is not part of it?
 fn lacks(words: &[&str]) -> bool {
     let (_, text) = crate::commands::dormouse(words);
-    text.contains("this version")
+    text.contains("this build") || text.contains("this version")
 }
 
 fn has_directive(name: &str) -> bool {
