@@ -91,11 +91,13 @@ fn has_directive(name: &str) -> bool {
 }
 
 fn reads_units() -> bool {
-    let folder = std::env::temp_dir().join(format!("dmt-{}-units", std::process::id()));
+    let folder = new_folder("units");
     let _ = fs::create_dir_all(&folder);
     let _ = fs::write(folder.join("x.socket"), "[Socket]\nListenStream=1\n");
     let _ = fs::write(folder.join("x.service"), "[Service]\nExecStart=/bin/true\n");
-    crate::commands::dormouse(&["check", "-c", &folder.display().to_string()]).0 == 0
+    let (status, _) = crate::commands::dormouse(&["check", "-c", &folder.display().to_string()]);
+    let _ = fs::remove_dir_all(&folder);
+    status == 0
 }
 
 /// Whether the daemon can be asked and ordered about.
