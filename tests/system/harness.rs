@@ -83,10 +83,11 @@ fn lacks(words: &[&str]) -> bool {
 }
 
 fn has_directive(name: &str) -> bool {
-    let file = std::env::temp_dir().join(format!("dmt-{}-{name}.conf", std::process::id()));
+    let folder = new_folder(name);
+    let file = folder.join("probe.conf");
     let _ = fs::write(&file, format!("[x]\nListenStream=1\nExecStart=/bin/true\n{name}=1\n"));
     let lacks = lacks(&["check", "-c", &file.display().to_string()]);
-    let _ = fs::remove_file(&file);
+    let _ = fs::remove_dir_all(&folder);
     !lacks
 }
 

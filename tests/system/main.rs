@@ -22,6 +22,7 @@ mod client;
 mod commands;
 mod daemon;
 mod faults;
+mod forward;
 mod harness;
 mod idle;
 mod lifecycle;
@@ -55,7 +56,7 @@ fn main() {
     let mut arguments = Arguments::from_args();
     // Most tests wait for something to happen or not to happen, so more of them than processors run at once.
     arguments.test_threads.get_or_insert(8);
-    let all: [&[Test]; 20] = [
+    let all: [&[Test]; 21] = [
         serve::TESTS,
         listen_protocol::TESTS,
         adopt::TESTS,
@@ -64,6 +65,7 @@ fn main() {
         traps_process::TESTS,
         traps_net::TESTS,
         faults::TESTS,
+        forward::TESTS,
         limits::TESTS,
         unix::TESTS,
         netns::TESTS,
