@@ -55,7 +55,7 @@ fn main() {
     keep_to_ourselves();
     let mut arguments = Arguments::from_args();
     // Most tests wait for something to happen or not to happen, so more of them than processors run at once.
-    arguments.test_threads.get_or_insert(8);
+    arguments.test_threads.get_or_insert(12);
     let all: [&[Test]; 21] = [
         serve::TESTS,
         listen_protocol::TESTS,
