@@ -1,0 +1,296 @@
+//! Everything that is installed beside the binary, and the README: examples are read, scripts are checked, and what is
+//! said twice is the same in both places. What needs a program that is not installed is reported as ignored.
+
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test ends at the first surprise")]
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use dormouse::{config, limits};
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+
+/// What can go wrong.
+type Outcome = Result<(), Failed>;
+
+/// How long anything may take before it counts as missing: generous, for loaded machines.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let mut trials = vec![
+        Trial::test("README configuration", readme_configuration),
+        Trial::test("README capacities", readme_capacities),
+        Trial::test("README exit codes", readme_exit_codes),
+        Trial::test("dormouse.conf.5 configuration", manual_configuration),
+        Trial::test("packages have the version of Cargo.toml", packages_have_the_version),
+        needing(&["sha256sum", "md5sum"], "packages know the licences", packages_know_the_licences),
+        needing(&["/usr/bin/python3"], "demo.conf works", demo_works),
+        needing(&["busybox"], "procd script by a stub of its API", procd_script),
+        needing(&["systemd-analyze"], "systemd unit", systemd_unit),
+    ];
+    for path in files("configs").into_iter().filter(|path| path.extension().is_some_and(|end| end == "conf")) {
+        trials.push(Trial::test(path.display().to_string(), move || sound(&path)));
+    }
+    for path in scripts() {
+        let name = path.display().to_string();
+        let twin = path.clone();
+        trials.push(needing(&["sh"], &format!("sh -n {name}"), move || run("sh", &["-n", twin.to_str().unwrap()])));
+        trials.push(needing(&["shellcheck"], &format!("shellcheck {name}"), move || shellcheck(&path)));
+    }
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+/// A test that needs programs.
+fn needing(programs: &[&'static str], name: &str, test: impl FnOnce() -> Outcome + Send + 'static) -> Trial {
+    let missing = programs.iter().find(|program| which(program).is_none()).copied();
+    Trial::ignorable_test(name.to_owned(), move || match missing {
+        Some(program) => Ok(Completion::ignored_with(format!("no program {program}"))),
+        None => test().map(|()| Completion::Completed),
+    })
+}
+
+fn which(program: &str) -> Option<PathBuf> {
+    let path = std::env::var("PATH").unwrap_or_default();
+    path.split(':').map(|folder| Path::new(folder).join(program)).find(|file| file.is_file())
+}
+
+/// All files below a folder, sorted.
+fn files(folder: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![PathBuf::from(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { folders.push(path) } else { found.push(path) }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Files for a shell: those with a first line that says so, and a few that are read by one.
+fn scripts() -> Vec<PathBuf> {
+    let read_by_shell = |path: &Path| path.ends_with("APKBUILD") || path.extension().is_some_and(|end| end == "confd");
+    let is_script = |path: &PathBuf| fs::read(path).unwrap().starts_with(b"#!") || read_by_shell(path);
+    files("configs").into_iter().filter(is_script).collect()
+}
+
+fn text(path: &str) -> String {
+    fs::read_to_string(path).unwrap()
+}
+
+fn run(program: &str, arguments: &[&str]) -> Outcome {
+    let output = Command::new(program).args(arguments).output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = [output.stdout, output.stderr].concat();
+    Err(format!("{program} {}: {}", arguments.join(" "), String::from_utf8_lossy(&said)).into())
+}
+
+/// Variables that are set for, or by, the program that reads the script.
+fn shellcheck(path: &Path) -> Outcome {
+    run("shellcheck", &["-s", "dash", "-e", "SC2034,SC2154", path.to_str().unwrap()])
+}
+
+fn sound(path: &Path) -> Outcome {
+    let draft = config::read(&[path.to_owned()]);
+    let report = draft.report();
+    if report.is_empty() { Ok(()) } else { Err(report.into()) }
+}
+
+/// The text of a configuration reads without a fault.
+fn reads(name: &str, text: &str) -> Outcome {
+    let draft = config::read_text(name, text.as_bytes());
+    let report = draft.report();
+    if report.is_empty() && !draft.services.is_empty() { Ok(()) } else { Err(format!("{report}\n{text}").into()) }
+}
+
+/// The indented blocks of the README that begin with a section.
+fn readme_configuration() -> Outcome {
+    let readme = text("README.md");
+    let mut block = String::new();
+    let mut blocks = Vec::new();
+    for line in readme.lines().chain(["end"]) {
+        match line.strip_prefix("    ") {
+            Some(code) => block += &[code, "\n"].concat(),
+            None if line.is_empty() => block += "\n",
+            None => blocks.push(std::mem::take(&mut block)),
+        }
+    }
+    let configurations: Vec<_> = blocks.iter().filter(|block| block.trim_start().starts_with("[")).collect();
+    if configurations.is_empty() {
+        return Err("the README shows no configuration".into());
+    }
+    configurations.iter().try_for_each(|text| reads("README.md", text))
+}
+
+fn manual_configuration() -> Outcome {
+    let manual = text("configs/man/dormouse.conf.5");
+    let (_, rest) = manual.split_once(".Bd -literal -offset indent\n").ok_or("no example")?;
+    let (example, _) = rest.split_once(".Ed\n").ok_or("no end of the example")?;
+    reads("dormouse.conf.5", example)
+}
+
+/// The table has what this build has, unless it was built with other capacities.
+fn readme_capacities() -> Outcome {
+    let capacities = [
+        ("DORMOUSE_SERVICES", limits::SERVICES),
+        ("DORMOUSE_LISTENERS", limits::LISTENERS),
+        ("DORMOUSE_CHILDREN", limits::CHILDREN),
+        ("DORMOUSE_ARENA_BYTES", limits::ARENA_BYTES),
+        ("DORMOUSE_SERVICE_LISTENERS", limits::SERVICE_LISTENERS),
+        ("DORMOUSE_OUTPUTS", limits::OUTPUTS),
+        ("DORMOUSE_PARKED", limits::PARKED),
+        ("DORMOUSE_GROUPS", limits::GROUPS),
+    ];
+    let readme = text("README.md");
+    for (name, value) in capacities.iter().filter(|(name, _)| std::env::var_os(name).is_none()) {
+        let row = format!("| `{name}` | {value} |");
+        if !readme.contains(&row) {
+            return Err(format!("the README has no row {row}").into());
+        }
+    }
+    Ok(())
+}
+
+fn readme_exit_codes() -> Outcome {
+    use dormouse::cli::exit;
+    let readme = text("README.md");
+    for code in [exit::DONE, exit::NO, exit::USAGE, exit::SYSTEM, exit::CONFIG] {
+        if !readme.contains(&format!("| {code} |")) {
+            return Err(format!("the README does not tell of the exit code {code}").into());
+        }
+    }
+    Ok(())
+}
+
+fn packages_have_the_version() -> Outcome {
+    let version = env!("CARGO_PKG_VERSION");
+    let lines = [
+        ("configs/alpine/APKBUILD", format!("pkgver={version}\n")),
+        ("configs/openwrt/dormouse/Makefile", format!("PKG_VERSION:={version}\n")),
+        ("configs/buildroot/dormouse/dormouse.mk", format!("DORMOUSE_VERSION = {version}\n")),
+    ];
+    for (path, line) in lines {
+        if !text(path).contains(&line) {
+            return Err(format!("{path} has no line {line}").into());
+        }
+    }
+    let recipe = format!("configs/yocto/dormouse_{version}.bb");
+    if Path::new(&recipe).exists() { Ok(()) } else { Err(format!("there is no {recipe}").into()) }
+}
+
+fn packages_know_the_licences() -> Outcome {
+    let sums = [
+        ("sha256sum", text("configs/buildroot/dormouse/dormouse.hash")),
+        ("md5sum", text(&format!("configs/yocto/dormouse_{}.bb", env!("CARGO_PKG_VERSION")))),
+    ];
+    for (program, list) in sums {
+        for licence in ["LICENSE-MIT", "LICENSE-APACHE"] {
+            let output = Command::new(program).arg(licence).output()?.stdout;
+            let sum = String::from_utf8(output)?.split(' ').next().unwrap_or("").to_owned();
+            if sum.is_empty() || !list.contains(&sum) {
+                return Err(format!("the {program} of {licence} is {sum}").into());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A child that does not outlive its test.
+struct Daemon(Child);
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let pid = i32::try_from(self.0.id()).ok().and_then(rustix::process::Pid::from_raw);
+        let _ = pid.map(|pid| rustix::process::kill_process(pid, rustix::process::Signal::TERM));
+        let _ = self.0.wait();
+    }
+}
+
+/// What the first lines of the README promise, on other ports.
+fn demo_works() -> Outcome {
+    let (hello, page) = (free_port()?, free_port()?);
+    let demo = text("configs/demo.conf").replace(":8080", &format!(":{hello}")).replace(":8081", &format!(":{page}"));
+    let file = std::env::temp_dir().join(format!("dormouse-demo-{}.conf", std::process::id()));
+    fs::write(&file, demo)?;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dormouse"));
+    command.args(["run", "-q", "-c"]).arg(&file).stderr(Stdio::null());
+    let daemon = Daemon(command.spawn()?);
+    let answer = get(hello, "/a");
+    let page = get(page, "/");
+    drop(daemon);
+    fs::remove_file(&file)?;
+    let (answer, page) = (answer?, page?);
+    if !answer.contains("Hello 127.0.0.1") || !answer.contains("asked for /a.") {
+        return Err(format!("hello said: {answer}").into());
+    }
+    if !page.starts_with("HTTP/1.0 200") {
+        return Err(format!("page said: {page}").into());
+    }
+    Ok(())
+}
+
+fn free_port() -> std::io::Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// One request, as soon as the port is open.
+fn get(port: u16, path: &str) -> std::io::Result<String> {
+    let begin = Instant::now();
+    let mut stream = loop {
+        match TcpStream::connect(("127.0.0.1", port)) {
+            Ok(stream) => break stream,
+            Err(error) if begin.elapsed() > PATIENCE => return Err(error),
+            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
+    };
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+/// The calls that the script makes to procd, in the shell of a router.
+fn procd_script() -> Outcome {
+    const STUB: &str = r#"
+        call() { echo "$@"; }
+        procd_open_instance() { call open "$@"; }
+        procd_close_instance() { call close; }
+        procd_set_param() { call set "$@"; }
+        procd_add_reload_trigger() { call trigger "$@"; }
+        start() { call start; start_service; }
+        . "$1"
+        PROG=$2
+        [ "$USE_PROCD" = 1 ] && [ -n "$START" ] || echo "no START or USE_PROCD"
+        start_service && service_triggers
+        PROG=true; reload_service >/dev/null || echo "no reload"
+        PROG=false; reload_service && echo "reload of a faulty configuration"
+        true
+    "#;
+    let script = "configs/procd/dormouse";
+    if !text(script).starts_with("#!/bin/sh /etc/rc.common\n") {
+        return Err("the first line is not that of rc.common".into());
+    }
+    let output = Command::new("busybox").args(["sh", "-c", STUB, "sh", script, "true"]).output()?;
+    let found = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let expected = "open\nset command true run -c /etc/dormouse.conf\nset respawn 3600 1 0\nset file /etc/dormouse.conf\n\
+                    set stderr 1\nset term_timeout 100\nclose\ntrigger dormouse\n";
+    if found == expected { Ok(()) } else { Err(format!("found:\n{found}expected:\n{expected}").into()) }
+}
+
+/// systemd has nothing to say but that the program is not installed.
+fn systemd_unit() -> Outcome {
+    let unit = std::env::current_dir()?.join("configs/systemd/dormouse.service");
+    let output = Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(unit).output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    let faults: Vec<_> =
+        said.lines().filter(|line| line.contains("dormouse.service") && !line.contains("not executable")).collect();
+    if faults.is_empty() { Ok(()) } else { Err(faults.join("\n").into()) }
+}
