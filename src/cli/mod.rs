@@ -1,7 +1,7 @@
 //! The command line: argv becomes [`Options`], or an error that tells what was found and what was expected.
 //!
 //! First station of the data flow. Reading it makes no system call and knows nothing of configurations: the address of
-//! a socket stays text here. [`print`] and [`complain`] write the texts for the user.
+//! a socket stays text here. [`print()`] and [`complain`] write the texts for the user.
 
 pub mod exit;
 mod help;

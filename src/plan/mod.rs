@@ -86,7 +86,7 @@ pub struct ListenerSpec {
     pub socket: u16,
     /// Stream, datagram, ...
     pub kind: SocketKind,
-    /// A port without an address: on a kernel without IPv6, 0.0.0.0 is opened instead of [::].
+    /// A port without an address: on a kernel without IPv6, 0.0.0.0 is opened instead of `[::]`.
     pub fallback_v4: bool,
     /// The address as bind(2) takes it: a `sockaddr_in`, `_in6`, `_un` or `_vm` of exactly this length; see
     /// [`address`]. FIFO: the path without NUL.

@@ -1,6 +1,6 @@
 //! Socket directives become rows: names of ports, users and groups become numbers, options become bytes.
 //!
-//! Which directive sets which option of which kind of socket is one table, [`OPTIONS`].
+//! Which directive sets which option of which kind of socket is one table, `OPTIONS`.
 
 use super::options::{OR_NEXT, REQUIRED, Record};
 use super::{ArenaFull, ListenerSpec, Plan, SocketKind, SocketSpec, Span, address, filter};
