@@ -177,7 +177,8 @@ unsafe impl GlobalAlloc for StartupHeap {
 #[cold]
 fn refuse() {
     LATE.fetch_add(1, Ordering::Relaxed);
-    if cfg!(debug_assertions) {
+    // a panic has its own message to tell
+    if cfg!(debug_assertions) && !std::thread::panicking() {
         let text = b"dormouse: bug: an allocation after the seal\n";
         // SAFETY: a valid buffer; abort ends the process.
         unsafe {

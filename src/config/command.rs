@@ -117,6 +117,11 @@ fn check_variables(word: &str) -> Parsed<()> {
     expand_word(word, &|_| None, &mut Vec::new())
 }
 
+/// Whether a variable is made for each start, so that nobody else can set it or take it out.
+pub fn is_per_start(name: &str) -> bool {
+    PER_START.contains(&name)
+}
+
 /// Puts variables into the words, by the rules of systemd.service(5):
 ///
 /// - a word that is just `$NAME` is replaced by the value split at blanks (none, one or several words; quotes in the
@@ -177,7 +182,7 @@ fn expand_word(word: &str, lookup: &dyn Fn(&str) -> Option<String>, out: &mut Ve
 
 /// `true`, or the error for a variable that only a start knows.
 fn known_at_load(name: &str, word: &str) -> Parsed<bool> {
-    if PER_START.contains(&name) {
+    if is_per_start(name) {
         return fail(Problem::new(Code::StartVariable, 0..word.len(), &[name]));
     }
     Ok(true)

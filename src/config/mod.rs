@@ -35,7 +35,7 @@ mod words;
 
 pub use address::{Kind, Listen, ListenAddress, PortRef, Prefix};
 pub use check::check;
-pub use command::{Command, PROGRAM_PATH, expand, find_program};
+pub use command::{Command, PROGRAM_PATH, expand, find_program, is_per_start};
 pub use directive::{Directive, Group, Id, Syntax, TABLE, Unit};
 pub use draft::{Draft, ServiceDraft, locate};
 pub use fault::{Fault, Place, Severity, Sources};

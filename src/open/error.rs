@@ -93,6 +93,9 @@ impl fmt::Display for OpenError {
         let why = Why(self.errno);
         match self.step {
             Step::Option(number) => write!(f, "{}=: {why}", super::directive(number)),
+            Step::Filter if self.errno == Errno::PERM => {
+                write!(f, "{}: {why}; this kernel asks for CAP_NET_ADMIN", self.step.words())
+            }
             step => write!(f, "{}: {why}", step.words()),
         }
     }

@@ -1,7 +1,7 @@
 //! The environment of a child as far as it is known at load: systemd.exec(5), "Environment Variables in Spawned
 //! Processes". What differs from start to start is added by the spawner.
 
-use crate::config::{Fault, Id, ServiceDraft};
+use crate::config::{self, Fault, Id, ServiceDraft};
 use crate::sys::users::User;
 
 /// The PATH of a child that is given none (systemd.exec(5), DefaultEnvironment).
@@ -77,6 +77,12 @@ pub(super) fn compose(draft: &ServiceDraft, user: Option<&User>, faults: &mut Ve
         read_file(draft, file, &mut environment, faults);
     }
     for what in draft.list(Id::UnsetEnvironment) {
+        let name = what.split('=').next().unwrap_or(what);
+        if config::is_per_start(name) {
+            let message = format!("{name}= is set by dormouse itself for each start and cannot be taken out");
+            let fault = Fault::error(draft.place(Id::UnsetEnvironment), message);
+            faults.push(fault.with_hint("let the program be started by env -u".to_owned()));
+        }
         environment.unset(what);
     }
     refuse_own(draft, &environment, faults);

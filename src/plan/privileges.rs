@@ -19,7 +19,7 @@ pub(super) struct Identity {
 /// Looks User=, Group= and SupplementaryGroups= up.
 pub(super) fn identity(draft: &ServiceDraft, faults: &mut Vec<Fault>) -> Identity {
     let user = draft.text(Id::User).and_then(|name| {
-        let user = users::user(name);
+        let user = users::user(name).or_else(|| unlisted(draft, name));
         if user.is_none() {
             faults.push(unknown(draft, Id::User, "user", name));
         }
@@ -52,9 +52,18 @@ pub(super) fn identity(draft: &ServiceDraft, faults: &mut Vec<Fault>) -> Identit
     Identity { user, gid, groups }
 }
 
+/// A user that is only a number: its group must be given, since nobody else knows it.
+fn unlisted(draft: &ServiceDraft, name: &str) -> Option<User> {
+    let uid = name.parse().ok()?;
+    let gid = draft.text(Id::Group).and_then(users::group)?;
+    Some(User { uid, gid, name: name.to_owned(), home: "/".to_owned(), shell: "/bin/sh".to_owned() })
+}
+
 fn unknown(draft: &ServiceDraft, id: Id, kind: &str, name: &str) -> Fault {
-    Fault::error(draft.place(id), format!("this machine has no {kind} \"{name}\""))
-        .with_expected(format!("a name in /etc/{}, or a number", if kind == "user" { "passwd" } else { "group" }))
+    Fault::error(draft.place(id), format!("this machine has no {kind} \"{name}\"")).with_expected(match kind {
+        "user" => "a user of /etc/passwd by name or number, or any number together with Group=".to_owned(),
+        _ => "a group of /etc/group, or a number".to_owned(),
+    })
 }
 
 /// The set-up program, in the order in which systemd does the same (systemd.exec(5)): what needs privileges first,

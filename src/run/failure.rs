@@ -37,11 +37,12 @@ impl Server {
         let level = if first { Level::Error } else { Level::Warn };
         let (stage, name, text) = (failed.stage.name(), errno::name(failed.errno), errno::text(failed.errno));
         let rest = Seconds(until.since_ms(now));
+        let program = self.spec(service).map_or("?", |spec| self.plan.arena.text(spec.program).trim_end_matches('\0'));
         self.record(
             Kind::Start,
             service,
             level,
-            format_args!("failed at={stage} errno={name} why=\"{text}\" rest={rest}; clients wait"),
+            format_args!("failed at={stage} program={program} errno={name} why=\"{text}\" rest={rest}; clients wait"),
         );
         self.rest(service, until, why);
     }
