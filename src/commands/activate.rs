@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use super::daemon;
 use crate::cli::{self, Activate, Kind, Options, exit};
 use crate::config::{self, Draft, Place, ServiceDraft};
+use crate::limits::CHILDREN;
 use crate::logging::{self, Target};
 use crate::notify::Notify;
 use crate::open::{self, adopt};
@@ -94,7 +95,7 @@ fn draft(asked: &Activate, inherited: Vec<Option<(&'static str, String)>>) -> Re
         lines.push((limit, "0".to_owned()));
     }
     if asked.accept {
-        lines.push(("MaxConnections", u32::MAX.to_string()));
+        lines.push(("MaxConnections", CHILDREN.to_string()));
     }
     lines.push(("ExecStart", command(asked)?));
     Ok(assemble(&lines))

@@ -71,20 +71,33 @@ fn prepare(options: &Options) -> Result<(Server, Reserved, Option<PidFile>), u8>
         })?),
         None => None,
     };
+    match open(options, notify, pid_file.as_ref()) {
+        Ok((server, reserved)) => Ok((server, reserved, pid_file)),
+        Err(code) => {
+            if let Some(pid_file) = pid_file {
+                let _ = pid_file.remove(); // nobody is behind it
+            }
+            Err(code)
+        }
+    }
+}
+
+/// From the configuration to open sockets.
+fn open(options: &Options, notify: Notify, pid_file: Option<&PidFile>) -> Result<(Server, Reserved), u8> {
     let mut draft = read(&options.config);
     let context =
         Context { log: child_log(options.log), keep_streams: false, fd_names: Vec::new(), parent_death: None };
     let plan = daemon::plan(&mut draft, &context)?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(limits::UMASK));
-    let (server, reserved) = daemon::server(plan, notify)?;
-    if let Some(pid_file) = &pid_file {
+    let opened = daemon::server(plan, notify)?;
+    if let Some(pid_file) = pid_file {
         pid_file.write().map_err(|errno| {
             cli::complain(&format_args!("the pid file: {}", Why(errno)));
             exit::SYSTEM
         })?;
     }
     let _ = rustix::process::chdir(c"/"); // no relative path is needed from here on
-    Ok((server, reserved, pid_file))
+    Ok(opened)
 }
 
 /// Every socket is open, or is waited for: tells the starter and the supervisor.

@@ -97,8 +97,11 @@ fn command(draft: &ServiceDraft, environment: &Environment, faults: &mut Vec<Fau
     let program = config::find_program(&command.program, &is_program);
     if program.as_deref().is_none_or(|path| !is_program(path)) {
         let message = format!("the program {} is not there, or cannot be executed", command.program);
-        let fault = if program.is_some() { Fault::warning(place, message) } else { Fault::error(place, message) };
-        faults.push(fault.with_hint("give its full path; clients wait until it is there".to_owned()));
+        let (fault, hint) = match program {
+            Some(_) => (Fault::warning(place, message), "install it, or mend the path; clients wait until it is there"),
+            None => (Fault::error(place, message), "install it, or give its full path"),
+        };
+        faults.push(fault.with_hint(hint.to_owned()));
     }
     let program = program?;
     let lookup = |name: &str| environment.get(name).map(str::to_owned);

@@ -2,6 +2,7 @@
 
 use super::{ChildLog, KillMode, Plan, Policy, Rate, Restart, Stdio};
 use crate::config::{ExitStatus, Fault, INFINITY, Id, ServiceDraft, Stream};
+use crate::limits::CHILDREN;
 use crate::sys::users;
 
 use super::compile::{Context, store};
@@ -88,6 +89,11 @@ pub(super) fn policy(
     faults: &mut Vec<Fault>,
 ) -> Policy {
     let accept = draft.flag(Id::Accept);
+    if accept && draft.is_set(Id::MaxConnections) && draft.number(Id::MaxConnections) > Some(CHILDREN as u64) {
+        let message = format!("there is room for {CHILDREN} processes of all services together");
+        let fault = Fault::warning(draft.place(Id::MaxConnections), message);
+        faults.push(fault.with_hint("a build with a larger DORMOUSE_CHILDREN has room for more".to_owned()));
+    }
     let piped = streams.log != ChildLog::Stderr && streams.stdio.contains(&Stdio::Log);
     let mut list = |bytes: &[u8]| store(plan, draft, bytes, faults);
     let syslog_identifier = if piped { list(identifier.as_bytes()) } else { super::Span::default() };
