@@ -2,13 +2,12 @@
 
 use crate::daemon::{Daemon, Launch, kill};
 use libtest_mimic::{Completion, Failed, Trial};
-use std::collections::HashSet;
 use std::fs;
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// The program under test: the one that cargo built, or another build of it by `DORMOUSE_BINARY=PATH`.
@@ -204,17 +203,22 @@ impl Ctx {
         self.skip = Some(reason.into());
     }
 
-    /// A port that nobody uses.
+    /// A port that nobody uses, nor the next one. In a shared network it lies below those that the kernel gives to
+    /// clients, so that nobody gets it by chance a moment later.
     pub fn port(&mut self) -> u16 {
-        static TAKEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
+        static NEXT: AtomicU16 = AtomicU16::new(0);
+        const FIRST: u16 = 10_000;
+        const COUNT: u16 = 10_000;
         if self.own_net {
             self.next_port += 1;
             return self.next_port - 1;
         }
+        let start = u16::try_from(std::process::id() % u32::from(COUNT)).unwrap();
         loop {
-            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            let mut taken = TAKEN.lock().unwrap();
-            if taken.get_or_insert_with(HashSet::new).insert(port) {
+            let port = FIRST + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT * 2;
+            let free =
+                |port| TcpListener::bind(("127.0.0.1", port)).is_ok() && UdpSocket::bind(("127.0.0.1", port)).is_ok();
+            if free(port) && free(port + 1) {
                 return port;
             }
         }
