@@ -32,6 +32,7 @@ const KEPT: &str = "TERM PATH USER HOME";
 const TERM: u8 = 15;
 
 /// Holds the sockets of `-l` for one program.
+#[inline(never)] // its frame must not be part of the caller of the loop
 pub(super) fn activate(options: Options) -> u8 {
     match prepare(&options) {
         Err(code) => code,
@@ -40,6 +41,7 @@ pub(super) fn activate(options: Options) -> u8 {
     }
 }
 
+#[inline(never)] // what lies in its frame is given back before the loop
 fn prepare(options: &Options) -> Result<&'static Plan, u8> {
     let asked = &options.activate;
     let inherited = adopt::describe();
@@ -188,6 +190,7 @@ fn serve(plan: &'static Plan, options: Options) -> u8 {
     server.ready();
     seal::seal();
     memory::forget_program_pages();
+    memory::forget_stack();
     if now {
         server.start_all();
     }
@@ -196,6 +199,7 @@ fn serve(plan: &'static Plan, options: Options) -> u8 {
 }
 
 /// Waits for the first traffic and becomes the program.
+#[inline(never)] // the same
 fn once(plan: &'static Plan, now: bool) -> u8 {
     let sockets = match open_all(plan) {
         Ok(sockets) => sockets,

@@ -11,6 +11,7 @@ use crate::plan::compile::Context;
 use crate::run::{Child, Listener, ServiceState};
 
 /// Reads, checks, resolves; opens nothing.
+#[inline(never)] // its frame must not be part of the loop's caller
 pub(super) fn check(options: &Options) -> u8 {
     let mut draft = read(&options.config);
     let context =

@@ -42,6 +42,7 @@ pub(super) type Reserved = heapless::Vec<OwnedFd, { SERVICE_LISTENERS + 1 }>;
 ///
 /// # Errors
 /// The exit code; why is in the log.
+#[inline(never)] // what lies in its frame is given back before the loop
 pub(super) fn server(plan: &'static Plan, notify: Notify) -> Result<(Server, Reserved), u8> {
     let failed = |what: &'static str| {
         move |errno: Errno| {

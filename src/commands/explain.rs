@@ -11,6 +11,7 @@ use crate::plan::{ChildLog, Plan, Policy, ServiceSpec, SocketKind, Stdio};
 use crate::spawn::strings;
 
 /// Reads the configuration and shows one service of it.
+#[inline(never)] // its frame must not be part of the loop's caller
 pub(super) fn explain(options: &Options) -> u8 {
     let mut draft = read(&options.config);
     let context =

@@ -34,6 +34,7 @@ pub(super) fn run(options: Options) -> u8 {
         log::debug!("blocks of the start-up heap that are kept={}", seal::live_blocks());
     }
     memory::forget_program_pages();
+    memory::forget_stack();
     server.run();
     if let Some(pid_file) = pid_file {
         let _ = pid_file.remove(); // ENOENT: somebody was faster
@@ -42,6 +43,7 @@ pub(super) fn run(options: Options) -> u8 {
 }
 
 /// Everything that allocates; what it needs on the way is freed when it returns.
+#[inline(never)] // what lies in its frame is given back before the loop
 fn start(options: Options, waiting: Option<Waiting>) -> Result<(Server, Option<PidFile>), u8> {
     match prepare(&options) {
         Ok((mut server, reserved, pid_file)) => {

@@ -1,8 +1,8 @@
 //! Files: the one place of this station that asks the system for anything, and it only reads.
 
-use std::fs::{self, File};
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
 
 use super::check;
 use super::draft::Draft;
@@ -10,6 +10,8 @@ use super::fault::{Fault, Place, count};
 use super::message::Code;
 use super::native::Reader;
 use crate::limits;
+use crate::sys::errno::Why;
+use crate::sys::file;
 
 /// Reads files, and the `*.conf` of folders in the order of their names, and checks what they say.
 ///
@@ -22,7 +24,7 @@ pub fn read(paths: &[PathBuf]) -> Draft {
             match folder(path) {
                 Ok(files) if files.is_empty() => push(&mut draft, path, Code::FolderEmpty, ""),
                 Ok(files) => files.iter().for_each(|file| read_file(&mut draft, &mut reader, file)),
-                Err(error) => push(&mut draft, path, Code::FileMissing, &error.to_string()),
+                Err(why) => push(&mut draft, path, Code::FileMissing, &Why(why).to_string()),
             }
         } else {
             read_file(&mut draft, &mut reader, path);
@@ -41,12 +43,13 @@ pub fn read_text(name: &str, text: &[u8]) -> Draft {
 }
 
 /// The configuration files of a folder, sorted. Hidden ones are left out, as a shell's `*` does.
-fn folder(path: &Path) -> io::Result<Vec<PathBuf>> {
+fn folder(path: &Path) -> Result<Vec<PathBuf>, Errno> {
     let mut files = Vec::new();
-    for entry in fs::read_dir(path)? {
-        let entry = entry?.path();
-        let hidden = entry.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        if !hidden && entry.extension().is_some_and(|end| end == "conf" || end == "socket") {
+    for name in file::names(path)? {
+        let entry = path.join(&name);
+        if !name.as_encoded_bytes().starts_with(b".")
+            && entry.extension().is_some_and(|end| end == "conf" || end == "socket")
+        {
             let index = files.partition_point(|earlier| *earlier < entry);
             files.insert(index, entry);
         }
@@ -58,11 +61,10 @@ fn read_file(draft: &mut Draft, reader: &mut Reader, path: &Path) {
     if path.extension().is_some_and(|end| end == "socket" || end == "service") {
         return push(draft, path, Code::UnitFile, "");
     }
-    let mut bytes = Vec::new();
-    let most = limits::CONFIG_FILE_BYTES as u64 + 1;
-    match File::open(path).and_then(|file| file.take(most).read_to_end(&mut bytes)) {
-        Ok(_) => take(draft, reader, &path.to_string_lossy(), &bytes),
-        Err(error) => push(draft, path, Code::FileMissing, &error.to_string()),
+    match file::read(path, limits::CONFIG_FILE_BYTES) {
+        Ok(bytes) => take(draft, reader, &path.to_string_lossy(), &bytes),
+        Err(Errno::FBIG) => push(draft, path, Code::FileBig, &limits::CONFIG_FILE_BYTES.to_string()),
+        Err(why) => push(draft, path, Code::FileMissing, &Why(why).to_string()),
     }
 }
 

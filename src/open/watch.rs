@@ -42,6 +42,7 @@ impl Watch {
     }
 
     /// Reads what has come. True: an address may have become available. News that was lost counts as such.
+    #[inline(never)] // the buffer must not lie in the frame of the loop, which lasts
     pub fn drain(&self) -> bool {
         let mut news = false;
         let mut buffer = [0; MESSAGE_BYTES];

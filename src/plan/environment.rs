@@ -1,7 +1,14 @@
 //! The environment of a child as far as it is known at load: systemd.exec(5), "Environment Variables in Spawned
 //! Processes". What differs from start to start is added by the spawner.
 
+use std::path::Path;
+
+use rustix::io::Errno;
+
 use crate::config::{self, Fault, Id, ServiceDraft};
+use crate::limits::CONFIG_FILE_BYTES;
+use crate::sys::errno::Why;
+use crate::sys::file;
 use crate::sys::users::User;
 
 /// The PATH of a child that is given none (systemd.exec(5), DefaultEnvironment).
@@ -100,7 +107,8 @@ fn refuse_own(draft: &ServiceDraft, environment: &Environment, faults: &mut Vec<
 fn read_file(draft: &ServiceDraft, file: &str, environment: &mut Environment, faults: &mut Vec<Fault>) {
     let (optional, path) = file.strip_prefix('-').map_or((false, file), |path| (true, path));
     let place = draft.place(Id::EnvironmentFile);
-    match std::fs::read_to_string(path) {
+    let bytes = file::read(Path::new(path), CONFIG_FILE_BYTES);
+    match bytes.and_then(|bytes| String::from_utf8(bytes).map_err(|_| Errno::ILSEQ)) {
         Ok(text) => {
             for entry in parse(&text) {
                 match entry {
@@ -112,9 +120,9 @@ fn read_file(draft: &ServiceDraft, file: &str, environment: &mut Environment, fa
                 }
             }
         }
-        Err(error) if optional && error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => faults.push(
-            Fault::error(place, format!("the environment file {path} cannot be read: {error}"))
+        Err(Errno::NOENT) if optional => {}
+        Err(why) => faults.push(
+            Fault::error(place, format!("the environment file {path} cannot be read: {}", Why(why)))
                 .with_hint("a - before the path lets the file be missing".to_owned()),
         ),
     }

@@ -301,11 +301,11 @@ fn address_bytes(listen: &Listen) -> Result<Vec<u8>, Box<Fault>> {
 
 /// A port as a number.
 fn number(port: &PortRef, listen: &Listen) -> Result<u16, Box<Fault>> {
-    let (protocol, shown) = if listen.kind == Kind::Datagram { (c"udp", "udp") } else { (c"tcp", "tcp") };
+    let protocol = if listen.kind == Kind::Datagram { "udp" } else { "tcp" };
     match port {
         PortRef::Number(number) => Ok(*number),
         PortRef::Name(name) => users::service_port(name, protocol).ok_or_else(|| {
-            let fault = Fault::error(listen.place, format!("there is no {shown} service {name} in /etc/services"));
+            let fault = Fault::error(listen.place, format!("there is no {protocol} service {name} in /etc/services"));
             Box::new(fault.with_hint("write the port as a number".to_owned()))
         }),
     }

@@ -47,6 +47,7 @@ pub(super) fn signal_sessions(signal: u8, wanted: &mut dyn FnMut(i32) -> bool) {
 }
 
 /// Calls `act` for each process of the machine until it says false. Takes no memory.
+#[inline(never)] // the buffer must not lie in the frame of the loop, which lasts
 pub(super) fn for_each_process(act: &mut dyn FnMut(Process) -> bool) {
     const NAMES_BYTES: usize = 2048;
     let Ok(proc) = open_in(CWD, c"/proc", OFlags::DIRECTORY) else { return };

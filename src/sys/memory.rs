@@ -23,6 +23,20 @@ pub fn forget_program_pages() {
     unsafe { libc::dl_iterate_phdr(Some(each), ptr::null_mut()) };
 }
 
+/// Lets go of the stack below the caller: reading a configuration goes deeper than the loop ever does.
+#[inline(never)] // the frame must be the lowest one
+pub fn forget_stack() {
+    const DEEPEST_BYTES: usize = 128 * 1024;
+    let page = rustix::param::page_size();
+    let here = 0_u8;
+    // the page below this frame belongs to the call of madvise
+    let end = ((&raw const here).addr() / page - 1) * page;
+    let start: *mut c_void = ptr::with_exposed_provenance_mut(end - DEEPEST_BYTES);
+    // SAFETY: nothing is alive below the stack pointer, and the kernel keeps other mappings 1 MB away from the stack.
+    // What was never touched is not mapped; ENOMEM tells so, and the rest is done.
+    unsafe { libc::madvise(start, DEEPEST_BYTES, libc::MADV_DONTNEED) };
+}
+
 /// Whole pages only: those at the ends may hold something else.
 #[allow(clippy::cast_possible_truncation, clippy::useless_conversion, reason = "addresses of this processor")]
 fn forget(start: impl Into<u64>, length: impl Into<u64>) {

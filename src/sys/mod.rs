@@ -7,6 +7,7 @@ pub mod cell;
 pub mod clock;
 pub mod environment;
 pub mod errno;
+pub mod file;
 pub mod fork;
 pub mod memory;
 pub mod process;

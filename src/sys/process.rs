@@ -222,20 +222,16 @@ pub fn become_subreaper() -> Result<(), Errno> {
     if result < 0 { Err(last_errno()) } else { Ok(()) }
 }
 
-/// Sets a resource limit of the calling process (setrlimit(2)); `u64::MAX` is infinity.
+/// Sets a resource limit of the calling process (prlimit(2)); `u64::MAX` is infinity.
 ///
 /// # Errors
 /// EPERM for more than the hard limit allows, EINVAL.
 pub fn set_limit(resource: u8, soft: u64, hard: u64) -> Result<(), Errno> {
-    let limit = libc::rlimit { rlim_cur: rlimit(soft), rlim_max: rlimit(hard) };
-    // SAFETY: a pointer to an initialised structure; the number is one of getrlimit(2) or refused by the kernel.
-    let result = unsafe { libc::setrlimit(resource.into(), &raw const limit) };
+    let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
+    // SAFETY: a pointer to an initialised structure; the number is one of getrlimit(2) or refused by the kernel. It
+    // is the plain system call: setrlimit(3) of some C libraries looks for other threads first.
+    let result = unsafe { libc::prlimit64(0, resource.into(), &raw const limit, ptr::null_mut()) };
     if result < 0 { Err(last_errno()) } else { Ok(()) }
-}
-
-/// A value of a resource limit; the type of the C library is narrower on some machines.
-fn rlimit(value: u64) -> libc::rlim_t {
-    if value == u64::MAX { libc::RLIM_INFINITY } else { libc::rlim_t::try_from(value).unwrap_or(libc::RLIM_INFINITY) }
 }
 
 /// The errno of the C library call that has just failed.

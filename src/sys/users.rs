@@ -1,8 +1,14 @@
-//! Users, groups and services of the system, by the C library (getpwnam(3), getgrnam(3), getgrouplist(3)). Only before
-//! the seal: these calls read files and allocate.
+//! Users, groups and services of the system, as its files name them (passwd(5), group(5), services(5)).
+//!
+//! They are read here and not by the C library: on a board both look into the same files, but the library brings its
+//! buffered files and its heap along, 14 kB of flash and two pages of RAM. Only before the seal: this allocates.
 
-use core::ffi::CStr;
-use std::ffi::CString;
+use std::path::Path;
+
+use super::file;
+
+/// More than any of the three files has.
+const MOST_BYTES: usize = 64 << 20;
 
 /// What the system says of a user (passwd(5)).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,81 +27,69 @@ pub struct User {
 
 /// Looks a user up by name, or by number where `name` is one that no user bears as a name.
 pub fn user(name: &str) -> Option<User> {
-    let text = CString::new(name).ok()?;
-    // SAFETY: a NUL-ended name; the result is read before the next call, and there is no other thread.
-    let mut entry = unsafe { libc::getpwnam(text.as_ptr()) };
-    if entry.is_null() {
-        let uid = name.parse().ok()?;
-        // SAFETY: as above.
-        entry = unsafe { libc::getpwuid(uid) };
-    }
-    if entry.is_null() {
-        return None;
-    }
-    // SAFETY: a non-null result points to a valid entry whose strings are NUL-ended or null.
-    Some(unsafe {
-        let entry = &*entry;
-        User {
-            uid: entry.pw_uid,
-            gid: entry.pw_gid,
-            name: owned(entry.pw_name),
-            home: owned(entry.pw_dir),
-            shell: owned(entry.pw_shell),
-        }
-    })
+    let text = read("/etc/passwd");
+    let users = || text.lines().filter_map(entry);
+    let uid = name.parse();
+    users().find(|user| user.name == name).or_else(|| users().find(|user| uid == Ok(user.uid)))
+}
+
+/// One line of passwd(5); `None` for what is none.
+fn entry(line: &str) -> Option<User> {
+    let mut fields = line.split(':');
+    let name = fields.next()?;
+    let uid = fields.nth(1)?.parse().ok()?;
+    let gid = fields.next()?.parse().ok()?;
+    let home = fields.nth(1)?;
+    let shell = fields.next()?;
+    Some(User { uid, gid, name: name.to_owned(), home: home.to_owned(), shell: shell.to_owned() })
 }
 
 /// Looks a group up by name, or takes a number as it is.
 pub fn group(name: &str) -> Option<u32> {
-    let text = CString::new(name).ok()?;
-    // SAFETY: a NUL-ended name; the result is read before the next call, and there is no other thread.
-    let entry = unsafe { libc::getgrnam(text.as_ptr()) };
-    if entry.is_null() {
-        return name.parse().ok();
-    }
-    // SAFETY: a non-null result points to a valid entry.
-    Some(unsafe { (*entry).gr_gid })
+    let text = read("/etc/group");
+    let named = text.lines().find_map(|line| {
+        let (_, gid, _) = members(line).filter(|(group, ..)| *group == name)?;
+        Some(gid)
+    });
+    named.or_else(|| name.parse().ok())
 }
 
 /// The groups of a user with primary group `gid`, that one included (getgrouplist(3)).
 pub fn groups_of(name: &str, gid: u32) -> Vec<u32> {
-    let Ok(text) = CString::new(name) else { return vec![gid] };
-    let mut count: libc::c_int = 64;
-    loop {
-        let mut groups = vec![0; usize::try_from(count).unwrap_or(64)];
-        // SAFETY: `groups` has room for `count` numbers; the call writes at most that many and says how many it needs.
-        let result = unsafe { libc::getgrouplist(text.as_ptr(), gid, groups.as_mut_ptr(), &raw mut count) };
-        if result >= 0 {
-            groups.truncate(usize::try_from(count).unwrap_or(0));
-            return groups;
-        }
-        if usize::try_from(count).map_or(true, |needed| needed <= groups.len()) {
-            return vec![gid];
+    let mut groups = vec![gid];
+    for (_, group, members) in read("/etc/group").lines().filter_map(members) {
+        if !groups.contains(&group) && members.split(',').any(|member| member == name) {
+            groups.push(group);
         }
     }
+    groups
 }
 
-/// The port of a service of services(5), in host byte order; `protocol` is `tcp` or `udp`.
-pub fn service_port(name: &str, protocol: &CStr) -> Option<u16> {
-    let text = CString::new(name).ok()?;
-    // SAFETY: two NUL-ended strings; the result is read before the next call, and there is no other thread.
-    let entry = unsafe { libc::getservbyname(text.as_ptr(), protocol.as_ptr()) };
-    if entry.is_null() {
-        return None;
-    }
-    // SAFETY: a non-null result points to a valid entry; s_port holds 16 bits in network byte order.
-    let port = unsafe { (*entry).s_port };
-    u16::try_from(port).ok().map(u16::from_be)
+/// Name, number and members of one line of group(5).
+fn members(line: &str) -> Option<(&str, u32, &str)> {
+    let mut fields = line.split(':');
+    let name = fields.next()?;
+    Some((name, fields.nth(1)?.parse().ok()?, fields.next()?))
 }
 
-/// # Safety
-/// `text` is null or points to a NUL-ended string.
-unsafe fn owned(text: *const libc::c_char) -> String {
-    if text.is_null() {
-        return String::new();
-    }
-    // SAFETY: by the contract above.
-    unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
+/// The port of a service of services(5); `protocol` is `tcp` or `udp`.
+pub fn service_port(name: &str, protocol: &str) -> Option<u16> {
+    read("/etc/services").lines().find_map(|line| port(line, name, protocol))
+}
+
+/// `NAME PORT/PROTOCOL ALIAS... # comment`.
+fn port(line: &str, name: &str, protocol: &str) -> Option<u16> {
+    let mut words = line.split('#').next()?.split_ascii_whitespace();
+    let first = words.next()?;
+    let (port, of) = words.next()?.split_once('/')?;
+    let is_it = of == protocol && (first == name || words.any(|alias| alias == name));
+    if is_it { port.parse().ok() } else { None }
+}
+
+/// A file that is missing has no lines.
+fn read(path: &str) -> String {
+    let bytes = file::read(Path::new(path), MOST_BYTES).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]
@@ -111,5 +105,18 @@ mod tests {
         assert!(groups_of("root", 0).contains(&0));
         assert_eq!(user("no such user"), None);
         assert_eq!(group("12345"), Some(12345));
+    }
+
+    #[test]
+    fn lines_of_the_three_files() {
+        let user = entry("www-data:x:33:34:Web, server:/var/www:/bin/false").unwrap();
+        assert_eq!((user.uid, user.gid, &*user.home, &*user.shell), (33, 34, "/var/www", "/bin/false"));
+        assert_eq!(entry("# a comment"), None);
+        assert_eq!(entry("+::::::"), None);
+        assert_eq!(members("dialout:x:20:ann,bob"), Some(("dialout", 20, "ann,bob")));
+        assert_eq!(port("http  80/tcp  www # WorldWideWeb", "www", "tcp"), Some(80));
+        assert_eq!(port("http  80/tcp  www # WorldWideWeb", "WorldWideWeb", "tcp"), None);
+        assert_eq!(port("domain\t53/udp", "domain", "tcp"), None);
+        assert_eq!(port("#http 80/tcp", "http", "tcp"), None);
     }
 }
