@@ -61,6 +61,7 @@ fn inode(kind: SocketKind, target: &[u8]) -> Option<u64> {
             let inode = decimal(fields.nth(7)?)?;
             (inode != 0 && collide(found, wanted)).then_some(inode)
         })
+        .ok()?
     })
 }
 
@@ -87,10 +88,11 @@ fn unix(target: &[u8]) -> Option<u64> {
         let same = path.len() == name.len() && path.iter().zip(name).all(|(&a, &b)| a == b || (a == b'@' && b == 0));
         decimal(rest).filter(|&inode| same && inode != 0)
     })
+    .ok()?
 }
 
 /// A local address of /proc/net: words of the address as the machine sees them, then the port.
-fn hexadecimal(text: &[u8]) -> Option<(IpAddr, u16)> {
+pub(super) fn hexadecimal(text: &[u8]) -> Option<(IpAddr, u16)> {
     let text = core::str::from_utf8(text).ok()?;
     let (ip, port) = text.split_once(':')?;
     let mut bytes = [0; 16];
@@ -105,26 +107,29 @@ fn hexadecimal(text: &[u8]) -> Option<(IpAddr, u16)> {
     Some((ip, u16::from_str_radix(port, 16).ok()?))
 }
 
-fn decimal(text: &[u8]) -> Option<u64> {
+pub(super) fn decimal(text: &[u8]) -> Option<u64> {
     core::str::from_utf8(text).ok()?.parse().ok()
 }
 
 /// The first line of a file for which `wanted` has an answer. A line that is too long is passed over.
-fn find_line<T>(file: &core::ffi::CStr, wanted: impl Fn(&[u8]) -> Option<T>) -> Option<T> {
-    let file = openat(CWD, file, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+///
+/// # Errors
+/// The file cannot be read.
+pub(super) fn find_line<T>(file: &core::ffi::CStr, wanted: impl Fn(&[u8]) -> Option<T>) -> Result<Option<T>, Errno> {
+    let file = openat(CWD, file, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     let mut buffer = [0; LINE_BYTES];
     let mut used = 0;
     loop {
         match read(&file, &mut buffer[used..]) {
-            Ok(0) => return None,
+            Ok(0) => return Ok(None),
             Ok(len) => used += len,
             Err(Errno::INTR) => continue,
-            Err(_) => return None,
+            Err(errno) => return Err(errno),
         }
         let mut start = 0;
         while let Some(len) = buffer[start..used].iter().position(|&byte| byte == b'\n') {
             if let Some(answer) = wanted(&buffer[start..start + len]) {
-                return Some(answer);
+                return Ok(Some(answer));
             }
             start += len + 1;
         }

@@ -8,6 +8,7 @@
 //! before.
 
 pub mod adopt;
+pub mod connections;
 mod error;
 mod fifo;
 pub mod holder;

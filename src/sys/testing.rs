@@ -86,3 +86,9 @@ unsafe impl GlobalAlloc for Counting {
         unsafe { System.dealloc(block, layout) }
     }
 }
+
+/// Takes over a descriptor from the standard library, which has a type of its own for it.
+pub fn owned(fd: i32) -> rustix::fd::OwnedFd {
+    // SAFETY: the callers give their only owner's number away.
+    unsafe { rustix::fd::FromRawFd::from_raw_fd(fd) }
+}

@@ -1,0 +1,281 @@
+//! Whether anybody is connected to a listening socket: what tells that a service may be put to sleep.
+//!
+//! The service has the connections, so the kernel is asked: by sock_diag(7), which finds those of one port by a filter
+//! of its own and takes a fraction of a millisecond, or through /proc/net where the kernel lacks that (stock OpenWrt
+//! without kmod-inet-diag). Both see the network namespace of this process only.
+//!
+//! A connection counts from the moment it is queued until the service closes its end, half-closed ones included. What
+//! the kernel still has to deliver after that does not: nobody needs the service for it. Nothing here takes memory.
+
+use core::fmt;
+use rustix::fd::BorrowedFd;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with};
+
+use super::holder::{decimal, find_line, hexadecimal};
+use crate::plan::address;
+use crate::sys::socket;
+
+/// How the kernel was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// sock_diag(7).
+    SockDiag,
+    /// The files of /proc/net.
+    Proc,
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::SockDiag => "sock_diag",
+            Self::Proc => "/proc/net",
+        })
+    }
+}
+
+/// Families whose connections can be seen: AF_INET, AF_INET6 and AF_UNIX.
+pub const FAMILIES: [u16; 3] = [address::INET, address::INET6, address::UNIX];
+
+/// `TCPF_ESTABLISHED`, `_FIN_WAIT1`, `_FIN_WAIT2`, `_CLOSE_WAIT`: what has not been closed, as far as its end is ours.
+const TCP_STATES: u32 = 1 << ESTABLISHED | 1 << 4 | 1 << 5 | 1 << 8;
+const ESTABLISHED: u8 = 1;
+const CLOSE_WAIT: u8 = 8;
+/// Bytes of the longest piece of an answer: the kernel makes them of a page, and of 8 kB at most.
+const PIECE_BYTES: usize = 8192;
+/// Pieces that are read: bounds the work of one look at a machine with very many unix sockets.
+const PIECES: usize = 64;
+
+/// Whether somebody is connected to this listening TCP or unix socket, or queued in it.
+///
+/// # Errors
+/// The kernel cannot tell: AFNOSUPPORT for other kinds of sockets; otherwise what the last resort, /proc/net, said.
+pub fn is_connected(listener: BorrowedFd<'_>) -> Result<bool, Errno> {
+    if super::is_readable(listener) {
+        return Ok(true); // queued; sock_diag does not show that of unix sockets
+    }
+    let mut buffer = [0; socket::ADDRESS_BYTES];
+    let name = socket::name(listener, &mut buffer)?;
+    by_sock_diag(name).or_else(|_| by_proc(name))
+}
+
+/// How connections of a family (`AF_*`) are found here. `None`: not at all.
+pub fn method(family: u16) -> Option<Method> {
+    let mut nobody = [0; 28];
+    nobody[..2].copy_from_slice(&family.to_ne_bytes());
+    let name = if family == address::UNIX { &nobody[..8] } else { &nobody[..] };
+    if by_sock_diag(name).is_ok() {
+        return Some(Method::SockDiag);
+    }
+    by_proc(name).is_ok().then_some(Method::Proc)
+}
+
+fn by_sock_diag(name: &[u8]) -> Result<bool, Errno> {
+    match address::family(name) {
+        family @ (address::INET | address::INET6) => {
+            let wanted = Local::of(name).ok_or(Errno::INVAL)?;
+            dump(&tcp_request(family, wanted.port), &|entry| wanted.has_diag(entry))
+        }
+        address::UNIX => dump(&unix_request(), &|entry| has_name(entry, &name[2..])),
+        _ => Err(Errno::AFNOSUPPORT),
+    }
+}
+
+/// A TCP listener's own address.
+#[derive(Clone, Copy)]
+struct Local<'a> {
+    family: u16,
+    port: [u8; 2],
+    /// 4 or 16 bytes.
+    ip: &'a [u8],
+}
+
+impl<'a> Local<'a> {
+    /// Takes a `sockaddr_in` or `sockaddr_in6` apart.
+    fn of(name: &'a [u8]) -> Option<Self> {
+        let family = address::family(name);
+        let ip = if family == address::INET { name.get(4..8)? } else { name.get(8..24)? };
+        Some(Self { family, port: *name.get(2..)?.first_chunk()?, ip })
+    }
+
+    fn takes(&self, ip: &[u8]) -> bool {
+        ip == self.ip || self.ip.iter().all(|&byte| byte == 0)
+    }
+
+    /// Whether a `struct inet_diag_msg` is a living connection of this listener (linux/inet_diag.h).
+    fn has_diag(&self, entry: &[u8]) -> bool {
+        let Some(entry) = entry.first_chunk::<72>() else { return false };
+        let inode = u32::from_ne_bytes([entry[68], entry[69], entry[70], entry[71]]);
+        u16::from(entry[0]) == self.family
+            && entry[4..6] == self.port
+            && self.takes(&entry[8..8 + self.ip.len()])
+            && is_held(entry[1], u64::from(inode))
+    }
+
+    /// Whether a line of /proc/net/tcp or tcp6 is one (proc_net_tcp(5)): number, local, remote, state, queues, timer,
+    /// retransmits, uid, timeout, inode.
+    fn has_line(&self, line: &[u8]) -> Option<()> {
+        let mut fields = line.split(u8::is_ascii_whitespace).filter(|field| !field.is_empty());
+        let (ip, port) = hexadecimal(fields.nth(1)?)?;
+        let state = u8::from_str_radix(core::str::from_utf8(fields.nth(1)?).ok()?, 16).ok()?;
+        let inode = decimal(fields.nth(5)?)?;
+        let same = match ip {
+            core::net::IpAddr::V4(ip) => self.takes(&ip.octets()),
+            core::net::IpAddr::V6(ip) => self.takes(&ip.octets()),
+        };
+        let living = state < 32 && TCP_STATES >> state & 1 == 1 && is_held(state, inode);
+        (port.to_be_bytes() == self.port && same && living).then_some(())
+    }
+}
+
+/// Without inode it belongs to no process: queued if our end is open, else left to the kernel.
+const fn is_held(state: u8, inode: u64) -> bool {
+    inode != 0 || state == ESTABLISHED || state == CLOSE_WAIT
+}
+
+/// Puts a request together: the header of netlink(7) for a dump of `SOCK_DIAG_BY_FAMILY`, then `parts`.
+fn request<const N: usize>(parts: &[&[u8]]) -> [u8; N] {
+    const TYPE: [u8; 2] = 20_u16.to_ne_bytes();
+    /// `NLM_F_REQUEST | NLM_F_DUMP`.
+    const FLAGS: [u8; 2] = 0x301_u16.to_ne_bytes();
+    let length = u32::try_from(N).unwrap_or(0).to_ne_bytes();
+    let mut bytes = [0; N];
+    let mut at = 0;
+    for part in [&length[..], &TYPE, &FLAGS, &[0; 8]].iter().chain(parts) {
+        if let Some(room) = bytes.get_mut(at..at + part.len()) {
+            room.copy_from_slice(part);
+        }
+        at += part.len();
+    }
+    bytes
+}
+
+/// The connections of one local port, which the kernel picks by `INET_DIAG_REQ_BYTECODE`: "the source port is at least
+/// this and at most this", two words each. A jump beyond the end by four bytes refuses.
+fn tcp_request(family: u16, port: [u8; 2]) -> [u8; 92] {
+    const AT_LEAST: u8 = 2;
+    const AT_MOST: u8 = 3;
+    let word = |code: u8, yes: u8, no: u16| {
+        let [low, high] = no.to_ne_bytes();
+        [code, yes, low, high]
+    };
+    let number = word(0, 0, u16::from_be_bytes(port));
+    let tcp = u8::try_from(libc::IPPROTO_TCP).unwrap_or(6);
+    let family = u8::try_from(family).unwrap_or(0);
+    request(&[
+        &[family, tcp, 0, 0],
+        &TCP_STATES.to_ne_bytes(),
+        &[0; 48],
+        &20_u16.to_ne_bytes(),
+        &1_u16.to_ne_bytes(),
+        &word(AT_LEAST, 8, 20),
+        &number,
+        &word(AT_MOST, 8, 12),
+        &number,
+    ])
+}
+
+/// All unix connections with their names (`struct unix_diag_req`, `UDIAG_SHOW_NAME`).
+fn unix_request() -> [u8; 40] {
+    let family = u8::try_from(address::UNIX).unwrap_or(1);
+    let states = 1_u32 << ESTABLISHED;
+    request(&[&[family, 0, 0, 0], &states.to_ne_bytes(), &[0; 4], &1_u32.to_ne_bytes(), &[0; 8]])
+}
+
+/// Whether a `struct unix_diag_msg` has this `sun_path`: a connection has the name of the listener it came through.
+fn has_name(entry: &[u8], name: &[u8]) -> bool {
+    const UNIX_DIAG_NAME: u16 = 0;
+    let mut attributes = entry.get(16..).unwrap_or(&[]);
+    while let Some((&[a, b, c, d], rest)) = attributes.split_first_chunk::<4>() {
+        let len = usize::from(u16::from_ne_bytes([a, b])).max(4);
+        let value = rest.get(..len - 4).unwrap_or(&[]);
+        if u16::from_ne_bytes([c, d]) == UNIX_DIAG_NAME {
+            return plain(value) == plain(name) && !plain(name).is_empty();
+        }
+        attributes = attributes.get(len.next_multiple_of(4)..).unwrap_or(&[]);
+    }
+    false
+}
+
+/// A path without its NUL; an abstract name, which begins with one, as it is.
+fn plain(name: &[u8]) -> &[u8] {
+    if name.first() == Some(&0) { name } else { name.split(|&byte| byte == 0).next().unwrap_or(name) }
+}
+
+/// Sends a request; whether one of the entries of the answer is `wanted`. An answer that is cut or too long counts as
+/// yes: when in doubt, nobody is put to sleep.
+fn dump(request: &[u8], wanted: &dyn Fn(&[u8]) -> bool) -> Result<bool, Errno> {
+    let flags = SocketFlags::CLOEXEC;
+    let asked = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, Some(netlink::SOCK_DIAG))?;
+    send(&asked, request, SendFlags::empty())?;
+    let mut piece = [0; PIECE_BYTES];
+    for _ in 0..PIECES {
+        // the kernel makes each piece while it is asked for it, so there is nothing to wait for
+        let (len, whole) = match recv(&asked, &mut piece[..], RecvFlags::DONTWAIT | RecvFlags::TRUNC) {
+            Err(Errno::INTR) => continue,
+            result => result?,
+        };
+        match answer(&piece[..len], wanted)? {
+            Some(found) => return Ok(found),
+            None if whole > len => return Ok(true),
+            None => {}
+        }
+    }
+    Ok(true)
+}
+
+/// Reads one piece of an answer (netlink(7)). `None`: nothing wanted, and more is to come.
+fn answer(mut piece: &[u8], wanted: &dyn Fn(&[u8]) -> bool) -> Result<Option<bool>, Errno> {
+    const ERROR: u16 = 2;
+    const DONE: u16 = 3;
+    while let Some((&[a, b, c, d, low, high, ..], rest)) = piece.split_first_chunk::<16>() {
+        // a length of less than the header would not end
+        let len = (u32::from_ne_bytes([a, b, c, d]) as usize).max(16);
+        let body = rest.get(..len - 16).unwrap_or(rest);
+        match u16::from_ne_bytes([low, high]) {
+            // both carry 0 or an errno below zero
+            kind @ (ERROR | DONE) => {
+                let code = body.first_chunk().map_or(0, |code| i32::from_ne_bytes(*code));
+                return match code {
+                    0 if kind == DONE => Ok(Some(false)),
+                    0 => Err(Errno::PROTO),
+                    code => Err(Errno::from_raw_os_error(
+                        code.checked_neg().filter(|code| (1..4096).contains(code)).unwrap_or(libc::EPROTO),
+                    )),
+                };
+            }
+            _ if wanted(body) => return Ok(Some(true)),
+            _ => piece = len.checked_next_multiple_of(4).and_then(|len| piece.get(len..)).unwrap_or(&[]),
+        }
+    }
+    Ok(None)
+}
+
+fn by_proc(name: &[u8]) -> Result<bool, Errno> {
+    let found = match address::family(name) {
+        family @ (address::INET | address::INET6) => {
+            let wanted = Local::of(name).ok_or(Errno::INVAL)?;
+            let file = if family == address::INET { c"/proc/net/tcp" } else { c"/proc/net/tcp6" };
+            find_line(file, |line| wanted.has_line(line))?
+        }
+        address::UNIX => find_line(c"/proc/net/unix", |line| is_unix_line(line, &name[2..]))?,
+        _ => return Err(Errno::AFNOSUPPORT),
+    };
+    Ok(found.is_some())
+}
+
+/// Whether a line of /proc/net/unix (proc_net_unix(5)) is a connection with this name: number, references, protocol,
+/// flags, type, state (2 queued, 3 connected), inode, path. A NUL stands there as `@`.
+fn is_unix_line(line: &[u8], name: &[u8]) -> Option<()> {
+    let name = plain(name);
+    let (head, path) = line.split_at_checked(line.len().checked_sub(name.len())?)?;
+    let same = path.iter().zip(name).all(|(&a, &b)| a == b || (a == b'@' && b == 0));
+    let mut fields = head.split(|&byte| byte == b' ').filter(|field| !field.is_empty());
+    let living = matches!(fields.nth(5)?, b"02" | b"03");
+    let whole = fields.nth(1).is_none() && head.ends_with(b" ");
+    (living && same && whole && !name.is_empty()).then_some(())
+}
+
+#[cfg(test)]
+#[path = "connections_tests.rs"]
+mod tests;
