@@ -22,6 +22,8 @@ pub const OUTPUTS: usize = from_env(option_env!("DORMOUSE_OUTPUTS"), 64);
 pub const FOREIGN: usize = from_env(option_env!("DORMOUSE_FOREIGN"), 64);
 /// Connections that wait for a program which could not be started, one per service. More: they are closed.
 pub const PARKED: usize = from_env(option_env!("DORMOUSE_PARKED"), 32);
+/// Sources that are remembered for MaxConnectionRate=. More: the one that began longest ago is forgotten.
+pub const RATES: usize = from_env(option_env!("DORMOUSE_RATES"), 512);
 
 /// Words of a command line, the program included. More: the configuration is refused.
 pub const ARGUMENTS: usize = 255;
@@ -86,6 +88,16 @@ pub const POISON_RUNS: u32 = 5;
 pub const SHORT_RUNS: u32 = 1;
 /// A run that ends within this time with its input still unread counts as a failed start.
 pub const SHORT_RUN_MS: u64 = 1_000;
+/// Shortest time between two looks at a service that may sleep, unless its time is over earlier.
+pub const IDLE_LOOK_MIN_MS: u64 = 1_000;
+/// Longest time between two looks at a service that may sleep.
+pub const IDLE_LOOK_MAX_MS: u64 = 60_000;
+/// Looks at such services in one turn of the loop; the rest comes in the next turn.
+pub const LOOKS_PER_TURN: usize = 8;
+/// How long the threads of a session have to stand still after SIGSTOP until it is looked at again.
+pub const FREEZE_LOOK_MS: u64 = 2;
+/// Such looks until it is let go on and left alone for a while.
+pub const FREEZE_LOOKS: u8 = 100;
 
 const _: () = assert!(SERVICES < u16::MAX as usize, "services are numbered by u16");
 const _: () = assert!(LISTENERS < u16::MAX as usize, "listeners are numbered by u16");

@@ -61,6 +61,13 @@ pub(super) fn server(plan: &'static Plan, notify: Notify) -> Result<(Server, Res
     if plan.services.iter().any(|service| !service.fd_names.is_empty()) && process::pidfds_have_inodes() {
         tables.spawner.tell_pidfd_ids();
     }
+    if let Err((service, family)) = run::prepare_idle(plan) {
+        let family = run::family_name(family);
+        log::error!(
+            "[{service}] StopWhenIdleSec=: this kernel tells of {family} connections neither by sock_diag nor in /proc/net; use StopWhenQuietSec="
+        );
+        return Err(exit::SYSTEM);
+    }
     let _ = process::become_subreaper(); // EINVAL before Linux 3.4: orphans go to PID 1
     let mut server = Server::new(plan, tables, notify).map_err(failed("epoll and signalfd"))?;
     server.open_all();

@@ -24,6 +24,7 @@ pub fn check(draft: &mut Draft) {
         check.accept();
         check.one_socket();
         check.access();
+        check.sleep();
         check.effects();
     }
     // With more sockets than fit, the one fault about that is enough.
@@ -53,7 +54,7 @@ enum Needs {
 }
 
 /// Directives that do nothing without a certain kind of socket.
-const NEEDS: [(Id, Needs); 30] = [
+const NEEDS: [(Id, Needs); 34] = [
     (Id::BindIPv6Only, Needs::Ip),
     (Id::Backlog, Needs::Connections),
     (Id::BindToDevice, Needs::Ip),
@@ -84,6 +85,10 @@ const NEEDS: [(Id, Needs); 30] = [
     (Id::IPAddressDeny, Needs::Ip),
     (Id::Restart, Needs::NoAccept),
     (Id::RestartSec, Needs::NoAccept),
+    (Id::NotifyAccess, Needs::NoAccept),
+    (Id::MinRunSec, Needs::NoAccept),
+    (Id::EvictUnderPressure, Needs::NoAccept),
+    (Id::MaxConnectionRate, Needs::Accept),
 ];
 
 impl Check<'_> {
@@ -161,6 +166,28 @@ impl Check<'_> {
         }
         if service.is_set(Id::IPAddressAllow) && !service.is_set(Id::IPAddressDeny) {
             self.fault(Code::AllowWithoutDeny, service.place(Id::IPAddressAllow), &[]);
+        }
+    }
+
+    /// A service can be put to sleep if it goes on running, and for want of connections if it shows any.
+    fn sleep(&mut self) {
+        let service = self.service;
+        let wanted = |id: Id| service.is_own(id) && service.span(id) != Some(super::INFINITY);
+        for id in [Id::StopWhenIdleSec, Id::StopWhenQuietSec] {
+            if wanted(id) && service.flag(Id::Accept) {
+                self.fault(Code::SleepAccept, service.place(id), &[id.name()]);
+            }
+        }
+        let hidden = |listen: &&super::Listen| {
+            let connections = matches!(listen.kind, Kind::Stream | Kind::SequentialPacket);
+            connections && !listen.address.is_ip() && !listen.address.is_local()
+        };
+        let none = !self.has(Needs::Connections);
+        let first = if none { service.listens.first() } else { service.listens.iter().find(hidden) };
+        if let Some(listen) = first.filter(|_| wanted(Id::StopWhenIdleSec) && !service.flag(Id::Accept)) {
+            let (what, place) = (listen.kind.directive().name(), service.place(Id::StopWhenIdleSec));
+            let fault = Fault::new(Code::IdleSockets, place, &[&[what, "="].concat(), &service.name]);
+            self.faults.push(fault.with_other(listen.place));
         }
     }
 

@@ -52,7 +52,7 @@ const OTHER: &str = "\
     ManagedOOMMemoryPressureDurationSec ManagedOOMMemoryPressureLimit ManagedOOMPreference ManagedOOMSwap \
     MemoryHigh MemoryKSM MemoryLimit MemoryLow MemoryMax MemoryMin MemoryPressureThresholdSec \
     MemoryPressureWatch MemorySwapMax MemoryZSwapMax MessageQueueMaxMessages MessageQueueMessageSize MountAPIVFS \
-    MountImages NUMAMask NUMAPolicy NotifyAccess OOMPolicy OnFailure OnSuccess OpenFile PAMName PIDFile \
+    MountImages NUMAMask NUMAPolicy OOMPolicy OnFailure OnSuccess OpenFile PAMName PIDFile \
     PassFileDescriptorsToExec PassSecurity PermissionsStartOnly PipeSize RebootArgument ReloadSignal \
     RemainAfterExit RestartForceExitStatus RestartKillSignal RestartMaxDelaySec RestartPreventExitStatus \
     RestartSteps RootDirectoryStartOnly RootEphemeral RuntimeDirectory RuntimeDirectoryMode \

@@ -229,6 +229,14 @@ messages! {
         "IPAddressAllow= alone keeps nobody out",
         "", "add IPAddressDeny=any to let only these in";
     NoEffect: Warning, "{0}= has no effect: {1}", "", "remove it";
+    SleepAccept: Error,
+        "{0}= is for a service that goes on running, but with Accept=yes each process ends with its connection",
+        "Accept=no, where StopWhenIdleSec= and StopWhenQuietSec= mean the one process of the service",
+        "remove it; RuntimeMaxSec= ends connections that last too long";
+    IdleSockets: Error,
+        "StopWhenIdleSec= counts connections, which {0} of [{1}] does not have or does not show",
+        "TCP and unix sockets with ListenStream= or ListenSequentialPacket=",
+        "use StopWhenQuietSec=, which looks at CPU time";
     SameAddress: Error,
         "{0} of [{1}] collides with {2} of [{3}]",
         "", "remove one; ReusePort=yes in both would let them share the traffic";

@@ -250,6 +250,9 @@ directives! {
             "Interval of StartLimitBurst=; 0: no such limit.";
         StartLimitBurst: COUNT, "5",
             "Failed starts in one interval before the service rests until it is over; 0: no such limit.";
+        NotifyAccess: Syntax::Choice(&["none", "main", "exec", "all"]), "none",
+            "Whose messages on NOTIFY_SOCKET count (STOPPING=1: clients wait for the next instance): none, main or exec \
+             (the main process), all (the whole session).";
         SuccessExitStatus: Syntax::ExitStatuses, "",
             "Exit statuses (numbers or names such as TEMPFAIL) and signals that count as a clean end, besides \
              0, SIGHUP, SIGINT, SIGTERM and SIGPIPE.";
@@ -258,22 +261,27 @@ directives! {
         BothWays: Syntax::Bool, "no",
             "Hands the socket over on descriptor 0 and on descriptor 3 with LISTEN_FDS; needs exactly one socket.";
     }
-    New later=true {
+    New later=false {
         StopWhenIdleSec: SPAN, "infinity",
-            "Stops the service when it has had no connection for this time.";
+            "Stops the service when it has had no connection, accepted, queued or half closed, for this time; with \
+             StopWhenQuietSec= both must hold.";
         StopWhenQuietSec: SPAN, "infinity",
-            "Stops the service when it has used no CPU time and nothing has waited for this time.";
+            "Stops the service when it has used no CPU time (counted in 10 ms) and nothing has come in for this time.";
         MinRunSec: SPAN, "0",
-            "Shortest time the service runs before it is stopped for being idle.";
+            "Shortest time the service runs before it is stopped for being idle, or evicted.";
         MemoryAvailableMin: Syntax::Size(u64::MAX), "0",
             "Memory that must be available before the service is started, in bytes (K, M, G, T); clients wait \
              until then.";
-        EvictUnderPressure: Syntax::Bool, "no",
-            "May be stopped when memory is short, the longest idle service first.";
+        EvictUnderPressure: Syntax::Choice(&["no", "idle", "yes"]), "no",
+            "May be stopped when memory is short, the longest idle service first: no, idle (not while somebody is \
+             connected) or yes (those with connections last).";
         LoadMax: Syntax::Word(16), "",
-            "Load average of one minute above which the service is not started; clients wait until it falls.";
+            "Load average of one minute, such as 2 or 1.5, from which on the service is not started; clients wait \
+             until it falls.";
         MaxConnectionRate: COUNT, "",
-            "Connections a minute from one source with Accept=yes; more are closed at once.";
+            "Connections a minute from one source with Accept=yes; more are closed at once; 0 or unset: no limit.";
+    }
+    New later=true {
         ConnectTo: Syntax::Word(255), "",
             "Address of a backend that cannot take a socket: connections are forwarded to it.";
         SendProxyV2: Syntax::Bool, "no",

@@ -131,7 +131,8 @@ fn garbage_ends() {
                 seed ^= seed >> 17;
                 seed ^= seed << 5;
                 // small numbers make lengths that fit
-                if seed & 0x700 == 0 { (seed >> 16) as u8 } else { (seed >> 16) as u8 & 0x13 }
+                let [.., byte, _, _] = seed.to_le_bytes();
+                if seed & 0x700 == 0 { byte } else { byte & 0x13 }
             })
             .collect();
         let _ = answer(&bytes, &|entry| local.has_diag(entry) || has_name(entry, b"/run/x\0"));

@@ -13,12 +13,14 @@ pub mod filter;
 pub mod options;
 mod policy;
 mod privileges;
+pub mod sleep;
 pub mod sockets;
 pub mod steps;
 #[cfg(test)]
 pub(crate) mod testing;
 
 pub use arena::{Arena, ArenaFull, Span};
+pub use sleep::{Evict, NotifyAccess, Sleep};
 
 use crate::limits::{LISTENERS, SERVICES};
 use heapless::Vec;
@@ -253,4 +255,6 @@ pub struct Policy {
     pub kill_mode: KillMode,
     /// With what first.
     pub kill_signal: u8,
+    /// When it sleeps, and what may wake it.
+    pub sleep: Sleep,
 }

@@ -147,11 +147,12 @@ pub(super) fn policy(
             "none" => KillMode::None,
             _ => KillMode::Session,
         },
+        sleep: super::sleep::sleep(draft, faults),
         kill_signal: draft.signal(Id::KillSignal).and_then(|signal| u8::try_from(signal).ok()).unwrap_or(15),
     }
 }
 
-fn count(draft: &ServiceDraft, id: Id, unset: u32) -> u32 {
+pub(super) fn count(draft: &ServiceDraft, id: Id, unset: u32) -> u32 {
     draft.number(id).map_or(unset, |number| u32::try_from(number).unwrap_or(u32::MAX))
 }
 
@@ -160,7 +161,7 @@ fn rate(draft: &ServiceDraft, interval: Id, burst: u32) -> Rate {
 }
 
 /// Rounded up, so that a time that is not zero does not become zero; `u32::MAX` (over 49 days) is for ever.
-fn milliseconds(draft: &ServiceDraft, id: Id) -> u32 {
+pub(super) fn milliseconds(draft: &ServiceDraft, id: Id) -> u32 {
     match draft.span(id).unwrap_or(0) {
         INFINITY => u32::MAX,
         micros => u32::try_from(micros.div_ceil(1000)).unwrap_or(u32::MAX),

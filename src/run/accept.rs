@@ -42,7 +42,8 @@ impl Server {
                     state.accepted = state.accepted.saturating_add(1);
                     (state.scarcities, state.misses) = (0, 0);
                 }
-                match self.refusal(service, policy, &peer) {
+                let refusal = self.refusal(service, policy, &peer).or_else(|| self.too_often(service, policy, &peer));
+                match refusal {
                     Some(why) => self.refuse(service, &peer, why),
                     None => self.serve(service, row, connection, peer),
                 }
@@ -102,6 +103,13 @@ impl Server {
         }
         (policy.max_per_source != u32::MAX && self.live_from(service, peer) >= policy.max_per_source)
             .then_some("max-connections-per-source")
+    }
+
+    /// MaxConnectionRate=: counts a connection that nothing else forbids.
+    fn too_often(&mut self, service: usize, policy: &Policy, peer: &Peer) -> Option<&'static str> {
+        let (row, most) = (u16::try_from(service).unwrap_or(u16::MAX), policy.sleep.connection_rate);
+        let refused = most > 0 && !self.tables.rates.admit(row, peer.source(), most, self.now);
+        refused.then_some("max-connection-rate")
     }
 
     /// AllowUsers= and AllowGroups=: one match is enough. The group is the peer's effective one.

@@ -66,6 +66,8 @@ impl Server {
             state.phase = Phase::Running(pid);
             state.live += 1;
         }
+        self.suspect(service);
+        self.watch(service, pid);
         let advice = "the program went into the background; use its foreground option";
         self.record(Kind::Start, service, Level::Warn, format_args!("pid={pid} why=background: {advice}"));
     }

@@ -103,6 +103,7 @@ impl Server {
                 self.on_rested(service, why);
             }
         }
+        self.idle_again = self.look_for_idle();
         self.check_leftovers();
         for index in 0..self.tables.children.len() {
             if self.tables.children.get(index).is_some_and(|child| now >= child.deadline) {
@@ -121,12 +122,13 @@ impl Server {
 
     /// The earliest time at which something is due.
     fn next_deadline(&mut self) -> Tick {
-        let mut earliest = if self.reap_again { self.now } else { Tick::NEVER };
+        let mut earliest = if self.reap_again || self.idle_again { self.now } else { Tick::NEVER };
         for service in 0..self.plan.services.len() {
             if let Phase::Resting(until, _) = self.phase(service) {
                 earliest = earliest.min(until);
             }
         }
+        earliest = earliest.min(self.next_idle_look());
         for child in &self.tables.children {
             earliest = earliest.min(child.deadline);
         }

@@ -7,6 +7,7 @@
 //! | `listen` | watching, resting and reopening listeners |
 //! | `accept` | Accept=yes: a connection becomes a child |
 //! | `service` | Accept=no: a knock starts the service, its end arms the sockets again |
+//! | `idle` | services that nobody uses are stopped |
 //! | `failure` | starts that fail: rest, look again, start as soon as it can work |
 //! | `reap` | children that end |
 //! | `stop` | asking, waiting, killing: one child, or everything |
@@ -15,6 +16,7 @@
 //! | `session` | processes of the machine, and signals to whole sessions |
 //! | `end` | how a process ended |
 //! | `poison` | a datagram on which every run fails |
+//! | `rate` | starts a minute and source |
 //! | `output` | pipes from children to the log |
 //! | `limit` | windows and backoff, pure |
 //!
@@ -27,10 +29,12 @@ mod background;
 mod end;
 mod event_loop;
 mod failure;
+mod idle;
 mod limit;
 mod listen;
 mod output;
 mod poison;
+mod rate;
 mod reap;
 mod service;
 mod session;
@@ -38,6 +42,7 @@ mod stop;
 mod tables;
 mod takeover;
 
+pub use idle::{Watched, family_name, prepare as prepare_idle};
 pub use output::prepare as prepare_outputs;
 pub use tables::{Child, Listener, ServiceState, Tables, Watch};
 
@@ -75,6 +80,8 @@ pub struct Server {
     leave_children: bool,
     /// More children have ended than one turn reaps.
     reap_again: bool,
+    /// More services are to be looked at than one turn does.
+    idle_again: bool,
     /// A service with Accept=no has ended with success: it may have gone into the background.
     ended_clean: bool,
     main_pid: u32,
@@ -144,6 +151,7 @@ impl Server {
             stopping: false,
             leave_children: false,
             reap_again: false,
+            idle_again: false,
             ended_clean: false,
             main_pid: std::process::id(),
         })

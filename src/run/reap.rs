@@ -7,7 +7,7 @@ use rustix::process::{WaitOptions, wait};
 use super::end::End;
 use super::session::is_alive;
 use super::stop::SIGKILL;
-use super::tables::Life;
+use super::tables::{Ending, Life};
 use super::{Phase, Seconds, Server};
 use crate::limits::{BACKOFF_RESET_MS, REAPS_PER_TURN};
 use crate::logging::Kind;
@@ -43,7 +43,8 @@ impl Server {
         let service = usize::from(child.service);
         let Some(policy) = self.policy(service) else { return };
         let ran = self.now.since_ms(child.since);
-        let clean = policy.ignore_failure || end.is_clean(self.plan.arena.get(policy.success));
+        let asked = self.state(service).is_some_and(|state| state.ending == Ending::Asked);
+        let clean = asked || policy.ignore_failure || end.is_clean(self.plan.arena.get(policy.success));
         let level = match (policy.accept, clean) {
             (true, true) => Level::Debug,
             (false, true) | (true, false) => Level::Info,
@@ -54,6 +55,7 @@ impl Server {
             self.forget(index);
             return;
         }
+        self.unwatch(pid);
         let timed_out = child.timed_out();
         let signal = match policy.kill_mode {
             KillMode::Session => policy.kill_signal,

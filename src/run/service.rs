@@ -9,8 +9,8 @@ use rustix::io::{Errno, fcntl_dupfd_cloexec};
 
 use super::accept::run_deadline;
 use super::end::End;
-use super::tables::Life;
-use super::{Child, Phase, Seconds, Server, Watch, Why};
+use super::tables::{Ending, Life};
+use super::{Child, Phase, Seconds, Server, Tick, Watch, Why};
 use crate::limits::{BACKOFF_RESET_MS, SERVICE_LISTENERS, SHORT_RUN_MS, SHORT_RUNS};
 use crate::logging::Kind;
 use crate::peer::Source;
@@ -49,7 +49,7 @@ impl Server {
         if self.tables.children.is_full() {
             return self.rest_by_scarcity(service, "children", Errno::AGAIN);
         }
-        if self.state(service).is_some_and(|state| state.short_runs >= SHORT_RUNS) {
+        if policy.sleep.is_watched() || self.state(service).is_some_and(|state| state.short_runs >= SHORT_RUNS) {
             self.suspect(service);
         }
         let now = self.now;
@@ -75,6 +75,7 @@ impl Server {
                     (state.was_missing, state.scarcities) = (false, 0);
                 }
                 self.record(Kind::Start, service, Level::Info, format_args!("pid={pid} why={why}"));
+                self.watch(service, pid);
             }
             Err(failed) => self.start_failed(service, failed),
         }
@@ -113,16 +114,20 @@ impl Server {
     /// The main process has ended, and with it what was left of its session: what next?
     pub(super) fn run_over(&mut self, service: usize, end: End, ran_ms: u64, timed_out: bool) {
         let Some(policy) = self.policy(service) else { return };
-        let clean = !timed_out && (policy.ignore_failure || end.is_clean(self.plan.arena.get(policy.success)));
+        let ending =
+            self.state(service).map_or(Ending::Unasked, |state| core::mem::replace(&mut state.ending, Ending::Unasked));
+        let asked = ending == Ending::Asked;
+        let clean = asked || !timed_out && (policy.ignore_failure || end.is_clean(self.plan.arena.get(policy.success)));
         let now = self.now;
-        let short = ran_ms < SHORT_RUN_MS;
+        let short = ran_ms < SHORT_RUN_MS && ending == Ending::Unasked;
         let unread =
             short && self.tables.services.get(service).is_some_and(|state| state.suspected) && self.is_unread(service);
         self.unsuspect(service);
-        if policy.flush_pending {
+        if policy.flush_pending && !asked {
             self.flush_pending(service);
         }
         let Some(state) = self.state(service) else { return };
+        state.asleep_since = if asked { now } else { Tick(0) };
         state.short_runs = if short { state.short_runs.saturating_add(1) } else { 0 };
         if clean && !unread {
             state.failures = 0;
@@ -142,7 +147,7 @@ impl Server {
         if self.stopping {
             return;
         }
-        if wants_restart(policy, end, clean, timed_out) {
+        if !asked && wants_restart(policy, end, clean, timed_out) {
             return self.rest_for_restart(service, policy);
         }
         self.rest_or_wait(service, if unread { Why::Unread } else { Why::Failure });
@@ -174,16 +179,16 @@ impl Server {
     }
 
     /// From now on it is looked whether anything arrives during a run: an edge in a set that nobody waits on.
-    fn suspect(&mut self, service: usize) {
+    pub(super) fn suspect(&mut self, service: usize) {
         for row in self.listeners_of(service) {
             if let Some(opened) = self.tables.listeners.get(row).and_then(|listener| listener.opened.as_ref()) {
                 let data = EventData::new_u64(service as u64);
                 let _ = epoll::add(&self.arrivals, &opened.socket, data, EventFlags::IN | EventFlags::ET);
             }
         }
-        self.arrived(service); // what is there now is not news
+        self.collect_arrivals();
         if let Some(state) = self.state(service) {
-            state.suspected = true;
+            (state.suspected, state.arrived) = (true, false); // what is there now is not news
         }
     }
 
@@ -198,32 +203,31 @@ impl Server {
         }
     }
 
-    /// Takes the edges out of the set; whether one of them was this service's. Those of others count for them as
-    /// "something arrived", which is on the safe side: they are taken for well-behaved.
-    fn arrived(&mut self, service: usize) -> bool {
-        let mut found = false;
+    /// Takes the edges out of the set and notes for each service that something has arrived, a bounded number.
+    pub(super) fn collect_arrivals(&mut self) {
         let mut events = [core::mem::MaybeUninit::<epoll::Event>::uninit(); 8];
         for _ in 0..SERVICE_LISTENERS {
             let none = Timespec::default();
-            let Ok((events, _)) = epoll::wait(&self.arrivals, &mut events[..], Some(&none)) else { break };
+            let Ok((events, _)) = epoll::wait(&self.arrivals, &mut events[..], Some(&none)) else { return };
             if events.is_empty() {
-                break;
+                return;
             }
             for event in events {
-                let other = usize::try_from(event.data.u64()).unwrap_or(usize::MAX);
-                if other == service {
-                    found = true;
-                } else {
-                    self.unsuspect(other);
+                let service = usize::try_from(event.data.u64()).unwrap_or(usize::MAX);
+                if let Some(state) = self.state(service) {
+                    state.arrived = true;
+                }
+                for row in self.tables.watched.iter_mut().filter(|row| usize::from(row.service) == service) {
+                    row.fresh = true;
                 }
             }
         }
-        found
     }
 
     /// Something waits that was there before the run: the service did not read its input.
     fn is_unread(&mut self, service: usize) -> bool {
-        if self.arrived(service) {
+        self.collect_arrivals();
+        if self.state(service).is_none_or(|state| state.arrived) {
             return false;
         }
         let rows = self.listeners_of(service);

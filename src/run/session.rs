@@ -18,6 +18,53 @@ pub(super) struct Process {
     pub(super) session: i32,
     /// It has ended, and its parent has not taken notice yet.
     pub(super) zombie: bool,
+    /// It stands still (SIGSTOP, or a debugger).
+    pub(super) stopped: bool,
+    /// CPU time of it and of the children it has reaped, in clock ticks.
+    pub(super) cpu: u64,
+    /// Resident memory in pages.
+    pub(super) resident: u64,
+}
+
+/// What the processes of a session take together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Usage {
+    /// CPU time in clock ticks, 10 ms each.
+    pub(super) cpu: u64,
+    /// Resident memory; what they share counts for each.
+    pub(super) resident_kb: u64,
+}
+
+/// What a session takes now.
+pub(super) fn usage(session: i32) -> Usage {
+    let mut usage = Usage::default();
+    let page_kb = (rustix::param::page_size() / 1024) as u64;
+    for_each_process(&mut |process| {
+        if process.session == session {
+            usage.cpu = usage.cpu.saturating_add(process.cpu);
+            usage.resident_kb = usage.resident_kb.saturating_add(process.resident.saturating_mul(page_kb));
+        }
+        true
+    });
+    usage
+}
+
+/// Whether every thread of a session stands still.
+pub(super) fn is_stopped(session: i32) -> bool {
+    let mut stopped = true;
+    for_each_process(&mut |of| {
+        if of.session == session && !of.zombie {
+            let mut path = heapless::String::<32>::new();
+            let _ = core::fmt::Write::write_fmt(&mut path, format_args!("/proc/{}/task\0", of.pid)); // 23 bytes at most
+            let path = core::ffi::CStr::from_bytes_with_nul(path.as_bytes()).unwrap_or(c"/proc");
+            for_each_in(path, &mut |thread| {
+                stopped &= thread.stopped || thread.zombie;
+                stopped
+            });
+        }
+        stopped
+    });
+    stopped
 }
 
 /// Whether a process of this session is alive. Zombies do not count: they hold nothing, and their parent may be slow.
@@ -49,8 +96,13 @@ pub(super) fn signal_sessions(signal: u8, wanted: &mut dyn FnMut(i32) -> bool) {
 /// Calls `act` for each process of the machine until it says false. Takes no memory.
 #[inline(never)] // the buffer must not lie in the frame of the loop, which lasts
 pub(super) fn for_each_process(act: &mut dyn FnMut(Process) -> bool) {
+    for_each_in(c"/proc", act);
+}
+
+/// The same for the processes, or threads, that are listed in a folder.
+fn for_each_in(folder: &core::ffi::CStr, act: &mut dyn FnMut(Process) -> bool) {
     const NAMES_BYTES: usize = 2048;
-    let Ok(proc) = open_in(CWD, c"/proc", OFlags::DIRECTORY) else { return };
+    let Ok(proc) = open_in(CWD, folder, OFlags::DIRECTORY) else { return };
     let mut names = [MaybeUninit::uninit(); NAMES_BYTES];
     let mut folder = RawDir::new(&proc, &mut names);
     while let Some(Ok(entry)) = folder.next() {
@@ -63,7 +115,7 @@ pub(super) fn for_each_process(act: &mut dyn FnMut(Process) -> bool) {
     }
 }
 
-/// One process, from /proc/PID/stat (proc_pid_stat(5)).
+/// One process or thread, from /proc/PID/stat (proc_pid_stat(5)); a thread has such a file too, which is not listed.
 pub(super) fn process(pid: i32) -> Option<Process> {
     use core::fmt::Write;
     let mut path = heapless::String::<32>::new();
@@ -80,10 +132,15 @@ fn parse(pid: i32, text: &[u8]) -> Option<Process> {
     let end = text.iter().rposition(|&byte| byte == b')')?;
     let rest = core::str::from_utf8(text.get(end + 1..)?).ok()?;
     let mut fields = rest.split_ascii_whitespace();
-    let zombie = matches!(fields.next()?, "Z" | "X");
+    let state = fields.next()?;
     let parent = fields.next()?.parse().ok()?;
     let session = fields.nth(1)?.parse().ok()?;
-    Some(Process { pid, parent, session, zombie })
+    // fields 14 to 17: own user and system time, and those of children; a child that is still to be reaped counts
+    let mut numbers = fields.skip(7).map(|field| field.parse::<u64>().unwrap_or(0));
+    let cpu = (0..4).fold(0, |sum: u64, _| sum.saturating_add(numbers.next().unwrap_or(0)));
+    let resident = numbers.nth(6).unwrap_or(0);
+    let (zombie, stopped) = (matches!(state, "Z" | "X"), matches!(state, "T" | "t"));
+    Some(Process { pid, parent, session, zombie, stopped, cpu, resident })
 }
 
 /// Opens something for reading.
@@ -97,9 +154,33 @@ mod tests {
 
     #[test]
     fn a_name_with_parentheses_does_not_shift_the_fields() {
-        let text = b"77 (a) b (c)) S 12 70 66 0 -1 4194304";
-        assert_eq!(parse(77, text), Some(Process { pid: 77, parent: 12, session: 66, zombie: false }));
+        let text =
+            b"77 (a) b (c)) T 12 70 66 0 -1 4194304 1 2 3 4 100 20 3 1 20 0 1 0 999 4096 55 18446744073709551615";
+        let (zombie, stopped) = (false, true);
+        let process = Process { pid: 77, parent: 12, session: 66, zombie, stopped, cpu: 124, resident: 55 };
+        assert_eq!(parse(77, text), Some(process));
         assert_eq!(parse(77, b"77 (a"), None);
+    }
+
+    #[test]
+    fn a_session_that_stands_still_is_seen() {
+        use std::os::unix::process::CommandExt;
+        let mut command = std::process::Command::new("/bin/sleep");
+        let mut child = command.arg("60").process_group(0).spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        // it is in our session, which runs: look at the one process
+        let stands = || process(pid).is_some_and(|process| process.stopped);
+        assert!(!stands());
+        send_signal(pid, 19).unwrap();
+        assert!((0..1000).any(|_| {
+            crate::sys::clock::pause_ms(2);
+            stands()
+        }));
+        let own = process(i32::try_from(std::process::id()).unwrap()).unwrap().session;
+        assert!(!is_stopped(own));
+        assert!(usage(own).resident_kb > 100);
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     #[test]

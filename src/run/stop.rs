@@ -13,7 +13,7 @@ use crate::sys::process::send_signal;
 /// The signal that nobody can refuse.
 pub(super) const SIGKILL: u8 = 9;
 /// Lets a stopped process handle its signal (systemd.kill(5)).
-const SIGCONT: u8 = 18;
+pub(super) const SIGCONT: u8 = 18;
 
 impl Server {
     /// When a stop signal that is sent now has had its time.
@@ -74,6 +74,7 @@ impl Server {
                 let _ = send_signal(child.pid, SIGCONT);
             }
         }
+        self.thaw(child.pid);
         let deadline = self.stop_deadline(policy);
         self.set_life(index, Life::Stopping { timed_out }, deadline);
     }
@@ -128,6 +129,7 @@ impl Server {
         let _ = self.notify.stopping("leaving services running"); // nobody may be listening
         self.stopping = true;
         self.leave_children = true;
+        self.thaw_all();
         self.close_listeners();
     }
 

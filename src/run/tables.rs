@@ -5,8 +5,10 @@ use heapless::Vec;
 use rustix::fd::OwnedFd;
 
 use super::end::End;
+use super::idle::Watched;
 use super::limit::Window;
 use super::output::Output;
+use super::rate::Rates;
 use super::takeover::Foreign;
 use crate::limits::{CHILDREN, FOREIGN, LISTENERS, OUTPUTS, PARKED, SERVICES};
 use crate::logging::Throttle;
@@ -29,6 +31,10 @@ pub struct Tables {
     pub outputs: Vec<Output, OUTPUTS>,
     /// Children that an earlier Dormouse started.
     pub foreign: Vec<Foreign, FOREIGN>,
+    /// Running services that may be put to sleep.
+    pub watched: Vec<Watched, SERVICES>,
+    /// Connections of each source, for MaxConnectionRate=.
+    pub rates: Rates,
     /// What starts children.
     pub spawner: Spawner,
     /// Bounds the log.
@@ -44,6 +50,8 @@ impl Tables {
         parked: Vec::new(),
         outputs: Vec::new(),
         foreign: Vec::new(),
+        watched: Vec::new(),
+        rates: Rates::NEW,
         spawner: Spawner::NEW,
         throttle: Throttle::new(),
     };
@@ -120,6 +128,10 @@ pub struct ServiceState {
     pub was_missing: bool,
     /// Its sockets are also in the set that tells whether something arrived during a run.
     pub suspected: bool,
+    /// Something arrived in its sockets during the run; known only if `suspected`.
+    pub arrived: bool,
+    /// How its end came about.
+    pub ending: Ending,
     /// Mark of the datagram that was at the head of the queue after the last failed run.
     pub poison: u64,
     /// Failed runs in a row with that datagram.
@@ -136,6 +148,12 @@ pub struct ServiceState {
     pub accepted: u64,
     /// Connections closed by a limit or an access rule.
     pub refused: u64,
+    /// kB of RAM that its last stop for want of use has freed.
+    pub given_back_kb: u64,
+    /// How long it has slept after such stops, up to its last start.
+    pub slept_ms: u64,
+    /// Since when it sleeps; 0: it does not.
+    pub asleep_since: Tick,
 }
 
 impl ServiceState {
@@ -149,6 +167,8 @@ impl ServiceState {
         hold: Tick(0),
         was_missing: false,
         suspected: false,
+        arrived: false,
+        ending: Ending::Unasked,
         poison: 0,
         poison_runs: 0,
         dropped: 0,
@@ -157,7 +177,22 @@ impl ServiceState {
         start: Window::NEW,
         accepted: 0,
         refused: 0,
+        given_back_kb: 0,
+        slept_ms: 0,
+        asleep_since: Tick(0),
     };
+}
+
+/// How the end of a running service came about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Ending {
+    /// It ends by itself, or runs.
+    Unasked,
+    /// It has said that it is about to end: who comes from then on waits for the next instance.
+    Announced,
+    /// It was put to sleep: however it ends, that is no failure, and no reason to start it again.
+    Asked,
 }
 
 /// One socket.

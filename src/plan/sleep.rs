@@ -1,0 +1,124 @@
+//! When a service sleeps and what may wake it, as numbers.
+
+use super::policy::{count, milliseconds};
+use crate::config::{Fault, Id, ServiceDraft};
+
+/// When a service is put to sleep, and under which conditions it is woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sleep {
+    /// Stopped after this time without a connection (StopWhenIdleSec=); `u32::MAX`: not for that.
+    pub idle_ms: u32,
+    /// Stopped after this time without CPU time and input (StopWhenQuietSec=); `u32::MAX`: not for that.
+    pub quiet_ms: u32,
+    /// Shortest run (MinRunSec=).
+    pub min_run_ms: u32,
+    /// kB that must be available for a start (MemoryAvailableMin=); 0: no matter.
+    pub memory_min_kb: u64,
+    /// Load average in hundredths from which on nothing is started (LoadMax=); `u32::MAX`: no matter.
+    pub load_max: u32,
+    /// Starts a minute and source (MaxConnectionRate=); 0: no limit.
+    pub connection_rate: u32,
+    /// Whether it may be stopped for want of memory.
+    pub evict: Evict,
+    /// Whose messages count.
+    pub notify: NotifyAccess,
+}
+
+/// Which services give way when memory is short (EvictUnderPressure=).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Evict {
+    /// It stays.
+    No,
+    /// If nobody is connected.
+    Idle,
+    /// Even then, when no idle one is left.
+    Yes,
+}
+
+/// Whose messages count (systemd.service(5), NotifyAccess=).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotifyAccess {
+    /// Nobody's; there is no NOTIFY_SOCKET.
+    None,
+    /// Those of the main process.
+    Main,
+    /// Those of every process of the session.
+    All,
+}
+
+impl Sleep {
+    /// Whether a running service is looked at from time to time.
+    pub const fn is_watched(&self) -> bool {
+        self.idle_ms != u32::MAX || self.quiet_ms != u32::MAX || !matches!(self.evict, Evict::No)
+    }
+}
+
+/// Takes the directives. What `[defaults]` sets for services that it does not suit is left out.
+pub(super) fn sleep(draft: &ServiceDraft, faults: &mut Vec<Fault>) -> Sleep {
+    use crate::config::Kind;
+    let accept = draft.flag(Id::Accept);
+    let mut with_connections =
+        draft.listens.iter().filter(|listen| matches!(listen.kind, Kind::Stream | Kind::SequentialPacket)).peekable();
+    let connections = with_connections.peek().is_some()
+        && with_connections.all(|listen| listen.address.is_ip() || listen.address.is_local());
+    let span = |id, suits: bool| if suits { milliseconds(draft, id) } else { u32::MAX };
+    Sleep {
+        idle_ms: span(Id::StopWhenIdleSec, !accept && connections),
+        quiet_ms: span(Id::StopWhenQuietSec, !accept),
+        min_run_ms: milliseconds(draft, Id::MinRunSec),
+        memory_min_kb: draft.size(Id::MemoryAvailableMin).unwrap_or(0).div_ceil(1024),
+        load_max: load(draft, faults),
+        connection_rate: if accept { count(draft, Id::MaxConnectionRate, 0) } else { 0 },
+        evict: match draft.choice(Id::EvictUnderPressure) {
+            "idle" if !accept => Evict::Idle,
+            "yes" if !accept => Evict::Yes,
+            _ => Evict::No,
+        },
+        notify: match draft.choice(Id::NotifyAccess) {
+            "main" | "exec" if !accept => NotifyAccess::Main,
+            "all" if !accept => NotifyAccess::All,
+            _ => NotifyAccess::None,
+        },
+    }
+}
+
+/// LoadMax= in hundredths.
+fn load(draft: &ServiceDraft, faults: &mut Vec<Fault>) -> u32 {
+    let Some(text) = draft.text(Id::LoadMax) else { return u32::MAX };
+    hundredths(text.as_bytes()).filter(|load| *load > 0).unwrap_or_else(|| {
+        let fault = Fault::error(draft.place(Id::LoadMax), format!("\"{text}\" is not a load"));
+        faults.push(fault.with_expected("a number above 0 with at most two digits behind the point".to_owned()));
+        u32::MAX
+    })
+}
+
+/// A number with at most two digits behind the point, up to 9999, as /proc/loadavg has it. Takes no memory.
+pub fn hundredths(text: &[u8]) -> Option<u32> {
+    let mut parts = text.splitn(2, |&byte| byte == b'.');
+    let (whole, part) = (parts.next()?, parts.next());
+    let digits = |text: &[u8], most: usize| {
+        let fits = !text.is_empty() && text.len() <= most && text.iter().all(u8::is_ascii_digit);
+        fits.then(|| text.iter().fold(0, |number, &digit| number * 10 + u32::from(digit - b'0')))
+    };
+    let part = match part {
+        Some(part @ [_]) => digits(part, 1)? * 10,
+        Some(part) => digits(part, 2)?,
+        None => 0,
+    };
+    Some(digits(whole, 4)? * 100 + part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loads_are_read_in_hundredths() {
+        for (text, load) in [("0.52", 52), ("2", 200), ("1.5", 150), ("9999.99", 999_999), ("0", 0)] {
+            assert_eq!(hundredths(text.as_bytes()), Some(load), "{text}");
+        }
+        for text in ["", ".5", "1.", "1.234", "-1", "1,5", "10000", "1.x", "x"] {
+            assert_eq!(hundredths(text.as_bytes()), None, "{text}");
+        }
+    }
+}

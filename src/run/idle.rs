@@ -1,0 +1,350 @@
+//! Sleep: a service that nobody uses is stopped, and its sockets wake it again.
+//!
+//! A running service that may sleep has a row here and is looked at from time to time; while nothing runs there is no
+//! row, no timer and no look. Connections are counted by the kernel ([`connections`]), new ones between two looks leave
+//! an edge in the set that nobody waits on ([`Server::arrived`]), so that no short visit is missed.
+//!
+//! Between a look and a stop somebody may come. So the session is stopped by SIGSTOP first, and looked at again when
+//! every thread of it stands still: what came before that is seen now, what comes later stays in the queue, which is
+//! ours as well, for the next instance. Then it gets its stop signal, or SIGCONT.
+
+use log::Level;
+use rustix::fd::AsFd;
+
+use super::session::{is_stopped, signal_sessions, usage};
+use super::stop::SIGCONT;
+use super::tables::{Ending, Life};
+use super::{Seconds, Server, Tick};
+use crate::limits::{FREEZE_LOOK_MS, FREEZE_LOOKS, IDLE_LOOK_MAX_MS, IDLE_LOOK_MIN_MS, LOOKS_PER_TURN};
+use crate::logging::Kind;
+use crate::open::connections;
+use crate::open::is_readable;
+use crate::plan::{Evict, Plan, Policy, Sleep, SocketKind};
+
+/// Stops a process without asking it.
+const SIGSTOP: u8 = 19;
+
+/// A running service that may be put to sleep.
+#[derive(Clone, Copy, Debug)]
+pub struct Watched {
+    /// Row of the service.
+    pub service: u16,
+    /// Its main process, and session.
+    pub pid: i32,
+    /// When it was started.
+    pub since: Tick,
+    /// When it was last seen to be used.
+    pub used: Tick,
+    /// When it was last seen to work, or something to wait for it.
+    pub worked: Tick,
+    /// Something has arrived since the last look.
+    pub fresh: bool,
+    /// CPU time of the session at the last look, in clock ticks.
+    cpu: u64,
+    /// Next look.
+    look: Tick,
+    /// Looks since it was made to stand still; 0: it runs.
+    frozen: u8,
+    /// Why it is to be stopped, where it stands still.
+    why: &'static str,
+}
+
+impl Server {
+    /// A service that may sleep has been started, or was found running.
+    pub(super) fn watch(&mut self, service: usize, pid: i32) {
+        let now = self.now;
+        if let Some(state) = self.state(service)
+            && state.asleep_since != Tick(0)
+        {
+            let slept = now.since_ms(core::mem::take(&mut state.asleep_since));
+            state.slept_ms = state.slept_ms.saturating_add(slept);
+        }
+        let Some(policy) = self.policy(service).filter(|policy| policy.sleep.is_watched()) else { return };
+        let look = next_look(&policy.sleep, now, now, now, now);
+        let row = Watched {
+            service: u16::try_from(service).unwrap_or(u16::MAX),
+            pid,
+            since: now,
+            used: now,
+            worked: now,
+            fresh: false,
+            cpu: 0,
+            look,
+            frozen: 0,
+            why: "",
+        };
+        let _ = self.tables.watched.push(row); // as many rows as services
+        self.due_at(look);
+    }
+
+    /// The main process of a service has ended.
+    pub(super) fn unwatch(&mut self, pid: i32) {
+        self.thaw(pid);
+        self.tables.watched.retain(|row| row.pid != pid);
+    }
+
+    /// Looks at the services whose time has come, a bounded number; true: there are more.
+    pub(super) fn look_for_idle(&mut self) -> bool {
+        let mut looks = 0;
+        for index in 0..self.tables.watched.len() {
+            if self.tables.watched.get(index).is_none_or(|row| row.look > self.now) {
+                continue;
+            }
+            if looks == LOOKS_PER_TURN {
+                return true;
+            }
+            looks += 1;
+            self.look(index);
+        }
+        false
+    }
+
+    /// When the next look is due.
+    pub(super) fn next_idle_look(&self) -> Tick {
+        self.tables.watched.iter().map(|row| row.look).min().unwrap_or(Tick::NEVER)
+    }
+
+    fn look(&mut self, index: usize) {
+        let Some(&row) = self.tables.watched.get(index) else { return };
+        let Some(policy) = self.policy(usize::from(row.service)) else { return };
+        if !self.is_running(row.pid) {
+            return self.set_look(index, Tick::NEVER); // it is being stopped
+        }
+        if row.frozen > 0 {
+            return self.look_at_frozen(index);
+        }
+        self.observe(index);
+        let Some(&row) = self.tables.watched.get(index) else { return };
+        match due(&policy.sleep, row.since, row.used, row.worked) {
+            due if due > self.now => {
+                let next = next_look(&policy.sleep, self.now, row.since, row.used, row.worked);
+                self.set_look(index, next);
+            }
+            _ => self.freeze(index, if policy.sleep.idle_ms == u32::MAX { "quiet" } else { "idle" }),
+        }
+    }
+
+    /// Looks at a service and notes whether it is used, and whether it works.
+    pub(super) fn observe(&mut self, index: usize) {
+        self.collect_arrivals();
+        let now = self.now;
+        let Some(&row) = self.tables.watched.get(index) else { return };
+        let Some(policy) = self.policy(usize::from(row.service)) else { return };
+        let used = row.fresh || self.is_connected(usize::from(row.service), policy);
+        let quiet = policy.sleep.quiet_ms != u32::MAX;
+        let cpu = if quiet { usage(row.pid).cpu } else { 0 };
+        let worked = quiet && (row.fresh || cpu != row.cpu || self.is_waited_for(usize::from(row.service)));
+        let Some(row) = self.tables.watched.get_mut(index) else { return };
+        (row.fresh, row.cpu) = (false, cpu);
+        if used {
+            row.used = now;
+        }
+        if worked {
+            row.worked = now;
+        }
+    }
+
+    /// Whether a client is connected, or something waits in a socket. When the kernel cannot tell, one is.
+    fn is_connected(&mut self, service: usize, policy: &Policy) -> bool {
+        if policy.sleep.idle_ms == u32::MAX && policy.sleep.evict == Evict::No {
+            return false; // nobody wants to know
+        }
+        let mut failed = None;
+        let connected = self.listeners_of(service).any(|row| {
+            let kind = self.plan.listeners.get(row).map(|spec| spec.kind);
+            let opened = self.tables.listeners.get(row).and_then(|listener| listener.opened.as_ref());
+            let Some(socket) = opened.map(|opened| opened.socket.as_fd()) else { return false };
+            match kind {
+                Some(SocketKind::Stream | SocketKind::SequentialPacket) => connections::is_connected(socket)
+                    .unwrap_or_else(|errno| {
+                        failed = Some(errno);
+                        true
+                    }),
+                _ => is_readable(socket),
+            }
+        });
+        if let Some(errno) = failed {
+            let why = crate::sys::errno::text(errno);
+            self.record(Kind::Other, service, Level::Warn, format_args!("connections cannot be counted why=\"{why}\""));
+        }
+        connected
+    }
+
+    /// Whether something waits in a socket of a service.
+    fn is_waited_for(&self, service: usize) -> bool {
+        let listeners = self.tables.listeners.get(self.listeners_of(service)).unwrap_or(&[]);
+        let mut opened = listeners.iter().filter_map(|listener| listener.opened.as_ref());
+        opened.any(|opened| is_readable(opened.socket.as_fd()))
+    }
+
+    /// Makes the whole session stand still, for the second look.
+    pub(super) fn freeze(&mut self, index: usize, why: &'static str) {
+        let look = self.now.after_ms(FREEZE_LOOK_MS);
+        let Some(row) = self.tables.watched.get_mut(index) else { return };
+        (row.frozen, row.why, row.look) = (1, why, look);
+        let pid = row.pid;
+        signal_sessions(SIGSTOP, &mut |session| session == pid);
+        self.due_at(look);
+    }
+
+    fn look_at_frozen(&mut self, index: usize) {
+        let Some(&row) = self.tables.watched.get(index) else { return };
+        let Some(policy) = self.policy(usize::from(row.service)) else { return };
+        let stopped = is_stopped(row.pid);
+        if !stopped && row.frozen < FREEZE_LOOKS {
+            signal_sessions(SIGSTOP, &mut |session| session == row.pid); // one may have been born in between
+            if let Some(row) = self.tables.watched.get_mut(index) {
+                row.frozen += 1;
+            }
+            return self.set_look(index, self.now.after_ms(FREEZE_LOOK_MS));
+        }
+        self.collect_arrivals();
+        let fresh = self.tables.watched.get(index).is_some_and(|row| row.fresh);
+        let service = usize::from(row.service);
+        if stopped && !fresh && !self.is_connected(service, policy) && !self.is_waited_for(service) {
+            return self.put_to_sleep(index, row.why);
+        }
+        self.thaw(row.pid);
+        let now = self.now;
+        if let Some(row) = self.tables.watched.get_mut(index) {
+            (row.used, row.worked, row.fresh) = (now, now, false);
+        }
+        self.set_look(index, next_look(&policy.sleep, now, row.since, now, now));
+        let why = if stopped { "a client came" } else { "it does not stand still" };
+        self.record(Kind::Stop, service, Level::Debug, format_args!("pid={} not now: {why}", row.pid));
+    }
+
+    /// Asks a service to end, because nobody uses it or because its memory is needed.
+    pub(super) fn put_to_sleep(&mut self, index: usize, why: &'static str) {
+        let Some(&row) = self.tables.watched.get(index) else { return };
+        let Some(child) = self.tables.children.iter().position(|child| child.pid == row.pid) else { return };
+        let service = usize::from(row.service);
+        let resident = usage(row.pid).resident_kb;
+        if let Some(state) = self.state(service) {
+            (state.ending, state.given_back_kb) = (Ending::Asked, resident);
+        }
+        let last = if why == "quiet" { row.worked } else { row.used };
+        let after = Seconds(self.now.since_ms(last));
+        self.record(
+            Kind::Stop,
+            service,
+            Level::Info,
+            format_args!("pid={} why={why} after={after} resident={resident}kB", row.pid),
+        );
+        self.ask_to_end(child, false);
+        self.set_look(index, Tick::NEVER);
+    }
+
+    /// Lets a session that stands still go on.
+    pub(super) fn thaw(&mut self, pid: i32) {
+        let frozen = self.tables.watched.iter_mut().find(|row| row.pid == pid && row.frozen > 0);
+        if let Some(row) = frozen {
+            row.frozen = 0;
+            signal_sessions(SIGCONT, &mut |session| session == pid);
+        }
+    }
+
+    /// Lets everybody go on: we are about to go.
+    pub(super) fn thaw_all(&mut self) {
+        for index in 0..self.tables.watched.len() {
+            if let Some(pid) = self.tables.watched.get(index).map(|row| row.pid) {
+                self.thaw(pid);
+            }
+        }
+    }
+
+    fn is_running(&self, pid: i32) -> bool {
+        self.tables.children.iter().any(|child| child.pid == pid && child.stage == Life::Running)
+    }
+
+    fn set_look(&mut self, index: usize, look: Tick) {
+        if let Some(row) = self.tables.watched.get_mut(index) {
+            row.look = look;
+        }
+        self.due_at(look);
+    }
+}
+
+/// When a service that was last seen used and working at these times has slept in enough to be stopped.
+fn due(sleep: &Sleep, since: Tick, used: Tick, worked: Tick) -> Tick {
+    let after = |at: Tick, ms: u32| if ms == u32::MAX { None } else { Some(at.after_ms(u64::from(ms))) };
+    let conditions = after(used, sleep.idle_ms).max(after(worked, sleep.quiet_ms));
+    conditions.map_or(Tick::NEVER, |due| due.max(since.after_ms(u64::from(sleep.min_run_ms))))
+}
+
+/// The next look: when it is due, or earlier to learn when it was used last.
+fn next_look(sleep: &Sleep, now: Tick, since: Tick, used: Tick, worked: Tick) -> Tick {
+    let span = u64::from(sleep.idle_ms.min(sleep.quiet_ms));
+    let interval = (span / 4).clamp(IDLE_LOOK_MIN_MS, IDLE_LOOK_MAX_MS);
+    due(sleep, since, used, worked).min(now.after_ms(interval)).max(now.after_ms(IDLE_LOOK_MIN_MS / 10))
+}
+
+/// Finds out how connections are counted here, for the services that are stopped when they have none, and says so.
+///
+/// # Errors
+/// The name of the first such service whose connections cannot be counted, and the family (`AF_*`) of its socket.
+pub fn prepare(plan: &'static Plan) -> Result<(), (&'static str, u16)> {
+    let mut known = [false; connections::FAMILIES.len()];
+    for listener in &plan.listeners {
+        let Some(spec) = plan.services.get(usize::from(listener.service)) else { continue };
+        let policy = plan.policies.get(usize::from(spec.policy));
+        let counts = policy.is_some_and(|policy| policy.sleep.idle_ms != u32::MAX);
+        if !counts || !matches!(listener.kind, SocketKind::Stream | SocketKind::SequentialPacket) {
+            continue;
+        }
+        let family = crate::plan::address::family(plan.arena.get(listener.address));
+        // without IPv6 a bare port is an IPv4 socket
+        let fallback = [family, if listener.fallback_v4 { crate::plan::address::INET } else { family }];
+        let found = fallback.into_iter().find_map(|family| Some((family, connections::method(family)?)));
+        let Some((family, method)) = found else { return Err((plan.arena.text(spec.name), family)) };
+        let Some(index) = connections::FAMILIES.iter().position(|known| *known == family) else { continue };
+        if let Some(known) = known.get_mut(index)
+            && !core::mem::replace(known, true)
+        {
+            log::info!("idle family={} connections counted by={method}", family_name(family));
+        }
+    }
+    Ok(())
+}
+
+/// A family's name for people.
+pub fn family_name(family: u16) -> &'static str {
+    match family {
+        crate::plan::address::INET => "ipv4",
+        crate::plan::address::INET6 => "ipv6",
+        crate::plan::address::UNIX => "unix",
+        _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::NotifyAccess;
+
+    fn sleep(idle_ms: u32, quiet_ms: u32, min_run_ms: u32) -> Sleep {
+        let (evict, notify) = (Evict::No, NotifyAccess::None);
+        Sleep { idle_ms, quiet_ms, min_run_ms, memory_min_kb: 0, load_max: u32::MAX, connection_rate: 0, evict, notify }
+    }
+
+    #[test]
+    fn both_conditions_and_the_shortest_run_must_be_over() {
+        let never = u32::MAX;
+        let at = |sleep: Sleep| due(&sleep, Tick(1000), Tick(5000), Tick(7000));
+        assert_eq!(at(sleep(3000, never, 0)), Tick(8000));
+        assert_eq!(at(sleep(never, 3000, 0)), Tick(10_000));
+        assert_eq!(at(sleep(6000, 3000, 0)), Tick(11_000));
+        assert_eq!(at(sleep(3000, never, 20_000)), Tick(21_000));
+        assert_eq!(at(sleep(never, never, 20_000)), Tick::NEVER);
+    }
+
+    #[test]
+    fn looks_come_four_times_in_a_span_and_at_its_end() {
+        let look = |idle, now| next_look(&sleep(idle, u32::MAX, 0), Tick(now), Tick(0), Tick(0), Tick(0));
+        assert_eq!(look(40_000, 0), Tick(10_000));
+        assert_eq!(look(40_000, 35_000), Tick(40_000));
+        assert_eq!(look(600_000, 0), Tick(IDLE_LOOK_MAX_MS));
+        assert_eq!(look(500, 0), Tick(500));
+        assert!(look(0, 70_000) > Tick(70_000), "never at once: that would spin");
+    }
+}
