@@ -5,6 +5,8 @@
 //! its standard error, and the reason of a failure appears there.
 
 use crate::cli::exit;
+use crate::limits::SERVICE_LISTENERS;
+use crate::sys::environment::reclaim;
 use crate::sys::errno::Why;
 use crate::sys::fork;
 use crate::sys::stdio::{self, Standard};
@@ -12,7 +14,7 @@ use crate::text::{DECIMAL_BYTES, decimal};
 use core::fmt;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FileType, FlockOperation, Mode, OFlags, fcntl_lock, fstat, ftruncate, open, stat, unlink};
-use rustix::io::{Errno, pread, pwrite, read};
+use rustix::io::{Errno, fcntl_dupfd_cloexec, pread, pwrite, read};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Flock, FlockType, WaitOptions, chdir, fcntl_getlk, getpid, setsid, waitpid};
 use std::os::unix::ffi::OsStrExt;
@@ -20,6 +22,10 @@ use std::path::{Path, PathBuf};
 
 /// Bytes in the path of a pid file, from the root; a longer one is refused. Up to this length a path needs no memory.
 const PID_PATH_BYTES: usize = 255;
+
+/// The pid file stays at this descriptor or above, where no child gets its sockets.
+const LEAST_FD: i32 = 64;
+const _: () = assert!(SERVICE_LISTENERS + 3 < LEAST_FD as usize);
 
 /// Which process returned from [`detach`].
 #[derive(Debug)]
@@ -151,7 +157,10 @@ impl PidFile {
         // is locked here. The next turn creates a new one.
         for _ in 0..8 {
             let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-            let file = open(name, flags, Mode::from_raw_mode(0o644)).map_err(call)?;
+            // Out of the way before it is locked: closing any descriptor of a locked file gives the lock up.
+            let file = open(name, flags, Mode::from_raw_mode(0o644))
+                .and_then(|file| fcntl_dupfd_cloexec(&file, LEAST_FD))
+                .map_err(call)?;
             let ours = fstat(&file).map_err(call)?;
             if FileType::from_raw_mode(ours.st_mode) != FileType::RegularFile || !is_pid_or_empty(file.as_fd()) {
                 return Err(failed(PidFileFault::Foreign));
@@ -166,6 +175,16 @@ impl PidFile {
             }
         }
         Err(call(Errno::AGAIN))
+    }
+
+    /// The pid file that an earlier image of this process has locked, by its descriptor.
+    ///
+    /// # Errors
+    /// EBADF: no such descriptor was inherited; NAMETOOLONG.
+    pub fn resume(descriptor: i32, path: &Path) -> Result<Self, Errno> {
+        let whole = std::path::absolute(path).map_err(|_| Errno::NOENT)?;
+        let path = heapless::Vec::from_slice(whole.as_os_str().as_bytes()).map_err(|_| Errno::NAMETOOLONG)?;
+        Ok(Self { file: reclaim(descriptor, LEAST_FD)?, path })
     }
 
     /// Writes the number of this process. To be called when the sockets are open, before [`Waiting::ready`].
@@ -187,6 +206,12 @@ impl PidFile {
     pub fn remove(self) -> Result<(), Errno> {
         // The lock is held until the file is closed: nobody can have taken it in the meantime.
         unlink(self.path.as_slice())
+    }
+}
+
+impl AsFd for PidFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 }
 

@@ -42,6 +42,22 @@ impl Notify {
         Ok(notify)
     }
 
+    /// The variable NOTIFY_SOCKET as [`Notify::take`] has found it, with its NUL, for the next image of this process.
+    pub fn variable(&self) -> Option<heapless::Vec<u8, 128>> {
+        const NAME: &[u8] = b"NOTIFY_SOCKET=";
+        let (_, address) = self.socket.as_ref()?;
+        let mut text = heapless::Vec::from_slice(NAME).ok()?;
+        match (address.path_bytes(), address.abstract_name()) {
+            (Some(path), _) => text.extend_from_slice(path).ok()?,
+            (None, name) => {
+                text.push(b'@').ok()?;
+                text.extend_from_slice(name?).ok()?;
+            }
+        }
+        text.push(0).ok()?;
+        Some(text)
+    }
+
     /// Whether anybody wants to know.
     #[must_use]
     pub const fn is_wanted(&self) -> bool {
@@ -134,6 +150,7 @@ mod tests {
         let supervisor = UnixDatagram::bind(&path).unwrap();
         let mut notify = to(path.as_os_str().as_bytes());
         assert!(notify.is_wanted());
+        assert_eq!(notify.variable().unwrap(), format!("NOTIFY_SOCKET={}\0", path.display()).as_bytes());
         notify.ready("3 sockets\nMAINPID=1").unwrap();
         assert_eq!(receive(&supervisor), "READY=1\nSTATUS=3 sockets\\x0aMAINPID=1");
         notify.stopping("").unwrap();
@@ -150,6 +167,7 @@ mod tests {
         let name = format!("dormouse-notify-{}", std::process::id());
         let supervisor = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
         let notify = to(format!("@{name}").as_bytes());
+        assert_eq!(notify.variable().unwrap(), format!("NOTIFY_SOCKET=@{name}\0").as_bytes());
         let stuck = (0..10_000).find_map(|_| notify.stopping("").err());
         assert_eq!(stuck, Some(Errno::AGAIN));
         assert_eq!(receive(&supervisor), "STOPPING=1");

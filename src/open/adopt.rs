@@ -80,6 +80,13 @@ pub fn adopt(plan: &Plan, least: RawFd, closed: &mut dyn FnMut(Closed<'_>)) -> V
     assign(plan, inherited, closed)
 }
 
+/// Takes over whatever socket was inherited by any number and has the address of a listener: what an image of this
+/// process has left whose state cannot be read. As [`adopt`] otherwise.
+pub fn adopt_all(plan: &Plan, least: RawFd, closed: &mut dyn FnMut(Closed<'_>)) -> Vec<Adopted> {
+    let sockets = environment::inherited().into_iter().filter_map(|number| environment::reclaim(number, least).ok());
+    assign(plan, sockets.map(|socket| (String::new(), socket)).collect(), closed)
+}
+
 /// An environment variable that is text.
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()

@@ -48,6 +48,6 @@ pub(super) fn open(spec: &SocketSpec, path: &[u8]) -> Result<Opened, OpenError> 
     if !spec.nonblocking {
         fcntl_setfl(&fifo, OFlags::RDWR).map_err(Step::Fifo.failed())?;
     }
-    let identity = if spec.remove_on_stop { identity_of(&found) } else { Identity::default() };
+    let identity = if spec.remove_on_stop || made.is_ok() { identity_of(&found) } else { Identity::default() };
     Ok(Opened { socket: fifo, identity })
 }

@@ -35,7 +35,7 @@ pub(super) fn make(path: &[u8], links: &[u8], directory_mode: u16, warn: Warn<'_
     }
 }
 
-fn each(links: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(super) fn each(links: &[u8]) -> impl Iterator<Item = &[u8]> {
     links.split(|&byte| byte == 0).filter(|link| !link.is_empty())
 }
 
@@ -60,12 +60,24 @@ pub fn remove(plan: &Plan, listener: usize, identity: Identity) {
     let row = &plan.listeners[listener];
     let spec = &plan.sockets[usize::from(row.socket)];
     let Some(path) = path(row, plan.arena.get(row.address)).filter(|_| spec.remove_on_stop) else { return };
-    let ours = |path: &[u8], flags| statat(CWD, path, flags).is_ok_and(|file| identity_of(&file) == identity);
-    if !ours(path, AtFlags::SYMLINK_NOFOLLOW) {
-        return;
+    if is(path, AtFlags::SYMLINK_NOFOLLOW, identity) {
+        remove_all(path, plan.arena.get(spec.symlinks), identity);
     }
-    for link in each(plan.arena.get(spec.symlinks)).filter(|link| is_link(link) && ours(link, AtFlags::empty())) {
+}
+
+/// Removes the file at a path, and those of the links that lead to it.
+pub(super) fn remove_all(path: &[u8], links: &[u8], identity: Identity) {
+    remove_links(each(links), identity);
+    let _ = unlinkat(CWD, path, AtFlags::empty());
+}
+
+/// Removes links, as far as they are links and lead to this file.
+pub(super) fn remove_links<'a>(links: impl Iterator<Item = &'a [u8]>, identity: Identity) {
+    for link in links.filter(|link| is_link(link) && is(link, AtFlags::empty(), identity)) {
         let _ = unlinkat(CWD, link, AtFlags::empty());
     }
-    let _ = unlinkat(CWD, path, AtFlags::empty());
+}
+
+fn is(path: &[u8], flags: AtFlags, identity: Identity) -> bool {
+    statat(CWD, path, flags).is_ok_and(|file| identity_of(&file) == identity)
 }

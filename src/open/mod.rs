@@ -12,6 +12,7 @@ pub mod connections;
 mod error;
 mod fifo;
 pub mod holder;
+pub mod kept;
 mod links;
 mod revive;
 pub mod takeover;
@@ -34,7 +35,8 @@ use rustix::net::{SocketType, listen, netdevice};
 /// Takes what did not work but does not keep a listener from being opened.
 pub type Warn<'a> = &'a mut dyn FnMut(OpenError);
 
-/// Which file a path leads to, so that [`remove`] takes away our own only. All zero: not known (no path, or RemoveOnStop=no).
+/// Which file a path leads to, so that [`remove`] and [`kept::discard`] take away our own only. All zero: not known (no
+/// path, or a file that somebody else has made).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
     /// `st_dev` (stat(2)).
@@ -74,7 +76,11 @@ pub fn open(plan: &Plan, listener: usize, warn: Warn<'_>) -> Result<Opened, Open
 
 /// The path of a unix socket or FIFO.
 fn path<'a>(row: &ListenerSpec, target: &'a [u8]) -> Option<&'a [u8]> {
-    match row.kind {
+    path_of(row.kind, target)
+}
+
+fn path_of(kind: SocketKind, target: &[u8]) -> Option<&[u8]> {
+    match kind {
         SocketKind::Fifo => Some(target),
         _ => address::unix_path(target).map(core::ffi::CStr::to_bytes),
     }

@@ -48,7 +48,7 @@ pub(super) fn bind(
             Err(errno) => return Err(OpenError { step: Step::Bind, errno }),
         }
     }
-    let settled = if closed { hand_over(spec, path) } else { identity(spec, path) };
+    let settled = if closed { hand_over(spec, path) } else { identity(path) };
     settled.inspect_err(|_| {
         let _ = unlinkat(CWD, path, AtFlags::empty());
     })
@@ -73,17 +73,14 @@ pub(super) fn identity_of(file: &Stat) -> Identity {
     Identity { device: u64::from(file.st_dev), inode: u64::from(file.st_ino) }
 }
 
-/// The identity of the file, where somebody will ask for it.
-fn identity(spec: &SocketSpec, path: &CStr) -> Result<Identity, OpenError> {
-    if !spec.remove_on_stop {
-        return Ok(Identity::default());
-    }
+/// The identity of the file that we have just made.
+fn identity(path: &CStr) -> Result<Identity, OpenError> {
     statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).map(|file| identity_of(&file)).map_err(Step::Bind.failed())
 }
 
 /// Sets owner and group, then the mode. All on one handle of the file, so that nothing else can be put at the path in
 /// between and get the mode.
-fn hand_over(spec: &SocketSpec, path: &CStr) -> Result<Identity, OpenError> {
+pub(super) fn hand_over(spec: &SocketSpec, path: &CStr) -> Result<Identity, OpenError> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = openat(CWD, path, flags, Mode::empty()).map_err(Step::Owner.failed())?;
     let found = fstat(&file).map_err(Step::Owner.failed())?;

@@ -13,6 +13,9 @@ pub struct Span {
 }
 
 impl Span {
+    /// Nothing.
+    pub const EMPTY: Self = Self { at: 0, len: 0 };
+
     /// Nothing in it?
     pub const fn is_empty(self) -> bool {
         self.len == 0
@@ -69,6 +72,18 @@ impl Arena {
     /// The bytes of a piece as text; what is not UTF-8 yields `?`.
     pub fn text(&self, span: Span) -> &str {
         core::str::from_utf8(self.get(span)).unwrap_or("?")
+    }
+
+    /// All bytes in use.
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.used()).unwrap_or(&[])
+    }
+
+    /// Room for `used` bytes, to be filled by the caller; what was there before is gone. `None`: more than fits.
+    pub fn refill(&mut self, used: u32) -> Option<&mut [u8]> {
+        let room = self.bytes.get_mut(..used as usize)?;
+        self.used = used;
+        Some(room)
     }
 
     /// Bytes in use.

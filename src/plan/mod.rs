@@ -10,6 +10,7 @@ mod arena;
 pub mod compile;
 mod environment;
 pub mod filter;
+pub mod image;
 pub mod options;
 mod policy;
 mod privileges;
@@ -37,6 +38,10 @@ pub struct Plan {
     pub policies: Vec<Policy, SERVICES>,
     /// What sockets have in common; sockets with equal values share a row.
     pub sockets: Vec<SocketSpec, LISTENERS>,
+    /// Where this program was started, with its NUL: relative names on the command line count from there.
+    pub folder: Span,
+    /// The program that `upgrade` executes, with its NUL; empty where neither reload nor upgrade is possible.
+    pub program: Span,
 }
 
 impl Plan {
@@ -47,7 +52,20 @@ impl Plan {
         listeners: Vec::new(),
         policies: Vec::new(),
         sockets: Vec::new(),
+        folder: Span::EMPTY,
+        program: Span::EMPTY,
     };
+
+    /// Makes it empty again.
+    pub fn clear(&mut self) {
+        let Self { arena, services, listeners, policies, sockets, folder, program } = self;
+        services.clear();
+        listeners.clear();
+        policies.clear();
+        sockets.clear();
+        let _ = arena.refill(0); // nothing fits always
+        (*folder, *program) = (Span::EMPTY, Span::EMPTY);
+    }
 }
 
 /// One service: a program and the sockets that start it.

@@ -94,6 +94,16 @@ impl Spawner {
         }
     }
 
+    /// Runs `child` in a child process until it executes a program, or ends with the status that it returns; gives its
+    /// process id. See [`clone_child`].
+    ///
+    /// # Errors
+    /// EAGAIN (too many processes), ENOMEM.
+    pub fn run_child(&mut self, child: &mut dyn FnMut() -> u8) -> Result<i32, Errno> {
+        let sharing = if self.without_memory_sharing { Sharing::Nothing } else { Sharing::Memory };
+        clone_child(&mut self.stack, sharing, child)
+    }
+
     /// Puts arguments and environment together.
     fn with_image<T>(
         &mut self,

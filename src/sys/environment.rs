@@ -1,7 +1,36 @@
 //! What this process was started with: variables that must not be passed on, descriptors that were handed over.
 
-use rustix::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_getfd};
+use core::ffi::{CStr, c_char};
+use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_getfd, fcntl_setfd};
+
+/// Our own environment, `NAME=VALUE` each (environ(7)). Takes no memory.
+pub fn variables() -> impl Iterator<Item = &'static CStr> {
+    unsafe extern "C" {
+        static environ: *const *const c_char;
+    }
+    let mut index = 0;
+    core::iter::from_fn(move || {
+        // SAFETY: the array ends with a null pointer, where this iterator stops. Its strings lie where the kernel put
+        // them or are never freed, and nobody changes it at the same time: the program has one thread.
+        let text = unsafe {
+            let next = if environ.is_null() { return None } else { *environ.add(index) };
+            (!next.is_null()).then(|| CStr::from_ptr(next))?
+        };
+        index += 1;
+        Some(text)
+    })
+}
+
+/// The path by which the kernel executed this program (getauxval(3), `AT_EXECFN`): as the caller gave it or found it
+/// in PATH, symbolic links and all. Empty where the kernel does not tell.
+pub fn executed_path() -> &'static CStr {
+    // SAFETY: the value is null or the address of a NUL-ended string on the initial stack, which stays.
+    unsafe {
+        let path = libc::getauxval(libc::AT_EXECFN) as *const c_char;
+        if path.is_null() { c"" } else { CStr::from_ptr(path) }
+    }
+}
 
 /// Removes a variable from our own environment, so that no child sees it. Only before the loop: the program has one
 /// thread there and nobody holds a pointer into the environment.
@@ -23,21 +52,26 @@ pub fn borrow_inherited(number: RawFd) -> Result<BorrowedFd<'static>, Errno> {
     fcntl_getfd(borrowed).map(|_| borrowed)
 }
 
-/// Closes every descriptor from 3 on that was open when we were started and is not one of ours (ours have
-/// `FD_CLOEXEC`), so that none of them reaches a child or lies where a child's belong. Where /proc is missing the
-/// first 1024 numbers are looked at.
-pub fn close_inherited() {
+/// The descriptors from 3 on that were open when we were started and are not ours yet (ours have `FD_CLOEXEC`). Where
+/// /proc is missing the first 1024 numbers are looked at.
+pub fn inherited() -> Vec<RawFd> {
     let listed = std::fs::read_dir("/proc/self/fd").map(|entries| {
         let names = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
         names.collect::<Vec<RawFd>>()
     });
-    for number in listed.unwrap_or_else(|_| (3..1024).collect()) {
-        if let Ok(inherited) = borrow_inherited(number)
-            && fcntl_getfd(inherited).is_ok_and(|flags| !flags.contains(FdFlags::CLOEXEC))
-        {
-            // SAFETY: it was open before this program ran and has not been taken over, so nothing here owns it.
-            drop(unsafe { OwnedFd::from_raw_fd(number) });
-        }
+    let mut numbers = listed.unwrap_or_else(|_| (3..1024).collect());
+    numbers.retain(|&number| {
+        let flags = borrow_inherited(number).and_then(fcntl_getfd);
+        flags.is_ok_and(|flags| !flags.contains(FdFlags::CLOEXEC))
+    });
+    numbers
+}
+
+/// Closes every descriptor of [`inherited`], so that none of them reaches a child or lies where a child's belong.
+pub fn close_inherited() {
+    for number in inherited() {
+        // SAFETY: it was open before this program ran and has not been taken over, so nothing here owns it.
+        drop(unsafe { OwnedFd::from_raw_fd(number) });
     }
 }
 
@@ -60,4 +94,29 @@ pub fn take_descriptor(number: RawFd, least: RawFd) -> Result<OwnedFd, Errno> {
     // open ourselves has FD_CLOEXEC.
     drop(unsafe { OwnedFd::from_raw_fd(number) });
     Ok(moved)
+}
+
+/// Takes over the inherited descriptor `number` where it lies, with `FD_CLOEXEC`; one below `least` is moved there.
+///
+/// # Errors
+/// As [`take_descriptor`].
+pub fn reclaim(number: RawFd, least: RawFd) -> Result<OwnedFd, Errno> {
+    if number < least {
+        return take_descriptor(number, least);
+    }
+    let borrowed = borrow_inherited(number)?;
+    if fcntl_getfd(borrowed)?.contains(FdFlags::CLOEXEC) {
+        return Err(Errno::BADF);
+    }
+    fcntl_setfd(borrowed, FdFlags::CLOEXEC)?;
+    // SAFETY: it is open and inherited (asked above), so nothing in this process owns it yet, see `take_descriptor`.
+    Ok(unsafe { OwnedFd::from_raw_fd(borrowed.as_raw_fd()) })
+}
+
+/// Lets a descriptor stay open over the next exec, or not.
+///
+/// # Errors
+/// None for an open descriptor.
+pub fn set_inheritable(fd: BorrowedFd<'_>, inheritable: bool) -> Result<(), Errno> {
+    fcntl_setfd(fd, if inheritable { FdFlags::empty() } else { FdFlags::CLOEXEC })
 }

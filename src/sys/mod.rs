@@ -11,6 +11,7 @@ pub mod file;
 pub mod fork;
 pub mod memory;
 pub mod process;
+pub mod rows;
 pub mod signal;
 pub mod socket;
 pub mod stdio;

@@ -212,6 +212,14 @@ pub fn pidfds_have_inodes() -> bool {
     kind == Ok(PID_FS_MAGIC)
 }
 
+/// The name of this process, NUL-ended (prctl(2), `PR_GET_NAME`).
+pub fn name() -> [u8; 16] {
+    let mut name = [0_u8; 16];
+    // SAFETY: the kernel writes at most 16 bytes.
+    unsafe { libc::prctl(libc::PR_GET_NAME, name.as_mut_ptr(), 0, 0, 0) };
+    name
+}
+
 /// Makes this process adopt orphaned descendants (prctl(2), `PR_SET_CHILD_SUBREAPER`, Linux 3.4).
 ///
 /// # Errors

@@ -1,0 +1,127 @@
+//! Listeners that outlive a configuration: what makes them the same, what can be changed while they are open, and what
+//! becomes of those that nobody wants any more.
+
+use super::{Identity, OpenError, Step, Warn, links, listens, path, path_of, set_options, unix};
+use crate::plan::{Plan, SocketKind, SocketSpec, address, options};
+use crate::sys::socket;
+use core::ffi::CStr;
+use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fs::{AtFlags, CWD, Gid, OFlags, Uid, fchmod, fchown, fcntl_getfl, fcntl_setfl, statat};
+use rustix::net::listen;
+
+/// What a listener is beside its kind and address, in two numbers that are compared only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// Of what an open socket cannot change, or must never be without: the filter, IPv6 alone or not, its interface.
+    pub fixed: u64,
+    /// Of everything else.
+    pub settable: u64,
+}
+
+/// The marks of a row of the plan.
+pub fn marks(plan: &Plan, listener: usize) -> Marks {
+    let spec = &plan.sockets[usize::from(plan.listeners[listener].socket)];
+    let (mut fixed, mut settable) = (Mark::NEW, Mark::NEW);
+    fixed.add(plan.arena.get(spec.filter));
+    for record in options::records(plan.arena.get(spec.options)) {
+        let reuse_port = (i32::from(record.level), i32::from(record.name)) == (libc::SOL_SOCKET, libc::SO_REUSEPORT);
+        let mark = if record.flags & options::REQUIRED != 0 || reuse_port { &mut fixed } else { &mut settable };
+        mark.add(&record.level.to_ne_bytes());
+        mark.add(&record.name.to_ne_bytes());
+        mark.add(record.value);
+    }
+    settable.add(plan.arena.get(spec.symlinks));
+    settable.add(&spec.backlog.to_ne_bytes());
+    for id in [spec.owner, spec.group] {
+        settable.add(&id.unwrap_or(u32::MAX).to_ne_bytes());
+    }
+    settable.add(&spec.mode.to_ne_bytes());
+    settable.add(&[u8::from(spec.nonblocking)]);
+    Marks { fixed: fixed.0, settable: settable.0 }
+}
+
+/// FNV-1a.
+struct Mark(u64);
+
+impl Mark {
+    const NEW: Self = Self(0xcbf2_9ce4_8422_2325);
+
+    fn add(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+        }
+        self.0 = self.0.wrapping_mul(0x100_0000_01b3); // ends the piece
+    }
+}
+
+/// Makes an open listener what its row says, as far as that can be changed. An option that is not configured any more
+/// keeps its value: nobody knows what the kernel had before. Takes no memory.
+pub fn settle(plan: &Plan, listener: usize, fd: BorrowedFd<'_>, identity: Identity, warn: Warn<'_>) {
+    let row = &plan.listeners[listener];
+    let spec = &plan.sockets[usize::from(row.socket)];
+    let mut buffer = [0; socket::ADDRESS_BYTES];
+    if row.kind != SocketKind::Fifo
+        && let Ok(name) = socket::name(fd, &mut buffer)
+    {
+        let _ = set_options(fd, address::family(name), plan.arena.get(spec.options), warn); // those are not settable
+    }
+    let mut tried = |step: Step, result: Result<(), rustix::io::Errno>| {
+        if let Err(errno) = result {
+            warn(OpenError { step, errno });
+        }
+    };
+    if listens(row.kind) {
+        tried(Step::Listen, listen(fd, spec.backlog));
+    }
+    if let Ok(flags) = fcntl_getfl(fd)
+        && flags.contains(OFlags::NONBLOCK) != spec.nonblocking
+    {
+        tried(Step::Socket, fcntl_setfl(fd, flags ^ OFlags::NONBLOCK));
+    }
+    let Some(path) = path(row, plan.arena.get(row.address)).filter(|path| is_ours(path, identity)) else { return };
+    if row.kind == SocketKind::Fifo {
+        tried(Step::Owner, own_fifo(fd, spec));
+    } else if let Some(path) = address::unix_path(plan.arena.get(row.address))
+        && let Err(error) = own_path(spec, path)
+    {
+        warn(error);
+    }
+    links::make(path, plan.arena.get(spec.symlinks), spec.directory_mode, warn);
+}
+
+fn own_fifo(fd: BorrowedFd<'_>, spec: &SocketSpec) -> Result<(), rustix::io::Errno> {
+    if spec.owner.is_some() || spec.group.is_some() {
+        fchown(fd, spec.owner.map(Uid::from_raw), spec.group.map(Gid::from_raw))?;
+    }
+    fchmod(fd, unix::mode(spec.mode))
+}
+
+fn own_path(spec: &SocketSpec, path: &CStr) -> Result<(), OpenError> {
+    unix::hand_over(spec, path).map(drop)
+}
+
+/// Whether the file at a path is the one with this identity.
+fn is_ours(path: &[u8], identity: Identity) -> bool {
+    identity != Identity::default()
+        && statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|file| unix::identity_of(&file) == identity)
+}
+
+/// Removes the file and the links (a list of paths, each with its NUL) of a listener that is about to be closed for
+/// good, if they are still ours. `address` is as in the plan that it came from.
+pub fn discard(kind: SocketKind, address: &[u8], identity: Identity, symlinks: &[u8]) {
+    if let Some(path) = path_of(kind, address).filter(|path| is_ours(path, identity)) {
+        links::remove_all(path, symlinks, identity);
+    }
+}
+
+/// Removes those of the `old` links of a listener that are not among the `new` ones and still lead to it.
+pub fn discard_links(old: &[u8], new: &[u8], identity: Identity) {
+    if identity != Identity::default() {
+        links::remove_links(links::each(old).filter(|link| links::each(new).all(|other| other != *link)), identity);
+    }
+}
+
+/// Is something open at this descriptor that can be a listener of the row?
+pub fn fits(plan: &Plan, listener: usize, fd: impl AsFd) -> bool {
+    super::adopt::is_kind(fd.as_fd(), plan.listeners[listener].kind)
+}
