@@ -7,5 +7,6 @@ use std::process::ExitCode;
 static HEAP: dormouse::seal::StartupHeap = dormouse::seal::StartupHeap;
 
 fn main() -> ExitCode {
+    dormouse::seal::begin();
     dormouse::commands::main()
 }
