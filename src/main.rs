@@ -7,6 +7,5 @@ use std::process::ExitCode;
 static HEAP: dormouse::seal::StartupHeap = dormouse::seal::StartupHeap;
 
 fn main() -> ExitCode {
-    dormouse::seal::begin();
     dormouse::commands::main()
 }

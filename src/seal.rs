@@ -1,8 +1,8 @@
 //! The allocator seal: memory is taken while the program starts, and never again.
 //!
 //! Until [`seal`] the heap is a row of mapped chunks that are filled from one end; freeing gives back the last block
-//! only, since a start-up is short. The seal gives everything back to the kernel when nothing lives in it any more, so
-//! the parser's memory is gone before the first client comes. What the Rust runtime took before [`begin`] stays. Afterwards an allocation is a bug: it ends the program in debug
+//! only, since a start-up is short. The seal unmaps all chunks when nothing lives in them any more, so the parser's
+//! memory is gone before the first client comes. Afterwards an allocation is a bug: it ends the program in debug
 //! builds (which the tests run) and is served but counted in release builds ([`late_allocations`], must be 0).
 #![allow(unsafe_code)]
 
@@ -18,7 +18,8 @@ const HEADER_BYTES: usize = 32;
 
 static SEALED: AtomicBool = AtomicBool::new(false);
 static LATE: AtomicUsize = AtomicUsize::new(0);
-static HEAP: Heap = Heap { locked: AtomicBool::new(false), state: UnsafeCell::new(State::EMPTY) };
+static HEAP: Heap =
+    Heap { locked: AtomicBool::new(false), state: UnsafeCell::new(State { chunk: ptr::null_mut(), used: 0, live: 0 }) };
 
 /// The global allocator of the program.
 pub struct StartupHeap;
@@ -36,10 +37,7 @@ struct State {
     chunk: *mut u8,
     /// Bytes used in it.
     used: usize,
-    /// The chunk in use at [`begin`], and how far it was used then.
-    first: *mut u8,
-    mark: usize,
-    /// Blocks given out since then and not returned.
+    /// Blocks given out and not returned.
     live: usize,
 }
 
@@ -49,32 +47,18 @@ struct Header {
     size: usize,
 }
 
-/// Begins the start-up: blocks that are alive now belong to the Rust runtime and are kept.
-pub fn begin() {
-    HEAP.with(|state| (state.first, state.mark, state.live) = (state.chunk, state.used, 0));
-}
-
-/// Ends the time of allocations. True: nothing of the start-up was alive, and its heap has been returned to the kernel.
+/// Ends the time of allocations. True: the start-up heap was empty and has been returned to the kernel.
 pub fn seal() -> bool {
     SEALED.store(true, Ordering::Release);
     HEAP.with(|state| {
         let empty = state.live == 0;
-        while empty && state.chunk != state.first {
+        while empty && !state.chunk.is_null() {
             // SAFETY: every chunk begins with its header and was mapped with that size; nothing lives in it.
             state.chunk = unsafe {
                 let header = state.chunk.cast::<Header>().read();
                 libc::munmap(state.chunk.cast(), header.size);
                 header.previous
             };
-        }
-        if empty && !state.first.is_null() {
-            state.used = state.mark;
-            let kept = state.mark.next_multiple_of(rustix::param::page_size());
-            // SAFETY: the pages behind the mark belong to the chunk, and nothing lives in them.
-            unsafe {
-                let size = state.first.cast::<Header>().read().size;
-                libc::madvise(state.first.add(kept.min(size)).cast(), size.saturating_sub(kept), libc::MADV_DONTNEED);
-            }
         }
         empty
     })
@@ -85,7 +69,7 @@ pub fn late_allocations() -> usize {
     LATE.load(Ordering::Relaxed)
 }
 
-/// Blocks of the start-up that are still in use.
+/// Blocks of the start-up heap that are still in use.
 pub fn live_blocks() -> usize {
     HEAP.with(|state| state.live)
 }
@@ -103,13 +87,6 @@ impl Heap {
 }
 
 impl State {
-    const EMPTY: Self = Self { chunk: ptr::null_mut(), used: 0, first: ptr::null_mut(), mark: 0, live: 0 };
-
-    /// Whether a block was given out before [`begin`].
-    fn is_early(&self, block: *mut u8) -> bool {
-        (self.first.addr()..self.first.addr() + self.mark).contains(&block.addr())
-    }
-
     fn allocate(&mut self, layout: Layout) -> *mut u8 {
         let fits = |used: usize, size: usize| {
             let at = used.checked_next_multiple_of(layout.align())?;
@@ -163,9 +140,7 @@ unsafe impl GlobalAlloc for StartupHeap {
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         HEAP.with(|state| {
-            if !state.is_early(block) {
-                state.live = state.live.saturating_sub(1);
-            }
+            state.live = state.live.saturating_sub(1);
             if state.is_last(block, layout.size()) {
                 state.used -= layout.size();
             }
