@@ -6,8 +6,8 @@ mod daemon;
 mod explain;
 mod run;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use crate::cli::{self, Command, Options, exit};
 use crate::config::{self, Draft};
@@ -19,21 +19,21 @@ use crate::sys::{signal, stdio};
 /// Where the configuration is if nobody says otherwise.
 pub const DEFAULT_CONFIG: &str = "/etc/dormouse.conf";
 
-/// The program.
-pub fn main() -> ExitCode {
+/// The program: what the words of the command line ask for, the program's name first. The exit code.
+pub fn main(words: Vec<OsString>) -> u8 {
     if stdio::guard().is_err() {
-        return ExitCode::from(exit::SYSTEM);
+        return exit::SYSTEM;
     }
     signal::prepare();
-    let options = match cli::parse(std::env::args_os().skip(1), adopt::offered() > 0) {
+    let options = match cli::parse(words.into_iter().skip(1), adopt::offered() > 0) {
         Ok(options) => options,
         Err(error) => {
             cli::complain(&error);
-            return ExitCode::from(exit::USAGE);
+            return exit::USAGE;
         }
     };
     logging::init(options.level);
-    ExitCode::from(dispatch(options))
+    dispatch(options)
 }
 
 fn dispatch(options: Options) -> u8 {

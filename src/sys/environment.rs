@@ -1,8 +1,10 @@
 //! What this process was started with: variables that must not be passed on, descriptors that were handed over.
 
-use core::ffi::{CStr, c_char};
+use core::ffi::{CStr, c_char, c_int};
 use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_getfd, fcntl_setfd};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 
 /// Our own environment, `NAME=VALUE` each (environ(7)). Takes no memory.
 pub fn variables() -> impl Iterator<Item = &'static CStr> {
@@ -30,6 +32,17 @@ pub fn executed_path() -> &'static CStr {
         let path = libc::getauxval(libc::AT_EXECFN) as *const c_char;
         if path.is_null() { c"" } else { CStr::from_ptr(path) }
     }
+}
+
+/// The words of the command line, as the C library hands them to `main`.
+///
+/// # Safety
+/// `words` points to `count` pointers to NUL-ended strings.
+pub unsafe fn arguments(count: c_int, words: *const *const c_char) -> Vec<OsString> {
+    let count = usize::try_from(count).unwrap_or(0);
+    // SAFETY: by the contract above.
+    let word = |index| unsafe { CStr::from_ptr(*words.add(index)) };
+    (0..count).map(|index| OsString::from_vec(word(index).to_bytes().to_vec())).collect()
 }
 
 /// Removes a variable from our own environment, so that no child sees it. Only before the loop: the program has one
