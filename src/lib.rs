@@ -69,6 +69,7 @@
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod control;
 pub mod detach;
 pub mod limits;
 pub mod logging;

@@ -51,6 +51,19 @@ pub const UNIX_PATH_BYTES: usize = 107;
 /// Instructions of one classic BPF filter (the kernel's BPF_MAXINSNS). More prefixes than fit: refused.
 pub const FILTER_INSTRUCTIONS: usize = 4096;
 
+/// Clients of the control socket at once. More: the one that has been idle longest goes.
+pub const CONTROL_CLIENTS: usize = 8;
+/// Bytes of a request on the control socket, with its newline. More: the client is told and cut off.
+pub const CONTROL_REQUEST_BYTES: usize = SERVICE_NAME_BYTES + 32;
+/// Bytes of one row of an answer. What is longer (a path of many strange characters) is cut, and the cut is shown.
+pub const CONTROL_ROW_BYTES: usize = 768;
+/// Rows that one client gets in one turn of the loop; the rest comes in the next turns.
+pub const CONTROL_ROWS_PER_TURN: usize = 8;
+/// A client of the control socket that sends nothing, or takes nothing, for this long is cut off.
+pub const CONTROL_IDLE_MS: u64 = 5_000;
+/// Events that are kept in memory for `history`; the oldest makes room for the next. A power of two, 32 bytes each.
+pub const EVENTS: usize = from_env(option_env!("DORMOUSE_EVENTS"), 256);
+
 /// Events taken from epoll in one turn of the loop: bounds the work between two looks at dead children.
 pub const EVENTS_PER_TURN: usize = 16;
 /// Children reaped in one turn before listeners are looked at. What is left comes in the next turn.
@@ -99,6 +112,7 @@ pub const FREEZE_LOOK_MS: u64 = 2;
 /// Such looks until it is let go on and left alone for a while.
 pub const FREEZE_LOOKS: u8 = 100;
 
+const _: () = assert!(EVENTS.is_power_of_two(), "the number of an event is its place");
 const _: () = assert!(SERVICES < u16::MAX as usize, "services are numbered by u16");
 const _: () = assert!(LISTENERS < u16::MAX as usize, "listeners are numbered by u16");
 const _: () = assert!(CHILDREN <= i32::MAX as usize && ARENA_BYTES <= u32::MAX as usize);

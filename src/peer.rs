@@ -105,6 +105,22 @@ impl Peer {
     }
 }
 
+impl Source {
+    /// Who it is, as far as it tells: without port, scope and path. `None`: nobody.
+    #[must_use]
+    pub fn peer(self) -> Option<Peer> {
+        let Self([head @ .., a, b, c, d]) = self;
+        let id = u32::from_ne_bytes([a, b, c, d]);
+        if self == Self::default() {
+            None
+        } else if head == [0xff; 12] {
+            Some(Peer::Unix { uid: id, gid: 0, path: Vec::new() })
+        } else {
+            Some(Peer::Internet { ip: IpAddr::V6(self.0.into()).to_canonical(), scope: 0, port: 0 })
+        }
+    }
+}
+
 /// An IPv4 address as IPv4-mapped IPv6 address, an IPv6 address as it is.
 pub fn mapped(ip: IpAddr) -> Ipv6Addr {
     match ip {

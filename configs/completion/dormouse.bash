@@ -2,19 +2,30 @@
 # shellcheck shell=bash
 
 # begin tables
-_dormouse_commands() { echo 'run check activate explain help'; }
+_dormouse_commands() { echo 'run check activate explain help list status watch history metrics start stop restart pause resume'; }
 _dormouse_options() {
     case $1 in
-        run) echo '-c --config -d --detach --pidfile --notify-fd --log --log-level -v --verbose -q --quiet -h --help -V --version' ;;
+        run) echo '-c --config --control -d --detach --pidfile --notify-fd --log --log-level -v --verbose -q --quiet -h --help -V --version' ;;
         check) echo '-c --config --print -h --help -V --version' ;;
         activate) echo '-l --listen -a --accept -d --datagram --seqpacket --inetd --fdname -E --setenv --now --once --log-level -v --verbose -q --quiet -h --help -V --version' ;;
         explain) echo '-c --config -h --help -V --version' ;;
         help) echo '-h --help -V --version' ;;
+        list) echo '--control --json -h --help -V --version' ;;
+        status) echo '--control --json -h --help -V --version' ;;
+        watch) echo '--control --json -h --help -V --version' ;;
+        history) echo '--control --json -h --help -V --version' ;;
+        metrics) echo '--control -h --help -V --version' ;;
+        start) echo '--control -h --help -V --version' ;;
+        stop) echo '--control -h --help -V --version' ;;
+        restart) echo '--control -h --help -V --version' ;;
+        pause) echo '--control -h --help -V --version' ;;
+        resume) echo '--control -h --help -V --version' ;;
     esac
 }
 _dormouse_values() {
     case "$1 $2" in
         'run -c' | 'run --config') echo 'FILE' ;;
+        'run --control') echo 'PATH off' ;;
         'run --pidfile') echo 'FILE' ;;
         'run --notify-fd') echo 'NONE' ;;
         'run --log') echo 'stderr syslog kmsg' ;;
@@ -25,6 +36,16 @@ _dormouse_values() {
         'activate -E' | 'activate --setenv') echo 'NONE' ;;
         'activate --log-level') echo 'error warn info debug trace' ;;
         'explain -c' | 'explain --config') echo 'FILE' ;;
+        'list --control') echo 'PATH off' ;;
+        'status --control') echo 'PATH off' ;;
+        'watch --control') echo 'PATH off' ;;
+        'history --control') echo 'PATH off' ;;
+        'metrics --control') echo 'PATH off' ;;
+        'start --control') echo 'PATH off' ;;
+        'stop --control') echo 'PATH off' ;;
+        'restart --control') echo 'PATH off' ;;
+        'pause --control') echo 'PATH off' ;;
+        'resume --control') echo 'PATH off' ;;
     esac
 }
 # end tables

@@ -12,9 +12,7 @@ pub fn usage() -> String {
     for row in COMMANDS.iter().filter(|row| row.command.is_some()) {
         line(&mut out, row.word, row.line);
     }
-    out.push_str("\nOptions of run:\n");
-    options(&mut out, Command::Run);
-    out.push_str("\ndormouse help COMMAND tells the rest.\n");
+    out.push_str("\ndormouse help COMMAND tells the rest and the options; run takes -c PATH.\n");
     out
 }
 

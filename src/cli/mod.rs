@@ -47,10 +47,28 @@ pub struct Options {
     pub print: bool,
     /// NAME of explain.
     pub name: Option<OsString>,
+    /// NAME of the commands that ask the daemon.
+    pub names: Vec<OsString>,
+    /// `--control`.
+    pub control: Control,
+    /// `--json`.
+    pub json: bool,
     /// What `activate` is to do.
     pub activate: Activate,
     /// COMMAND of `help COMMAND`, or the command that was given beside `--help`; `None`: the overview.
     pub topic: Option<Command>,
+}
+
+/// `--control`: where the control socket is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Control {
+    /// Where it always is.
+    #[default]
+    Default,
+    /// Nowhere.
+    Off,
+    /// There.
+    Path(PathBuf),
 }
 
 /// The options of `activate`.

@@ -1,7 +1,7 @@
 //! argv -> [`Options`].
 
 use super::table::{COMMANDS, Command, CommandRow, Id, OPTIONS, OptionRow};
-use super::{Activate, Form, Kind, Listen, Options, UsageError};
+use super::{Activate, Control, Form, Kind, Listen, Options, UsageError};
 use crate::limits::FD_NAME_BYTES;
 use crate::logging::Target;
 use crate::text::edits;
@@ -90,6 +90,9 @@ impl Default for Options {
             level: LevelFilter::Info,
             print: false,
             name: None,
+            names: Vec::new(),
+            control: Control::Default,
+            json: false,
             activate: Activate::default(),
             topic: None,
         }
@@ -140,6 +143,10 @@ impl Given {
                 return Ok(true);
             }
             Command::Explain if options.name.is_none() => options.name = Some(found),
+            Command::Watch | Command::History if options.names.is_empty() => options.names.push(found),
+            Command::Status | Command::Start | Command::Stop | Command::Restart | Command::Pause | Command::Resume => {
+                options.names.push(found)
+            }
             Command::Help if options.topic.is_none() => options.topic = Some(command(&found)?),
             _ => {
                 let known = COMMANDS.iter().any(|row| found == row.word);
@@ -167,6 +174,10 @@ impl Given {
             Id::Verbose => options.level = shift(options.level, 1),
             Id::Quiet => options.level = shift(options.level, -1),
             Id::Print => options.print = true,
+            Id::Control => {
+                options.control = if value == "off" { Control::Off } else { Control::Path(PathBuf::from(value)) };
+            }
+            Id::Json => options.json = true,
             Id::Help => self.help = true,
             Id::Version => self.version = true,
             id if cfg!(feature = "activate") => self.take_for_activate(id, value)?,
@@ -222,6 +233,15 @@ impl Given {
         if options.command == Command::Explain && options.name.is_none() {
             let text = "explain needs the NAME of a service, for example: dormouse explain ssh";
             return fail(&[text], Command::Explain);
+        }
+        let order = matches!(
+            options.command,
+            Command::Start | Command::Stop | Command::Restart | Command::Pause | Command::Resume
+        );
+        if order && options.names.is_empty() {
+            let word = word(options.command);
+            let text = [word, " needs the NAME of a service, for example: dormouse ", word, " web"].concat();
+            return fail(&[&text], options.command);
         }
         if cfg!(feature = "activate") && options.command == Command::Activate {
             let kind = self.kind.unwrap_or(Kind::Stream);

@@ -13,6 +13,26 @@ pub enum Command {
     Activate,
     /// Shows what a child would get.
     Explain,
+    /// What is held and what runs, a line for each service.
+    List,
+    /// The same with everything that is known.
+    Status,
+    /// Events as they happen.
+    Watch,
+    /// Events that are kept in memory.
+    History,
+    /// The counters as OpenMetrics.
+    Metrics,
+    /// Starts a service now.
+    Start,
+    /// Ends a service.
+    Stop,
+    /// Both.
+    Restart,
+    /// Looks away from the sockets of a service.
+    Pause,
+    /// Looks at them again.
+    Resume,
     /// Tells how to use a command.
     Help,
     /// Prints the version.
@@ -78,24 +98,61 @@ pub const COMMANDS: [CommandRow; 18] = [
         details: "",
         command: part(cfg!(feature = "help"), Command::Help),
     },
-    later("list"),
-    later("status"),
-    later("watch"),
-    later("history"),
-    later("metrics"),
-    later("start"),
-    later("stop"),
-    later("restart"),
-    later("pause"),
-    later("resume"),
+    asking(
+        Command::List,
+        "list",
+        "[--json]",
+        "show the services: state, counts, addresses",
+        "STATE: waiting, running, stopping, resting (until a known time) or paused.\n\
+         --json prints an array of the objects that status --json has in \"services\".\n",
+    ),
+    asking(
+        Command::Status,
+        "status",
+        "[--json] [NAME]...",
+        "show all about services, or about Dormouse itself",
+        "--json prints {\"daemon\": {...}, \"services\": [...]}, where a service has its own\n\
+         members, the objects \"counts\", \"starts\" and \"last\" (null: never ended), and the\n\
+         arrays \"sockets\" and \"processes\". More members may come; those that are there\n\
+         keep their meaning. What ends in _ms or _us is an age or a duration.\n",
+    ),
+    asking(Command::Watch, "watch", "[--json] [NAME]", "show events as they happen, until interrupted", EVENTS),
+    asking(Command::History, "history", "[--json] [NAME]", "show the past events that are kept in memory", EVENTS),
+    asking(
+        Command::Metrics,
+        "metrics",
+        "",
+        "print the counters as OpenMetrics text",
+        "For a textfile collector, or behind a service with Accept=yes.\n",
+    ),
+    asking(Command::Start, "start", "NAME...", "start a service with Accept=no without a client", ORDER),
+    asking(Command::Stop, "stop", "NAME...", "end a service; its sockets stay armed", ORDER),
+    asking(Command::Restart, "restart", "NAME...", "end a service and start it again", ORDER),
+    asking(Command::Pause, "pause", "NAME...", "disarm the sockets; clients wait in them", ORDER),
+    asking(Command::Resume, "resume", "NAME...", "arm the sockets again", ORDER),
     later("reload"),
     later("upgrade"),
     later("convert"),
 ];
 
+const EVENTS: &str = "--json prints an object a line: \"time\" (seconds of 1970), \"service\", \"what\"...\n";
+const ORDER: &str = "Exit codes: 0 done, 1 no such service, it failed, or no daemon is there.\n";
+
 /// A command that can be left out of a build.
 const fn part(is_built_in: bool, command: Command) -> Option<Command> {
     if is_built_in { Some(command) } else { None }
+}
+
+/// A command that asks the daemon.
+const fn asking(
+    command: Command,
+    word: &'static str,
+    synopsis: &'static str,
+    line: &'static str,
+    details: &'static str,
+) -> CommandRow {
+    let (synopsis, line, details) = (told(synopsis), told(line), told(details));
+    CommandRow { word, synopsis, line, details, command: part(cfg!(feature = "control"), command) }
 }
 
 /// A text that only the help shows.
@@ -119,6 +176,8 @@ pub(super) enum Id {
     Verbose,
     Quiet,
     Print,
+    Control,
+    Json,
     Listen,
     Accept,
     Datagram,
@@ -144,7 +203,7 @@ pub struct OptionRow {
     /// What it does, in one line of at most 52 bytes.
     pub line: &'static str,
     /// The commands that take it: bit 1 << [`Command`].
-    pub commands: u8,
+    pub commands: u32,
     pub(super) id: Id,
 }
 
@@ -156,34 +215,46 @@ impl OptionRow {
     }
 }
 
-const fn bit(command: Command) -> u8 {
+const fn bit(command: Command) -> u32 {
     1 << command as u8
 }
 
-const RUN: u8 = bit(Command::Run);
-const CHECK: u8 = bit(Command::Check);
-const ACTIVATE: u8 = if cfg!(feature = "activate") { bit(Command::Activate) } else { 0 };
-const EXPLAIN: u8 = if cfg!(feature = "explain") { bit(Command::Explain) } else { 0 };
-const ALL: u8 = u8::MAX;
-const DETACH: u8 = if cfg!(feature = "detach") { RUN } else { 0 };
-const PRINT: u8 = if cfg!(feature = "print") { CHECK } else { 0 };
-const HELP: u8 = if cfg!(feature = "help") { ALL } else { 0 };
+const RUN: u32 = bit(Command::Run);
+const CHECK: u32 = bit(Command::Check);
+const ACTIVATE: u32 = if cfg!(feature = "activate") { bit(Command::Activate) } else { 0 };
+const EXPLAIN: u32 = if cfg!(feature = "explain") { bit(Command::Explain) } else { 0 };
+const ALL: u32 = u32::MAX;
+const DETACH: u32 = if cfg!(feature = "detach") { RUN } else { 0 };
+const PRINT: u32 = if cfg!(feature = "print") { CHECK } else { 0 };
+const HELP: u32 = if cfg!(feature = "help") { ALL } else { 0 };
+/// Those that can answer in JSON.
+const JSON: u32 = bit(Command::List) | bit(Command::Status) | bit(Command::Watch) | bit(Command::History);
+/// Those that order something.
+const ORDERS: u32 =
+    bit(Command::Start) | bit(Command::Stop) | bit(Command::Restart) | bit(Command::Pause) | bit(Command::Resume);
+/// Those that ask a running daemon.
+const ASK: u32 = JSON | ORDERS | bit(Command::Metrics);
 
 const fn row(
     short: char,
     long: &'static str,
     argument: &'static str,
-    commands: u8,
+    commands: u32,
     id: Id,
     line: &'static str,
 ) -> OptionRow {
     OptionRow { short, long, argument, line: told(line), commands, id }
 }
 
+/// Those that take `--control`.
+const CONTROL: u32 = if cfg!(feature = "control") { RUN | ASK } else { 0 };
+
 /// The options in the order of the help text.
-pub const OPTIONS: [OptionRow; 20] = [
+pub const OPTIONS: [OptionRow; 22] = [
     row('c', "config", "PATH", RUN | CHECK | EXPLAIN, Id::Config, "file or folder to read (/etc/dormouse.conf)"),
     row(' ', "print", "", PRINT, Id::Print, "write the configuration in the native form"),
+    row(' ', "control", "PATH|off", CONTROL, Id::Control, "the control socket (/run/dormouse.sock)"),
+    row(' ', "json", "", JSON, Id::Json, "for programs; see above"),
     row('d', "detach", "", DETACH, Id::Detach, "go to the background when all sockets are open"),
     row(' ', "pidfile", "FILE", DETACH, Id::Pidfile, "write the process id there, and lock it"),
     row(' ', "notify-fd", "N", RUN, Id::NotifyFd, "write a newline there when ready (s6)"),

@@ -1,6 +1,7 @@
 //! The commands: each tells its story from the stations it passes through.
 
 mod activate;
+mod ask;
 mod check;
 mod daemon;
 mod explain;
@@ -43,9 +44,23 @@ fn dispatch(options: Options) -> u8 {
         Command::Activate if cfg!(feature = "activate") => activate::activate(options),
         Command::Explain if cfg!(feature = "explain") => explain::explain(&options),
         Command::Help if cfg!(feature = "help") => cli::print(&options.topic.map_or_else(cli::usage, cli::help)),
+        Command::List
+        | Command::Status
+        | Command::Watch
+        | Command::History
+        | Command::Metrics
+        | Command::Start
+        | Command::Stop
+        | Command::Restart
+        | Command::Pause
+        | Command::Resume
+            if cfg!(feature = "control") =>
+        {
+            ask::ask(&options)
+        }
         Command::Version => cli::print(concat!("dormouse ", env!("CARGO_PKG_VERSION"), "\n")),
         // what is not part of this build has been refused as a command
-        Command::Activate | Command::Explain | Command::Help => exit::USAGE,
+        _ => exit::USAGE,
     }
 }
 

@@ -1,5 +1,6 @@
 //! `dormouse run`: holds the sockets.
 
+use super::ask::control_path;
 use super::daemon::Reserved;
 use super::{child_log, daemon, read};
 use crate::cli::{self, Options, exit};
@@ -11,6 +12,8 @@ use crate::run::Server;
 use crate::sys::errno::Why;
 use crate::sys::memory;
 use crate::{limits, seal};
+use std::ffi::CString;
+use std::path::Path;
 
 /// Reads, opens, says that it is ready, seals, and runs until it is told to end.
 pub(super) fn run(options: Options) -> u8 {
@@ -91,7 +94,11 @@ fn open(options: &Options, notify: Notify, pid_file: Option<&PidFile>) -> Result
         Context { log: child_log(options.log), keep_streams: false, fd_names: Vec::new(), parent_death: None };
     let plan = daemon::plan(&mut draft, &context)?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(limits::UMASK));
-    let opened = daemon::server(plan, notify)?;
+    let (mut server, reserved) = daemon::server(plan, notify)?;
+    let control = control_path(&options.control).filter(|_| cfg!(feature = "control"));
+    if let Some(path) = control.as_deref().and_then(absolute) {
+        server.open_control(&path);
+    }
     if let Some(pid_file) = pid_file {
         pid_file.write().map_err(|errno| {
             cli::complain(&format_args!("the pid file: {}", Why(errno)));
@@ -99,7 +106,12 @@ fn open(options: &Options, notify: Notify, pid_file: Option<&PidFile>) -> Result
         })?;
     }
     let _ = rustix::process::chdir(c"/"); // no relative path is needed from here on
-    Ok(opened)
+    Ok((server, reserved))
+}
+
+/// A path that stays the same wherever we go.
+fn absolute(path: &Path) -> Option<CString> {
+    CString::new(std::path::absolute(path).ok()?.into_os_string().into_encoded_bytes()).ok()
 }
 
 /// Every socket is open, or is waited for: tells the starter and the supervisor.

@@ -35,6 +35,8 @@ pub enum Kind {
     Stop,
     /// Input that made a service fail again and again was dropped.
     Poison,
+    /// The operator wants something.
+    Order,
     /// Anything else.
     Other,
 }
@@ -44,7 +46,7 @@ impl Kind {
     #[must_use]
     pub const fn word(self) -> &'static str {
         const WORDS: [&str; Kind::Other as usize + 1] =
-            ["start", "exit", "accept", "refuse", "rest", "scarce", "open", "stop", "poison", "other"];
+            ["start", "exit", "accept", "refuse", "rest", "scarce", "open", "stop", "poison", "order", "other"];
         WORDS[self as usize]
     }
 }

@@ -14,6 +14,7 @@ mod fifo;
 pub mod holder;
 pub mod kept;
 mod links;
+mod private;
 mod revive;
 pub mod takeover;
 mod unix;
@@ -21,6 +22,7 @@ pub mod watch;
 
 pub use error::{OpenError, Step};
 pub use links::remove;
+pub use private::{open_private, remove_private};
 pub use revive::{is_shut_down, revive};
 
 use crate::config::Id;

@@ -5,11 +5,12 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with, getsockname};
 
+use super::history::{Event, Refusal, What};
 use super::tables::Life;
 use super::{Child, Phase, Server, Tick, Why};
 use crate::limits::{ACCEPT_MISSES, SCARCE_CEILING_MS, SCARCE_FIRST_MS};
 use crate::logging::Kind;
-use crate::peer::Peer;
+use crate::peer::{Peer, Source};
 use crate::plan::{Policy, address, filter};
 use crate::spawn::{Connection, Start, StartFailed};
 
@@ -87,29 +88,29 @@ impl Server {
     }
 
     /// Why a connection is turned away, if it is.
-    fn refusal(&self, service: usize, policy: &Policy, peer: &Peer) -> Option<&'static str> {
+    fn refusal(&self, service: usize, policy: &Policy, peer: &Peer) -> Option<Refusal> {
         let arena = &self.plan.arena;
         if let Some(ip) = peer.ip()
             && !filter::allowed(arena.get(policy.allow), arena.get(policy.deny), ip)
         {
-            return Some("address");
+            return Some(Refusal::Address);
         }
         if !self.may_use(policy, peer) {
-            return Some("user");
+            return Some(Refusal::User);
         }
         let live = self.tables.services.get(service).map_or(0, |state| state.live);
         if live >= policy.max_connections {
-            return Some("max-connections");
+            return Some(Refusal::MaxConnections);
         }
         (policy.max_per_source != u32::MAX && self.live_from(service, peer) >= policy.max_per_source)
-            .then_some("max-connections-per-source")
+            .then_some(Refusal::MaxPerSource)
     }
 
     /// MaxConnectionRate=: counts a connection that nothing else forbids.
-    fn too_often(&mut self, service: usize, policy: &Policy, peer: &Peer) -> Option<&'static str> {
+    fn too_often(&mut self, service: usize, policy: &Policy, peer: &Peer) -> Option<Refusal> {
         let (row, most) = (u16::try_from(service).unwrap_or(u16::MAX), policy.sleep.connection_rate);
         let refused = most > 0 && !self.tables.rates.admit(row, peer.source(), most, self.now);
-        refused.then_some("max-connection-rate")
+        refused.then_some(Refusal::MaxRate)
     }
 
     /// AllowUsers= and AllowGroups=: one match is enough. The group is the peer's effective one.
@@ -127,11 +128,16 @@ impl Server {
         u32::try_from(self.tables.children.iter().filter(same).count()).unwrap_or(u32::MAX)
     }
 
-    fn refuse(&mut self, service: usize, peer: &Peer, why: &str) {
-        if let Some(state) = self.state(service) {
-            state.refused = state.refused.saturating_add(1);
+    fn refuse(&mut self, service: usize, peer: &Peer, why: Refusal) {
+        self.count_refusal(service, why, peer.source());
+        self.record(Kind::Refuse, service, Level::Info, format_args!("peer={peer} why={}", why.word()));
+    }
+
+    pub(super) fn count_refusal(&mut self, service: usize, why: Refusal, source: Source) {
+        if let Some(count) = self.state(service).and_then(|state| state.refused.get_mut(why as usize)) {
+            *count = count.saturating_add(1);
         }
-        self.record(Kind::Refuse, service, Level::Info, format_args!("peer={peer} why={why}"));
+        self.note(service, Event::of(What::Refuse, 0).with(1, why as u8).from(source));
     }
 
     /// Starts the program for a connection. If that fails the connection is kept, and served when it can be.
@@ -162,6 +168,8 @@ impl Server {
                 };
                 let _ = self.tables.children.push(child); // there is room: looked at before accept
                 self.due_at(deadline);
+                let took = self.clock_start(service);
+                self.note(service, Event::of(What::Accept, pid).with(took, 0).from(child.source));
                 if let Some(state) = self.state(service) {
                     state.live += 1;
                     state.trigger.count(policy.trigger, now);

@@ -28,9 +28,11 @@ impl Server {
                     &[]
                 }
             };
-            self.now = clock::now();
+            self.woken_us = clock::now_us();
+            self.now = Tick(self.woken_us / 1000);
             self.turn(events);
         }
+        self.close_control();
     }
 
     fn turn(&mut self, events: &[Event]) {
@@ -46,9 +48,16 @@ impl Server {
                 Some(Token::Output(row)) => self.on_output(row),
                 Some(Token::Addresses) => self.on_addresses(),
                 Some(Token::Process(pid)) => self.on_foreign_end(pid),
-                Some(Token::Signals) | None => {}
+                Some(Token::Signals | Token::Control(_)) | None => {}
             }
         }
+        // behind everything that clients of services wait for
+        for event in events {
+            if let Some(Token::Control(client)) = Token::decode(event.data) {
+                self.on_control(client, event.flags);
+            }
+        }
+        self.answer_waiting();
     }
 
     /// A listener has something, or is broken. An event of an earlier registration is dropped.
@@ -116,6 +125,7 @@ impl Server {
                 self.retry(row);
             }
         }
+        self.drop_idle_clients();
         self.tables.throttle.flush(now, super::super::logging::LeftOut::report);
         self.deadline = self.next_deadline();
     }
@@ -129,6 +139,9 @@ impl Server {
             }
         }
         earliest = earliest.min(self.next_idle_look());
+        for client in &self.tables.clients {
+            earliest = earliest.min(client.deadline());
+        }
         for child in &self.tables.children {
             earliest = earliest.min(child.deadline);
         }
@@ -165,7 +178,7 @@ impl Server {
                 state.phase,
                 state.live,
                 state.accepted,
-                state.refused,
+                state.refused(),
                 state.failures
             );
         }

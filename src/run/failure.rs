@@ -7,12 +7,13 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{Access, access};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 
+use super::history::{Cause, Event, Refusal, What};
 use super::limit::backoff_ms;
 use super::tables::Parked;
 use super::{Phase, Seconds, Server, Why};
 use crate::limits::{PROGRAM_LOOK_MS, SERVICE_LISTENERS};
 use crate::logging::Kind;
-use crate::peer::Peer;
+use crate::peer::{Peer, Source};
 use crate::plan::steps::{Reader, Stage, Step};
 use crate::spawn::{FIRST_FD, StartFailed};
 use crate::sys::errno;
@@ -44,6 +45,8 @@ impl Server {
             level,
             format_args!("failed at={stage} program={program} errno={name} why=\"{text}\" rest={rest}; clients wait"),
         );
+        let number = u32::try_from(failed.errno.raw_os_error()).unwrap_or(0);
+        self.note(service, Event::of(What::Fail, 0).with(number, failed.stage.0));
         self.rest(service, until, why);
     }
 
@@ -63,7 +66,7 @@ impl Server {
         let accept = self.policy(service).is_some_and(|policy| policy.accept);
         match why {
             Why::Program => return self.look_again(service),
-            Why::Restart => return self.start_service(service, "restart"),
+            Why::Restart => return self.start_service(service, Cause::Restart),
             _ => {}
         }
         if let Some(state) = self.state(service) {
@@ -113,9 +116,7 @@ impl Server {
             peer,
         };
         if self.tables.parked.push(parked).is_err() {
-            if let Some(state) = self.state(service) {
-                state.refused = state.refused.saturating_add(1);
-            }
+            self.count_refusal(service, Refusal::Parked, Source::default());
             let why = errno::text(Errno::NOBUFS);
             self.record(
                 Kind::Scarce,
@@ -127,7 +128,7 @@ impl Server {
     }
 
     /// Serves the connection that waited for its program. False: there was none.
-    fn serve_parked(&mut self, service: usize) -> bool {
+    pub(super) fn serve_parked(&mut self, service: usize) -> bool {
         let Some(index) = self.tables.parked.iter().position(|parked| usize::from(parked.service) == service) else {
             return false;
         };

@@ -19,6 +19,10 @@ impl Server {
         if self.stopping {
             return;
         }
+        if let Some(state) = self.state(service).filter(|state| state.paused) {
+            state.phase = Phase::Paused;
+            return;
+        }
         let accept = self.policy(service).is_some_and(|policy| policy.accept);
         let flags = if accept { EventFlags::IN } else { EventFlags::IN | EventFlags::ONESHOT };
         for row in self.listeners_of(service) {
@@ -75,6 +79,7 @@ impl Server {
     /// Lets a service rest until a known time.
     pub(super) fn rest(&mut self, service: usize, until: Tick, why: Why) {
         self.disarm(service);
+        self.note_rest(service, until, why);
         if let Some(state) = self.state(service) {
             state.phase = Phase::Resting(until, why);
         }

@@ -18,33 +18,46 @@
 //! | `poison` | a datagram on which every run fails |
 //! | `rate` | starts a minute and source |
 //! | `output` | pipes from children to the log |
+//! | `control` | clients of the control socket |
+//! | `order` | start, stop, restart, pause, resume |
+//! | `report` | the rows of an answer |
+//! | `history` | what happened lately |
+//! | `account` | what is counted |
 //! | `limit` | windows and backoff, pure |
 //!
 //! Nothing here allocates, blocks or ends the program because of an error: the one thing is refused, counted, logged
-//! and tried again. Time is read once a turn. Every state but "running" leads back to "waiting" by itself.
+//! and tried again. Time is read once a turn. Every state but "running" leads back to "waiting" by itself; only what an
+//! operator has paused waits for him.
 #![warn(clippy::indexing_slicing)]
 
 mod accept;
+mod account;
 mod background;
+mod control;
 mod end;
 mod event_loop;
 mod failure;
+mod history;
 mod idle;
 mod limit;
 mod listen;
+mod order;
 mod output;
 mod poison;
 mod rate;
 mod reap;
+mod report;
 mod service;
 mod session;
 mod stop;
 mod tables;
 mod takeover;
 
+pub use account::BOUNDS_US;
+pub use history::Refusal;
 pub use idle::{Watched, family_name, prepare as prepare_idle};
 pub use output::prepare as prepare_outputs;
-pub use tables::{Child, Listener, ServiceState, Tables, Watch};
+pub use tables::{Child, Listener, ServiceState, Tables, Watch, Why};
 
 use core::fmt;
 use log::Level;
@@ -58,7 +71,8 @@ use crate::open::{self, watch};
 use crate::plan::{Plan, Policy, ServiceSpec};
 use crate::sys::clock::{self, Tick};
 use crate::sys::signal;
-use tables::{Phase, Why};
+use history::Cause;
+use tables::Phase;
 
 /// Everything the loop works with.
 pub struct Server {
@@ -69,9 +83,14 @@ pub struct Server {
     arrivals: OwnedFd,
     signals: OwnedFd,
     addresses: Option<watch::Watch>,
+    control: Option<control::Control>,
     notify: Notify,
     /// This turn's time.
     now: Tick,
+    /// The same in microseconds: when the loop woke up.
+    woken_us: u64,
+    /// When the loop began.
+    since: Tick,
     /// Nothing is due before this.
     deadline: Tick,
     /// The end has been asked for.
@@ -92,9 +111,14 @@ pub struct Server {
 enum Token {
     Signals,
     Addresses,
-    Listener { row: usize, generation: u16 },
+    Listener {
+        row: usize,
+        generation: u16,
+    },
     Output(usize),
     Process(i32),
+    /// A client by its number; 0: the listener.
+    Control(u32),
 }
 
 impl Token {
@@ -107,6 +131,7 @@ impl Token {
             Self::Listener { row, generation } => 2 << Self::KINDS | u64::from(generation) << 32 | row as u64,
             Self::Output(row) => 3 << Self::KINDS | row as u64,
             Self::Process(pid) => 4 << Self::KINDS | u64::from(pid.unsigned_abs()),
+            Self::Control(number) => 5 << Self::KINDS | u64::from(number),
         })
     }
 
@@ -120,6 +145,7 @@ impl Token {
             2 => Self::Listener { row, generation: u16::try_from(data >> 32 & 0xffff).ok()? },
             3 => Self::Output(row),
             4 => Self::Process(i32::try_from(row).ok()?),
+            5 => Self::Control(u32::try_from(row).ok()?),
             _ => return None,
         })
     }
@@ -145,8 +171,11 @@ impl Server {
             arrivals,
             signals,
             addresses: None,
+            control: None,
             notify,
             now: clock::now(),
+            woken_us: clock::now_us(),
+            since: clock::now(),
             deadline: Tick::NEVER,
             stopping: false,
             leave_children: false,
@@ -171,7 +200,7 @@ impl Server {
     pub fn start_all(&mut self) {
         for service in 0..self.plan.services.len() {
             if self.policy(service).is_some_and(|policy| !policy.accept) && self.phase(service) == Phase::Waiting {
-                self.start_service(service, "now");
+                self.start_service(service, Cause::Now);
             }
         }
     }
@@ -255,6 +284,7 @@ mod tests {
             Token::Listener { row: 0, generation: 0 },
             Token::Output(63),
             Token::Process(4_194_304),
+            Token::Control(u32::MAX),
         ] {
             assert_eq!(Token::decode(token.encode()), Some(token));
         }

@@ -7,6 +7,7 @@ use rustix::fd::{AsFd, BorrowedFd};
 use rustix::net::{RecvFlags, recvfrom};
 
 use super::Server;
+use super::history::{Event, What};
 use crate::limits::POISON_RUNS;
 use crate::logging::Kind;
 use crate::peer::Peer;
@@ -43,6 +44,7 @@ impl Server {
             let opened = self.tables.listeners.get(row).and_then(|listener| listener.opened.as_ref());
             let _ = opened.map(|opened| look(opened.socket.as_fd(), RecvFlags::empty()).is_some());
             let Head { length, sender, .. } = head;
+            self.note(service, Event::of(What::Drop, 0).from(sender.source()));
             self.record(
                 Kind::Poison,
                 service,

@@ -5,6 +5,7 @@ use rustix::io::Errno;
 use rustix::process::{WaitOptions, wait};
 
 use super::end::End;
+use super::history::Event;
 use super::session::is_alive;
 use super::stop::SIGKILL;
 use super::tables::{Ending, Life};
@@ -50,6 +51,11 @@ impl Server {
             (false, true) | (true, false) => Level::Info,
             (false, false) => Level::Warn,
         };
+        self.note(service, Event::exit(pid, end, ran));
+        if let Some(state) = self.tables.services.get_mut(service) {
+            state.ended = state.ended.saturating_add(1);
+            (state.last_end, state.last_ran_ms, state.last_ended) = (end, ran, self.now);
+        }
         self.record(Kind::Exit, service, level, format_args!("pid={pid} {end} ran={}", Seconds(ran)));
         if policy.accept {
             self.forget(index);

@@ -9,7 +9,8 @@ use rustix::io::{Errno, fcntl_dupfd_cloexec};
 
 use super::accept::run_deadline;
 use super::end::End;
-use super::tables::{Ending, Life};
+use super::history::{Cause, Event, What};
+use super::tables::{Ending, Life, Order};
 use super::{Child, Phase, Seconds, Server, Tick, Watch, Why};
 use crate::limits::{BACKOFF_RESET_MS, SERVICE_LISTENERS, SHORT_RUN_MS, SHORT_RUNS};
 use crate::logging::Kind;
@@ -39,11 +40,11 @@ impl Server {
             return self.rest_by_limit(service, until, Why::TriggerLimit);
         }
         state.poll.count(policy.poll, now);
-        self.start_service(service, "knock");
+        self.start_service(service, Cause::Knock);
     }
 
     /// Starts a service with its sockets.
-    pub(super) fn start_service(&mut self, service: usize, why: &str) {
+    pub(super) fn start_service(&mut self, service: usize, why: Cause) {
         let Some(policy) = self.policy(service) else { return };
         self.disarm(service);
         if self.tables.children.is_full() {
@@ -67,6 +68,8 @@ impl Server {
                 };
                 let _ = self.tables.children.push(child); // there is room, see above
                 self.due_at(deadline);
+                let took = self.clock_start(service);
+                self.note(service, Event::of(What::Start, pid).with(took, why as u8));
                 if let Some(state) = self.state(service) {
                     state.phase = Phase::Running(pid);
                     state.live += 1;
@@ -74,7 +77,7 @@ impl Server {
                     state.trigger.count(policy.trigger, now);
                     (state.was_missing, state.scarcities) = (false, 0);
                 }
-                self.record(Kind::Start, service, Level::Info, format_args!("pid={pid} why={why}"));
+                self.record(Kind::Start, service, Level::Info, format_args!("pid={pid} why={}", why.word()));
                 self.watch(service, pid);
             }
             Err(failed) => self.start_failed(service, failed),
@@ -116,18 +119,19 @@ impl Server {
         let Some(policy) = self.policy(service) else { return };
         let ending =
             self.state(service).map_or(Ending::Unasked, |state| core::mem::replace(&mut state.ending, Ending::Unasked));
-        let asked = ending == Ending::Asked;
+        let order = self.take_order(service);
+        let asked = ending == Ending::Asked || order != Order::None;
         let clean = asked || !timed_out && (policy.ignore_failure || end.is_clean(self.plan.arena.get(policy.success)));
         let now = self.now;
-        let short = ran_ms < SHORT_RUN_MS && ending == Ending::Unasked;
+        let short = ran_ms < SHORT_RUN_MS && ending == Ending::Unasked && !asked;
         let unread =
             short && self.tables.services.get(service).is_some_and(|state| state.suspected) && self.is_unread(service);
         self.unsuspect(service);
-        if policy.flush_pending && !asked {
+        if policy.flush_pending && ending != Ending::Asked {
             self.flush_pending(service);
         }
         let Some(state) = self.state(service) else { return };
-        state.asleep_since = if asked { now } else { Tick(0) };
+        state.asleep_since = if ending == Ending::Asked { now } else { Tick(0) };
         state.short_runs = if short { state.short_runs.saturating_add(1) } else { 0 };
         if clean && !unread {
             state.failures = 0;
@@ -147,7 +151,10 @@ impl Server {
         if self.stopping {
             return;
         }
-        if !asked && wants_restart(policy, end, clean, timed_out) {
+        if order != Order::None {
+            return self.obey(service, order);
+        }
+        if !asked && wants_restart(policy, end, clean, timed_out) && !self.is_paused(service) {
             return self.rest_for_restart(service, policy);
         }
         self.rest_or_wait(service, if unread { Why::Unread } else { Why::Failure });

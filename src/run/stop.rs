@@ -2,6 +2,7 @@
 
 use log::Level;
 
+use super::history::{Event, What};
 use super::session::signal_sessions;
 use super::tables::Life;
 use super::{Child, Server, Tick};
@@ -63,6 +64,7 @@ impl Server {
     pub(super) fn ask_to_end(&mut self, index: usize, timed_out: bool) {
         let Some(&child) = self.tables.children.get(index) else { return };
         let Some(policy) = self.policy(usize::from(child.service)) else { return };
+        self.note(usize::from(child.service), Event::of(What::Stop, child.pid));
         match policy.kill_mode {
             KillMode::None => return self.set_life(index, Life::Stopping { timed_out }, Tick::NEVER),
             KillMode::Session => {

@@ -4,13 +4,16 @@
 use heapless::Vec;
 use rustix::fd::OwnedFd;
 
+use super::account::Starts;
+use super::control::Client;
 use super::end::End;
+use super::history::{History, Refusal};
 use super::idle::Watched;
 use super::limit::Window;
 use super::output::Output;
 use super::rate::Rates;
 use super::takeover::Foreign;
-use crate::limits::{CHILDREN, FOREIGN, LISTENERS, OUTPUTS, PARKED, SERVICES};
+use crate::limits::{CHILDREN, CONTROL_CLIENTS, FOREIGN, LISTENERS, OUTPUTS, PARKED, SERVICES};
 use crate::logging::Throttle;
 use crate::open::Opened;
 use crate::peer::{Peer, Source};
@@ -35,6 +38,10 @@ pub struct Tables {
     pub watched: Vec<Watched, SERVICES>,
     /// Connections of each source, for MaxConnectionRate=.
     pub rates: Rates,
+    /// Clients of the control socket, in no order.
+    pub clients: Vec<Client, CONTROL_CLIENTS>,
+    /// What happened lately.
+    pub history: History,
     /// What starts children.
     pub spawner: Spawner,
     /// Bounds the log.
@@ -52,6 +59,8 @@ impl Tables {
         foreign: Vec::new(),
         watched: Vec::new(),
         rates: Rates::NEW,
+        clients: Vec::new(),
+        history: History::NEW,
         spawner: Spawner::NEW,
         throttle: Throttle::new(),
     };
@@ -67,6 +76,20 @@ pub enum Phase {
     Running(i32),
     /// Nobody looks at its sockets until a known time; clients queue.
     Resting(Tick, Why),
+    /// The operator does not want it: nobody looks at its sockets until he does.
+    Paused,
+}
+
+/// What the operator wants when the service has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Order {
+    /// Nothing in particular.
+    None,
+    /// No Restart=, no rest.
+    Stop,
+    /// Another start.
+    Restart,
 }
 
 /// Why a service rests.
@@ -92,6 +115,18 @@ pub enum Why {
 }
 
 impl Why {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 8] = [
+        Self::Failure,
+        Self::Unread,
+        Self::Program,
+        Self::Restart,
+        Self::TriggerLimit,
+        Self::PollLimit,
+        Self::StartLimit,
+        Self::Scarce,
+    ];
+
     /// As the log says it.
     pub const fn word(self) -> &'static str {
         match self {
@@ -146,14 +181,30 @@ pub struct ServiceState {
     pub start: Window,
     /// Connections accepted, or starts with Accept=no.
     pub accepted: u64,
-    /// Connections closed by a limit or an access rule.
-    pub refused: u64,
     /// kB of RAM that its last stop for want of use has freed.
     pub given_back_kb: u64,
     /// How long it has slept after such stops, up to its last start.
     pub slept_ms: u64,
     /// Since when it sleeps; 0: it does not.
     pub asleep_since: Tick,
+    /// Connections closed, by [`Refusal`].
+    pub refused: [u32; Refusal::ALL.len()],
+    /// Rests, by [`Why`].
+    pub rested: [u32; Why::ALL.len()],
+    /// How long starts took.
+    pub starts: Starts,
+    /// Runs that have ended.
+    pub ended: u64,
+    /// How the last one did.
+    pub last_end: End,
+    /// How long it ran.
+    pub last_ran_ms: u64,
+    /// When it ended.
+    pub last_ended: Tick,
+    /// The operator has paused it: when it runs no more, it stays in [`Phase::Paused`].
+    pub paused: bool,
+    /// What he wants when it has ended.
+    pub order: Order,
 }
 
 impl ServiceState {
@@ -176,11 +227,24 @@ impl ServiceState {
         poll: Window::NEW,
         start: Window::NEW,
         accepted: 0,
-        refused: 0,
         given_back_kb: 0,
         slept_ms: 0,
         asleep_since: Tick(0),
+        refused: [0; Refusal::ALL.len()],
+        rested: [0; Why::ALL.len()],
+        starts: Starts::NEW,
+        ended: 0,
+        last_end: End::Status(0),
+        last_ran_ms: 0,
+        last_ended: Tick(0),
+        paused: false,
+        order: Order::None,
     };
+
+    /// Connections closed, for whatever reason.
+    pub fn refused(&self) -> u64 {
+        self.refused.iter().map(|&count| u64::from(count)).sum()
+    }
 }
 
 /// How the end of a running service came about.

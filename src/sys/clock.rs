@@ -24,10 +24,15 @@ impl Tick {
 
 /// Now (clock_gettime(2), `CLOCK_MONOTONIC`).
 pub fn now() -> Tick {
+    Tick(now_us() / 1000)
+}
+
+/// Now, in microseconds since boot.
+pub fn now_us() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
-    let milliseconds = u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000_000;
-    Tick(seconds.saturating_mul(1000).saturating_add(milliseconds))
+    let microseconds = u64::try_from(now.tv_nsec).unwrap_or(0) / 1000;
+    seconds.saturating_mul(1_000_000).saturating_add(microseconds)
 }
 
 /// Does nothing for a while; only for faults that would make the loop spin.

@@ -135,7 +135,7 @@ pub fn commands() -> String {
 
 /// The options by command.
 pub fn options() -> String {
-    let shown = |row: &&OptionRow, command| row.is_for(command) && row.commands != u8::MAX;
+    let shown = |row: &&OptionRow, command| row.is_for(command) && row.commands != u32::MAX;
     let mut out = String::new();
     for (command, row) in COMMANDS.iter().filter_map(|row| Some((row.command?, row))) {
         if OPTIONS.iter().any(|option| shown(&option, command)) {

@@ -230,6 +230,11 @@ impl Daemon {
         let _ = self.child.wait();
     }
 
+    /// The path of the control socket.
+    pub fn control(&self) -> String {
+        self.control.clone()
+    }
+
     /// `dormouse WORDS` against this daemon's control socket.
     pub fn ask(&self, words: &[&str]) -> Output {
         let (verb, rest) = words.split_first().unwrap();

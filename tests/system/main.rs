@@ -20,6 +20,7 @@ mod activate;
 mod adopt;
 mod client;
 mod commands;
+mod control;
 mod daemon;
 mod faults;
 mod forward;
@@ -56,11 +57,12 @@ fn main() {
     let mut arguments = Arguments::from_args();
     // Most tests wait for something to happen or not to happen, so more of them than processors run at once.
     arguments.test_threads.get_or_insert(12);
-    let all: [&[Test]; 21] = [
+    let all: [&[Test]; 22] = [
         serve::TESTS,
         listen_protocol::TESTS,
         adopt::TESTS,
         storms::TESTS,
+        control::TESTS,
         scarce::TESTS,
         traps_process::TESTS,
         traps_net::TESTS,

@@ -1,0 +1,190 @@
+//! The counters as OpenMetrics text (OpenMetrics 1.0): families one after the other, their samples together.
+
+use super::model::{Row, Service, Status};
+use std::fmt::Write;
+
+/// States of a service, each a sample of 0 or 1.
+const STATES: [&str; 5] = ["waiting", "running", "stopping", "resting", "paused"];
+
+/// `dormouse metrics`.
+pub(super) fn text(status: &Status) -> String {
+    let mut out = String::new();
+    for (name, kind, key, help) in [
+        ("up_seconds", "gauge", "uptime_ms", "Time since the start."),
+        ("services", "gauge", "services", "Services of the configuration."),
+        ("sockets", "gauge", "sockets", "Sockets of the configuration."),
+        ("sockets_missing", "gauge", "missing", "Sockets that are not open and are tried again."),
+        ("processes", "gauge", "processes", "Children alive."),
+        ("late_allocations", "counter", "late_allocations", "Allocations after the start; a bug if not 0."),
+        ("lost_log_lines", "gauge", "lost_log_lines", "Log lines that could not be written and are not yet told."),
+    ] {
+        family(&mut out, name, kind, help);
+        let value = status.daemon.count(key);
+        let value = if key.ends_with("_ms") { thousandths(value) } else { value.to_string() };
+        sample(&mut out, name, if kind == "counter" { "_total" } else { "" }, &[], &value);
+    }
+    for (name, kind, key, help) in [
+        ("accepted", "counter", "accepted", "Connections accepted, or starts with Accept=no."),
+        ("ended", "counter", "ended", "Runs that have ended."),
+        ("dropped", "counter", "dropped", "Datagrams dropped because every run failed on them."),
+        ("failures", "gauge", "failures", "Failed starts and runs in a row."),
+    ] {
+        let suffix = if kind == "counter" { "_total" } else { "" };
+        each(&mut out, status, name, kind, help, |out, service, label| {
+            sample(out, name, suffix, &[label], &service.counts.count(key).to_string());
+        });
+    }
+    each(&mut out, status, "live", "gauge", "Processes of a service.", |out, service, label| {
+        sample(out, "live", "", &[label], &service.row.count("live").to_string());
+    });
+    for (name, group, help) in [
+        ("refused", "refused_", "Connections closed, by the reason."),
+        ("rested", "rested_", "Rests with the sockets left open, by the reason."),
+    ] {
+        each(&mut out, status, name, "counter", help, |out, service, label| {
+            for (why, count) in service.counts.group(group) {
+                sample(out, name, "_total", &[label, ("why", &why)], &count.to_string());
+            }
+        });
+    }
+    each(&mut out, status, "state", "gauge", "1 for the state that a service is in.", |out, service, label| {
+        let current = service.row.text("state");
+        for state in STATES {
+            let value = if state == current { "1" } else { "0" };
+            sample(out, "state", "", &[label, ("state", state)], value);
+        }
+    });
+    let help = "From the knock to the execution of the program.";
+    each(&mut out, status, "start_seconds", "histogram", help, |out, service, label| {
+        histogram(out, &service.starts, label);
+    });
+    out.push_str("# EOF\n");
+    out
+}
+
+type Label<'a> = (&'a str, &'a str);
+
+/// A family with its samples for each service.
+fn each(
+    out: &mut String,
+    status: &Status,
+    name: &str,
+    kind: &str,
+    help: &str,
+    mut samples: impl FnMut(&mut String, &Service, Label<'_>),
+) {
+    family(out, name, kind, help);
+    for service in &status.services {
+        samples(out, service, ("service", service.name()));
+    }
+}
+
+fn histogram(out: &mut String, starts: &Row, label: Label<'_>) {
+    let (bounds, mut sum) = (starts.list("bounds_us"), 0);
+    for (index, count) in starts.list("buckets").into_iter().enumerate() {
+        sum += count;
+        let bound = bounds.get(index).map_or_else(|| "+Inf".to_owned(), |us| millionths(*us));
+        sample(out, "start_seconds", "_bucket", &[label, ("le", &bound)], &sum.to_string());
+    }
+    sample(out, "start_seconds", "_sum", &[label], &millionths(starts.count("sum_us")));
+    sample(out, "start_seconds", "_count", &[label], &sum.to_string());
+}
+
+fn family(out: &mut String, name: &str, kind: &str, help: &str) {
+    let unit =
+        if name.ends_with("_seconds") { ["# UNIT dormouse_", name, " seconds\n"].concat() } else { String::new() };
+    let _ = write!(out, "# TYPE dormouse_{name} {kind}\n{unit}# HELP dormouse_{name} {help}\n"); // a String takes everything
+}
+
+fn sample(out: &mut String, name: &str, suffix: &str, labels: &[Label<'_>], value: &str) {
+    for part in ["dormouse_", name, suffix] {
+        out.push_str(part);
+    }
+    let mut separator = "{";
+    for (key, text) in labels {
+        for part in [separator, key, "=\"", &text.replace('\\', "\\\\").replace('"', "\\\""), "\""] {
+            out.push_str(part);
+        }
+        separator = ",";
+    }
+    if !labels.is_empty() {
+        out.push('}');
+    }
+    for part in [" ", value, "\n"] {
+        out.push_str(part);
+    }
+}
+
+/// Milliseconds as seconds.
+fn thousandths(ms: u64) -> String {
+    format!("{}.{:03}", ms / 1000, ms % 1000)
+}
+
+/// Microseconds as seconds. No more digits than needed, with one at least: these are names of buckets.
+fn millionths(us: u64) -> String {
+    let text = format!("{}.{:06}", us / 1_000_000, us % 1_000_000);
+    let short = text.trim_end_matches('0');
+    if short.ends_with('.') { [short, "0"].concat() } else { short.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// Reads strictly what this program may write: every family has its three or two comment lines first, its samples
+    /// stand together and bear its name with a suffix of its kind, no sample comes twice, the end is marked.
+    fn parse(text: &str) -> BTreeSet<String> {
+        let (mut families, mut samples) = (BTreeSet::new(), BTreeSet::new());
+        let (mut name, mut kind) = (String::new(), String::new());
+        let body = text.strip_suffix("# EOF\n").unwrap();
+        for line in body.lines() {
+            let words: Vec<&str> = line.splitn(4, ' ').collect();
+            match words[..] {
+                ["#", "TYPE", family, of] => {
+                    assert!(families.insert(family.to_owned()), "{family} comes twice");
+                    (name, kind) = (family.to_owned(), of.to_owned());
+                }
+                ["#", "UNIT", family, unit] => assert!(family == name && family.ends_with(&format!("_{unit}"))),
+                ["#", "HELP", family, _] => assert_eq!(family, name),
+                _ => {
+                    let (id, value) = line.rsplit_once(' ').unwrap();
+                    assert!(value.parse::<f64>().is_ok(), "{line}");
+                    let suffix = id.split('{').next().unwrap().strip_prefix(name.as_str()).unwrap();
+                    let allowed: &[&str] = match kind.as_str() {
+                        "gauge" => &[""],
+                        "counter" => &["_total"],
+                        _ => &["_bucket", "_sum", "_count"],
+                    };
+                    assert!(allowed.contains(&suffix), "{line}");
+                    assert!(samples.insert(id.to_owned()), "{id} comes twice");
+                }
+            }
+        }
+        samples
+    }
+
+    #[test]
+    fn the_text_is_open_metrics() {
+        let text = text(&Status::example());
+        let samples = parse(&text);
+        assert!(samples.len() > 30, "{text}");
+        for line in [
+            "dormouse_up_seconds 86400.000\n",
+            "dormouse_refused_total{service=\"ssh\",why=\"max-connections\"} 2\n",
+            "dormouse_rested_total{service=\"ssh\",why=\"trigger-limit\"} 4\n",
+            "dormouse_state{service=\"ssh\",state=\"resting\"} 1\n",
+            "dormouse_start_seconds_bucket{service=\"ssh\",le=\"0.0005\"} 11\n",
+            "dormouse_start_seconds_bucket{service=\"ssh\",le=\"+Inf\"} 12\n",
+            "dormouse_start_seconds_sum{service=\"ssh\"} 0.006\n",
+            "dormouse_accepted_total{service=\"wi\\\"ki\"} 1\n",
+        ] {
+            assert!(text.contains(line), "{line}{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_have_a_point() {
+        assert_eq!([0, 250, 1_000_000, 1_500_000].map(millionths), ["0.0", "0.00025", "1.0", "1.5"]);
+    }
+}

@@ -1,0 +1,154 @@
+//! The commands that ask or order a running Dormouse: the other side of [`crate::control`].
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `client` | the connection: a request, rows, the last word |
+//! | `model` | rows put together: a daemon, its services |
+//! | `table` | what `list` and `status` show |
+//! | `event` | what `history` and `watch` show |
+//! | `json` | the same for programs |
+//! | `metrics` | the counters as OpenMetrics |
+//! | `process` | what /proc tells of the processes |
+//! | `span` | times and sizes for people |
+
+mod client;
+mod event;
+mod json;
+mod metrics;
+mod model;
+mod process;
+mod span;
+mod table;
+
+use std::ffi::OsString;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use crate::cli::{self, Command, Control, Options, exit};
+use crate::control::{self, Request};
+use crate::sys::signal;
+use client::Client;
+use model::Status;
+
+/// Events of a service that `status` shows.
+const EVENTS_SHOWN: usize = 5;
+
+/// Where the control socket is; `None`: there is none.
+pub(super) fn control_path(control: &Control) -> Option<PathBuf> {
+    match control {
+        Control::Off => None,
+        Control::Path(path) => Some(path.clone()),
+        Control::Default => control::default_path(),
+    }
+}
+
+/// Asks, and prints the answer.
+pub(super) fn ask(options: &Options) -> u8 {
+    signal::unblock_all(); // an interruption ends it, and so does a reader that goes away
+    answer(options).unwrap_or_else(|code| code)
+}
+
+fn answer(options: &Options) -> Result<u8, u8> {
+    let Some(path) = control_path(&options.control) else {
+        cli::complain(&"no control socket is known; expected --control PATH, as the daemon was given");
+        return Err(exit::USAGE);
+    };
+    let names = names(&options.names)?;
+    let mut client = Client::connect(&path)?;
+    match options.command {
+        Command::List => list(&mut client, options.json),
+        Command::Status => status(&mut client, &names, options.json),
+        Command::Metrics => Ok(cli::print(&metrics::text(&Status::ask(&mut client, "")?))),
+        Command::History => events(&mut client, Request::History, &names, options.json),
+        Command::Watch => events(&mut client, Request::Watch, &names, options.json),
+        Command::Start => order(&mut client, Request::Start, &names),
+        Command::Stop => order(&mut client, Request::Stop, &names),
+        Command::Restart => order(&mut client, Request::Restart, &names),
+        Command::Pause => order(&mut client, Request::Pause, &names),
+        Command::Resume => order(&mut client, Request::Resume, &names),
+        _ => Err(exit::USAGE),
+    }
+}
+
+/// Names of services are ASCII; what cannot be one is said so before it could be taken for another request.
+fn names(words: &[OsString]) -> Result<Vec<&str>, u8> {
+    let name = |word: &'_ OsString| word.to_str().is_some_and(|text| text.bytes().all(|byte| byte.is_ascii_graphic()));
+    match words.iter().find(|word| word.is_empty() || !name(word)) {
+        Some(word) => {
+            cli::complain(&format_args!("no service \"{}\"", word.to_string_lossy().escape_debug()));
+            Err(exit::NO)
+        }
+        None => Ok(words.iter().filter_map(|word| word.to_str()).collect()),
+    }
+}
+
+fn list(client: &mut Client, json: bool) -> Result<u8, u8> {
+    let status = Status::ask(client, "")?;
+    Ok(cli::print(&if json { json::list(&status) } else { table::list(&status) }))
+}
+
+fn status(client: &mut Client, names: &[&str], json: bool) -> Result<u8, u8> {
+    let mut status = Status::ask(client, names.first().unwrap_or(&""))?;
+    for name in names.get(1..).unwrap_or(&[]) {
+        status.services.extend(Status::ask(client, name)?.services);
+    }
+    process::look(&mut status);
+    if json {
+        return Ok(cli::print(&json::status(&status)));
+    }
+    let mut text = String::new();
+    if names.is_empty() {
+        text.push_str(&table::daemon(&status.daemon));
+        text.push('\n');
+        text.push_str(&table::list(&status));
+    }
+    for (index, service) in status.services.iter().filter(|_| !names.is_empty()).enumerate() {
+        if index > 0 {
+            text.push('\n');
+        }
+        table::service(service, &mut text);
+        let mut past = Vec::new();
+        client.ask(&["history ", service.name()].concat(), &mut |row| {
+            past.push(event::line(&row));
+            true
+        })?;
+        for line in past.iter().skip(past.len().saturating_sub(EVENTS_SHOWN)) {
+            let _ = writeln!(text, "  event      {line}"); // a String takes everything
+        }
+    }
+    Ok(cli::print(&text))
+}
+
+/// Prints events one by one: the next one may come tomorrow.
+fn events(client: &mut Client, request: Request, names: &[&str], json: bool) -> Result<u8, u8> {
+    if request == Request::Watch {
+        client.be_patient();
+    }
+    let line = [request.word(), " ", names.first().unwrap_or(&"")].concat();
+    let mut code = exit::DONE;
+    client.ask(&line, &mut |row| {
+        let mut line = if json { json::event(&row) } else { event::line(&row) };
+        line.push('\n');
+        code = cli::print(&line);
+        code == exit::DONE
+    })?;
+    Ok(code)
+}
+
+fn order(client: &mut Client, request: Request, names: &[&str]) -> Result<u8, u8> {
+    client.be_patient(); // a service has its TimeoutStopSec=
+    let mut code = exit::DONE;
+    for name in names {
+        let line = [request.word(), " ", name].concat();
+        match client.ask(&line, &mut |_| true) {
+            Ok(last) => code = code.max(cli::print(&[&last.text("text"), "\n"].concat())),
+            Err(failed) => code = code.max(failed),
+        }
+    }
+    Ok(code)
+}
+
+/// A path as the user knows it.
+fn shown(path: &Path) -> impl std::fmt::Display + '_ {
+    path.display()
+}

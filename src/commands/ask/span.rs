@@ -1,0 +1,85 @@
+//! Times and sizes for people.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// A duration: `250ms`, `3.2s`, `5min 3s`, `2h 5min`, `3d 4h`.
+pub(super) fn span(ms: u64) -> String {
+    let seconds = ms / 1000;
+    let (minutes, hours) = (seconds / 60, seconds / 3600);
+    match seconds {
+        0 => format!("{ms}ms"),
+        1..60 => format!("{seconds}.{}s", ms % 1000 / 100),
+        60..3600 => format!("{minutes}min {}s", seconds % 60),
+        3600..86_400 => format!("{hours}h {}min", minutes % 60),
+        _ => format!("{}d {}h", hours / 24, hours % 24),
+    }
+}
+
+/// A short duration, in microseconds: `450us`, `1.2ms`, `3.2s`.
+pub(super) fn short(us: u64) -> String {
+    match us {
+        0..1000 => format!("{us}us"),
+        1000..1_000_000 => format!("{}.{}ms", us / 1000, us % 1000 / 100),
+        _ => span(us / 1000),
+    }
+}
+
+/// Memory: `812 kB`, `14.2 MB`.
+pub(super) fn memory(kb: u64) -> String {
+    if kb < 10_000 { format!("{kb} kB") } else { format!("{}.{} MB", kb / 1024, kb % 1024 * 10 / 1024) }
+}
+
+/// The wall clock `age_ms` ago, in milliseconds of 1970.
+pub(super) fn wall_ms(age_ms: u64) -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+    u64::try_from(now).unwrap_or(0).saturating_sub(age_ms)
+}
+
+/// A moment in UTC, `2026-11-22T16:45:01Z` (RFC 3339). The date by Howard Hinnant's `civil_from_days`.
+pub(super) fn utc(ms: u64) -> String {
+    let (days, seconds) = (ms / 86_400_000, ms / 1000 % 86_400);
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_short() {
+        for (ms, text) in [
+            (0, "0ms"),
+            (999, "999ms"),
+            (3_250, "3.2s"),
+            (303_000, "5min 3s"),
+            (7_500_000, "2h 5min"),
+            (273_600_000, "3d 4h"),
+        ] {
+            assert_eq!(span(ms), text);
+        }
+        assert_eq!([450, 1_250, 3_200_000].map(short), ["450us", "1.2ms", "3.2s"]);
+        assert_eq!([812, 14_541].map(memory), ["812 kB", "14.2 MB"]);
+    }
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_709_251_199, "2024-02-29T23:59:59Z"),
+            (1_795_279_501, "2026-11-21T16:45:01Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+        ] {
+            assert_eq!(utc(seconds * 1000 + 999), text);
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! What `list` and `status` show to people: 80 columns are enough, and nothing depends on the terminal.
+
+use super::model::{Row, Service, Status};
+use super::span::{memory, short, span, utc, wall_ms};
+use crate::config::signal_word;
+use std::fmt::Write;
+
+/// Widest name that moves the columns behind it.
+const NAME_MAX: usize = 24;
+
+/// A line for each service, and one for each further socket.
+pub(super) fn list(status: &Status) -> String {
+    let name_width = status.services.iter().map(|service| service.name().len()).max().unwrap_or(0).clamp(4, NAME_MAX);
+    let mut out = String::new();
+    let mut line = |cells: [&str; 6]| {
+        let widths = [name_width, 8, 8, 7, 7];
+        let mut text = String::new();
+        for (index, cell) in cells.into_iter().enumerate() {
+            let numeric = (2..5).contains(&index);
+            let width = widths.get(index).copied().unwrap_or(0);
+            let _ = if numeric { write!(text, "{cell:>width$}  ") } else { write!(text, "{cell:<width$}  ") };
+        }
+        out.push_str(text.trim_end());
+        out.push('\n');
+    };
+    line(["NAME", "STATE", "ACCEPTED", "CURRENT", "REFUSED", "SOCKET"]);
+    for service in &status.services {
+        let mut sockets = service.sockets.iter().map(socket);
+        let number = |row: &Row, key| row.count(key).to_string();
+        line([
+            service.name(),
+            &service.row.text("state"),
+            &number(&service.counts, "accepted"),
+            &number(&service.row, "live"),
+            &number(&service.counts, "refused"),
+            &sockets.next().unwrap_or_default(),
+        ]);
+        sockets.for_each(|socket| line(["", "", "", "", "", &socket]));
+    }
+    out
+}
+
+/// Dormouse itself.
+pub(super) fn daemon(row: &Row) -> String {
+    let mut out = String::new();
+    let _ = writeln!(
+        out,
+        "dormouse {}, pid {}, up {}: {} services, {} sockets, {} processes",
+        row.text("version"),
+        row.count("pid"),
+        span(row.count("uptime_ms")),
+        row.count("services"),
+        row.count("sockets"),
+        row.count("processes"),
+    );
+    if row.is("stopping") {
+        out.push_str("it is ending\n");
+    }
+    if row.count("missing") > 0 {
+        let _ = writeln!(out, "{} sockets are not open and are tried again", row.count("missing"));
+    }
+    let _ = writeln!(
+        out,
+        "late allocations {}, lost log lines {}, log level {}",
+        row.count("late_allocations"),
+        row.count("lost_log_lines"),
+        row.text("log_level").to_lowercase(),
+    );
+    out
+}
+
+/// All about one service.
+pub(super) fn service(service: &Service, out: &mut String) {
+    let (row, counts) = (&service.row, &service.counts);
+    out.push_str(&[service.name(), ": ", &row.text("state")].concat());
+    if let Some(rest) = row.number("rest_ms") {
+        let until = utc(wall_ms(0) + rest);
+        out.push_str(&[" for ", &span(rest), " (until ", &until, "): ", &row.text("why")].concat());
+    }
+    if row.is("paused") && row.text("state") != "paused" {
+        out.push_str(", its sockets are paused");
+    }
+    out.push('\n');
+    let mut line = |title: &str, text: &str| {
+        let _ = writeln!(out, "  {title:<10} {text}");
+    };
+    for (index, row) in service.sockets.iter().enumerate() {
+        line(if index == 0 { "sockets" } else { "" }, &socket(row));
+    }
+    let how = if row.is("accept") { "for each connection" } else { "with all sockets" };
+    line("starts", &[&row.text("program"), " ", how].concat());
+    let current = match row.number("max_connections").filter(|&most| most < u64::from(u32::MAX)) {
+        Some(most) => format!("{} of {most}", row.count("live")),
+        None => row.count("live").to_string(),
+    };
+    line("accepted", &[&counts.count("accepted").to_string(), ", current ", &current].concat());
+    line("refused", &reasons(counts, "refused_", "refused"));
+    line("rested", &reasons(counts, "rested_", ""));
+    for (key, text) in [("failures", "in a row"), ("dropped", "datagrams on which every run failed")] {
+        if counts.count(key) > 0 {
+            line(key, &[&counts.count(key).to_string(), " ", text].concat());
+        }
+    }
+    line("start", &starts(&service.starts));
+    for (index, row) in service.processes.iter().enumerate() {
+        line(if index == 0 { "processes" } else { "" }, &process(row));
+    }
+    if let Some(last) = &service.last {
+        line("last end", &end(last));
+    }
+}
+
+fn socket(row: &Row) -> String {
+    let mut text = [&row.text("kind"), " ", &row.text("address")].concat();
+    if !row.is("open") {
+        text.push_str(&[" (not open, tried again in ", &span(row.count("retry_ms")), ")"].concat());
+    }
+    text
+}
+
+/// `3 (max-connections 2, address 1)`.
+fn reasons(counts: &Row, group: &str, total: &str) -> String {
+    let each: Vec<(String, u64)> = counts.group(group).filter(|(_, count)| *count > 0).collect();
+    let sum = if total.is_empty() { each.iter().map(|(_, count)| count).sum() } else { counts.count(total) };
+    let each: Vec<String> = each.into_iter().map(|(why, count)| format!("{why} {count}")).collect();
+    if each.is_empty() { sum.to_string() } else { format!("{sum} ({})", each.join(", ")) }
+}
+
+/// `12, last 450us, worst 1.2ms: 2 within 250us, 9 within 500us, 1 longer`.
+fn starts(row: &Row) -> String {
+    let (count, bounds) = (row.count("count"), row.list("bounds_us"));
+    if count == 0 {
+        return "never".to_owned();
+    }
+    let mut text = format!("{count}, last {}, worst {}", short(row.count("last_us")), short(row.count("worst_us")));
+    let mut separator = ":";
+    for (index, count) in row.list("buckets").into_iter().enumerate().filter(|(_, count)| *count > 0) {
+        let _ = match bounds.get(index) {
+            Some(bound) => write!(text, "{separator} {count} within {}", short(*bound)),
+            None => write!(text, "{separator} {count} longer"),
+        };
+        separator = ",";
+    }
+    text
+}
+
+fn process(row: &Row) -> String {
+    let mut text = format!("{} {}, age {}", row.count("pid"), row.text("comm"), span(row.count("age_ms")));
+    if row.number("memory_kb").is_some() {
+        let (kb, cpu) = (row.count("memory_kb"), row.count("cpu_ms"));
+        let _ = write!(text, ", memory {}, CPU {}", memory(kb), span(cpu));
+    }
+    if row.count("tasks") > 1 {
+        let _ = write!(text, ", {} processes", row.count("tasks"));
+    }
+    for (key, before) in [("peer", ", peer "), ("stage", ", ")] {
+        let word = row.text(key);
+        if !word.is_empty() && word != "running" {
+            text.push_str(before);
+            text.push_str(&word);
+        }
+    }
+    text
+}
+
+fn end(row: &Row) -> String {
+    let (ran, age) = (span(row.count("ran_ms")), span(row.count("age_ms")));
+    let how = match row.number("signal").and_then(|signal| u8::try_from(signal).ok()) {
+        Some(signal) => {
+            let name = signal_word(signal).map_or_else(|| signal.to_string(), |name| ["SIG", name].concat());
+            [if row.is("core") { "core dumped, signal " } else { "signal " }, &name].concat()
+        }
+        None => format!("status {} ({})", row.count("status"), meaning(row.count("status"))),
+    };
+    format!("{how} after {ran}, {age} ago")
+}
+
+/// What programs mean by a status: sysexits.h, and what shells say.
+fn meaning(status: u64) -> &'static str {
+    match status {
+        0 => "success",
+        2 => "wrong usage or invalid arguments",
+        64 => "wrong usage",
+        65 => "bad input data",
+        66 => "no input",
+        67 => "no such user",
+        68 => "no such host",
+        69 => "service unavailable",
+        70 => "internal error",
+        71 => "system error",
+        72 => "system file missing",
+        73 => "cannot create output",
+        74 => "input/output error",
+        75 => "temporary failure",
+        76 => "protocol error",
+        77 => "no permission",
+        78 => "faulty configuration",
+        126 => "a program cannot be executed",
+        127 => "a program is not found",
+        128..=192 => "a child of it was ended by a signal",
+        _ => "failure",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_has_columns() {
+        assert_eq!(
+            list(&Status::example()),
+            "NAME   STATE     ACCEPTED  CURRENT  REFUSED  SOCKET\n\
+             ssh    resting         12        0        3  stream [::]:22\n\
+             wi\"ki  running          1        1        0  stream [::]:80\n\
+             \x20                                            stream /run/wä.sock (not open, tried again in 250ms)\n"
+        );
+    }
+
+    #[test]
+    fn a_service_is_told_whole() {
+        let status = Status::example();
+        let mut text = String::new();
+        service(&status.services[0], &mut text);
+        let (first, rest) = text.split_once('\n').unwrap();
+        assert!(first.starts_with("ssh: resting for 1.5s (until 2") && first.ends_with("Z): trigger-limit"), "{first}");
+        assert_eq!(
+            rest,
+            "  sockets    stream [::]:22\n\
+             \x20 starts     /usr/sbin/dropbear for each connection\n\
+             \x20 accepted   12, current 0 of 8\n\
+             \x20 refused    3 (address 1, max-connections 2)\n\
+             \x20 rested     4 (trigger-limit 4)\n\
+             \x20 start      12, last 450us, worst 1.2ms: 2 within 250us, 9 within 500us, 1 longer\n\
+             \x20 last end   core dumped, signal SIGSEGV after 1min 1s, 200ms ago\n"
+        );
+        text.clear();
+        service(&status.services[1], &mut text);
+        assert!(text.contains("\n  processes  812 , age 3min 2s\n"), "{text}");
+        assert!(daemon(&status.daemon).contains("late allocations 0, lost log lines 2, log level info\n"));
+    }
+}

@@ -1,0 +1,121 @@
+//! Reads rows. For the side that asks: it may take memory.
+
+/// A value of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Value<'a> {
+    /// A number or a word, as it stands.
+    Bare(&'a str),
+    /// What stands between the quotes, with its escapes.
+    Quoted(&'a str),
+}
+
+impl Value<'_> {
+    /// The text without escapes.
+    #[must_use]
+    pub fn to_text(self) -> String {
+        let quoted = match self {
+            Self::Bare(word) => return word.to_owned(),
+            Self::Quoted(text) => text,
+        };
+        let mut units: Vec<u16> = Vec::new();
+        let mut rest = quoted.chars();
+        while let Some(c) = rest.next() {
+            let plain = match c {
+                '\\' => rest.next().unwrap_or('\\'),
+                other => other,
+            };
+            if c == '\\' && plain == 'u' {
+                let digits: String = rest.by_ref().take(4).collect();
+                units.push(u16::from_str_radix(&digits, 16).unwrap_or(0xfffd));
+            } else {
+                units.extend_from_slice(plain.encode_utf16(&mut [0; 2]));
+            }
+        }
+        String::from_utf16_lossy(&units)
+    }
+}
+
+/// The fields of a row, in their order. What cannot be read ends it.
+pub struct Fields<'a>(&'a str);
+
+impl<'a> Fields<'a> {
+    /// The kind of a row, without its newline, and its fields.
+    #[must_use]
+    pub fn of(row: &'a str) -> (&'a str, Self) {
+        let (kind, rest) = row.split_once(' ').unwrap_or((row, ""));
+        (kind, Self(rest))
+    }
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = (&'a str, Value<'a>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (key, rest) = self.0.split_once('=')?;
+        let (value, rest) = if let Some(text) = rest.strip_prefix('"') {
+            let mut escaped = false;
+            let end = text.find(|c| {
+                let ends = c == '"' && !escaped;
+                escaped = c == '\\' && !escaped;
+                ends
+            });
+            let end = end.unwrap_or(text.len());
+            (Value::Quoted(&text[..end]), text.get(end + 1..).unwrap_or(""))
+        } else {
+            let (word, rest) = rest.split_once(' ').map_or((rest, ""), |(word, _)| (word, &rest[word.len()..]));
+            (Value::Bare(word), rest)
+        };
+        self.0 = rest.trim_ascii_start();
+        Some((key, value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Row;
+    use super::*;
+
+    #[test]
+    fn a_row_is_read_as_it_was_written() {
+        let hostile = "a \"b\"\\ c=d\n\x1b[2J\u{7f}ä🐭";
+        let mut row = Row::new("service");
+        row.text("name", &hostile).word("state", "trigger-limit").number("pid", 0).list("buckets", [1, 20]);
+        row.text("empty", &"").flag("open", false);
+        let text = String::from_utf8(row.end().to_vec()).unwrap();
+        assert!(text.is_ascii() && text.ends_with("\n") && text.matches('\n').count() == 1, "{text}");
+        let (kind, fields) = Fields::of(text.trim_end());
+        let fields: Vec<(&str, String)> = fields.map(|(key, value)| (key, value.to_text())).collect();
+        let expected = [
+            ("name", hostile),
+            ("state", "trigger-limit"),
+            ("pid", "0"),
+            ("buckets", "1,20"),
+            ("empty", ""),
+            ("open", "no"),
+        ];
+        assert_eq!(kind, "service");
+        assert_eq!(fields, expected.map(|(key, value)| (key, value.to_owned())));
+    }
+
+    #[test]
+    fn a_row_that_was_cut_can_be_read() {
+        let mut row = Row::new("socket");
+        row.text("address", &"x".repeat(2000)).number("pid", 1);
+        let bytes = row.end();
+        assert!(bytes.ends_with(b"...\n"));
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        let (_, mut fields) = Fields::of(text.trim_end());
+        assert!(fields.next().is_some_and(|(key, value)| key == "address" && value.to_text().ends_with("...")));
+        assert!(fields.next().is_none());
+    }
+
+    #[test]
+    fn garbage_ends_without_harm() {
+        for row in ["", "a", "a b", "a b=", "a =", "a b=\"", "a b=\"\\", "a b=\"\\u12\" c", "a b=\"x\"c=d"] {
+            let (_, fields) = Fields::of(row);
+            for (_, value) in fields {
+                let _ = value.to_text();
+            }
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! A unix socket of our own, for us and root only.
+
+use super::unix::{bind, identity_of};
+use super::{Identity, OpenError, Opened, Step};
+use crate::limits::UNIX_PATH_BYTES;
+use crate::plan::{SocketKind, SocketSpec, Span, address};
+use crate::sys::socket;
+use core::ffi::CStr;
+use heapless::Vec;
+use rustix::fd::AsFd;
+use rustix::fs::{AtFlags, CWD, statat, unlinkat};
+use rustix::io::Errno;
+use rustix::net::{SocketType, listen};
+
+/// Clients that wait until they are accepted.
+const BACKLOG: i32 = 16;
+
+/// Opens a listening unix stream socket with mode 0600, nonblocking. A file that no process holds any more is replaced,
+/// one that is in use is not touched, as with the sockets of services.
+///
+/// # Errors
+/// As [`super::open`]; ENAMETOOLONG for a path that does not fit into an address.
+pub fn open_private(path: &CStr) -> Result<Opened, OpenError> {
+    let spec = SocketSpec {
+        options: Span::default(),
+        filter: Span::default(),
+        symlinks: Span::default(),
+        backlog: BACKLOG,
+        owner: None,
+        group: None,
+        mode: 0o600,
+        directory_mode: 0o755,
+        remove_on_stop: true,
+        nonblocking: true,
+    };
+    let mut target: Vec<u8, { UNIX_PATH_BYTES + 3 }> = Vec::new();
+    let whole = target.extend_from_slice(&address::UNIX.to_ne_bytes()).is_ok()
+        && target.extend_from_slice(path.to_bytes_with_nul()).is_ok();
+    if !whole {
+        return Err(OpenError { step: Step::Bind, errno: Errno::NAMETOOLONG });
+    }
+    let made = socket::socket(address::UNIX, SocketType::STREAM, true).map_err(Step::Socket.failed())?;
+    let identity = bind(made.as_fd(), SocketKind::Stream, &spec, &target, path)?;
+    listen(&made, spec.backlog).map_err(Step::Listen.failed())?;
+    Ok(Opened { socket: made, identity })
+}
+
+/// Removes the file of such a socket, if it is still that one.
+pub fn remove_private(path: &CStr, identity: Identity) {
+    if statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|file| identity_of(&file) == identity) {
+        let _ = unlinkat(CWD, path, AtFlags::empty());
+    }
+}

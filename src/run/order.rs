@@ -1,0 +1,198 @@
+//! What the operator orders: start, stop, restart, pause, resume. An order never waits: what takes time is awaited by
+//! the client's row in the table, see `control`.
+
+use core::fmt;
+use log::Level;
+
+use super::history::{Cause, Event, What};
+use super::tables::{Life, Order};
+use super::{Phase, Server, Why};
+use crate::control::{Request, Row};
+use crate::logging::Kind;
+
+/// How an order went.
+#[allow(clippy::large_enum_variant, reason = "there is no heap to put a row into")]
+pub(super) enum Outcome {
+    /// Answered.
+    Answer(Row),
+    /// To be answered when this process, the service's, has ended.
+    Await(i32),
+}
+
+/// `ok` or `error` with a text.
+pub(super) fn answer(word: &str, text: fmt::Arguments<'_>) -> Outcome {
+    let mut row = Row::new(word);
+    row.text("text", &text);
+    Outcome::Answer(row)
+}
+
+const OK: &str = "ok";
+const ERROR: &str = "error";
+
+impl Server {
+    /// Carries out an order for a service.
+    pub(super) fn order(&mut self, request: Request, service: usize) -> Outcome {
+        let name = self.name(service);
+        if self.stopping {
+            return answer(ERROR, format_args!("dormouse is ending, and {name} with it"));
+        }
+        let word = request.word();
+        self.record(Kind::Order, service, Level::Info, format_args!("what={word}"));
+        match request {
+            Request::Start => self.order_start(service),
+            Request::Stop => self.order_stop(service, Order::Stop),
+            Request::Restart => self.order_stop(service, Order::Restart),
+            Request::Pause => self.order_pause(service),
+            Request::Resume => self.order_resume(service),
+            _ => answer(ERROR, format_args!("{word} is not part of this version")),
+        }
+    }
+
+    pub(super) fn is_paused(&self, service: usize) -> bool {
+        self.tables.services.get(service).is_some_and(|state| state.paused)
+    }
+
+    /// What the operator wants now that the service has ended.
+    pub(super) fn take_order(&mut self, service: usize) -> Order {
+        self.state(service).map_or(Order::None, |state| core::mem::replace(&mut state.order, Order::None))
+    }
+
+    fn accepts(&self, service: usize) -> bool {
+        self.policy(service).is_some_and(|policy| policy.accept)
+    }
+
+    fn order_start(&mut self, service: usize) -> Outcome {
+        let name = self.name(service);
+        if self.accepts(service) {
+            return answer(
+                ERROR,
+                format_args!("{name} has Accept=yes: a connection starts it, and there is none to hand over"),
+            );
+        }
+        if self.is_paused(service) {
+            return answer(ERROR, format_args!("{name} is paused; try: dormouse resume {name}"));
+        }
+        if let Phase::Running(pid) = self.phase(service) {
+            return answer(OK, format_args!("{name} runs already, pid {pid}"));
+        }
+        self.start_by_order(service)
+    }
+
+    fn start_by_order(&mut self, service: usize) -> Outcome {
+        self.start_service(service, Cause::Order);
+        self.started(service)
+    }
+
+    /// How a start that was just tried went.
+    pub(super) fn started(&mut self, service: usize) -> Outcome {
+        let name = self.name(service);
+        match self.phase(service) {
+            Phase::Running(pid) => answer(OK, format_args!("{name} runs, pid {pid}")),
+            Phase::Resting(_, why) => {
+                answer(ERROR, format_args!("{name} could not be started ({}); it is tried again", why.word()))
+            }
+            Phase::Waiting | Phase::Paused => answer(ERROR, format_args!("{name} could not be started")),
+        }
+    }
+
+    /// What remains when a service has been stopped.
+    pub(super) fn stopped(&self, service: usize) -> Outcome {
+        let name = self.name(service);
+        if self.is_paused(service) {
+            answer(OK, format_args!("{name} is stopped and stays paused"))
+        } else {
+            answer(OK, format_args!("{name} is stopped; its sockets stay armed, and the next client starts it"))
+        }
+    }
+
+    fn order_stop(&mut self, service: usize, order: Order) -> Outcome {
+        let name = self.name(service);
+        if self.accepts(service) {
+            let count = self.end_children(service);
+            let rest = if self.is_paused(service) { "paused" } else { "armed" };
+            return answer(OK, format_args!("{name}: asked {count} processes to end; its sockets stay {rest}"));
+        }
+        match self.phase(service) {
+            Phase::Running(pid) => {
+                if let Some(state) = self.state(service) {
+                    state.order = order;
+                }
+                self.end_children(service);
+                Outcome::Await(pid)
+            }
+            Phase::Paused if order == Order::Restart => {
+                answer(ERROR, format_args!("{name} is paused; try: dormouse resume {name}"))
+            }
+            _ if order == Order::Restart => self.start_by_order(service),
+            Phase::Resting(_, Why::Restart) => {
+                self.wait_again(service);
+                self.stopped(service)
+            }
+            _ => self.stopped(service),
+        }
+    }
+
+    /// Asks the running children of a service to end. How many there are.
+    fn end_children(&mut self, service: usize) -> usize {
+        let mut count = 0;
+        for index in 0..self.tables.children.len() {
+            let child = self.tables.children.get(index).filter(|child| usize::from(child.service) == service);
+            if child.is_some_and(|child| child.stage == Life::Running) {
+                self.ask_to_end(index, false);
+                count += 1;
+            }
+        }
+        count
+    }
+
+    /// A service has ended that was ordered to.
+    pub(super) fn obey(&mut self, service: usize, order: Order) {
+        if order == Order::Restart && !self.is_paused(service) {
+            self.start_service(service, Cause::Order);
+        } else {
+            self.wait_again(service);
+        }
+    }
+
+    fn wait_again(&mut self, service: usize) {
+        if let Some(state) = self.state(service) {
+            state.phase = Phase::Waiting;
+        }
+        self.arm(service);
+    }
+
+    fn order_pause(&mut self, service: usize) -> Outcome {
+        let name = self.name(service);
+        let phase = self.phase(service);
+        let Some(state) = self.state(service).filter(|state| !state.paused) else {
+            return answer(OK, format_args!("{name} is paused already"));
+        };
+        state.paused = true;
+        let live = state.live;
+        self.note(service, Event::of(What::Pause, 0));
+        if !matches!(phase, Phase::Running(_)) {
+            self.disarm(service);
+            if let Some(state) = self.state(service) {
+                state.phase = Phase::Paused;
+            }
+        }
+        let left = if live > 0 { " what runs is left alone;" } else { "" };
+        answer(
+            OK,
+            format_args!("{name} is paused;{left} new clients wait in its sockets until: dormouse resume {name}"),
+        )
+    }
+
+    fn order_resume(&mut self, service: usize) -> Outcome {
+        let name = self.name(service);
+        let Some(state) = self.state(service).filter(|state| state.paused) else {
+            return answer(OK, format_args!("{name} is not paused"));
+        };
+        state.paused = false;
+        self.note(service, Event::of(What::Resume, 0));
+        if self.phase(service) == Phase::Paused {
+            self.on_rested(service, Why::Failure); // serves who was accepted before, and arms
+        }
+        answer(OK, format_args!("{name} is armed again"))
+    }
+}
