@@ -28,6 +28,7 @@
 //! | [`spawn`] | a row and a socket | a process; between clone and exec there are system calls only | allocates |
 //! | [`notify`] | "ready" | a word to systemd, OpenRC or s6 | blocks |
 //! | [`detach`] | a foreground process | a daemon with an honest exit code, and a locked pid file | |
+//! | [`control`] | | the words of the control socket, for both of its sides | decides |
 //! | [`run`] | events | decisions: start, rest, refuse, reap, stop | ends because of an error |
 //! | [`commands`] | options | the story of each command, in order | |
 //!
@@ -37,6 +38,8 @@
 //!   child does for it: `plan/privileges.rs` makes the steps, `spawn/setup.rs` carries them out.
 //! - The order of work in one turn of the loop: `run/event_loop.rs`. A knock goes on to `run/service.rs` (Accept=no) or
 //!   `run/accept.rs` (Accept=yes), a death to `run/reap.rs`, a failure to `run/failure.rs`.
+//! - Who asks about all this: `control` has the protocol, `run/control.rs` answers, `run/order.rs` obeys, `commands/ask`
+//!   is the other side.
 //! - What changes while the program runs: `run/tables.rs`. What does not: [`plan::Plan`].
 //! - The words of a fault in a configuration: `config/message.rs`; of a failed system call: `sys/errno.rs`.
 //! - Commands, options and their help: `cli/table.rs`. Man pages, completions and tables of the README are made from

@@ -262,3 +262,20 @@ fn paths_in_the_readme_exist() {
         .collect();
     assert_none("the README points to what is not there", &missing);
 }
+
+/// The tables begin as all zero, so that they lie in .bss: one row that does not would put them all into .data, into the
+/// flash and into RAM.
+#[cfg(all(target_pointer_width = "64", target_endian = "little"))]
+#[test]
+fn the_tables_take_no_flash() {
+    let elf = fs::read(env!("CARGO_BIN_EXE_dormouse")).unwrap();
+    let number = |at: usize, bytes: usize| {
+        elf[at..at + bytes].iter().rev().fold(0_usize, |sum, byte| sum << 8 | usize::from(*byte))
+    };
+    // elf(5): e_shoff, e_shentsize, e_shnum, e_shstrndx; sh_name, sh_offset, sh_size
+    let section = |index: usize| number(0x28, 8) + index * number(0x3a, 2);
+    let names = number(section(number(0x3e, 2)) + 0x18, 8);
+    let is_data = |header: &usize| elf[names + number(*header, 4)..].starts_with(b".data\0");
+    let data = (0..number(0x3c, 2)).map(section).find(is_data).expect("a section .data");
+    assert!(number(data + 0x20, 8) < 32 * 1024, "{} bytes of .data", number(data + 0x20, 8));
+}

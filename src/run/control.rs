@@ -132,10 +132,14 @@ impl Server {
             return self.accept_client();
         }
         let Some(index) = self.tables.clients.iter().position(|client| client.number == number) else { return };
-        if flags.intersects(EventFlags::HUP | EventFlags::ERR) {
-            return self.drop_client(index);
+        let gone = flags.intersects(EventFlags::HUP | EventFlags::ERR);
+        let asks = self.tables.clients.get(index).is_some_and(|client| matches!(client.job, Job::None));
+        if asks || !gone {
+            self.serve_client(index); // an order counts even if nobody waits for the answer
         }
-        self.serve_client(index);
+        if gone {
+            self.tables.clients.retain(|client| client.number != number);
+        }
     }
 
     fn accept_client(&mut self) {

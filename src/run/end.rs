@@ -3,8 +3,9 @@
 use core::fmt;
 use rustix::process::WaitStatus;
 
-/// How a process ended.
+/// How a process ended. The form is fixed so that status 0 is all zero, see [`super::tables`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub enum End {
     /// Exit status.
     Status(u8),
