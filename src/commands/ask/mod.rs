@@ -75,7 +75,7 @@ fn names(words: &[OsString]) -> Result<Vec<&str>, u8> {
     let name = |word: &'_ OsString| word.to_str().is_some_and(|text| text.bytes().all(|byte| byte.is_ascii_graphic()));
     match words.iter().find(|word| word.is_empty() || !name(word)) {
         Some(word) => {
-            cli::complain(&format_args!("no service \"{}\"", word.to_string_lossy().escape_debug()));
+            cli::complain(&format_args!("no service \"{}\"", word.as_encoded_bytes().escape_ascii()));
             Err(exit::NO)
         }
         None => Ok(words.iter().filter_map(|word| word.to_str()).collect()),

@@ -31,8 +31,8 @@ pub(super) fn memory(kb: u64) -> String {
 
 /// The wall clock `age_ms` ago, in milliseconds of 1970.
 pub(super) fn wall_ms(age_ms: u64) -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
-    u64::try_from(now).unwrap_or(0).saturating_sub(age_ms)
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    (now.as_secs() * 1000 + u64::from(now.subsec_millis())).saturating_sub(age_ms)
 }
 
 /// A moment in UTC, `2026-11-22T16:45:01Z` (RFC 3339). The date by Howard Hinnant's `civil_from_days`.

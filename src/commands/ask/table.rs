@@ -64,7 +64,7 @@ pub(super) fn daemon(row: &Row) -> String {
         "late allocations {}, lost log lines {}, log level {}",
         row.count("late_allocations"),
         row.count("lost_log_lines"),
-        row.text("log_level").to_lowercase(),
+        row.text("log_level").to_ascii_lowercase(),
     );
     out
 }
