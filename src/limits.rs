@@ -103,10 +103,16 @@ pub const SHORT_RUNS: u32 = 1;
 pub const SHORT_RUN_MS: u64 = 1_000;
 /// Shortest time between two looks at a service that may sleep, unless its time is over earlier.
 pub const IDLE_LOOK_MIN_MS: u64 = 1_000;
+/// Even then: a span of nothing must not make the loop spin.
+pub const IDLE_LOOK_LEAST_MS: u64 = 20;
 /// Longest time between two looks at a service that may sleep.
 pub const IDLE_LOOK_MAX_MS: u64 = 60_000;
 /// Looks at such services in one turn of the loop; the rest comes in the next turn.
 pub const LOOKS_PER_TURN: usize = 8;
+/// How often a start that waits for memory looks again; the end of a service wakes it earlier.
+pub const MEMORY_LOOK_MS: u64 = 1_000;
+/// How often a start that waits for a lower load looks again: the kernel counts it anew every 5 s.
+pub const LOAD_LOOK_MS: u64 = 5_000;
 /// How long the threads of a session have to stand still after SIGSTOP until it is looked at again.
 pub const FREEZE_LOOK_MS: u64 = 2;
 /// Such looks until it is let go on and left alone for a while.

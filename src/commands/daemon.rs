@@ -61,6 +61,7 @@ pub(super) fn server(plan: &'static Plan, notify: Notify) -> Result<(Server, Res
     if plan.services.iter().any(|service| !service.fd_names.is_empty()) && process::pidfds_have_inodes() {
         tables.spawner.tell_pidfd_ids();
     }
+    tables.find_group(plan);
     if let Err((service, family)) = run::prepare_idle(plan) {
         let family = run::family_name(family);
         log::error!(

@@ -4,10 +4,12 @@ use std::fmt::Write;
 
 use super::{child_log, daemon, read};
 use crate::cli::{self, Options, exit};
-use crate::plan::address::Text;
+use crate::open::connections;
+use crate::plan::address::{self, Text};
 use crate::plan::compile::Context;
 use crate::plan::steps::{Reader, Step};
 use crate::plan::{ChildLog, Plan, Policy, ServiceSpec, SocketKind, Stdio};
+use crate::run::family_name;
 use crate::spawn::strings;
 
 /// Reads the configuration and shows one service of it.
@@ -48,6 +50,7 @@ fn describe(plan: &Plan, service: &ServiceSpec) -> String {
     descriptors(plan, service, policy, &mut text);
     variables(plan, service, policy, &mut text);
     setup(plan, policy, &mut text);
+    sleep(plan, service, policy, &mut text);
     text
 }
 
@@ -134,6 +137,32 @@ fn setup(plan: &Plan, policy: &Policy, text: &mut String) {
             Step::ParentDeath(signal) => format!("signal {signal}"),
         };
         let _ = writeln!(text, "  {} {what}", stage.name());
+    }
+}
+
+/// When it is put to sleep, and how this machine tells that nobody is connected.
+fn sleep(plan: &Plan, service: &ServiceSpec, policy: &Policy, text: &mut String) {
+    let sleep = &policy.sleep;
+    let spans = [(sleep.idle_ms, "without a connection"), (sleep.quiet_ms, "without CPU time and input")];
+    let conditions: Vec<_> = spans
+        .into_iter()
+        .filter(|(ms, _)| *ms != u32::MAX)
+        .map(|(ms, what)| format!("{}.{:03} s {what}", ms / 1000, ms % 1000))
+        .collect();
+    if conditions.is_empty() {
+        return;
+    }
+    let _ = writeln!(text, "\nsleep\n  stopped after {}", conditions.join(", and "));
+    let first = usize::from(service.first_listener);
+    let rows = plan.listeners.get(first..first + usize::from(service.listeners)).unwrap_or(&[]);
+    let mut told = Vec::new();
+    for row in rows.iter().filter(|row| matches!(row.kind, SocketKind::Stream | SocketKind::SequentialPacket)) {
+        let family = address::family(plan.arena.get(row.address));
+        if sleep.idle_ms != u32::MAX && !told.contains(&family) {
+            told.push(family);
+            let method = connections::method(family).map_or("nothing here".to_owned(), |method| method.to_string());
+            let _ = writeln!(text, "  {} connections are counted by {method}", family_name(family));
+        }
     }
 }
 

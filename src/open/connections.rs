@@ -40,19 +40,33 @@ pub const FAMILIES: [u16; 3] = [address::INET, address::INET6, address::UNIX];
 /// `TCPF_ESTABLISHED`, `_FIN_WAIT1`, `_FIN_WAIT2`, `_CLOSE_WAIT`: what has not been closed, as far as its end is ours.
 const TCP_STATES: u32 = 1 << ESTABLISHED | 1 << 4 | 1 << 5 | 1 << 8;
 const ESTABLISHED: u8 = 1;
+const TIME_WAIT: u8 = 6;
+/// `TCP_TIMEWAIT_LEN`.
+const TIME_WAIT_MS: u32 = 60_000;
 const CLOSE_WAIT: u8 = 8;
 /// Bytes of the longest piece of an answer: the kernel makes them of a page, and of 8 kB at most.
 const PIECE_BYTES: usize = 8192;
 /// Pieces that are read: bounds the work of one look at a machine with very many unix sockets.
 const PIECES: usize = 64;
 
-/// Whether somebody is connected to this listening TCP or unix socket, or queued in it.
+/// When the last connection was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Last {
+    /// One is there.
+    Now,
+    /// The service closed one so many milliseconds ago, which the kernel remembers for a minute (TIME_WAIT).
+    Ago(u32),
+    /// None is known.
+    Unknown,
+}
+
+/// When somebody was last connected to this listening TCP or unix socket, or queued in it.
 ///
 /// # Errors
 /// The kernel cannot tell: AFNOSUPPORT for other kinds of sockets; otherwise what the last resort, /proc/net, said.
-pub fn is_connected(listener: BorrowedFd<'_>) -> Result<bool, Errno> {
+pub fn last_connection(listener: BorrowedFd<'_>) -> Result<Last, Errno> {
     if super::is_readable(listener) {
-        return Ok(true); // queued; sock_diag does not show that of unix sockets
+        return Ok(Last::Now); // queued; sock_diag does not show that of unix sockets
     }
     let mut buffer = [0; socket::ADDRESS_BYTES];
     let name = socket::name(listener, &mut buffer)?;
@@ -70,13 +84,13 @@ pub fn method(family: u16) -> Option<Method> {
     by_proc(name).is_ok().then_some(Method::Proc)
 }
 
-fn by_sock_diag(name: &[u8]) -> Result<bool, Errno> {
+fn by_sock_diag(name: &[u8]) -> Result<Last, Errno> {
     match address::family(name) {
         family @ (address::INET | address::INET6) => {
             let wanted = Local::of(name).ok_or(Errno::INVAL)?;
-            dump(&tcp_request(family, wanted.port), &|entry| wanted.has_diag(entry))
+            dump(&tcp_request(family, wanted.port), &mut |entry| wanted.in_diag(entry))
         }
-        address::UNIX => dump(&unix_request(), &|entry| has_name(entry, &name[2..])),
+        address::UNIX => dump(&unix_request(), &mut |entry| now_if(has_name(entry, &name[2..]))),
         _ => Err(Errno::AFNOSUPPORT),
     }
 }
@@ -102,29 +116,56 @@ impl<'a> Local<'a> {
         ip == self.ip || self.ip.iter().all(|&byte| byte == 0)
     }
 
-    /// Whether a `struct inet_diag_msg` is a living connection of this listener (linux/inet_diag.h).
-    fn has_diag(&self, entry: &[u8]) -> bool {
-        let Some(entry) = entry.first_chunk::<72>() else { return false };
-        let inode = u32::from_ne_bytes([entry[68], entry[69], entry[70], entry[71]]);
-        u16::from(entry[0]) == self.family
-            && entry[4..6] == self.port
-            && self.takes(&entry[8..8 + self.ip.len()])
-            && is_held(entry[1], u64::from(inode))
+    /// What a `struct inet_diag_msg` tells of this listener (linux/inet_diag.h).
+    fn in_diag(&self, entry: &[u8]) -> Last {
+        let Some(entry) = entry.first_chunk::<72>() else { return Last::Unknown };
+        let word = |at: usize| u32::from_ne_bytes([entry[at], entry[at + 1], entry[at + 2], entry[at + 3]]);
+        let same =
+            u16::from(entry[0]) == self.family && entry[4..6] == self.port && self.takes(&entry[8..8 + self.ip.len()]);
+        if same { told(entry[1], word(68).into(), word(52)) } else { Last::Unknown }
     }
 
-    /// Whether a line of /proc/net/tcp or tcp6 is one (proc_net_tcp(5)): number, local, remote, state, queues, timer,
-    /// retransmits, uid, timeout, inode.
-    fn has_line(&self, line: &[u8]) -> Option<()> {
+    /// What a line of /proc/net/tcp or tcp6 tells of it (proc_net_tcp(5)): number, local, remote, state, queues, timer
+    /// (of TIME_WAIT 3, and 1/100 s left of it), retransmits, uid, timeout, inode.
+    fn in_line(&self, line: &[u8]) -> Option<Last> {
         let mut fields = line.split(u8::is_ascii_whitespace).filter(|field| !field.is_empty());
+        let number = |text: &[u8]| u32::from_str_radix(core::str::from_utf8(text).ok()?, 16).ok();
         let (ip, port) = hexadecimal(fields.nth(1)?)?;
-        let state = u8::from_str_radix(core::str::from_utf8(fields.nth(1)?).ok()?, 16).ok()?;
-        let inode = decimal(fields.nth(5)?)?;
+        let state = u8::try_from(number(fields.nth(1)?)?).ok()?;
+        let left = fields.nth(1)?.split(|&byte| byte == b':').nth(1).and_then(number)?;
+        let inode = decimal(fields.nth(3)?)?;
         let same = match ip {
             core::net::IpAddr::V4(ip) => self.takes(&ip.octets()),
             core::net::IpAddr::V6(ip) => self.takes(&ip.octets()),
         };
-        let living = state < 32 && TCP_STATES >> state & 1 == 1 && is_held(state, inode);
-        (port.to_be_bytes() == self.port && same && living).then_some(())
+        let same = port.to_be_bytes() == self.port && same;
+        Some(if same { told(state, inode, left.saturating_mul(10)) } else { Last::Unknown })
+    }
+}
+
+/// What a TCP socket tells, by its state, inode and the time left of its timer.
+const fn told(state: u8, inode: u64, left_ms: u32) -> Last {
+    if state == TIME_WAIT {
+        Last::Ago(TIME_WAIT_MS.saturating_sub(left_ms))
+    } else if state < 32 && TCP_STATES >> state & 1 == 1 && is_held(state, inode) {
+        Last::Now
+    } else {
+        Last::Unknown
+    }
+}
+
+const fn now_if(connected: bool) -> Last {
+    if connected { Last::Now } else { Last::Unknown }
+}
+
+impl Last {
+    /// The later one of the two.
+    pub fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Now, _) | (_, Self::Now) => Self::Now,
+            (Self::Ago(a), Self::Ago(b)) => Self::Ago(a.min(b)),
+            (Self::Unknown, last) | (last, Self::Unknown) => last,
+        }
     }
 }
 
@@ -164,7 +205,7 @@ fn tcp_request(family: u16, port: [u8; 2]) -> [u8; 92] {
     let family = u8::try_from(family).unwrap_or(0);
     request(&[
         &[family, tcp, 0, 0],
-        &TCP_STATES.to_ne_bytes(),
+        &(TCP_STATES | 1 << TIME_WAIT).to_ne_bytes(),
         &[0; 48],
         &20_u16.to_ne_bytes(),
         &1_u16.to_ne_bytes(),
@@ -202,66 +243,73 @@ fn plain(name: &[u8]) -> &[u8] {
     if name.first() == Some(&0) { name } else { name.split(|&byte| byte == 0).next().unwrap_or(name) }
 }
 
-/// Sends a request; whether one of the entries of the answer is `wanted`. An answer that is cut or too long counts as
-/// yes: when in doubt, nobody is put to sleep.
-fn dump(request: &[u8], wanted: &dyn Fn(&[u8]) -> bool) -> Result<bool, Errno> {
+/// Sends a request and reads what the entries of the answer tell. An answer that is cut or too long counts as
+/// [`Last::Now`]: when in doubt, nobody is put to sleep.
+fn dump(request: &[u8], tell: &mut dyn FnMut(&[u8]) -> Last) -> Result<Last, Errno> {
     let flags = SocketFlags::CLOEXEC;
     let asked = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, Some(netlink::SOCK_DIAG))?;
     send(&asked, request, SendFlags::empty())?;
     let mut piece = [0; PIECE_BYTES];
+    let mut last = Last::Unknown;
     for _ in 0..PIECES {
         // the kernel makes each piece while it is asked for it, so there is nothing to wait for
         let (len, whole) = match recv(&asked, &mut piece[..], RecvFlags::DONTWAIT | RecvFlags::TRUNC) {
             Err(Errno::INTR) => continue,
             result => result?,
         };
-        match answer(&piece[..len], wanted)? {
-            Some(found) => return Ok(found),
-            None if whole > len => return Ok(true),
-            None => {}
+        match answer(&piece[..len], &mut last, tell)? {
+            true => return Ok(last),
+            false if whole > len => return Ok(Last::Now),
+            false => {}
         }
     }
-    Ok(true)
+    Ok(Last::Now)
 }
 
-/// Reads one piece of an answer (netlink(7)). `None`: nothing wanted, and more is to come.
-fn answer(mut piece: &[u8], wanted: &dyn Fn(&[u8]) -> bool) -> Result<Option<bool>, Errno> {
+/// Reads one piece of an answer (netlink(7)). False: more is to come, and is wanted.
+fn answer(mut piece: &[u8], last: &mut Last, tell: &mut dyn FnMut(&[u8]) -> Last) -> Result<bool, Errno> {
     const ERROR: u16 = 2;
     const DONE: u16 = 3;
     while let Some((&[a, b, c, d, low, high, ..], rest)) = piece.split_first_chunk::<16>() {
         // a length of less than the header would not end
         let len = (u32::from_ne_bytes([a, b, c, d]) as usize).max(16);
         let body = rest.get(..len - 16).unwrap_or(rest);
-        match u16::from_ne_bytes([low, high]) {
+        let kind = u16::from_ne_bytes([low, high]);
+        if kind == ERROR || kind == DONE {
             // both carry 0 or an errno below zero
-            kind @ (ERROR | DONE) => {
-                let code = body.first_chunk().map_or(0, |code| i32::from_ne_bytes(*code));
-                return match code {
-                    0 if kind == DONE => Ok(Some(false)),
-                    0 => Err(Errno::PROTO),
-                    code => Err(Errno::from_raw_os_error(
-                        code.checked_neg().filter(|code| (1..4096).contains(code)).unwrap_or(libc::EPROTO),
-                    )),
-                };
-            }
-            _ if wanted(body) => return Ok(Some(true)),
-            _ => piece = len.checked_next_multiple_of(4).and_then(|len| piece.get(len..)).unwrap_or(&[]),
+            let code = body.first_chunk().map_or(0, |code| i32::from_ne_bytes(*code));
+            return match code {
+                0 if kind == DONE => Ok(true),
+                -4095..0 => Err(Errno::from_raw_os_error(-code)),
+                _ => Err(Errno::PROTO),
+            };
         }
+        *last = last.or(tell(body));
+        if *last == Last::Now {
+            return Ok(true);
+        }
+        piece = len.checked_next_multiple_of(4).and_then(|len| piece.get(len..)).unwrap_or(&[]);
     }
-    Ok(None)
+    Ok(false)
 }
 
-fn by_proc(name: &[u8]) -> Result<bool, Errno> {
-    let found = match address::family(name) {
+fn by_proc(name: &[u8]) -> Result<Last, Errno> {
+    match address::family(name) {
         family @ (address::INET | address::INET6) => {
             let wanted = Local::of(name).ok_or(Errno::INVAL)?;
             let file = if family == address::INET { c"/proc/net/tcp" } else { c"/proc/net/tcp6" };
-            find_line(file, |line| wanted.has_line(line))?
+            let last = core::cell::Cell::new(Last::Unknown);
+            find_line(file, |line| {
+                last.set(last.get().or(wanted.in_line(line)?));
+                (last.get() == Last::Now).then_some(())
+            })?;
+            Ok(last.get())
         }
-        address::UNIX => find_line(c"/proc/net/unix", |line| is_unix_line(line, &name[2..]))?,
-        _ => return Err(Errno::AFNOSUPPORT),
-    };
-    Ok(found.is_some())
+        address::UNIX => {
+            find_line(c"/proc/net/unix", |line| is_unix_line(line, &name[2..])).map(|found| now_if(found.is_some()))
+        }
+        _ => Err(Errno::AFNOSUPPORT),
+    }
 }
 
 /// Whether a line of /proc/net/unix (proc_net_unix(5)) is a connection with this name: number, references, protocol,

@@ -31,6 +31,9 @@ impl Server {
             return self.rest_by_limit(service, until, Why::TriggerLimit);
         }
         state.poll.count(policy.poll, now);
+        if self.is_held_back(service) {
+            return;
+        }
         if self.tables.children.is_full() {
             return self.rest_by_scarcity(service, "children", Errno::AGAIN);
         }

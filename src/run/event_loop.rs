@@ -47,6 +47,8 @@ impl Server {
                 Some(Token::Listener { row, generation }) => self.on_listener(row, generation, event.flags),
                 Some(Token::Output(row)) => self.on_output(row),
                 Some(Token::Addresses) => self.on_addresses(),
+                Some(Token::Notifications) => self.on_notifications(),
+                Some(Token::Pressure) => self.on_pressure(),
                 Some(Token::Process(pid)) => self.on_foreign_end(pid),
                 Some(Token::Signals | Token::Control(_)) | None => {}
             }

@@ -1,8 +1,9 @@
 //! Sleep: a service that nobody uses is stopped, and its sockets wake it again.
 //!
 //! A running service that may sleep has a row here and is looked at from time to time; while nothing runs there is no
-//! row, no timer and no look. Connections are counted by the kernel ([`connections`]), new ones between two looks leave
-//! an edge in the set that nobody waits on ([`Server::arrived`]), so that no short visit is missed.
+//! row, no timer and no look. Connections are counted by the kernel ([`connections`]), which also
+//! remembers for a minute those that the service closed first. A datagram leaves an edge in a set that nobody waits on
+//! ([`Server::collect_arrivals`]). Only a short visit that the client ended, between two looks, goes unseen.
 //!
 //! Between a look and a stop somebody may come. So the session is stopped by SIGSTOP first, and looked at again when
 //! every thread of it stands still: what came before that is seen now, what comes later stays in the queue, which is
@@ -15,9 +16,11 @@ use super::session::{is_stopped, signal_sessions, usage};
 use super::stop::SIGCONT;
 use super::tables::{Ending, Life};
 use super::{Seconds, Server, Tick};
-use crate::limits::{FREEZE_LOOK_MS, FREEZE_LOOKS, IDLE_LOOK_MAX_MS, IDLE_LOOK_MIN_MS, LOOKS_PER_TURN};
+use crate::limits::{
+    FREEZE_LOOK_MS, FREEZE_LOOKS, IDLE_LOOK_LEAST_MS, IDLE_LOOK_MAX_MS, IDLE_LOOK_MIN_MS, LOOKS_PER_TURN,
+};
 use crate::logging::Kind;
-use crate::open::connections;
+use crate::open::connections::{self, Last};
 use crate::open::is_readable;
 use crate::plan::{Evict, Plan, Policy, Sleep, SocketKind};
 
@@ -49,6 +52,13 @@ pub struct Watched {
     why: &'static str,
 }
 
+impl Watched {
+    /// Whether it stands still, to be looked at again.
+    pub(super) const fn is_frozen(&self) -> bool {
+        self.frozen > 0
+    }
+}
+
 impl Server {
     /// A service that may sleep has been started, or was found running.
     pub(super) fn watch(&mut self, service: usize, pid: i32) {
@@ -75,12 +85,14 @@ impl Server {
         };
         let _ = self.tables.watched.push(row); // as many rows as services
         self.due_at(look);
+        self.watch_pressure();
     }
 
     /// The main process of a service has ended.
     pub(super) fn unwatch(&mut self, pid: i32) {
         self.thaw(pid);
         self.tables.watched.retain(|row| row.pid != pid);
+        self.watch_pressure();
     }
 
     /// Looks at the services whose time has come, a bounded number; true: there are more.
@@ -114,7 +126,13 @@ impl Server {
             return self.look_at_frozen(index);
         }
         self.observe(index);
+        if policy.sleep.evict != Evict::No {
+            self.look_at_memory();
+        }
         let Some(&row) = self.tables.watched.get(index) else { return };
+        if row.frozen > 0 {
+            return; // it gives way
+        }
         match due(&policy.sleep, row.since, row.used, row.worked) {
             due if due > self.now => {
                 let next = next_look(&policy.sleep, self.now, row.since, row.used, row.worked);
@@ -124,50 +142,56 @@ impl Server {
         }
     }
 
-    /// Looks at a service and notes whether it is used, and whether it works.
-    pub(super) fn observe(&mut self, index: usize) {
+    /// Looks at a service and notes whether it is used, and whether it works. True: somebody is there just now.
+    pub(super) fn observe(&mut self, index: usize) -> bool {
         self.collect_arrivals();
         let now = self.now;
-        let Some(&row) = self.tables.watched.get(index) else { return };
-        let Some(policy) = self.policy(usize::from(row.service)) else { return };
-        let used = row.fresh || self.is_connected(usize::from(row.service), policy);
+        let Some(&row) = self.tables.watched.get(index) else { return false };
+        let Some(policy) = self.policy(usize::from(row.service)) else { return false };
+        let used = match self.last_connection(usize::from(row.service), policy) {
+            _ if row.fresh => now,
+            Last::Now => now,
+            Last::Ago(ms) => Tick(now.0.saturating_sub(u64::from(ms))),
+            Last::Unknown => row.used,
+        };
         let quiet = policy.sleep.quiet_ms != u32::MAX;
         let cpu = if quiet { usage(row.pid).cpu } else { 0 };
         let worked = quiet && (row.fresh || cpu != row.cpu || self.is_waited_for(usize::from(row.service)));
-        let Some(row) = self.tables.watched.get_mut(index) else { return };
+        let Some(row) = self.tables.watched.get_mut(index) else { return false };
         (row.fresh, row.cpu) = (false, cpu);
-        if used {
-            row.used = now;
-        }
+        row.used = row.used.max(used);
         if worked {
             row.worked = now;
         }
+        used == now
     }
 
-    /// Whether a client is connected, or something waits in a socket. When the kernel cannot tell, one is.
-    fn is_connected(&mut self, service: usize, policy: &Policy) -> bool {
+    /// When a client was last connected, or something waits in a socket. When the kernel cannot tell, one is.
+    fn last_connection(&mut self, service: usize, policy: &Policy) -> Last {
         if policy.sleep.idle_ms == u32::MAX && policy.sleep.evict == Evict::No {
-            return false; // nobody wants to know
+            return Last::Unknown; // nobody wants to know
         }
         let mut failed = None;
-        let connected = self.listeners_of(service).any(|row| {
+        let mut last = Last::Unknown;
+        for row in self.listeners_of(service) {
             let kind = self.plan.listeners.get(row).map(|spec| spec.kind);
             let opened = self.tables.listeners.get(row).and_then(|listener| listener.opened.as_ref());
-            let Some(socket) = opened.map(|opened| opened.socket.as_fd()) else { return false };
-            match kind {
-                Some(SocketKind::Stream | SocketKind::SequentialPacket) => connections::is_connected(socket)
+            let Some(socket) = opened.map(|opened| opened.socket.as_fd()) else { continue };
+            last = last.or(match kind {
+                Some(SocketKind::Stream | SocketKind::SequentialPacket) => connections::last_connection(socket)
                     .unwrap_or_else(|errno| {
                         failed = Some(errno);
-                        true
+                        Last::Now
                     }),
-                _ => is_readable(socket),
-            }
-        });
+                _ if is_readable(socket) => Last::Now,
+                _ => Last::Unknown,
+            });
+        }
         if let Some(errno) = failed {
             let why = crate::sys::errno::text(errno);
             self.record(Kind::Other, service, Level::Warn, format_args!("connections cannot be counted why=\"{why}\""));
         }
-        connected
+        last
     }
 
     /// Whether something waits in a socket of a service.
@@ -201,7 +225,7 @@ impl Server {
         self.collect_arrivals();
         let fresh = self.tables.watched.get(index).is_some_and(|row| row.fresh);
         let service = usize::from(row.service);
-        if stopped && !fresh && !self.is_connected(service, policy) && !self.is_waited_for(service) {
+        if stopped && !fresh && self.last_connection(service, policy) != Last::Now && !self.is_waited_for(service) {
             return self.put_to_sleep(index, row.why);
         }
         self.thaw(row.pid);
@@ -276,7 +300,7 @@ fn due(sleep: &Sleep, since: Tick, used: Tick, worked: Tick) -> Tick {
 fn next_look(sleep: &Sleep, now: Tick, since: Tick, used: Tick, worked: Tick) -> Tick {
     let span = u64::from(sleep.idle_ms.min(sleep.quiet_ms));
     let interval = (span / 4).clamp(IDLE_LOOK_MIN_MS, IDLE_LOOK_MAX_MS);
-    due(sleep, since, used, worked).min(now.after_ms(interval)).max(now.after_ms(IDLE_LOOK_MIN_MS / 10))
+    due(sleep, since, used, worked).min(now.after_ms(interval)).max(now.after_ms(IDLE_LOOK_LEAST_MS))
 }
 
 /// Finds out how connections are counted here, for the services that are stopped when they have none, and says so.

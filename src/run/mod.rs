@@ -16,6 +16,8 @@
 //! | `session` | processes of the machine, and signals to whole sessions |
 //! | `end` | how a process ended |
 //! | `poison` | a datagram on which every run fails |
+//! | `pressure` | starts that wait for memory, and services that give way |
+//! | `notified` | what services tell by sd_notify(3) |
 //! | `rate` | starts a minute and source |
 //! | `output` | pipes from children to the log |
 //! | `control` | clients of the control socket |
@@ -41,9 +43,11 @@ mod history;
 mod idle;
 mod limit;
 mod listen;
+mod notified;
 mod order;
 mod output;
 mod poison;
+mod pressure;
 mod rate;
 mod reap;
 mod report;
@@ -57,6 +61,7 @@ pub use account::BOUNDS_US;
 pub use history::Refusal;
 pub use idle::{Watched, family_name, prepare as prepare_idle};
 pub use output::prepare as prepare_outputs;
+pub use pressure::Group;
 pub use tables::{Child, Listener, ServiceState, Tables, Watch, Why};
 
 use core::fmt;
@@ -85,6 +90,14 @@ pub struct Server {
     addresses: Option<watch::Watch>,
     control: Option<control::Control>,
     notify: Notify,
+    /// Messages of services.
+    notifications: Option<OwnedFd>,
+    /// The PSI trigger.
+    pressure: Option<OwnedFd>,
+    /// It is in the epoll set.
+    pressure_armed: bool,
+    /// Below this memory is short.
+    reserve_kb: u64,
     /// This turn's time.
     now: Tick,
     /// The same in microseconds: when the loop woke up.
@@ -119,6 +132,8 @@ enum Token {
     Process(i32),
     /// A client by its number; 0: the listener.
     Control(u32),
+    Notifications,
+    Pressure,
 }
 
 impl Token {
@@ -132,6 +147,8 @@ impl Token {
             Self::Output(row) => 3 << Self::KINDS | row as u64,
             Self::Process(pid) => 4 << Self::KINDS | u64::from(pid.unsigned_abs()),
             Self::Control(number) => 5 << Self::KINDS | u64::from(number),
+            Self::Notifications => 6 << Self::KINDS,
+            Self::Pressure => 7 << Self::KINDS,
         })
     }
 
@@ -146,6 +163,8 @@ impl Token {
             3 => Self::Output(row),
             4 => Self::Process(i32::try_from(row).ok()?),
             5 => Self::Control(u32::try_from(row).ok()?),
+            6 => Self::Notifications,
+            7 => Self::Pressure,
             _ => return None,
         })
     }
@@ -161,6 +180,10 @@ impl Server {
         let arrivals = epoll::create(CreateFlags::CLOEXEC)?;
         let signals = signal::descriptor()?;
         epoll::add(&epoll, &signals, Token::Signals.encode(), EventFlags::IN)?;
+        let notifications = notified::open(plan)?;
+        if let Some(socket) = &notifications {
+            epoll::add(&epoll, socket, Token::Notifications.encode(), EventFlags::IN)?;
+        }
         for (row, output) in tables.outputs.iter().enumerate() {
             epoll::add(&epoll, output.read_end(), Token::Output(row).encode(), EventFlags::IN)?;
         }
@@ -173,6 +196,10 @@ impl Server {
             addresses: None,
             control: None,
             notify,
+            notifications,
+            pressure: pressure::open(plan),
+            pressure_armed: false,
+            reserve_kb: pressure::reserve_kb(plan),
             now: clock::now(),
             woken_us: clock::now_us(),
             since: clock::now(),
@@ -285,6 +312,8 @@ mod tests {
             Token::Output(63),
             Token::Process(4_194_304),
             Token::Control(u32::MAX),
+            Token::Notifications,
+            Token::Pressure,
         ] {
             assert_eq!(Token::decode(token.encode()), Some(token));
         }

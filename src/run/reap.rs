@@ -107,6 +107,9 @@ impl Server {
             return;
         }
         let child = self.tables.children.swap_remove(index);
+        if self.reserve_kb > 0 {
+            self.on_freed();
+        }
         if let Some(state) = self.state(usize::from(child.service)) {
             state.live = state.live.saturating_sub(1);
             if state.phase == Phase::Running(child.pid) {

@@ -50,6 +50,9 @@ impl Server {
         if self.tables.children.is_full() {
             return self.rest_by_scarcity(service, "children", Errno::AGAIN);
         }
+        if self.is_held_back(service) {
+            return;
+        }
         if policy.sleep.is_watched() || self.state(service).is_some_and(|state| state.short_runs >= SHORT_RUNS) {
             self.suspect(service);
         }
@@ -190,7 +193,10 @@ impl Server {
         for row in self.listeners_of(service) {
             if let Some(opened) = self.tables.listeners.get(row).and_then(|listener| listener.opened.as_ref()) {
                 let data = EventData::new_u64(service as u64);
-                let _ = epoll::add(&self.arrivals, &opened.socket, data, EventFlags::IN | EventFlags::ET);
+                // with OUT as well, which a datagram socket nearly always is, an edge is told of even if the service has
+                // taken what caused it
+                let flags = EventFlags::IN | EventFlags::OUT | EventFlags::ET;
+                let _ = epoll::add(&self.arrivals, &opened.socket, data, flags);
             }
         }
         self.collect_arrivals();

@@ -98,7 +98,7 @@ impl Server {
         self.set_life(index, Life::Killed { timed_out: child.timed_out() }, Tick::NEVER);
     }
 
-    fn set_life(&mut self, index: usize, stage: Life, deadline: Tick) {
+    pub(super) fn set_life(&mut self, index: usize, stage: Life, deadline: Tick) {
         if let Some(row) = self.child(index) {
             (row.stage, row.deadline) = (stage, deadline);
         }

@@ -11,6 +11,7 @@ use super::history::{History, Refusal};
 use super::idle::Watched;
 use super::limit::Window;
 use super::output::Output;
+use super::pressure::Group;
 use super::rate::Rates;
 use super::takeover::Foreign;
 use crate::limits::{CHILDREN, CONTROL_CLIENTS, FOREIGN, LISTENERS, OUTPUTS, PARKED, SERVICES};
@@ -36,6 +37,8 @@ pub struct Tables {
     pub foreign: Vec<Foreign, FOREIGN>,
     /// Running services that may be put to sleep.
     pub watched: Vec<Watched, SERVICES>,
+    /// What bounds our memory.
+    pub group: Group,
     /// Connections of each source, for MaxConnectionRate=.
     pub rates: Rates,
     /// Clients of the control socket, in no order.
@@ -58,6 +61,7 @@ impl Tables {
         outputs: Vec::new(),
         foreign: Vec::new(),
         watched: Vec::new(),
+        group: Group::NONE,
         rates: Rates::NEW,
         clients: Vec::new(),
         history: History::NEW,
@@ -112,6 +116,10 @@ pub enum Why {
     StartLimit,
     /// No descriptor, memory or row for a child is left.
     Scarce,
+    /// MemoryAvailableMin= is not there.
+    Memory,
+    /// LoadMax= is reached.
+    Load,
 }
 
 impl Why {
@@ -138,6 +146,8 @@ impl Why {
             Self::PollLimit => "poll-limit",
             Self::StartLimit => "start-limit",
             Self::Scarce => "scarce",
+            Self::Memory => "memory",
+            Self::Load => "load",
         }
     }
 }
@@ -165,6 +175,8 @@ pub struct ServiceState {
     pub suspected: bool,
     /// Something arrived in its sockets during the run; known only if `suspected`.
     pub arrived: bool,
+    /// A start waits for memory, or for the load to fall.
+    pub held: bool,
     /// How its end came about.
     pub ending: Ending,
     /// Mark of the datagram that was at the head of the queue after the last failed run.
@@ -219,6 +231,7 @@ impl ServiceState {
         was_missing: false,
         suspected: false,
         arrived: false,
+        held: false,
         ending: Ending::Unasked,
         poison: 0,
         poison_runs: 0,

@@ -32,6 +32,11 @@ impl Variables {
         self.set("LISTEN_FDNAMES", format_args!("{}", Joined(names)));
     }
 
+    /// Adds NOTIFY_SOCKET (sd_notify(3)) for an abstract name.
+    pub fn notify(&mut self, name: &str) {
+        self.set("NOTIFY_SOCKET", format_args!("@{name}"));
+    }
+
     /// Adds what a child may know of its connection.
     pub fn describe(&mut self, connection: &Connection<'_>) {
         let Connection { peer, local, number } = connection;

@@ -19,11 +19,19 @@ use rustix::process::{Pid, WaitOptions, waitpid};
 
 use crate::limits::SERVICE_LISTENERS;
 use crate::plan::steps::Stage;
-use crate::plan::{Plan, Policy, ServiceSpec, Stdio};
+use crate::plan::{NotifyAccess, Plan, Policy, ServiceSpec, Stdio};
 use crate::sys::process::{ChildStack, Image, Sharing, clone_child};
 
 /// The first descriptor that is handed over by number (sd_listen_fds(3), `SD_LISTEN_FDS_START`).
 pub const FIRST_FD: i32 = 3;
+
+/// The abstract name of the socket that services send their messages to (sd_notify(3)), without the NUL or `@` in front.
+/// It is the same for the whole life of the process, over an exec as well.
+pub fn notify_name() -> heapless::String<32> {
+    let mut name = heapless::String::new();
+    let _ = core::fmt::Write::write_fmt(&mut name, format_args!("dormouse/{}", std::process::id())); // 19 bytes at most
+    name
+}
 
 /// What is to be started, with what.
 pub struct Start<'a> {
@@ -121,6 +129,9 @@ impl Spawner {
         if gets_descriptors(start) {
             let name = |index| start.service.fd_name(&start.plan.arena, index);
             variables.listen(start.sockets.len(), (0..64).filter(|index| start.present >> index & 1 == 1).map(name));
+        }
+        if policy.sleep.notify != NotifyAccess::None {
+            variables.notify(&notify_name());
         }
         let whole = argv.fold(true, |whole, word| whole & image.argument(word))
             && strings(environment)

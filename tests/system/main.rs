@@ -31,10 +31,12 @@ mod limits;
 mod listen_protocol;
 mod logs;
 mod netns;
+mod pressure;
 mod privileges;
 mod ready;
 mod scarce;
 mod serve;
+mod sleep;
 mod sockopts;
 mod stand_in;
 mod storms;
@@ -57,7 +59,7 @@ fn main() {
     let mut arguments = Arguments::from_args();
     // Most tests wait for something to happen or not to happen, so more of them than processors run at once.
     arguments.test_threads.get_or_insert(12);
-    let all: [&[Test]; 22] = [
+    let all: [&[Test]; 24] = [
         serve::TESTS,
         listen_protocol::TESTS,
         adopt::TESTS,
@@ -80,6 +82,8 @@ fn main() {
         ready::TESTS,
         idle::TESTS,
         idle::STOP_TESTS,
+        sleep::TESTS,
+        pressure::TESTS,
     ];
     let trials = all.iter().flat_map(|tests| tests.iter()).map(Test::trial).chain(faults::table()).collect();
     libtest_mimic::run(&arguments, trials).exit();

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::{TcpListener, UdpSocket};
 use std::os::fd::{FromRawFd, IntoRawFd, RawFd};
+use std::os::unix::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -30,7 +31,20 @@ pub fn run(words: &[String]) {
         ["nonblocking", text] => leave_nonblocking(text),
         ["daemonise", text] => daemonise(text),
         ["pass", ref rest @ ..] => pass(rest),
-        ["without-ipv6", ref rest @ ..] => without_ipv6(rest),
+        ["without-ipv6", ref rest @ ..] => without_family(libc::AF_INET6, rest),
+        ["without-netlink", ref rest @ ..] => without_family(libc::AF_NETLINK, rest),
+        ["fat", text, mb] => {
+            let memory = std::hint::black_box(vec![1_u8; mb.parse::<usize>().unwrap() << 20]);
+            answer(text, 0);
+            drop(memory);
+        }
+        ["hold-fat", mb] => {
+            let memory = std::hint::black_box(vec![1_u8; mb.parse::<usize>().unwrap() << 20]);
+            hold();
+            drop(memory);
+        }
+        ["announce", text] => announce(text),
+        ["leave", text, ms] => leave(text, ms.parse().unwrap()),
         ["burn", text] => burn(text),
         _ => panic!("no such mode: {words:?}"),
     }
@@ -63,6 +77,25 @@ fn answer(text: &str, times: u32) {
         let mut connection = accept(listener()).expect("a connection");
         let _ = writeln!(connection, "{text} {}", std::process::id());
         served += 1;
+    }
+}
+
+/// Answers once, tells that it is about to end, and takes its time for it.
+fn announce(text: &str) {
+    answer(text, 1);
+    let name = std::env::var("NOTIFY_SOCKET").expect("somebody who wants to know");
+    let address = <SocketAddr as std::os::linux::net::SocketAddrExt>::from_abstract_name(&name[1..]).unwrap();
+    let socket = std::os::unix::net::UnixDatagram::unbound().unwrap();
+    socket.send_to_addr(b"STATUS=tired\nSTOPPING=1", &address).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(600));
+}
+
+/// Answers as [`answer`] does, and ends when nobody has come for some time.
+fn leave(text: &str, ms: i32) {
+    let mut asked = libc::pollfd { fd: listener(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one structure that lives during the call.
+    while unsafe { libc::poll(&raw mut asked, 1, ms) } > 0 {
+        answer(text, 1);
     }
 }
 
@@ -279,8 +312,8 @@ fn duplicate(fd: RawFd) -> RawFd {
     unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 100) }
 }
 
-/// Executes a program on a kernel that, as far as it can see, has no IPv6: socket(AF_INET6) is EAFNOSUPPORT.
-fn without_ipv6(words: &[&str]) {
+/// Executes a program on a kernel that, as far as it can see, lacks an address family: socket(2) is EAFNOSUPPORT.
+fn without_family(family: i32, words: &[&str]) {
     let load = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
     let equal = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
     let give = (libc::BPF_RET | libc::BPF_K) as u16;
@@ -290,7 +323,7 @@ fn without_ipv6(words: &[&str]) {
         step(load, 0, 0, 0),
         step(equal, 0, 3, libc::SYS_socket as u32),
         step(load, 0, 0, first_argument),
-        step(equal, 0, 1, libc::AF_INET6 as u32),
+        step(equal, 0, 1, family as u32),
         step(give, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EAFNOSUPPORT as u32),
         step(give, 0, 0, libc::SECCOMP_RET_ALLOW),
     ];

@@ -1,0 +1,93 @@
+//! What services tell by sd_notify(3): they get NOTIFY_SOCKET where NotifyAccess= lets them. Of the messages one matters
+//! here: STOPPING=1. Who comes from then on is not for this instance, and it has TimeoutStopSec= to end.
+
+use core::mem::MaybeUninit;
+use log::Level;
+use rustix::fd::OwnedFd;
+use rustix::io::{Errno, IoSliceMut};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketAddrUnix, SocketFlags, SocketType, bind,
+    recvmsg, socket_with, sockopt,
+};
+
+use super::Server;
+use super::session::process;
+use super::tables::{Ending, Life};
+use crate::logging::Kind;
+use crate::plan::{NotifyAccess, Plan};
+use crate::spawn::notify_name;
+
+/// Messages that are read in one turn; what is left keeps the socket readable.
+const READS: usize = 8;
+
+/// The socket for the messages, if a service may send any.
+///
+/// # Errors
+/// EADDRINUSE: another process has taken the name, which is our process id's; EMFILE, ENFILE.
+pub(super) fn open(plan: &Plan) -> Result<Option<OwnedFd>, Errno> {
+    if plan.policies.iter().all(|policy| policy.sleep.notify == NotifyAccess::None) {
+        return Ok(None);
+    }
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
+    sockopt::set_socket_passcred(&socket, true)?;
+    bind(&socket, &SocketAddrUnix::new_abstract_name(notify_name().as_bytes())?)?;
+    Ok(Some(socket))
+}
+
+impl Server {
+    /// Services have told something.
+    pub(super) fn on_notifications(&mut self) {
+        for _ in 0..READS {
+            let Some((sender, stopping)) = self.notifications.as_ref().and_then(receive) else { return };
+            if stopping {
+                self.on_stopping(sender);
+            }
+        }
+    }
+
+    /// A process says that its service is about to end.
+    fn on_stopping(&mut self, sender: i32) {
+        let session = process(sender).map_or(sender, |process| process.session);
+        let of = |child: &super::Child| child.pid == session && child.stage == Life::Running;
+        let Some(index) = self.tables.children.iter().position(of) else { return };
+        let Some(&child) = self.tables.children.get(index) else { return };
+        let service = usize::from(child.service);
+        let Some(policy) = self.policy(service) else { return };
+        let counts = match policy.sleep.notify {
+            NotifyAccess::None => false,
+            NotifyAccess::Main => sender == child.pid,
+            NotifyAccess::All => true,
+        };
+        if !counts {
+            let main = child.pid;
+            let args = format_args!("message of pid={sender} passed over; NotifyAccess= lets only pid={main} send");
+            return self.record(Kind::Other, service, Level::Info, args);
+        }
+        if let Some(state) = self.state(service) {
+            state.ending = Ending::Announced;
+        }
+        self.thaw(child.pid);
+        let deadline = self.stop_deadline(policy);
+        self.set_life(index, Life::Stopping { timed_out: false }, deadline);
+        self.record(Kind::Stop, service, Level::Info, format_args!("pid={} why=announced", child.pid));
+    }
+}
+
+/// One message: who sent it, as the kernel says, and whether it has the line STOPPING=1. `None`: there is none.
+fn receive(socket: &OwnedFd) -> Option<(i32, bool)> {
+    let mut text = [0; 1024];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4), ScmCredentials(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+    let received = recvmsg(socket, &mut [IoSliceMut::new(&mut text)], &mut control, flags).ok()?;
+    let mut sender = 0;
+    for message in control.drain() {
+        // descriptors that came along are closed by being dropped
+        if let RecvAncillaryMessage::ScmCredentials(credentials) = message {
+            sender = credentials.pid.as_raw_nonzero().get();
+        }
+    }
+    let text = text.get(..received.bytes).unwrap_or(&[]);
+    Some((sender, text.split(|&byte| byte == b'\n').any(|line| line == b"STOPPING=1")))
+}

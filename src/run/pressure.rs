@@ -1,0 +1,261 @@
+//! Memory and load: a start that the machine has no room for waits, with its clients in the queue, and services that
+//! allow it give way, the longest idle one first.
+//!
+//! The kernel tells of pressure by a PSI trigger where it can, which is in the epoll set while somebody could give way.
+//! What is available is read when a start is wanted, and while one waits.
+
+use core::ffi::CStr;
+use heapless::String;
+use log::Level;
+use rustix::event::epoll::{self, EventFlags};
+use rustix::fd::OwnedFd;
+use rustix::fs::{CWD, Mode, OFlags, openat};
+
+use super::session::open_in;
+use super::tables::{Ending, Life};
+use super::{Phase, Seconds, Server, Tables, Tick, Token, Why};
+use crate::limits::{LOAD_LOOK_MS, MEMORY_LOOK_MS};
+use crate::logging::Kind;
+use crate::plan::{Evict, Plan, sleep::hundredths};
+
+/// "Somebody waited for memory for 150 ms in 2 s": the shortest window that needs no privilege.
+const TRIGGER: &[u8] = b"some 150000 2000000\0";
+
+/// Files of the control group whose memory limit holds for us; all empty: there is none.
+pub struct Group {
+    limit: String<192>,
+    usage: String<192>,
+    stat: String<192>,
+}
+
+impl Group {
+    /// No limit.
+    pub const NONE: Self = Self { limit: String::new(), usage: String::new(), stat: String::new() };
+
+    /// Finds the control group of this process, where a service cares for memory (cgroups(7)). Allocates.
+    pub fn find(&mut self, plan: &Plan) {
+        let cares = |sleep: &crate::plan::Sleep| sleep.memory_min_kb > 0 || sleep.evict != Evict::No;
+        if !plan.policies.iter().any(|policy| cares(&policy.sleep)) {
+            return;
+        }
+        let text = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        for line in text.lines() {
+            let mut fields = line.splitn(3, ':').skip(1);
+            let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
+            let (root, limit, usage) = match controllers {
+                "" => ("/sys/fs/cgroup", "memory.max", "memory.current"),
+                "memory" => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+                _ => continue,
+            };
+            // in a container the path is that of the host, and the group is the root that is seen
+            for folder in [[root, path].concat(), root.to_owned()] {
+                let name = |file: &str| [folder.trim_end_matches('/'), "/", file, "\0"].concat();
+                if std::fs::exists(name(limit).trim_end_matches('\0')).unwrap_or(false) {
+                    let whole = self.limit.push_str(&name(limit)).is_ok()
+                        && self.usage.push_str(&name(usage)).is_ok()
+                        && self.stat.push_str(&name("memory.stat")).is_ok();
+                    if !whole {
+                        *self = Self::NONE;
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    /// kB that the group may still take; its file cache can go and does not count as taken.
+    fn available_kb(&self) -> Option<u64> {
+        let mut text = [0; 4096];
+        let limit = number(read(&self.limit, &mut text)?)?; // "max" is none
+        let usage = number(read(&self.usage, &mut text)?)?;
+        let stat = read(&self.stat, &mut text)?;
+        let cache = field(stat, b"total_inactive_file ").or_else(|| field(stat, b"inactive_file ")).unwrap_or(0);
+        Some(limit.saturating_sub(usage.saturating_sub(cache)) / 1024)
+    }
+}
+
+/// kB available to us: MemAvailable of the machine (proc_meminfo(5), Linux 3.14), or less in a control group.
+/// `u64::MAX`: the kernel does not tell.
+pub(super) fn available_kb(group: &Group) -> u64 {
+    let mut text = [0; 512];
+    let machine = read_at(c"/proc/meminfo", &mut text).and_then(|text| field(text, b"MemAvailable:"));
+    machine.unwrap_or(u64::MAX).min(group.available_kb().unwrap_or(u64::MAX))
+}
+
+/// Load average of the last minute in hundredths (proc_loadavg(5)).
+fn load() -> u32 {
+    let mut text = [0; 64];
+    let text = read_at(c"/proc/loadavg", &mut text).unwrap_or(&[]);
+    text.split(|&byte| byte == b' ').next().and_then(hundredths).unwrap_or(0)
+}
+
+fn read<'a, const N: usize>(path: &String<N>, text: &'a mut [u8]) -> Option<&'a [u8]> {
+    read_at(CStr::from_bytes_with_nul(path.as_bytes()).ok()?, text)
+}
+
+fn read_at<'a>(path: &CStr, text: &'a mut [u8]) -> Option<&'a [u8]> {
+    let file = open_in(CWD, path, OFlags::empty()).ok()?;
+    let length = rustix::io::read(&file, &mut *text).ok()?;
+    text.get(..length)
+}
+
+/// The number behind a label at the beginning of a line.
+fn field(text: &[u8], label: &[u8]) -> Option<u64> {
+    text.split(|&byte| byte == b'\n').find_map(|line| number(line.strip_prefix(label)?))
+}
+
+/// The number that a text begins with, after blanks.
+fn number(text: &[u8]) -> Option<u64> {
+    let word = text.split(u8::is_ascii_whitespace).find(|word| !word.is_empty())?;
+    core::str::from_utf8(word).ok()?.parse().ok()
+}
+
+/// The PSI trigger of the machine, where a service may give way and the kernel has it.
+pub(super) fn open(plan: &Plan) -> Option<OwnedFd> {
+    if plan.policies.iter().all(|policy| policy.sleep.evict == Evict::No) {
+        return None;
+    }
+    let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let trigger = openat(CWD, c"/proc/pressure/memory", flags, Mode::empty()).ok()?;
+    rustix::io::write(&trigger, TRIGGER).ok()?;
+    Some(trigger)
+}
+
+/// The largest MemoryAvailableMin= in kB: below it memory counts as short.
+pub(super) fn reserve_kb(plan: &Plan) -> u64 {
+    plan.policies.iter().map(|policy| policy.sleep.memory_min_kb).max().unwrap_or(0)
+}
+
+impl Tables {
+    /// Finds what bounds our memory. Before the seal.
+    pub fn find_group(&mut self, plan: &Plan) {
+        self.group.find(plan);
+    }
+}
+
+impl Server {
+    /// Whether a start has to wait for memory or for the load to fall; then the service rests, and tries again.
+    pub(super) fn is_held_back(&mut self, service: usize) -> bool {
+        let Some(policy) = self.policy(service) else { return false };
+        let (memory, most) = (policy.sleep.memory_min_kb, policy.sleep.load_max);
+        let (why, look) = if most != u32::MAX && load() >= most {
+            (Why::Load, LOAD_LOOK_MS)
+        } else if memory > 0 && available_kb(&self.tables.group) < memory {
+            (Why::Memory, MEMORY_LOOK_MS)
+        } else {
+            if let Some(state) = self.state(service) {
+                state.held = false;
+            }
+            return false;
+        };
+        if self.state(service).is_some_and(|state| !core::mem::replace(&mut state.held, true)) {
+            self.record(Kind::Rest, service, Level::Warn, format_args!("why={}; clients wait", why.word()));
+        }
+        let until = self.now.after_ms(look);
+        self.rest(service, until, why);
+        if why == Why::Memory {
+            self.evict(service);
+        }
+        true
+    }
+
+    /// Memory may have become free: those that wait for it look again.
+    pub(super) fn on_freed(&mut self) {
+        for service in 0..self.plan.services.len() {
+            if let Phase::Resting(_, Why::Memory) = self.phase(service) {
+                let now = self.now;
+                if let Some(state) = self.state(service) {
+                    state.phase = Phase::Resting(now, Why::Memory);
+                }
+                self.due_at(now);
+            }
+        }
+    }
+
+    /// The kernel says that memory is short.
+    pub(super) fn on_pressure(&mut self) {
+        self.evict(usize::MAX);
+    }
+
+    /// Without PSI: memory is looked at when a service that could give way is.
+    pub(super) fn look_at_memory(&mut self) {
+        if self.pressure.is_none() && self.reserve_kb > 0 && available_kb(&self.tables.group) < self.reserve_kb {
+            self.evict(usize::MAX);
+        }
+    }
+
+    /// The trigger wakes us only while somebody could give way.
+    pub(super) fn watch_pressure(&mut self) {
+        let wanted = self.tables.watched.iter().any(|row| self.evictable(usize::from(row.service)) != Evict::No);
+        let Some(trigger) = self.pressure.as_ref().filter(|_| wanted != self.pressure_armed) else { return };
+        let done = if wanted {
+            epoll::add(&self.epoll, trigger, Token::Pressure.encode(), EventFlags::PRI)
+        } else {
+            epoll::delete(&self.epoll, trigger)
+        };
+        if done.is_ok() {
+            self.pressure_armed = wanted;
+        }
+    }
+
+    fn evictable(&self, service: usize) -> Evict {
+        self.policy(service).map_or(Evict::No, |policy| policy.sleep.evict)
+    }
+
+    /// Stops one service so that another one has room: the longest idle one, or else one with connections that allows
+    /// it. One at a time: how much it frees shows when it has ended.
+    fn evict(&mut self, except: usize) {
+        let mut best: Option<(bool, Tick, usize)> = None;
+        for index in 0..self.tables.watched.len() {
+            let Some(&row) = self.tables.watched.get(index) else { continue };
+            let service = usize::from(row.service);
+            let Some(policy) = self.policy(service) else { continue };
+            let ending = self.state(service).is_some_and(|state| state.ending == Ending::Asked);
+            if ending || row.is_frozen() {
+                return; // one is about to go
+            }
+            let running = self.tables.children.iter().any(|child| child.pid == row.pid && child.stage == Life::Running);
+            let ran = self.now.since_ms(row.since) >= u64::from(policy.sleep.min_run_ms);
+            if policy.sleep.evict == Evict::No || service == except || !running || !ran {
+                continue;
+            }
+            let connected = self.observe(index);
+            if connected && policy.sleep.evict == Evict::Idle {
+                continue;
+            }
+            let used = self.tables.watched.get(index).map_or(self.now, |row| row.used);
+            let candidate = (connected, used, index);
+            best = Some(best.map_or(candidate, |best| best.min(candidate)));
+        }
+        match best {
+            Some((false, used, index)) => {
+                let idle = Seconds(self.now.since_ms(used));
+                log::debug!("memory is short: idle={idle}");
+                self.freeze(index, "memory");
+            }
+            Some((true, _, index)) => self.put_to_sleep(index, "memory"),
+            None => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_found_by_their_label() {
+        let text = b"MemTotal:       24683540 kB\nMemFree:        17466900 kB\nMemAvailable:   23728360 kB\n";
+        assert_eq!(field(text, b"MemAvailable:"), Some(23_728_360));
+        assert_eq!(field(text, b"Available:"), None);
+        assert_eq!(number(b"max\n"), None);
+        assert_eq!(number(b"50331648\n"), Some(50_331_648));
+    }
+
+    #[test]
+    fn this_machine_has_memory_and_a_load() {
+        let available = available_kb(&Group::NONE);
+        assert!(available > 1000 && available < u64::MAX);
+        assert!(load() < 1_000_000);
+    }
+}
