@@ -97,6 +97,9 @@ impl Server {
 
     /// Looks at the services whose time has come, a bounded number; true: there are more.
     pub(super) fn look_for_idle(&mut self) -> bool {
+        if self.stopping {
+            return false; // whoever stands still has been let go on, and stays so
+        }
         let mut looks = 0;
         for index in 0..self.tables.watched.len() {
             if self.tables.watched.get(index).is_none_or(|row| row.look > self.now) {
@@ -113,6 +116,9 @@ impl Server {
 
     /// When the next look is due.
     pub(super) fn next_idle_look(&self) -> Tick {
+        if self.stopping {
+            return Tick::NEVER;
+        }
         self.tables.watched.iter().map(|row| row.look).min().unwrap_or(Tick::NEVER)
     }
 

@@ -205,6 +205,9 @@ impl Server {
     /// Stops one service so that another one has room: the longest idle one, or else one with connections that allows
     /// it. One at a time: how much it frees shows when it has ended.
     fn evict(&mut self, except: usize) {
+        if self.stopping {
+            return;
+        }
         let mut best: Option<(bool, Tick, usize)> = None;
         for index in 0..self.tables.watched.len() {
             let Some(&row) = self.tables.watched.get(index) else { continue };
