@@ -1,5 +1,6 @@
 //! Golden cases of the configuration reader: `tests/config/NNN-name.conf` is read, its faults are compared with
-//! `NNN-name.ok` (no file: no faults) and, when it can be used, its canonical text with `NNN-name.print`.
+//! `NNN-name.ok` (no file: no faults) and, when it can be used, its canonical text with `NNN-name.print`. The folders
+//! of tests/corpus/units hold unit files, those of tests/corpus/xinetd files of xinetd; they have the same.
 //!
 //! `UPDATE_GOLDEN=1 cargo test --test golden` writes the files anew; read the difference before committing it.
 
@@ -13,10 +14,11 @@ use dormouse::config::{self, Code, Draft, Place, ServiceDraft};
 
 /// The cases: configuration files and folders, sorted.
 fn cases() -> Vec<PathBuf> {
-    let mut cases: Vec<PathBuf> = fs::read_dir("tests/config")
-        .unwrap()
+    let mut cases: Vec<PathBuf> = ["tests/config", "tests/corpus/units", "tests/corpus/xinetd"]
+        .iter()
+        .flat_map(|folder| fs::read_dir(folder).unwrap())
         .map(|entry| entry.unwrap().path())
-        .filter(|path| path.is_dir() || path.extension().is_some_and(|end| end == "conf"))
+        .filter(|path| path.is_dir() || path.extension().is_some_and(|end| end == "conf" || end == "xinetd"))
         .collect();
     cases.sort();
     assert!(cases.len() > 20);
@@ -87,6 +89,14 @@ fn every_message_has_a_case() {
     // A file can't have it: there the backslash continues the line.
     let fault = ServiceDraft::new("a").assign("ExecStart", "/bin/a \\", Place::default());
     seen.insert(fault.unwrap_err().code);
+    // Units that are named, not found in a folder.
+    for path in
+        ["111-more/x@.socket", "105-instances/masked.socket", "103-several/lonely.service", "110-faults/c.socket"]
+    {
+        let draft = read(&Path::new("tests/corpus/units").join(path));
+        assert!(draft.services.is_empty());
+        seen.extend(draft.faults.iter().map(|fault| fault.code));
+    }
     // Later stations write their own words.
     seen.insert(Code::Later);
     let unseen: Vec<_> = Code::ALL.iter().filter(|code| !seen.contains(code)).collect();

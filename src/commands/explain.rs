@@ -127,6 +127,7 @@ fn setup(plan: &Plan, policy: &Policy, text: &mut String) {
             Step::Directory(optional, path) => {
                 format!("{}{}", path.to_string_lossy(), if optional { " (/ if it is missing)" } else { "" })
             }
+            Step::Folder(mode, _, _, path) => format!("{} {mode:04o}", path.to_string_lossy()),
             Step::Groups(bytes) => {
                 let ids = bytes.as_chunks::<4>().0.iter().map(|id| u32::from_ne_bytes(*id).to_string());
                 ids.collect::<Vec<_>>().join(" ")

@@ -5,7 +5,7 @@
 
 use super::address::Kind;
 use super::collide;
-use super::directive::Id;
+use super::directive::{self, Id};
 use super::draft::{Draft, ServiceDraft};
 use super::fault::{Fault, Place};
 use super::message::Code;
@@ -19,8 +19,13 @@ pub fn check(draft: &mut Draft) {
         faults.push(Fault::new(Code::NoService, Place::default(), &[]));
     }
     for service in &draft.services {
-        let mut check = Check { service, faults: &mut faults };
-        check.parts();
+        let more = draft.sections_of(&service.name).map(|section| section.listens.len()).sum();
+        let mut check = Check { service, more, faults: &mut faults };
+        if let Some(name) = service.text(Id::Service) {
+            check.belongs(name, draft.service(name));
+        } else {
+            check.parts();
+        }
         check.accept();
         check.one_socket();
         check.access();
@@ -37,6 +42,8 @@ pub fn check(draft: &mut Draft) {
 /// The checks of one service.
 struct Check<'a> {
     service: &'a ServiceDraft,
+    /// Sockets that other sections add.
+    more: usize,
     faults: &'a mut Vec<Fault>,
 }
 
@@ -96,13 +103,41 @@ impl Check<'_> {
         self.faults.push(Fault::new(code, place, arguments));
     }
 
-    /// Every service has a socket and a program.
-    fn parts(&mut self) {
+    /// A section that adds sockets to another one has nothing else.
+    fn belongs(&mut self, name: &str, owner: Option<&ServiceDraft>) {
+        let service = self.service;
+        self.has_socket();
+        let place = service.place(Id::Service);
+        if service.flag(Id::Accept) || owner.is_some_and(|owner| owner.flag(Id::Accept)) {
+            self.fault(Code::ServiceAccept, place, &[]);
+        }
+        if owner.is_none_or(|owner| owner.is_set(Id::Service)) {
+            self.fault(Code::ServiceUnknown, place, &[name]);
+        }
+        let own = |id: &Id| service.is_own(*id);
+        for (id, _) in service.settings().filter(|(id, _)| own(id) && !is_of_socket(*id)) {
+            let place = service.place(id);
+            if id.row().group == directive::Group::Sockets {
+                let why = ["it holds for the service as a whole and is taken from [", name, "]"].concat();
+                self.fault(Code::NoEffect, place, &[id.name(), &why]);
+            } else {
+                self.fault(Code::ServiceSetting, place, &[id.name(), name]);
+            }
+        }
+    }
+
+    fn has_socket(&mut self) {
         let service = self.service;
         let kinds = [Kind::Stream, Kind::Datagram, Kind::SequentialPacket, Kind::Fifo];
         if service.listens.is_empty() && !kinds.iter().any(|kind| service.has_failed(kind.directive())) {
             self.fault(Code::NoListen, service.place, &[&service.name]);
         }
+    }
+
+    /// Every service has a socket and a program.
+    fn parts(&mut self) {
+        let service = self.service;
+        self.has_socket();
         if service.command().is_none() && !service.has_failed(Id::ExecStart) {
             self.fault(Code::NoExecStart, service.place, &[&service.name]);
         }
@@ -134,7 +169,7 @@ impl Check<'_> {
     /// A listening socket on a standard stream must be the only one.
     fn one_socket(&mut self) {
         let service = self.service;
-        let count = service.listens.len();
+        let count = service.listens.len() + self.more;
         if service.flag(Id::BothWays) && !matches!(service.stream(Id::StandardInput), None | Some(Stream::Socket)) {
             self.fault(Code::BothWaysInput, service.place(Id::StandardInput), &[]);
         }
@@ -198,7 +233,8 @@ impl Check<'_> {
         }
         for (id, needs) in NEEDS {
             let off = self.service.value(id) == Some(&Value::Number(0));
-            if self.service.is_own(id) && !off && !self.has(needs) {
+            let told = self.service.is_set(Id::Service) && !is_of_socket(id);
+            if self.service.is_own(id) && !off && !told && !self.has(needs) {
                 let why = match needs {
                     Needs::Path => "the service has no unix socket or FIFO with a path",
                     Needs::Tcp => "the service has no TCP socket",
@@ -230,6 +266,21 @@ impl Check<'_> {
     }
 }
 
+/// Whether a directive says something about single sockets, and not about the service that gets them.
+fn is_of_socket(id: Id) -> bool {
+    let of_service = [
+        Id::NonBlocking,
+        Id::FlushPending,
+        Id::MaxConnections,
+        Id::MaxConnectionsPerSource,
+        Id::TriggerLimitIntervalSec,
+        Id::TriggerLimitBurst,
+        Id::PollLimitIntervalSec,
+        Id::PollLimitBurst,
+    ];
+    matches!(id.row().group, directive::Group::Sockets | directive::Group::Access) && !of_service.contains(&id)
+}
+
 /// Whether the fixed tables have room for all sockets; a fault for each that has not.
 fn capacity(draft: &Draft, faults: &mut Vec<Fault>) -> bool {
     let mut check = |place: Place, count: usize, most: usize, what: &str, variable: &str| {
@@ -241,12 +292,14 @@ fn capacity(draft: &Draft, faults: &mut Vec<Fault>) -> bool {
     let services = &draft.services;
     let sockets: usize = services.iter().map(|service| service.listens.len()).sum();
     let last = services.last().map(|service| service.place).unwrap_or_default();
-    check(last, services.len(), limits::SERVICES, "services", "DORMOUSE_SERVICES");
+    let programs = services.iter().filter(|service| !service.is_set(Id::Service)).count();
+    check(last, programs, limits::SERVICES, "services", "DORMOUSE_SERVICES");
     check(last, sockets, limits::LISTENERS, "sockets", "DORMOUSE_LISTENERS");
     for service in services {
         let place = service.listens.last().map_or(service.place, |listen| listen.place);
         let what = ["sockets in [", &service.name, "]"].concat();
-        check(place, service.listens.len(), limits::SERVICE_LISTENERS, &what, "DORMOUSE_SERVICE_LISTENERS");
+        let more: usize = draft.sections_of(&service.name).map(|section| section.listens.len()).sum();
+        check(place, service.listens.len() + more, limits::SERVICE_LISTENERS, &what, "DORMOUSE_SERVICE_LISTENERS");
     }
     sockets <= limits::LISTENERS
 }

@@ -72,6 +72,8 @@ pub enum Syntax {
     Directory,
     /// Several absolute paths.
     Paths,
+    /// Several folders below one that the directive stands for: relative paths.
+    Folders,
     /// One absolute path a line, with `-` in front when the file may be missing.
     EnvironmentFile,
     /// A command line, systemd.service(5).
@@ -139,6 +141,7 @@ impl Syntax {
                 | Self::Prefixes
                 | Self::Names
                 | Self::Paths
+                | Self::Folders
                 | Self::EnvironmentFile
                 | Self::Assignments
                 | Self::Variables

@@ -69,6 +69,11 @@ impl Draft {
         faults.iter().map(|fault| self.sources.render(fault)).collect()
     }
 
+    /// The sections that add sockets to a service by Service=, in the order of the files.
+    pub fn sections_of<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a ServiceDraft> + Clone {
+        self.services.iter().filter(move |section| section.text(Id::Service) == Some(name))
+    }
+
     /// The service of this name.
     pub fn service(&self, name: &str) -> Option<&ServiceDraft> {
         self.services.iter().find(|service| service.name == name)
@@ -151,6 +156,23 @@ impl ServiceDraft {
         if let Syntax::Listen(kind) = id.row().syntax {
             self.listens.retain(|listen| listen.kind != kind);
         }
+        self.forget(id);
+    }
+
+    /// Sets what nobody has set: another form than the native one has another default.
+    pub(super) fn default_to(&mut self, id: Id, value: Value) {
+        if let Err(index) = self.settings.binary_search_by_key(&id, |setting| setting.id) {
+            self.settings.insert(index, Setting { id, place: self.place, value, inherited: true });
+        }
+    }
+
+    /// Sets a value that was read elsewhere.
+    pub(super) fn put_value(&mut self, id: Id, place: Place, value: Value) {
+        self.put(Setting { id, place, value, inherited: false }, &mut Vec::new());
+    }
+
+    /// Takes a setting back.
+    pub(super) fn forget(&mut self, id: Id) {
         self.settings.retain(|setting| setting.id != id);
     }
 

@@ -1,4 +1,4 @@
-//! Files: the one place of this station that asks the system for anything, and it only reads.
+//! Files: what is read, in which order and as what.
 
 use std::path::{Path, PathBuf};
 
@@ -8,28 +8,37 @@ use super::check;
 use super::draft::Draft;
 use super::fault::{Fault, Place, count};
 use super::message::Code;
-use super::native::Reader;
+use super::{native, unit_files, xinetd};
 use crate::limits;
 use crate::sys::errno::Why;
 use crate::sys::file;
 
-/// Reads files, and the `*.conf` of folders in the order of their names, and checks what they say.
+/// The readers of all forms; what they have seen counts for the files that follow.
+#[derive(Default)]
+struct Readers {
+    native: native::Reader,
+    units: unit_files::Reader,
+    xinetd: xinetd::Reader,
+}
+
+/// Reads files, and the `*.conf` and `*.socket` of folders in the order of their names, and checks what they say.
 ///
 /// Never fails: what is wrong is in [`Draft::faults`].
 pub fn read(paths: &[PathBuf]) -> Draft {
     let mut draft = Draft::default();
-    let mut reader = Reader::default();
+    let mut readers = Readers::default();
     for path in paths {
         if path.is_dir() {
-            match folder(path) {
+            match folder(path, &["conf", "socket", "xinetd"]) {
                 Ok(files) if files.is_empty() => push(&mut draft, path, Code::FolderEmpty, ""),
-                Ok(files) => files.iter().for_each(|file| read_file(&mut draft, &mut reader, file)),
+                Ok(files) => files.iter().for_each(|file| read_file(&mut draft, &mut readers, file, false)),
                 Err(why) => push(&mut draft, path, Code::FileMissing, &Why(why).to_string()),
             }
         } else {
-            read_file(&mut draft, &mut reader, path);
+            read_file(&mut draft, &mut readers, path, true);
         }
     }
+    readers.xinetd.finish(&mut draft);
     check::check(&mut draft);
     draft
 }
@@ -37,19 +46,21 @@ pub fn read(paths: &[PathBuf]) -> Draft {
 /// Reads one text of the native form under a name, and checks it: for tests and for configuration that is built in.
 pub fn read_text(name: &str, text: &[u8]) -> Draft {
     let mut draft = Draft::default();
-    take(&mut draft, &mut Reader::default(), name, text);
+    if let Some((file, text)) = take(&mut draft, name, text) {
+        native::Reader::default().read(&mut draft, file, &text);
+    }
     check::check(&mut draft);
     draft
 }
 
-/// The configuration files of a folder, sorted. Hidden ones are left out, as a shell's `*` does.
-fn folder(path: &Path) -> Result<Vec<PathBuf>, Errno> {
+/// The files of a folder that end in one of these, sorted. Hidden ones are left out, as a shell's `*` does.
+pub(super) fn folder(path: &Path, ends: &[&str]) -> Result<Vec<PathBuf>, Errno> {
     let mut files = Vec::new();
     for name in file::names(path)? {
         let entry = path.join(&name);
-        if !name.as_encoded_bytes().starts_with(b".")
-            && entry.extension().is_some_and(|end| end == "conf" || end == "socket")
-        {
+        let of_xinetd = path.ends_with(xinetd::FOLDER) && xinetd::is_included(&entry);
+        let hidden = name.as_encoded_bytes().starts_with(b".");
+        if of_xinetd || !hidden && entry.extension().is_some_and(|end| ends.iter().any(|known| end == *known)) {
             let index = files.partition_point(|earlier| *earlier < entry);
             files.insert(index, entry);
         }
@@ -57,21 +68,38 @@ fn folder(path: &Path) -> Result<Vec<PathBuf>, Errno> {
     Ok(files)
 }
 
-fn read_file(draft: &mut Draft, reader: &mut Reader, path: &Path) {
+/// Reads one file in the form that its name tells. `named`: the user gave it, it was not found in a folder.
+fn read_file(draft: &mut Draft, readers: &mut Readers, path: &Path, named: bool) {
     if path.extension().is_some_and(|end| end == "socket" || end == "service") {
-        return push(draft, path, Code::UnitFile, "");
+        return readers.units.read(draft, path, named);
     }
-    match file::read(path, limits::CONFIG_FILE_BYTES) {
-        Ok(bytes) => take(draft, reader, &path.to_string_lossy(), &bytes),
-        Err(Errno::FBIG) => push(draft, path, Code::FileBig, &limits::CONFIG_FILE_BYTES.to_string()),
-        Err(why) => push(draft, path, Code::FileMissing, &Why(why).to_string()),
+    let above = path.parent().unwrap_or(Path::new(""));
+    let of_xinetd = path.ends_with("xinetd.conf") || path.extension().is_some_and(|end| end == "xinetd");
+    match load(draft, path) {
+        Some((file, text)) if of_xinetd || above.ends_with(xinetd::FOLDER) => {
+            readers.xinetd.read(draft, file, &text, above, 0);
+        }
+        Some((file, text)) => readers.native.read(draft, file, &text),
+        None => {}
     }
 }
 
-/// Takes the content of a file in, unless it is no text.
-fn take(draft: &mut Draft, reader: &mut Reader, name: &str, bytes: &[u8]) {
+/// The content of a file and its number in the sources; what is wrong with it is a fault.
+pub(super) fn load(draft: &mut Draft, path: &Path) -> Option<(u32, String)> {
+    let (code, argument) = match file::read(path, limits::CONFIG_FILE_BYTES) {
+        Ok(bytes) => return take(draft, &path.to_string_lossy(), &bytes),
+        Err(Errno::FBIG) => (Code::FileBig, limits::CONFIG_FILE_BYTES.to_string()),
+        Err(why) => (Code::FileMissing, Why(why).to_string()),
+    };
+    push(draft, path, code, &argument);
+    None
+}
+
+/// Keeps the content of a file, unless it is no text.
+fn take(draft: &mut Draft, name: &str, bytes: &[u8]) -> Option<(u32, String)> {
     if bytes.len() > limits::CONFIG_FILE_BYTES {
-        return push(draft, Path::new(name), Code::FileBig, &limits::CONFIG_FILE_BYTES.to_string());
+        push(draft, Path::new(name), Code::FileBig, &limits::CONFIG_FILE_BYTES.to_string());
+        return None;
     }
     // Editors on other systems put a byte order mark first.
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
@@ -80,13 +108,14 @@ fn take(draft: &mut Draft, reader: &mut Reader, name: &str, bytes: &[u8]) {
     let nul = bytes.iter().position(|byte| *byte == 0);
     let other = std::str::from_utf8(bytes).err().map(|error| error.valid_up_to());
     let bad = nul.map(|at| (Code::FileNul, at)).or(other.map(|at| (Code::FileNotUtf8, at)));
-    let Some((code, at)) = bad else { return reader.read(draft, file, &text) };
+    let Some((code, at)) = bad else { return Some((file, text.into_owned())) };
     let line = count(bytes[..at].iter().filter(|byte| **byte == b'\n').count() + 1);
     draft.faults.push(Fault::new(code, Place { file, line, ..Place::default() }, &[]));
+    None
 }
 
 /// A fault about a file as a whole.
-fn push(draft: &mut Draft, path: &Path, code: Code, argument: &str) {
+pub(super) fn push(draft: &mut Draft, path: &Path, code: Code, argument: &str) {
     let file = draft.sources.add(&path.to_string_lossy(), "");
     draft.faults.push(Fault::new(code, Place { file, ..Place::default() }, &[argument]));
 }

@@ -1,11 +1,14 @@
 //! Directives that systemd has and this program does not: named in faults, so that nobody looks for a typing error.
+//!
+//! The list is that of systemd.directives(7) (version 258) for [Unit], [Service], [Socket] and [Install], less those of
+//! our own table.
 
 /// What leaving a directive out means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Foreign {
     /// The service is less protected than under systemd.
     Protection,
-    /// Nothing: it describes the place of the unit among others.
+    /// Nothing: it describes the place of the unit among others, or a thing that can't happen here.
     Meaningless,
     /// Something that the author wanted does not happen.
     Other,
@@ -14,56 +17,63 @@ pub enum Foreign {
 /// Walls round a service.
 const PROTECTION: &str = "\
     AppArmorProfile BPFProgram BindPaths BindReadOnlyPaths DeviceAllow DevicePolicy DynamicUser ExecPaths \
-    IPCNamespacePath IPEgressFilterPath IPIngressFilterPath InaccessiblePaths KeyringMode LockPersonality \
-    MemoryDenyWriteExecute MountFlags NetworkNamespacePath NoExecPaths Personality PrivateDevices PrivateIPC \
-    PrivateMounts PrivateNetwork PrivatePIDs PrivateTmp PrivateUsers ProcSubset ProtectClock \
-    ProtectControlGroups ProtectHome ProtectHostname ProtectKernelLogs ProtectKernelModules \
-    ProtectKernelTunables ProtectProc ProtectSystem ReadOnlyPaths ReadWritePaths RemoveIPC \
-    RestrictAddressFamilies RestrictFileSystems RestrictNamespaces RestrictNetworkInterfaces RestrictRealtime \
-    RestrictSUIDSGID RootHash RootHashSignature RootImage RootImageOptions RootVerity SELinuxContext \
-    SELinuxContextFromNet SecureBits SmackLabel SmackLabelIPIn SmackLabelIPOut SmackProcessLabel SocketBindAllow \
-    SocketBindDeny SystemCallArchitectures SystemCallErrorNumber SystemCallFilter SystemCallLog \
-    TemporaryFileSystem";
+    IPCNamespacePath IPEgressFilterPath IPIngressFilterPath InaccessibleDirectories InaccessiblePaths \
+    KeyringMode LockPersonality MemoryDenyWriteExecute MountFlags NFTSet NetworkNamespacePath NoExecPaths \
+    Personality PrivateBPF PrivateDevices PrivateIPC PrivateMounts PrivateNetwork PrivatePIDs PrivateTmp \
+    PrivateUsers ProcSubset ProtectClock ProtectControlGroups ProtectHome ProtectHostname ProtectKernelLogs \
+    ProtectKernelModules ProtectKernelTunables ProtectProc ProtectSystem ReadOnlyDirectories ReadOnlyPaths \
+    ReadWriteDirectories ReadWritePaths RemoveIPC RestrictAddressFamilies RestrictFileSystems \
+    RestrictNamespaces RestrictNetworkInterfaces RestrictRealtime RestrictSUIDSGID RootHash \
+    RootHashSignature RootImage RootImageOptions RootImagePolicy RootVerity SELinuxContext \
+    SELinuxContextFromNet SecureBits SmackLabel SmackLabelIPIn SmackLabelIPOut SmackProcessLabel \
+    SocketBindAllow SocketBindDeny SystemCallArchitectures SystemCallErrorNumber SystemCallFilter \
+    SystemCallLog TemporaryFileSystem UserNamespacePath";
 
-/// Order, dependencies and descriptions of units.
+/// Order, dependencies and descriptions of units, and what belongs to a start or a reload that systemd waits for.
 const MEANINGLESS: &str = "\
-    After Alias AllowIsolate Also Before BindsTo BlockIOAccounting CPUAccounting CollectMode Conflicts \
-    DefaultDependencies DefaultInstance Description Documentation IOAccounting IPAccounting IgnoreOnIsolate \
-    JobRunningTimeoutSec JobTimeoutAction JobTimeoutRebootArgument JobTimeoutSec JoinsNamespaceOf \
-    MemoryAccounting OnFailureJobMode OnSuccessJobMode PartOf PropagatesReloadTo PropagatesStopTo \
-    RefuseManualStart RefuseManualStop ReloadPropagatedFrom RequiredBy Requires RequiresMountsFor Requisite \
-    Service Slice Sockets SourcePath StopPropagatedFrom StopWhenUnneeded TasksAccounting UpheldBy Upholds \
-    WantedBy Wants";
+    After Alias AllowIsolate Also Before BindTo BindsTo BlockIOAccounting BusName CPUAccounting CollectMode \
+    Conflicts DefaultDependencies DefaultInstance Description Documentation ExecReload ExecReloadPost \
+    GuessMainPID IOAccounting IPAccounting IgnoreOnIsolate JobRunningTimeoutSec JobTimeoutAction \
+    JobTimeoutRebootArgument JobTimeoutSec JoinsNamespaceOf MemoryAccounting OnFailureIsolate \
+    OnFailureJobMode OnSuccessJobMode PIDFile PartOf PermissionsStartOnly PropagateReloadFrom \
+    PropagateReloadTo PropagatesReloadTo PropagatesStopTo RefreshOnReload RefuseManualStart RefuseManualStop \
+    ReloadPropagatedFrom ReloadSignal RequiredBy Requires RequiresMountsFor RequiresOverridable Requisite \
+    RequisiteOverridable RootDirectoryStartOnly RuntimeDirectoryPreserve Slice Sockets SourcePath StopPropagatedFrom StopWhenUnneeded \
+    TasksAccounting TimeoutAbortSec TimeoutCleanSec TimeoutStartFailureMode TimeoutStartSec \
+    TimeoutStopFailureMode Type UpheldBy Upholds WantedBy Wants WantsMountsFor";
 
 /// Everything else. Condition...= and Assert...= are known by their beginning.
 const OTHER: &str = "\
-    AllowedCPUs AllowedMemoryNodes BlockIODeviceWeight BlockIOReadBandwidth BlockIOWeight BlockIOWriteBandwidth \
-    BusName CPUAffinity CPUQuota CPUQuotaPeriodSec CPUSchedulingPolicy CPUSchedulingPriority \
-    CPUSchedulingResetOnFork CPUShares CPUWeight CacheDirectory CacheDirectoryMode ConfigurationDirectory \
-    ConfigurationDirectoryMode CoredumpFilter DefaultMemoryLow DefaultMemoryMin DeferTrigger Delegate \
-    DisableControllers ExecCondition ExecReload ExecSearchPath ExecStartPost ExecStartPre ExecStop ExecStopPost \
-    ExitType ExtensionDirectories ExtensionImagePolicy ExtensionImages FailureAction FailureActionExitStatus \
-    FileDescriptorStoreMax FileDescriptorStorePreserve FinalKillSignal GuessMainPID IODeviceLatencyTargetSec \
-    IODeviceWeight IOReadBandwidthMax IOReadIOPSMax IOSchedulingClass IOSchedulingPriority IOWeight \
-    IOWriteBandwidthMax IOWriteIOPSMax IOnFailureJobMode IOnSuccessJobMode IPropagatesReloadTo IPropagatesStopTo \
-    IgnoreSIGPIPE ImportCredential ListenMessageQueue ListenNetlink ListenSpecial ListenUSBFunction \
-    LoadCredential LoadCredentialEncrypted LogExtraFields LogLevelMax LogNamespace LogRateLimitBurst \
-    LogRateLimitIntervalSec LogsDirectory LogsDirectoryMode ManagedOOMMemoryPressure \
-    ManagedOOMMemoryPressureDurationSec ManagedOOMMemoryPressureLimit ManagedOOMPreference ManagedOOMSwap \
-    MemoryHigh MemoryKSM MemoryLimit MemoryLow MemoryMax MemoryMin MemoryPressureThresholdSec \
-    MemoryPressureWatch MemorySwapMax MemoryZSwapMax MessageQueueMaxMessages MessageQueueMessageSize MountAPIVFS \
-    MountImages NUMAMask NUMAPolicy OOMPolicy OnFailure OnSuccess OpenFile PAMName PIDFile \
-    PassFileDescriptorsToExec PassSecurity PermissionsStartOnly PipeSize RebootArgument ReloadSignal \
-    RemainAfterExit RestartForceExitStatus RestartKillSignal RestartMaxDelaySec RestartPreventExitStatus \
-    RestartSteps RootDirectoryStartOnly RootEphemeral RuntimeDirectory RuntimeDirectoryMode \
-    RuntimeDirectoryPreserve RuntimeRandomizedExtraSec SendSIGHUP SetCredential SetCredentialEncrypted \
-    SetLoginEnvironment SocketProtocol StandardInputData StandardInputText StartLimitAction StartupAllowedCPUs \
-    StartupAllowedMemoryNodes StartupBlockIOWeight StartupCPUShares StartupCPUWeight StartupIOWeight \
-    StateDirectory StateDirectoryMode SuccessAction SuccessActionExitStatus SurviveFinalKillSignal \
-    SyslogFacility SyslogLevel SyslogLevelPrefix TTYColumns TTYPath TTYReset TTYRows TTYVHangup TTYVTDisallocate \
-    TasksMax TimeoutAbortSec TimeoutCleanSec TimeoutSec TimeoutStartFailureMode TimeoutStartSec \
-    TimeoutStopFailureMode TimerSlackNSec Timestamping Type USBFunctionDescriptors USBFunctionStrings \
-    UtmpIdentifier WatchdogSec WatchdogSignal Writable";
+    AcceptFileDescriptors AllowedCPUs AllowedMemoryNodes BPFDelegateAttachments BPFDelegateCommands \
+    BPFDelegateMaps BPFDelegatePrograms BlockIODeviceWeight BlockIOReadBandwidth BlockIOWeight \
+    BlockIOWriteBandwidth CPUAffinity CPUQuota CPUQuotaPeriodSec CPUSchedulingPolicy CPUSchedulingPriority \
+    CPUSchedulingResetOnFork CPUSetPartition CPUShares CPUWeight CacheDirectoryAccounting \
+    CacheDirectoryQuota ConfigurationDirectory ConfigurationDirectoryMode CoredumpFilter \
+    CoredumpReceive DefaultMemoryLow DefaultMemoryMin DefaultStartupMemoryLow DeferTrigger Delegate \
+    DelegateNamespaces DelegateSubgroup DisableControllers ExecCondition ExecSearchPath ExecStartPost \
+    ExecStartPre ExecStop ExecStopPost ExecStopPre ExitType ExtensionDirectories ExtensionImagePolicy \
+    ExtensionImages FailureAction FailureActionExitStatus FileDescriptorStoreMax FileDescriptorStorePreserve \
+    FinalKillSignal IODeviceLatencyTargetSec IODeviceWeight IOReadBandwidthMax IOReadIOPSMax \
+    IOSchedulingClass IOSchedulingPriority IOWeight IOWriteBandwidthMax IOWriteIOPSMax IgnoreSIGPIPE \
+    ImportCredential ListenMessageQueue ListenNetlink ListenSpecial ListenUSBFunction LoadCredential \
+    LoadCredentialEncrypted LogExtraFields LogFilterPatterns LogLevelMax LogNamespace LogRateLimitBurst \
+    LogRateLimitIntervalSec LogsDirectoryAccounting LogsDirectoryQuota \
+    ManagedOOMMemoryPressure ManagedOOMMemoryPressureDurationSec ManagedOOMMemoryPressureLimit \
+    ManagedOOMPreference ManagedOOMSwap MemoryHigh MemoryKSM MemoryLimit MemoryLow MemoryMax MemoryMin \
+    MemoryPressureThresholdSec MemoryPressureWatch MemorySwapMax MemoryTHP MemoryZSwapMax \
+    MemoryZSwapWriteback MessageQueueMaxMessages MessageQueueMessageSize MountAPIVFS MountImages NUMAMask \
+    NUMAPolicy OOMPolicy OnFailure OnSuccess OpenFile PAMName PassFileDescriptorsToExec PassPIDFD \
+    PassSecurity PipeSize RebootArgument RemainAfterExit RestartForceExitStatus RestartKillSignal \
+    RestartMaxDelaySec RestartPreventExitStatus RestartSteps RootEphemeral \
+    RuntimeRandomizedExtraSec SendSIGHUP SetCredential \
+    SetCredentialEncrypted SetLoginEnvironment SocketProtocol StandardInputData StandardInputText \
+    StartLimitAction StartupAllowedCPUs StartupAllowedMemoryNodes StartupBlockIOWeight StartupCPUShares \
+    StartupCPUWeight StartupIOWeight StartupMemoryHigh StartupMemoryLow StartupMemoryMax \
+    StartupMemorySwapMax StartupMemoryZSwapMax StateDirectoryAccounting \
+    StateDirectoryQuota SuccessAction SuccessActionExitStatus SurviveFinalKillSignal SyslogFacility \
+    SyslogLevel SyslogLevelPrefix TTYColumns TTYPath TTYReset TTYRows TTYVHangup TTYVTDisallocate TasksMax \
+    TimeoutSec TimerSlackNSec Timestamping USBFunctionDescriptors USBFunctionStrings UtmpIdentifier UtmpMode \
+    WatchdogSec WatchdogSignal Writable";
 
 /// What kind of directive of systemd this is; `None`: systemd has no such name, or it is in our own table.
 pub fn foreign(name: &str) -> Option<Foreign> {

@@ -6,7 +6,11 @@
 
 use std::ops::Range;
 
-use super::fault::{Place, count};
+use super::draft::Draft;
+use super::fault::{Fault, Place, count};
+use super::message::Code;
+use super::words::is_blank;
+use crate::limits;
 
 /// One logical line.
 #[derive(Debug, Default)]
@@ -41,6 +45,55 @@ impl Line {
         self.pieces.push((self.text.len(), number, column));
         self.text.push_str(text);
         continued
+    }
+}
+
+/// What a line is, in the native form and in unit files.
+pub(super) enum Shape<'a> {
+    /// The name of a section.
+    Section(&'a str),
+    /// A setting: its name (may be empty), and the byte at which its value begins.
+    Setting(&'a str, usize),
+}
+
+/// Tells what a line is, or adds the fault of a line that is nothing.
+pub(super) fn shape<'a>(line: &'a Line, file: u32, faults: &mut Vec<Fault>) -> Option<Shape<'a>> {
+    let text = &*line.text;
+    let whole = line.place(file, 0..text.len());
+    let mut fault = |fault: Fault| {
+        faults.push(fault);
+        None
+    };
+    if text.len() > limits::CONFIG_LINE_BYTES {
+        let sizes = [text.len().to_string(), limits::CONFIG_LINE_BYTES.to_string()];
+        return fault(Fault::new(Code::LineLong, whole, &[&sizes[0], &sizes[1]]));
+    }
+    if let Some((at, c)) = text.char_indices().find(|(_, c)| c.is_control() && *c != '\t') {
+        let shown = c.escape_default().to_string();
+        let place = line.place(file, at..at + c.len_utf8());
+        return fault(Fault::new(Code::ControlCharacter, place, &[&shown]));
+    }
+    if text.starts_with('[') {
+        return match text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            Some(name) => Some(Shape::Section(name)),
+            None => fault(Fault::new(Code::OpenSection, whole, &[])),
+        };
+    }
+    let word = text.split(is_blank).next().unwrap_or_default();
+    if matches!(word, "include" | ".include" | "includedir" | "!include") {
+        return fault(Fault::new(Code::Include, whole, &[]));
+    }
+    match text.split_once('=') {
+        Some((name, value)) => Some(Shape::Setting(name.trim_ascii_end(), text.len() - value.trim_ascii_start().len())),
+        None => fault(Fault::new(Code::NotALine, whole, &[])),
+    }
+}
+
+/// Warns, once for a text, of lines that end with CR LF.
+pub(super) fn carriage_return(draft: &mut Draft, file: u32, text: &str) {
+    if let Some(index) = text.split('\n').position(|line| line.ends_with('\r')) {
+        let place = Place { file, line: count(index + 1), ..Place::default() };
+        draft.faults.push(Fault::new(Code::CarriageReturn, place, &[]));
     }
 }
 

@@ -80,6 +80,7 @@ messages! {
         "\"{0}\" can't be the name of a descriptor",
         "1 to 255 printable ASCII characters without a colon", "";
     RelativePath: Error, "the path \"{0}\" is not absolute", "", "begin it with /";
+    BadFolder: Error, "\"{0}\" can't be a folder here", "a relative path without .. and :", "";
     PathLong: Error, "this path has {0} bytes, {1} are possible", "", "";
     DotDot: Error, "the path \"{0}\" goes up by ..", "", "write where it leads to";
     BadVariable: Error, "\"{0}\" can't be the name of a variable", "letters, digits and _, with no digit first", "";
@@ -101,10 +102,10 @@ messages! {
     BadInput: Error, "\"{0}\" can't be standard input", "null, socket or file:/PATH", "";
     BadOutput: Error,
         "\"{0}\" can't be standard output or error",
-        "inherit, null, socket, syslog, kmsg, file:/PATH, append:/PATH or truncate:/PATH", "";
+        "inherit, null, socket, log, syslog, kmsg, file:/PATH, append:/PATH or truncate:/PATH", "";
     Journal: Error,
         "\"{0}\" needs systemd's journal or a console, which dormouse does not write to",
-        "", "use syslog or kmsg";
+        "", "use log, syslog or kmsg";
 
     // Addresses.
     AbstractEmpty: Error, "an abstract socket needs a name after the @", "", "";
@@ -201,15 +202,73 @@ messages! {
     FileBig: Error, "this file has more than the {0} bytes that are possible", "", "";
     FileNul: Error, "this line has a NUL byte, so the file is not text", "", "";
     FileNotUtf8: Error, "this line is not UTF-8", "", "iconv -t UTF-8 converts the file";
-    UnitFile: Error, "unit files are not read by this version", "", "write a section for it in a .conf file";
-    FolderEmpty: Warning, "this folder has no file that ends in .conf", "", "";
+    FolderEmpty: Warning, "this folder has no file that ends in .conf or .socket", "", "";
     NoService: Warning, "no service is configured", "", "a section begins with its name: [name]";
+
+    // Units.
+    UnknownSpecifier: Warning, "systemd has no specifier \"{0}\"; it stays as it is", "", "write %% for a percent sign";
+    ConnectionSpecifier: Error,
+        "\"{0}\" would be another one for each connection",
+        "", "the program finds its client in REMOTE_ADDR and REMOTE_PORT";
+    SpecifierValue: Error, "\"{0}\" stands for nothing: {1}", "", "write the text itself";
+    StrangeSection: Warning,
+        "a .{1} file has no section [{0}]; it is left out",
+        "", "systemd leaves it out as well; one that begins with X- is meant for others";
+    StrangeSetting: Warning,
+        "[{1}] of a .{2} file has no {0}=; it is left out",
+        "", "systemd leaves it out as well";
+    UnitMasked: Warning, "this unit is masked: a link to /dev/null", "", "";
+    UnitNoSocket: Error, "this service has no {0}", "", "name the .socket file that starts it";
+    UnitTemplate: Error, "this is a template", "an instance of it: {0}@NAME.socket", "";
+    UnitNoService: Error, "{0} would start {1}, which is not there", "", "put it beside the socket";
+    UnitNoSockets: Warning, "{0} is left out: dormouse can't open {1}", "", "";
+    UnitUnprotected: Warning,
+        "[{0}] is less protected than under systemd: dormouse can't do {1}",
+        "", "User=, CapabilityBoundingSet=, NoNewPrivileges= and RootDirectory= are there";
+    UnitLost: Warning, "[{0}] asks for what dormouse does not do: {1}", "", "the service runs without";
+    UnitType: Warning, "Type={0}: {1}", "", "";
+    UnitCommands: Error,
+        "[{0}] has {1} commands to run one after the other; dormouse starts one",
+        "", "put them into one script";
+    UnitPrivileges: Warning,
+        "{0} before the program asks for all privileges, so User=, Group= and SupplementaryGroups= do not hold",
+        "", "";
+    UnitStream: Warning, "there is no \"{0}\" here; {1} takes its place", "", "";
+    DynamicUser: Warning,
+        "DynamicUser= makes up a user under systemd; here the service runs as nobody",
+        "", "User= of a user made for it keeps it apart from other services";
+
+    // xinetd.
+    XinetdLine: Warning,
+        "this line is no attribute, so its service is left out",
+        "NAME = VALUES with blanks on both sides of the sign; += and -= where values are collected", "";
+    XinetdOutside: Error,
+        "this line does not belong here",
+        "service NAME, defaults, include FILE or includedir FOLDER; then { and } alone on their lines", "";
+    XinetdOpen: Error, "the last block of this file has no end", "} alone on its line", "";
+    XinetdDepth: Error, "this file is left out: it is included more than {0} deep, or as one of more than {1}", "", "";
+    XinetdFolder: Error, "the folder {0} can't be read", "", "";
+    XinetdTwice: Warning, "{0} is here a second time; the first line counts", "", "remove one of them";
+    XinetdUnknown: Warning, "xinetd has no attribute {0}; it is left out", "", "";
+    XinetdLost: Warning, "{0} is not carried out", "", "";
+    XinetdDatagram: Warning,
+        "wait = no starts one program after the other for the same datagram; it is read as wait = yes",
+        "", "";
+    XinetdHost: Warning,
+        "names are not looked up, so only_from does not let {0} in",
+        "", "write its address";
+    XinetdLeftOut: Warning, "[{0}] is left out: {1}", "", "";
 
     // Within a service.
     NoListen: Error,
         "[{0}] has no socket",
         "", "add ListenStream=, ListenDatagram=, ListenSequentialPacket= or ListenFIFO=";
     NoExecStart: Error, "[{0}] has no program", "", "add ExecStart=";
+    ServiceAccept: Error,
+        "Service= can't be used with Accept=yes",
+        "", "each connection starts the program of its own section";
+    ServiceUnknown: Error, "Service={0}: there is no section [{0}] with a program", "", "";
+    ServiceSetting: Error, "{0}= belongs into [{1}], the section with the program", "", "";
     AcceptKind: Error,
         "this socket has no connections to accept, but the service has Accept=yes",
         "only ListenStream= and ListenSequentialPacket=",

@@ -1,8 +1,8 @@
 //! The config station: text becomes plain data.
 //!
 //! ```text
-//! files --lex--> lines --native--> Draft --check--> Draft with faults --> plan
-//!                         |  value, by the syntax in the directive table
+//! files --lex--> lines --native, unit, xinetd--> Draft --check--> Draft with faults --> plan
+//!                               |  value, by the syntax in the directive table
 //! ```
 //!
 //! It reads files and nothing else: users, ports, programs and the state of the machine are the business of the plan
@@ -28,10 +28,14 @@ mod problem;
 mod random;
 mod render;
 mod scalar;
+mod specifier;
 mod suggest;
 mod table;
+mod unit;
+mod unit_files;
 mod value;
 mod words;
+mod xinetd;
 
 pub use address::{Kind, Listen, ListenAddress, PortRef, Prefix};
 pub use check::check;

@@ -6,11 +6,10 @@
 use super::directive::{Id, Syntax};
 use super::draft::{Draft, ServiceDraft};
 use super::fault::{Fault, Place};
-use super::lex::{self, Line};
+use super::lex::{self, Line, Shape};
 use super::message::Code;
 use super::problem::Problem;
 use super::suggest;
-use super::words::is_blank;
 use crate::limits;
 
 /// The section whose values hold for those after it.
@@ -43,10 +42,7 @@ impl Reader {
     /// Reads a text that is kept as `file` in the draft's sources.
     pub(super) fn read(&mut self, draft: &mut Draft, file: u32, text: &str) {
         self.target = Target::Nothing;
-        if let Some(index) = text.split('\n').position(|line| line.ends_with('\r')) {
-            let line = super::fault::count(index + 1);
-            draft.faults.push(Fault::new(Code::CarriageReturn, Place { file, line, ..Place::default() }, &[]));
-        }
+        lex::carriage_return(draft, file, text);
         for line in lex::lines(text) {
             self.line(draft, file, &line);
         }
@@ -56,27 +52,14 @@ impl Reader {
     fn line(&mut self, draft: &mut Draft, file: u32, line: &Line) {
         let text = &*line.text;
         let whole = line.place(file, 0..text.len());
-        if text.len() > limits::CONFIG_LINE_BYTES {
-            let sizes = [text.len().to_string(), limits::CONFIG_LINE_BYTES.to_string()];
-            return draft.faults.push(Fault::new(Code::LineLong, whole, &[&sizes[0], &sizes[1]]));
-        }
-        if let Some((at, c)) = text.char_indices().find(|(_, c)| c.is_control() && *c != '\t') {
-            let shown = c.escape_default().to_string();
-            let place = line.place(file, at..at + c.len_utf8());
-            return draft.faults.push(Fault::new(Code::ControlCharacter, place, &[&shown]));
-        }
-        if text.starts_with('[') {
-            return self.section(draft, line, whole);
-        }
-        let word = text.split(is_blank).next().unwrap_or_default();
-        if matches!(word, "include" | ".include" | "includedir" | "!include") {
-            return draft.faults.push(Fault::new(Code::Include, whole, &[]));
-        }
-        let Some((name, value)) = text.split_once('=') else {
-            return draft.faults.push(Fault::new(Code::NotALine, whole, &[]));
+        let (name, start) = match lex::shape(line, file, &mut draft.faults) {
+            Some(Shape::Section(name)) => return self.section(draft, name, whole),
+            Some(Shape::Setting(name, start)) => (name, start),
+            None if draft.faults.last().is_some_and(|fault| fault.code == Code::OpenSection) => {
+                return self.enter(draft, whole);
+            }
+            None => return,
         };
-        let name = name.trim_ascii_end();
-        let start = text.len() - value.trim_ascii_start().len();
         let fault = match self.target {
             Target::Skip => return,
             Target::Nothing => {
@@ -114,13 +97,15 @@ impl Reader {
         }
     }
 
-    fn section(&mut self, draft: &mut Draft, line: &Line, whole: Place) {
+    /// A section begins: until its name is found good, its settings are checked, but not used.
+    fn enter(&mut self, draft: &mut Draft, whole: Place) {
         self.finish(draft);
         self.target = Target::Check;
         self.current.place = whole;
-        let Some(name) = line.text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) else {
-            return draft.faults.push(Fault::new(Code::OpenSection, whole, &[]));
-        };
+    }
+
+    fn section(&mut self, draft: &mut Draft, name: &str, whole: Place) {
+        self.enter(draft, whole);
         if name == DEFAULTS {
             self.target = Target::Defaults;
             self.current = std::mem::take(&mut self.defaults);

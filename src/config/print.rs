@@ -138,6 +138,7 @@ fn stream_text(stream: &Stream) -> String {
         Stream::Inherit => ("inherit", ""),
         Stream::Syslog => ("syslog", ""),
         Stream::Kmsg => ("kmsg", ""),
+        Stream::Log => ("log", ""),
         Stream::File(path) => ("file:", &**path),
         Stream::Append(path) => ("append:", &**path),
         Stream::Truncate(path) => ("truncate:", &**path),

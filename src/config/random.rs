@@ -72,6 +72,7 @@ impl Random {
             Syntax::Path => path(self),
             Syntax::Directory => [self.pick(&["", "-"]), &*path(self)].concat(),
             Syntax::EnvironmentFile => [self.pick(&["", "-"]), &*path(self), " x"].concat(),
+            Syntax::Folders => self.several(|r| r.pick(&["a", "b/c", "\"d//e f\"", "a"]).to_owned()),
             Syntax::Paths => self.several(|r| ["\"", &path(r), " x\""].concat()),
             Syntax::Command => {
                 let marks = self.pick(&["", "-", "@", ":", "@-:", ":@"]);

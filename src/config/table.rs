@@ -5,6 +5,7 @@
 
 use super::address::Kind;
 use super::directive::{Directive, Group, Syntax, Unit};
+use crate::limits;
 
 /// Makes [`Id`] and [`TABLE`] from one list, so that the number of a directive is the number of its row.
 macro_rules! directives {
@@ -79,6 +80,8 @@ directives! {
             "Absolute paths of symlinks to the unix socket or FIFO; needs exactly one of them.";
         Accept: Syntax::Bool, "no",
             "yes: a new process for each connection. no: one process gets the listening sockets.";
+        Service: Syntax::Word(limits::SERVICE_NAME_BYTES), "",
+            "The section whose service gets these sockets beside its own; needs Accept=no.";
         FileDescriptorName: Syntax::FdName, "",
             "The name of the sockets in LISTEN_FDNAMES: up to 255 printable ASCII characters without a colon; unset: \
              SERVICE.socket, or connection with Accept=yes.";
@@ -167,6 +170,22 @@ directives! {
             "Folder the program starts in, an absolute path or ~ (home of User=); a leading - lets it be missing.";
         RootDirectory: Syntax::Path, "",
             "Folder that becomes the program's root, an absolute path (chroot).";
+        RuntimeDirectory: Syntax::Folders, "",
+            "Folders below /run that are made for User= before each start; RUNTIME_DIRECTORY names them.";
+        RuntimeDirectoryMode: Syntax::Mode, "0755",
+            "Permission bits, in octal, of the folders of RuntimeDirectory=.";
+        StateDirectory: Syntax::Folders, "",
+            "Folders below /var/lib that are made for User= before each start; STATE_DIRECTORY names them.";
+        StateDirectoryMode: Syntax::Mode, "0755",
+            "Permission bits, in octal, of the folders of StateDirectory=.";
+        CacheDirectory: Syntax::Folders, "",
+            "Folders below /var/cache that are made for User= before each start; CACHE_DIRECTORY names them.";
+        CacheDirectoryMode: Syntax::Mode, "0755",
+            "Permission bits, in octal, of the folders of CacheDirectory=.";
+        LogsDirectory: Syntax::Folders, "",
+            "Folders below /var/log that are made for User= before each start; LOGS_DIRECTORY names them.";
+        LogsDirectoryMode: Syntax::Mode, "0755",
+            "Permission bits, in octal, of the folders of LogsDirectory=.";
         UMask: Syntax::Mode, "0022",
             "Permission bits, in octal, that new files of the program do not get.";
         Nice: Syntax::Int(-20, 19), "",
@@ -184,10 +203,10 @@ directives! {
         StandardInput: Syntax::Input, "",
             "Descriptor 0: null, socket or file:PATH; unset: socket with Accept=yes, null without.";
         StandardOutput: Syntax::Output, "",
-            "Descriptor 1: inherit (from 0), null, socket, syslog, kmsg, file:PATH, append:PATH or \
+            "Descriptor 1: inherit (from 0), null, socket, log, syslog, kmsg, file:PATH, append:PATH or \
              truncate:PATH; unset: socket with Accept=yes, the log without.";
         StandardError: Syntax::Output, "",
-            "Descriptor 2: inherit (from 1), null, socket, syslog, kmsg, file:PATH, append:PATH or \
+            "Descriptor 2: inherit (from 1), null, socket, log, syslog, kmsg, file:PATH, append:PATH or \
              truncate:PATH; unset: the log.";
         SyslogIdentifier: Syntax::Word(64), "",
             "The name before each line in syslog and kmsg; unset: the program's name.";

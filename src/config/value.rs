@@ -57,6 +57,8 @@ pub enum Stream {
     Syslog,
     /// `kmsg`: lines to the kernel's log.
     Kmsg,
+    /// `log`: where dormouse itself logs.
+    Log,
     /// `file:PATH`: read or written from its beginning, made when missing, not emptied.
     File(String),
     /// `append:PATH`: written at its end, made when missing.
@@ -110,6 +112,7 @@ pub fn parse(syntax: Syntax, text: &str, notes: &mut Vec<Problem>) -> Parsed<Val
         Syntax::Path => Value::Text(path(text)?),
         Syntax::Directory => Value::Text(directory(text)?),
         Syntax::Paths => each_word(text, &|word| absolute(&word.text))?,
+        Syntax::Folders => each_word(text, &|word| below(&word.text))?,
         Syntax::EnvironmentFile => Value::List(vec![optional_path(text)?]),
         Syntax::Command => Value::Command(command::parse(text)?),
         Syntax::Assignments => each_word(text, &|word| assignment(word, false))?,
@@ -203,6 +206,16 @@ fn absolute(text: &str) -> Parsed<String> {
     Ok(if out.is_empty() { "/".to_owned() } else { out })
 }
 
+/// A relative path without `..` and without the `:` that would part it from the name of a link.
+fn below(text: &str) -> Parsed<String> {
+    let path = absolute(&["/", text].concat()).map(|path| path[1..].to_owned());
+    match path {
+        Ok(path) if !text.starts_with('/') && !text.contains(':') && !path.is_empty() => Ok(path),
+        Ok(_) => wrong(Code::BadFolder, text),
+        Err(_) => wrong(Code::BadFolder, text),
+    }
+}
+
 /// A path that may have `-` in front: it may be missing.
 fn optional_path(text: &str) -> Parsed<String> {
     let Some(rest) = text.strip_prefix('-') else { return path(text) };
@@ -282,6 +295,7 @@ fn stream(text: &str, input: bool) -> Parsed<Stream> {
         "inherit" => Stream::Inherit,
         "syslog" => Stream::Syslog,
         "kmsg" => Stream::Kmsg,
+        "log" => Stream::Log,
         "journal" | "journal+console" | "syslog+console" | "kmsg+console" => return wrong(Code::Journal, text),
         _ if text.starts_with("append:") => Stream::Append(file(7)?),
         _ if text.starts_with("truncate:") => Stream::Truncate(file(9)?),

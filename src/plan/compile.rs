@@ -27,13 +27,15 @@ pub struct Context {
 /// Fills an empty plan from a draft without errors. What is wrong is added to the draft's faults.
 pub fn compile(draft: &mut Draft, plan: &mut Plan, context: &Context) {
     let mut faults = Vec::new();
-    for service in &draft.services {
-        add(plan, service, context, &mut faults);
+    for service in draft.services.iter().filter(|service| !service.is_set(Id::Service)) {
+        let more: Vec<_> = draft.sections_of(&service.name).collect();
+        add(plan, service, &more, context, &mut faults);
     }
     draft.faults.append(&mut faults);
 }
 
-fn add(plan: &mut Plan, draft: &ServiceDraft, context: &Context, faults: &mut Vec<Fault>) {
+/// Adds a service; `more` sections add sockets to its own.
+fn add(plan: &mut Plan, draft: &ServiceDraft, more: &[&ServiceDraft], context: &Context, faults: &mut Vec<Fault>) {
     let identity = privileges::identity(draft, faults);
     let streams = streams(draft, context, faults);
     let environment = environment::compose(draft, identity.user.as_ref(), faults);
@@ -45,7 +47,10 @@ fn add(plan: &mut Plan, draft: &ServiceDraft, context: &Context, faults: &mut Ve
     policy.steps = store(plan, draft, steps.bytes(), faults);
     policy.environment = store(plan, draft, &environment.to_bytes(), faults);
     let service = row(plan.services.len());
-    let (first_listener, listeners) = sockets::add(draft, service, plan, faults);
+    let (first_listener, mut listeners) = sockets::add(draft, service, plan, faults);
+    for section in more {
+        listeners += sockets::add(section, service, plan, faults).1;
+    }
     let spec = ServiceSpec {
         name: store(plan, draft, draft.name.as_bytes(), faults),
         program: store(plan, draft, &[program.as_bytes(), b"\0"].concat(), faults),
@@ -55,7 +60,7 @@ fn add(plan: &mut Plan, draft: &ServiceDraft, context: &Context, faults: &mut Ve
             &argv.iter().flat_map(|word| [word.as_bytes(), b"\0"].concat()).collect::<Vec<_>>(),
             faults,
         ),
-        fd_names: fd_names(plan, draft, &policy, context, faults),
+        fd_names: fd_names(plan, draft, more, &policy, context, faults),
         policy: policy_row(plan, policy),
         first_listener,
         listeners,
@@ -140,6 +145,7 @@ fn command(draft: &ServiceDraft, environment: &Environment, faults: &mut Vec<Fau
 fn fd_names(
     plan: &mut Plan,
     draft: &ServiceDraft,
+    more: &[&ServiceDraft],
     policy: &Policy,
     context: &Context,
     faults: &mut Vec<Fault>,
@@ -150,13 +156,23 @@ fn fd_names(
     if !context.fd_names.is_empty() {
         return store(plan, draft, context.fd_names.join(":").as_bytes(), faults);
     }
-    let unnamed = if policy.accept { "connection".to_owned() } else { format!("{}.socket", draft.name) };
-    let name = draft.text(Id::FileDescriptorName).unwrap_or(&unnamed);
-    let bytes = draft.listens.len().max(1) * (name.len() + 1);
+    let name = |section: &ServiceDraft| {
+        let unnamed = if policy.accept { "connection".to_owned() } else { format!("{}.socket", section.name) };
+        section.text(Id::FileDescriptorName).map_or(unnamed, str::to_owned)
+    };
+    let each = |section: &&ServiceDraft| vec![name(section); section.listens.len()];
+    // One name stands for all of them.
+    let names = if more.is_empty() {
+        name(draft)
+    } else {
+        [draft].iter().chain(more).flat_map(each).collect::<Vec<_>>().join(":")
+    };
+    let count = if more.is_empty() { draft.listens.len().max(1) } else { 1 };
+    let bytes = count * (names.len() + 1);
     if bytes > FD_NAMES_BYTES {
         let message = format!("LISTEN_FDNAMES would have {bytes} bytes");
         let fault = Fault::error(draft.place(Id::FileDescriptorName), message);
         faults.push(fault.with_expected(format!("at most {FD_NAMES_BYTES}: a shorter name, or fewer sockets")));
     }
-    store(plan, draft, name.as_bytes(), faults)
+    store(plan, draft, names.as_bytes(), faults)
 }

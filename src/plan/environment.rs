@@ -72,6 +72,12 @@ pub(super) fn compose(draft: &ServiceDraft, user: Option<&User>, faults: &mut Ve
         }
         environment.set("SHELL", &user.shell);
     }
+    for (id, _, base, name) in super::privileges::FOLDERS {
+        let paths: Vec<_> = draft.list(id).iter().map(|folder| [base, "/", folder].concat()).collect();
+        if !paths.is_empty() {
+            environment.set(name, &paths.join(":"));
+        }
+    }
     for name in draft.list(Id::PassEnvironment) {
         if let Ok(value) = std::env::var(name) {
             environment.set(name, &value);

@@ -50,7 +50,7 @@ fn direct(stream: &Stream) -> Stdio {
         Stream::Null => Stdio::Null,
         Stream::Socket => Stdio::Socket,
         Stream::Inherit => Stdio::Inherit,
-        Stream::Syslog | Stream::Kmsg => Stdio::Log,
+        Stream::Syslog | Stream::Kmsg | Stream::Log => Stdio::Log,
         Stream::File(_) | Stream::Append(_) | Stream::Truncate(_) => Stdio::File,
     }
 }
@@ -122,7 +122,7 @@ pub(super) fn policy(
         success,
         syslog_identifier,
         max_connections: count(draft, Id::MaxConnections, u32::MAX),
-        max_per_source: count(draft, Id::MaxConnectionsPerSource, u32::MAX),
+        max_per_source: per_source(draft),
         trigger: rate(
             draft,
             Id::TriggerLimitIntervalSec,
@@ -149,6 +149,14 @@ pub(super) fn policy(
         },
         sleep: super::sleep::sleep(draft, faults),
         kill_signal: draft.signal(Id::KillSignal).and_then(|signal| u8::try_from(signal).ok()).unwrap_or(15),
+    }
+}
+
+/// MaxConnectionsPerSource=; 0 is systemd's word for no limit.
+fn per_source(draft: &ServiceDraft) -> u32 {
+    match count(draft, Id::MaxConnectionsPerSource, 0) {
+        0 => u32::MAX,
+        most => most,
     }
 }
 

@@ -92,6 +92,7 @@ pub(super) fn steps(
     {
         list.push(Id::UMask, &Step::Umask(mask));
     }
+    list.folders(identity);
     list.streams(streams);
     list.path(Id::RootDirectory, draft.text(Id::RootDirectory), |path| Step::Root(path));
     list.identity(identity);
@@ -104,6 +105,15 @@ pub(super) fn steps(
     }
     list.steps
 }
+
+/// Folders that are made for a service: the directive, that of their mode, where they lie, and the variable that tells
+/// the service of them (systemd.exec(5)).
+pub(super) const FOLDERS: [(Id, Id, &str, &str); 4] = [
+    (Id::RuntimeDirectory, Id::RuntimeDirectoryMode, "/run", "RUNTIME_DIRECTORY"),
+    (Id::StateDirectory, Id::StateDirectoryMode, "/var/lib", "STATE_DIRECTORY"),
+    (Id::CacheDirectory, Id::CacheDirectoryMode, "/var/cache", "CACHE_DIRECTORY"),
+    (Id::LogsDirectory, Id::LogsDirectoryMode, "/var/log", "LOGS_DIRECTORY"),
+];
 
 struct Builder<'a> {
     steps: Steps,
@@ -124,6 +134,23 @@ impl Builder<'_> {
             Some(Ok(path)) => self.push(id, &step(&path)),
             Some(Err(_)) => {
                 self.faults.push(Fault::error(self.draft.place(id), "a path cannot hold a NUL".to_owned()));
+            }
+        }
+    }
+
+    /// RuntimeDirectory= and its kin: the folders above are root's, the last one belongs to the service.
+    fn folders(&mut self, identity: &Identity) {
+        let uid = identity.user.as_ref().map_or(u32::MAX, |user| user.uid);
+        let gid = identity.gid.unwrap_or(u32::MAX);
+        for (id, mode, base, _) in FOLDERS {
+            let mode = u16::try_from(self.draft.mode(mode)).unwrap_or(0o755);
+            for folder in self.draft.list(id) {
+                for (at, _) in folder.match_indices('/') {
+                    let path = [base, "/", &folder[..at]].concat();
+                    self.path(id, Some(&path), |path| Step::Folder(0o755, u32::MAX, u32::MAX, path));
+                }
+                let path = [base, "/", folder].concat();
+                self.path(id, Some(&path), |path| Step::Folder(mode, uid, gid, path));
             }
         }
     }

@@ -38,6 +38,8 @@ pub enum Step<'a> {
     Directory(bool, &'a CStr),
     /// Never again more privileges by exec.
     NoNewPrivileges,
+    /// A folder, made when it is missing: mode, owner and group (`u32::MAX`: not changed), path.
+    Folder(u16, u32, u32, &'a CStr),
     /// The kernel sends this signal when Dormouse dies.
     ParentDeath(u8),
 }
@@ -57,7 +59,7 @@ pub enum OpenMode {
 
 /// Names of the steps in the order of their numbers, then those of the fixed acts of a child. The directive that
 /// asked for a step is its name wherever there is one.
-const NAMES: [&str; 23] = [
+const NAMES: [&str; 24] = [
     "Limit",
     "Nice",
     "OOMScoreAdjust",
@@ -81,6 +83,7 @@ const NAMES: [&str; 23] = [
     "the socket as standard descriptor",
     "exec",
     "clone",
+    "a folder",
 ];
 
 /// What a child, or the parent for it, was doing when it failed.
@@ -136,6 +139,12 @@ impl Steps {
                 content.extend_from_slice(path.to_bytes_with_nul());
             }
             Step::ParentDeath(signal) => content.push(signal),
+            Step::Folder(mode, uid, gid, path) => {
+                content.extend_from_slice(&mode.to_ne_bytes());
+                content.extend_from_slice(&uid.to_ne_bytes());
+                content.extend_from_slice(&gid.to_ne_bytes());
+                content.extend_from_slice(path.to_bytes_with_nul());
+            }
             Step::Copy(from, to) => content.extend_from_slice(&[from, to]),
         }
         let Ok(length) = u16::try_from(content.len()) else { return false };
@@ -172,6 +181,8 @@ fn number(step: &Step<'_>) -> u8 {
         Step::Copy(..) => 15,
         Step::Open(1, ..) => 16,
         Step::Open(..) => 17,
+        // behind the fixed acts
+        Step::Folder(..) => 23,
     }
 }
 
@@ -199,6 +210,7 @@ impl<'a> Iterator for Reader<'a> {
 fn decode(number: u8, content: &[u8]) -> Option<Step<'_>> {
     let path = |at: usize| CStr::from_bytes_with_nul(content.get(at..)?).ok();
     let long = |at: usize| Some(u64::from_ne_bytes(content.get(at..at + 8)?.try_into().ok()?));
+    let id = |at: usize| Some(u32::from_ne_bytes(content.get(at..at + 4)?.try_into().ok()?));
     let word = || Some(u32::from_ne_bytes(content.try_into().ok()?));
     Some(match number {
         0 => Step::Limit(*content.first()?, long(1)?, long(9)?),
@@ -216,6 +228,7 @@ fn decode(number: u8, content: &[u8]) -> Option<Step<'_>> {
         12 => Step::Directory(*content.first()? != 0, path(1)?),
         13 => Step::NoNewPrivileges,
         14 => Step::ParentDeath(*content.first()?),
+        23 => Step::Folder(u16::from_ne_bytes([*content.first()?, *content.get(1)?]), id(2)?, id(6)?, path(10)?),
         15 => Step::Copy(*content.first()?, *content.get(1)?),
         _ => return None,
     })
@@ -248,6 +261,7 @@ mod tests {
             Step::NoNewPrivileges,
             Step::ParentDeath(15),
             Step::Copy(1, 2),
+            Step::Folder(0o750, 1000, u32::MAX, c"/run/x"),
         ];
         let mut steps = Steps::default();
         for step in &all {

@@ -154,6 +154,7 @@ fn carry_out(step: &Step<'_>) -> Result<(), Errno> {
             Err(Errno::NOENT) if optional => rustix::process::chdir(c"/"),
             result => result,
         },
+        Step::Folder(mode, uid, gid, path) => make_folder(mode, uid, gid, path),
         Step::NoNewPrivileges => rustix::thread::set_no_new_privs(true),
         Step::ParentDeath(signal) => process::set_parent_death_signal(signal),
     }
@@ -173,6 +174,22 @@ fn open(fd: i32, mode: OpenMode, path: &CStr) -> Result<(), Errno> {
         OpenMode::Truncate => libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC,
     };
     process::install_file(path, flags, 0o666, fd)
+}
+
+/// The folder has its mode and owner afterwards, whoever made it.
+fn make_folder(mode: u16, uid: u32, gid: u32, path: &CStr) -> Result<(), Errno> {
+    use rustix::process::{Gid, Uid};
+    let mode = rustix::fs::Mode::from_raw_mode(u32::from(mode));
+    match rustix::fs::mkdir(path, mode) {
+        Ok(()) | Err(Errno::EXIST) if uid == u32::MAX && gid == u32::MAX => Ok(()),
+        Ok(()) | Err(Errno::EXIST) => {
+            let (uid, gid) = (Some(uid).filter(|id| *id != u32::MAX), Some(gid).filter(|id| *id != u32::MAX));
+            rustix::fs::chown(path, uid.map(Uid::from_raw), gid.map(Gid::from_raw))
+        }
+        Err(errno) => Err(errno),
+    }?;
+    // umask(2) has taken its part of the mode
+    rustix::fs::chmod(path, mode)
 }
 
 fn set_groups(bytes: &[u8]) -> Result<(), Errno> {

@@ -64,7 +64,7 @@ fn value(syntax: Syntax) -> String {
         Syntax::Names | Syntax::Variables => "name ...",
         Syntax::Word(_) => "word",
         Syntax::Path | Syntax::Directory | Syntax::EnvironmentFile => "path",
-        Syntax::Paths => "path ...",
+        Syntax::Paths | Syntax::Folders => "path ...",
         Syntax::Command => "program Op Ar argument ...",
         Syntax::Assignments => "NAME=VALUE ...",
         Syntax::Unset => "NAME[=VALUE] ...",

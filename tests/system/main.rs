@@ -43,6 +43,7 @@ mod storms;
 mod trace;
 mod traps_net;
 mod traps_process;
+mod units;
 mod unix;
 
 use harness::Test;
@@ -59,7 +60,7 @@ fn main() {
     let mut arguments = Arguments::from_args();
     // Most tests wait for something to happen or not to happen, so more of them than processors run at once.
     arguments.test_threads.get_or_insert(12);
-    let all: [&[Test]; 24] = [
+    let all: [&[Test]; 25] = [
         serve::TESTS,
         listen_protocol::TESTS,
         adopt::TESTS,
@@ -71,6 +72,7 @@ fn main() {
         faults::TESTS,
         forward::TESTS,
         limits::TESTS,
+        units::TESTS,
         unix::TESTS,
         netns::TESTS,
         lifecycle::TESTS,

@@ -22,7 +22,7 @@ pub const TESTS: &[Test] = &[
 ];
 
 /// A user `sleeper` with a home in the test's folder, known only inside a mount namespace of the daemon's own.
-fn with_sleeper(ctx: &Ctx, launch: Launch) -> Launch {
+pub fn with_sleeper(ctx: &Ctx, launch: Launch) -> Launch {
     let passwd = std::fs::read_to_string("/etc/passwd").unwrap();
     let home = ctx.path("home");
     let passwd = ctx.file("passwd", &format!("{passwd}sleeper:x:0:0::{home}:/bin/sh\n"));
@@ -33,7 +33,7 @@ fn with_sleeper(ctx: &Ctx, launch: Launch) -> Launch {
 }
 
 /// Makes the client's key and lets it in for `sleeper`; returns the path of the key.
-fn client_key(ctx: &Ctx) -> String {
+pub fn client_key(ctx: &Ctx) -> String {
     let key = ctx.path("client_key");
     output(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f", &key]));
     let public = std::fs::read_to_string(format!("{key}.pub")).unwrap();
@@ -42,7 +42,7 @@ fn client_key(ctx: &Ctx) -> String {
     key
 }
 
-fn ssh(ctx: &Ctx, key: &str, port: u16, remote: &str) -> String {
+pub fn ssh(ctx: &Ctx, key: &str, port: u16, remote: &str) -> String {
     let mut ssh = Command::new("ssh");
     ssh.args(["-F", "/dev/null", "-i", key, "-p", &port.to_string(), "-o", "BatchMode=yes"]);
     ssh.args(["-o", "StrictHostKeyChecking=no", "-o", "LogLevel=ERROR", "-o", "IdentitiesOnly=yes"]);

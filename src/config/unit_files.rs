@@ -1,0 +1,216 @@
+//! Which files make a unit: the .socket file, the .service file that it starts, and the drop-ins of both.
+//!
+//! A file's own folder is looked through first; where that folder is one of systemd's, the others of systemd are looked
+//! through as well, in its order, systemd.unit(5). Nothing is read twice, and a masked unit (a link to /dev/null) is not
+//! there.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::directive::Id;
+use super::draft::{Draft, ServiceDraft};
+use super::fault::{Fault, Place, Severity};
+use super::files;
+use super::message::Code;
+use super::native::check_name;
+use super::specifier::UnitName;
+use super::unit::Unit;
+use super::value::Value;
+
+/// Where systemd looks for units, the first first.
+const UNIT_PATH: [&str; 5] = [
+    "/etc/systemd/system",
+    "/run/systemd/system",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+];
+
+/// Reads units.
+#[derive(Debug, Default)]
+pub(super) struct Reader {
+    /// The sockets that were read.
+    sockets: Vec<String>,
+    /// The services that were read, and the names of their sections.
+    services: Vec<(String, String)>,
+}
+
+impl Reader {
+    /// Reads a .socket file with all that belongs to it, or the socket of a .service file. `named`: the user gave its
+    /// name; in a folder what is no complete unit by itself is passed over.
+    pub(super) fn read(&mut self, draft: &mut Draft, path: &Path, named: bool) {
+        let target = target(path);
+        if target == Path::new("/dev/null") {
+            return if named {
+                files::push(draft, path, Code::UnitMasked, "")
+            };
+        }
+        let name = unit_name(path, &target);
+        let folders = folders(path, &target);
+        if name.kind() == "service" {
+            let socket = if name.instance() == Some("") { name.prefix() } else { name.stem() };
+            let socket = UnitName([socket, ".socket"].concat());
+            return match find(&folders, &socket) {
+                Some(path) => self.read(draft, &path, named),
+                None => files::push(draft, path, Code::UnitNoSocket, &socket.0),
+            };
+        }
+        if name.instance() == Some("") {
+            return if named {
+                files::push(draft, path, Code::UnitTemplate, name.prefix())
+            };
+        }
+        if !self.sockets.contains(&name.0) {
+            let path = if path.exists() { Some(path.to_owned()) } else { find(&folders, &name) };
+            self.sockets.push(name.0.clone());
+            self.socket(draft, &path.unwrap_or(target), name, &folders, named);
+        }
+    }
+
+    fn socket(&mut self, draft: &mut Draft, path: &Path, name: UnitName, folders: &[PathBuf], named: bool) {
+        let mut unit = Unit::default();
+        let Some(file) = load(draft, &mut unit, path, &name, folders) else { return };
+        let whole = Place { file, ..Place::default() };
+        if let Some((names, place)) = unit.strange_sockets() {
+            return draft.faults.push(Fault::new(Code::UnitNoSockets, place, &[&name.0, &names]));
+        }
+        unit.draft.place = whole;
+        let service = if unit.accepts() {
+            if unit.service.is_some() {
+                draft.faults.push(Fault::new(Code::ServiceAccept, whole, &[]));
+            }
+            UnitName([name.prefix(), "@.service"].concat())
+        } else {
+            UnitName(unit.service.clone().unwrap_or_else(|| [name.stem(), ".service"].concat()))
+        };
+        // The socket of the service's own name comes first.
+        let own = UnitName([service.stem(), ".socket"].concat());
+        if !named && own != name && !unit.draft.flag(Id::Accept) {
+            find(folders, &own).into_iter().for_each(|path| self.read(draft, &path, named));
+        }
+        if let Some((_, section)) = self.services.iter().find(|(known, _)| *known == service.0) {
+            unit.draft.name.clone_from(&name.0);
+            unit.draft.default_to(Id::Service, Value::Text(section.clone()));
+        } else {
+            let Some(path) = find(folders, &service) else {
+                let mut fault = Fault::new(Code::UnitNoService, whole, &[&name.0, &service.0]);
+                // A folder may hold sockets of programs that are not installed.
+                fault.severity = if named { fault.severity } else { Severity::Warning };
+                return draft.faults.push(fault);
+            };
+            let section = if unit.draft.flag(Id::Accept) { service.prefix() } else { service.stem() };
+            section.clone_into(&mut unit.draft.name);
+            self.services.push((service.0.clone(), section.to_owned()));
+            load(draft, &mut unit, &path, &service, folders);
+        }
+        if !unit.draft.flag(Id::Accept) && unit.draft.name != name.stem() {
+            unit.draft.default_to(Id::FileDescriptorName, Value::Text(name.0));
+        }
+        let service = unit.finish(draft);
+        add(draft, service);
+    }
+}
+
+/// Adds a service, unless its name can't be used.
+fn add(draft: &mut Draft, service: ServiceDraft) {
+    let (name, place) = (&service.name, service.place);
+    let fault = match draft.service(name) {
+        Some(first) => Some(Fault::new(Code::SectionTwice, place, &[name]).with_other(first.place)),
+        None => check_name(name, place),
+    };
+    match fault {
+        Some(fault) => draft.faults.push(fault),
+        None => draft.services.push(service),
+    }
+}
+
+/// Reads the main file of a unit, then its drop-ins. Gives the number of the main file.
+fn load(draft: &mut Draft, unit: &mut Unit, path: &Path, name: &UnitName, folders: &[PathBuf]) -> Option<u32> {
+    unit.specifiers.unit = name.clone();
+    unit.specifiers.path = path.to_string_lossy().into_owned();
+    let mut first = None;
+    for path in std::iter::once(path.to_owned()).chain(drop_ins(folders, name)) {
+        let file = files::load(draft, &path).map(|(file, text)| {
+            unit.read(draft, file, &text);
+            file
+        });
+        match file {
+            None if first.is_none() => return None,
+            file => first = first.or(file),
+        }
+    }
+    first
+}
+
+/// Where the links of a path end.
+fn target(path: &Path) -> PathBuf {
+    let mut path = path.to_owned();
+    // As many as the kernel follows, path_resolution(7).
+    for _ in 0..40 {
+        let Ok(link) = fs::read_link(&path) else { break };
+        path = path.parent().unwrap_or(Path::new("")).join(link);
+    }
+    path
+}
+
+/// The name of the unit in a file. A link with an instance in its name instantiates a template; any other is an alias.
+fn unit_name(path: &Path, target: &Path) -> UnitName {
+    let name = |path: &Path| UnitName(path.file_name().unwrap_or_default().to_string_lossy().into_owned());
+    let (own, real) = (name(path), name(target));
+    let alias = own.instance().is_none_or(str::is_empty) && real.kind() == own.kind();
+    if alias { real } else { own }
+}
+
+/// The folders in which the other files of a unit are looked for.
+fn folders(path: &Path, target: &Path) -> Vec<PathBuf> {
+    let parent =
+        |path: &Path| path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new(".")).to_owned();
+    let mut folders = vec![parent(path), parent(target)];
+    // Enabled units are links in foo.target.wants.
+    let wants = |folder: &PathBuf| folder.extension().is_some_and(|end| end == "wants" || end == "requires");
+    let above: Vec<_> = folders.iter().filter(|folder| wants(folder)).map(|folder| parent(folder)).collect();
+    folders.extend(above);
+    if folders.iter().any(|folder| UNIT_PATH.iter().any(|known| Path::new(known) == folder)) {
+        folders.splice(0..0, UNIT_PATH.iter().map(PathBuf::from));
+    }
+    let mut once: Vec<PathBuf> = Vec::new();
+    folders.into_iter().for_each(|folder| {
+        if !once.contains(&folder) {
+            once.push(folder)
+        }
+    });
+    once
+}
+
+/// The main file of a unit; for an instance without a file of its own that of the template.
+fn find(folders: &[PathBuf], name: &UnitName) -> Option<PathBuf> {
+    let template = name.instance().is_some().then(|| name.template());
+    let names = std::iter::once(name.clone()).chain(template);
+    let mut paths = names.flat_map(|name| folders.iter().map(move |folder| folder.join(&name.0)));
+    let path = paths.find(|path| path.symlink_metadata().is_ok())?;
+    (target(&path) != Path::new("/dev/null")).then_some(path)
+}
+
+/// The drop-ins of a unit by name: those of the unit itself, of its template, of units whose names begin alike up to a
+/// dash, and of all units of its kind. Of those with the same name the first holds.
+fn drop_ins(folders: &[PathBuf], name: &UnitName) -> Vec<PathBuf> {
+    let mut owners = vec![name.0.clone()];
+    if name.instance().is_some_and(|instance| !instance.is_empty()) {
+        owners.push(name.template().0);
+    }
+    let dashes: Vec<_> = name.prefix().match_indices('-').map(|(at, _)| &name.prefix()[..=at]).collect();
+    owners.extend(dashes.iter().rev().map(|prefix| [prefix, ".", name.kind()].concat()));
+    owners.push(name.kind().to_owned());
+    let mut found: Vec<PathBuf> = Vec::new();
+    for owner in owners {
+        for folder in folders {
+            for path in files::folder(&folder.join([&owner, ".d"].concat()), &["conf"]).unwrap_or_default() {
+                let index = found.partition_point(|known| known.file_name() < path.file_name());
+                if found.get(index).is_none_or(|known| known.file_name() != path.file_name()) {
+                    found.insert(index, path);
+                }
+            }
+        }
+    }
+    found
+}

@@ -1,0 +1,301 @@
+//! One service of xinetd, as directives.
+
+use super::super::directive::Id;
+use super::super::draft::{Draft, ServiceDraft, locate};
+use super::super::fault::{Fault, Place, Severity};
+use super::super::message::Code;
+use super::super::native::check_name;
+use super::super::value::Value;
+use super::super::words::quote;
+use super::{Attribute, Block, Operator, SETS, access};
+
+/// Attributes that one directive stands for.
+const SIMPLE: [(&str, Id); 11] = [
+    ("user", Id::User),
+    ("group", Id::Group),
+    ("nice", Id::Nice),
+    ("rlimit_as", Id::LimitAS),
+    ("rlimit_cpu", Id::LimitCPU),
+    ("rlimit_data", Id::LimitDATA),
+    ("rlimit_rss", Id::LimitRSS),
+    ("rlimit_stack", Id::LimitSTACK),
+    ("rlimit_files", Id::LimitNOFILE),
+    ("max_load", Id::LoadMax),
+    ("passenv", Id::PassEnvironment),
+];
+/// Attributes that are read by name below, or that need nothing.
+const KNOWN: &str = "type id disable disabled enabled flags socket_type protocol wait server server_args port bind \
+    interface instances per_source cps only_from no_access env umask groups v6only log_on_success log_on_failure \
+    libwrap redirect rpc_version rpc_number";
+/// Attributes of xinetd that mean nothing here.
+const LOST: &str = "access_times banner banner_success banner_fail deny_time log_type mdns";
+
+/// Adds the service of a block to the draft, unless it is switched off or can't be.
+pub(super) fn add(draft: &mut Draft, block: &Block, defaults: &[Attribute]) {
+    let mut entry = Entry { block, defaults, service: ServiceDraft::default(), faults: Vec::new() };
+    let id = entry.word("id").unwrap_or_else(|| block.name.clone());
+    if entry.is_off(&id) {
+        return;
+    }
+    entry.service.name.clone_from(&id);
+    entry.service.place = block.place;
+    let why = entry.fill().err().or_else(|| block.broken.then_some("a line of it is broken"));
+    let why = why.or_else(|| draft.service(&id).is_some().then_some("there is another one of this id"));
+    let why = why
+        .or_else(|| entry.faults.iter().any(|fault| fault.severity == Severity::Error).then_some("a value is wrong"));
+    let why = why.or_else(|| check_name(&id, block.place).map(|_| "its id can't be the name of a service"));
+    for mut fault in entry.faults {
+        fault.severity = Severity::Warning;
+        draft.faults.push(fault);
+    }
+    match why {
+        Some(why) => draft.faults.push(Fault::new(Code::XinetdLeftOut, block.place, &[&id, why])),
+        None => draft.services.push(entry.service),
+    }
+}
+
+/// The warning about an attribute that means nothing here.
+pub(super) fn told(attribute: &Attribute) -> Option<Fault> {
+    let within = |list: &str| list.split(' ').any(|known| known == attribute.name);
+    let code = match () {
+        () if within(LOST) => Code::XinetdLost,
+        () if within(KNOWN) || SIMPLE.iter().any(|(known, _)| *known == attribute.name) => return None,
+        () => Code::XinetdUnknown,
+    };
+    Some(Fault::new(code, attribute.place, &[&attribute.name]))
+}
+
+struct Entry<'a> {
+    block: &'a Block,
+    defaults: &'a [Attribute],
+    service: ServiceDraft,
+    faults: Vec<Fault>,
+}
+
+/// Why a service is left out.
+type Filled = Result<(), &'static str>;
+
+impl Entry<'_> {
+    /// The attribute that holds: the service's own, or that of the defaults.
+    fn attribute(&self, name: &str) -> Option<&Attribute> {
+        let of = |list: &'static str| list.split(' ').any(|known| known == name);
+        let default = || self.defaults.iter().filter(|_| !of("disabled enabled")).find(|known| known.name == name);
+        self.block.attributes.iter().find(|known| known.name == name).or_else(default)
+    }
+
+    /// Its values; those of a set by += and -= count on those of the defaults.
+    fn values(&self, name: &str) -> Vec<String> {
+        let Some(own) = self.attribute(name) else { return Vec::new() };
+        let mut values = own.values.clone();
+        let default = self.defaults.iter().find(|known| known.name == name);
+        if own.operator != Operator::Set && SETS.split(' ').any(|set| set == name) {
+            let mut all = default.map(|default| default.values.clone()).unwrap_or_default();
+            match own.operator {
+                Operator::Remove => all.retain(|value| !values.contains(value)),
+                _ => all.append(&mut values),
+            }
+            return all;
+        }
+        values
+    }
+
+    fn word(&self, name: &str) -> Option<String> {
+        self.attribute(name)?.values.first().cloned()
+    }
+
+    fn place(&self, name: &str) -> Place {
+        self.attribute(name).map_or(self.block.place, |attribute| attribute.place)
+    }
+
+    fn has(&self, name: &str, word: &str) -> bool {
+        self.values(name).iter().any(|value| value.eq_ignore_ascii_case(word))
+    }
+
+    fn is_off(&self, id: &str) -> bool {
+        let listed = |list: &str| {
+            let list = self.defaults.iter().find(|attribute| attribute.name == list);
+            list.map(|list| list.values.iter().any(|value| value == id))
+        };
+        self.has("disable", "yes") || listed("disabled") == Some(true) || listed("enabled") == Some(false)
+    }
+
+    fn set(&mut self, id: Id, text: &str, place: Place) {
+        if id.row().later {
+            return self.lost(id.name(), place);
+        }
+        if let Err(problem) = self.service.set(id, text, place, &mut Vec::new()) {
+            self.faults.push(locate(*problem, text, place));
+        }
+    }
+
+    fn lost(&mut self, name: &str, place: Place) {
+        self.faults.push(Fault::new(Code::XinetdLost, place, &[name]));
+    }
+
+    fn fill(&mut self) -> Filled {
+        self.faults.extend(self.block.attributes.iter().filter_map(told));
+        if self.has("type", "RPC") {
+            return Err("RPC needs a portmapper");
+        }
+        if self.has("type", "TCPMUX") || self.has("type", "TCPMUXPLUS") {
+            return Err("there is no tcpmux for it");
+        }
+        for flag in ["SENSOR", "INTERCEPT", "LABELED"] {
+            if self.has("flags", flag) {
+                return Err("its flags ask for what dormouse does not do");
+            }
+        }
+        self.sockets()?;
+        self.program()?;
+        self.limits();
+        self.access()?;
+        for (name, id) in SIMPLE {
+            let values = self.values(name);
+            let text = match values.join(" ") {
+                unlimited if unlimited == "UNLIMITED" => "infinity".to_owned(),
+                text => text,
+            };
+            if !text.is_empty() {
+                self.set(id, &text, self.place(name));
+            }
+        }
+        Ok(())
+    }
+
+    fn sockets(&mut self) -> Filled {
+        let place = self.place("socket_type");
+        let wait = self.has("wait", "yes");
+        if !wait && !self.has("wait", "no") {
+            return Err("wait is missing");
+        }
+        let listen = match self.word("socket_type").as_deref() {
+            Some("stream") => Id::ListenStream,
+            Some("dgram") => Id::ListenDatagram,
+            Some(_) => return Err("there is no such socket_type"),
+            None => return Err("socket_type is missing"),
+        };
+        if self.has("type", "UNLISTED") && (self.word("port").is_none() || self.word("protocol").is_none()) {
+            return Err("protocol or port is missing");
+        }
+        let matching = if listen == Id::ListenStream { "tcp" } else { "udp" };
+        if self.word("protocol").is_some_and(|protocol| protocol.trim_end_matches('6') != matching) {
+            return Err("its protocol does not fit its socket_type");
+        }
+        let port = self.word("port").unwrap_or_else(|| self.block.name.clone());
+        let bind = self.word("bind").or_else(|| self.word("interface"));
+        let family =
+            if self.has("flags", "IPv4") { Some("0.0.0.0") } else { self.has("flags", "IPv6").then_some("::") };
+        let address = match bind.or_else(|| family.map(str::to_owned)) {
+            Some(address) if address.contains(':') => ["[", &address, "]:", &port].concat(),
+            Some(address) => [&*address, ":", &port].concat(),
+            None => port,
+        };
+        self.set(listen, &address, place);
+        if self.has("v6only", "yes") {
+            self.set(Id::BindIPv6Only, "ipv6-only", place);
+        }
+        let accept = !wait && listen == Id::ListenStream;
+        if !wait && !accept {
+            self.faults.push(Fault::new(Code::XinetdDatagram, self.place("wait"), &[]));
+        }
+        self.set(Id::Accept, if accept { "yes" } else { "no" }, place);
+        for (flag, id) in [("NODELAY", Id::NoDelay), ("KEEPALIVE", Id::KeepAlive)] {
+            if self.has("flags", flag) {
+                self.set(id, "yes", self.place("flags"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The program with the socket on 0, 1 and 2, or what stands for one.
+    fn program(&mut self) -> Filled {
+        if self.has("type", "INTERNAL") || self.attribute("redirect").is_some() {
+            let (id, text) = match self.attribute("redirect") {
+                Some(to) => (Id::ConnectTo, to.values.join(":")),
+                None => (Id::Internal, self.block.name.clone()),
+            };
+            if id.row().later {
+                return Err("this version has no built-in service for it");
+            }
+            self.set(id, &text, self.block.place);
+            return Ok(());
+        }
+        let Some(server) = self.word("server") else { return Err("server is missing") };
+        if self.word("user").is_none() {
+            return Err("user is missing");
+        }
+        let place = self.place("server");
+        let mut arguments = self.values("server_args");
+        if !self.has("flags", "NAMEINARGS") {
+            arguments.insert(0, server.rsplit('/').next().unwrap_or_default().to_owned());
+        } else if arguments.is_empty() {
+            return Err("NAMEINARGS needs server_args");
+        }
+        let mut text = ":@".to_owned();
+        quote(&server, true, &mut text);
+        for argument in &arguments {
+            text.push(' ');
+            quote(argument, false, &mut text);
+        }
+        self.set(Id::ExecStart, &text, place);
+        for id in [Id::StandardInput, Id::StandardOutput, Id::StandardError] {
+            self.set(id, "socket", place);
+        }
+        Ok(())
+    }
+
+    fn limits(&mut self) {
+        let accept = self.service.flag(Id::Accept);
+        let unlimited = || u32::MAX.to_string();
+        if accept {
+            let instances = self.word("instances").filter(|word| word != "UNLIMITED").unwrap_or_else(unlimited);
+            self.set(Id::MaxConnections, &instances, self.place("instances"));
+            if let Some(most) = self.word("per_source").filter(|word| word != "UNLIMITED") {
+                self.set(Id::MaxConnectionsPerSource, &most, self.place("per_source"));
+            }
+        }
+        let place = self.place("cps");
+        self.set(Id::TriggerLimitIntervalSec, "1s", place);
+        self.set(Id::TriggerLimitBurst, &self.word("cps").unwrap_or_else(|| "50".to_owned()), place);
+        if let Some(mask) = self.word("umask") {
+            let mask = u32::from_str_radix(&mask, 8).map_or(mask, |mask| format!("{:o}", mask | 0o022));
+            self.set(Id::UMask, &mask, self.place("umask"));
+        }
+        let mut variables = String::new();
+        for variable in self.values("env") {
+            quote(&variable, false, &mut variables);
+            variables.push(' ');
+        }
+        if !variables.is_empty() {
+            self.set(Id::Environment, variables.trim_ascii_end(), self.place("env"));
+        }
+    }
+
+    fn access(&mut self) -> Filled {
+        let mut lists = [Vec::new(), Vec::new()];
+        for (name, list) in ["only_from", "no_access"].into_iter().zip(&mut lists) {
+            for entry in self.values(name) {
+                match access::prefixes(&entry) {
+                    Some(more) => list.extend(more),
+                    None if name == "no_access" => return Err("no_access has a name that no filter can tell"),
+                    None => self.faults.push(Fault::new(Code::XinetdHost, self.place(name), &[&entry])),
+                }
+            }
+        }
+        let [only_from, no_access] = lists;
+        let closed = self.attribute("only_from").is_some();
+        let place = self.place(if closed { "only_from" } else { "no_access" });
+        let mut put = |id: Id, list: Vec<_>| {
+            if !list.is_empty() {
+                self.service.put_value(id, place, Value::Prefixes(list));
+            }
+        };
+        if closed {
+            put(Id::IPAddressAllow, access::allowed(&only_from, &no_access));
+            put(Id::IPAddressDeny, access::prefixes("0.0.0.0").unwrap_or_default());
+        } else {
+            put(Id::IPAddressDeny, no_access);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,223 @@
+//! xinetd.conf(5): blocks of attributes become services.
+//!
+//! A service that xinetd would drop is dropped here too, with a warning, and the rest is kept; so is a service that
+//! dormouse can't carry out as it is meant. Single attributes that mean nothing here are warned about by name.
+
+mod access;
+mod entry;
+
+use std::ops::Range;
+use std::path::Path;
+
+use super::draft::Draft;
+use super::fault::{Fault, Place, count};
+use super::files;
+use super::lex;
+use super::message::Code;
+use super::words;
+use crate::sys::file;
+
+/// The folder whose files are all xinetd's.
+pub(super) const FOLDER: &str = "xinetd.d";
+/// Files within files, and files that are included at all. More: a fault instead of the file.
+const DEPTH: usize = 8;
+const INCLUDED: usize = 512;
+/// Attributes that hold several values, which `+=` and `-=` change.
+const SETS: &str = "only_from no_access passenv env log_on_success log_on_failure disabled enabled flags type";
+
+/// Reads files of xinetd. Services are made at the end, when all defaults are known.
+#[derive(Debug, Default)]
+pub(super) struct Reader {
+    defaults: Vec<Attribute>,
+    services: Vec<Block>,
+    open: State,
+    /// Number of files that were included.
+    included: usize,
+}
+
+/// A service as its block describes it.
+#[derive(Debug, Default)]
+struct Block {
+    name: String,
+    place: Place,
+    attributes: Vec<Attribute>,
+    /// Why it can't be used, when a line of it is broken.
+    broken: bool,
+}
+
+/// One line of a block.
+#[derive(Debug, Clone)]
+struct Attribute {
+    name: String,
+    operator: Operator,
+    values: Vec<String>,
+    /// The values, or the name without any.
+    place: Place,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Operator {
+    Set,
+    Add,
+    Remove,
+}
+
+/// Where the reader is.
+#[derive(Debug, Default)]
+enum State {
+    #[default]
+    Outside,
+    /// After `service NAME` or `defaults` (`None`): `{` comes next.
+    Before(Option<Block>),
+    Inside(Option<Block>),
+}
+
+/// One line: its number, its text without blanks at the ends, and where that begins.
+struct Line<'a> {
+    file: u32,
+    number: u32,
+    raw: &'a str,
+}
+
+impl Line<'_> {
+    fn words(&self) -> impl Iterator<Item = Range<usize>> {
+        words::plain(self.raw)
+    }
+
+    fn place(&self, at: Range<usize>) -> Place {
+        let characters = |range: Range<usize>| count(self.raw.get(range).map_or(0, |part| part.chars().count()));
+        Place { file: self.file, line: self.number, column: 1 + characters(0..at.start), len: characters(at).max(1) }
+    }
+
+    fn whole(&self) -> Place {
+        let start = self.raw.len() - self.raw.trim_ascii_start().len();
+        self.place(start..self.raw.trim_ascii_end().len().max(start))
+    }
+}
+
+impl Reader {
+    /// Reads a text that is kept as `file`; `path` is where relative names begin.
+    pub(super) fn read(&mut self, draft: &mut Draft, file: u32, text: &str, path: &Path, depth: usize) {
+        lex::carriage_return(draft, file, text);
+        for (index, raw) in text.split('\n').enumerate() {
+            let raw = raw.strip_suffix('\r').unwrap_or(raw);
+            let line = Line { file, number: count(index + 1), raw };
+            match line.words().next() {
+                Some(first) if !raw[first.clone()].starts_with('#') => self.line(draft, &line, path, depth),
+                _ => {}
+            }
+        }
+        if !matches!(self.open, State::Outside) {
+            let end = Place { file, line: count(text.split('\n').count()), ..Place::default() };
+            draft.faults.push(Fault::new(Code::XinetdOpen, end, &[]));
+            self.open = State::Outside;
+        }
+    }
+
+    fn line(&mut self, draft: &mut Draft, line: &Line, path: &Path, depth: usize) {
+        let words: Vec<&str> = line.words().map(|at| &line.raw[at]).collect();
+        self.open = match (std::mem::take(&mut self.open), &words[..]) {
+            (State::Outside, ["service", name]) => {
+                let block = Block { name: (*name).to_owned(), place: line.whole(), ..Block::default() };
+                State::Before(Some(block))
+            }
+            (State::Outside, ["defaults"]) => State::Before(None),
+            (State::Outside, ["include", name]) => return self.include(draft, line, &path.join(name), depth),
+            (State::Outside, ["includedir", name]) => return self.folder(draft, line, &path.join(name), depth),
+            (State::Before(block), ["{"]) => State::Inside(block),
+            (State::Inside(block), ["}"]) => {
+                self.services.extend(block);
+                State::Outside
+            }
+            (State::Inside(mut block), _) => {
+                match attribute(line, &words) {
+                    Some(attribute) => {
+                        let kept = block.as_mut().map_or(&mut self.defaults, |block| &mut block.attributes);
+                        keep(kept, attribute, draft);
+                    }
+                    None => {
+                        draft.faults.push(Fault::new(Code::XinetdLine, line.whole(), &[]));
+                        block.iter_mut().for_each(|block| block.broken = true);
+                    }
+                }
+                State::Inside(block)
+            }
+            (_, _) => {
+                draft.faults.push(Fault::new(Code::XinetdOutside, line.whole(), &[]));
+                State::Outside
+            }
+        };
+    }
+
+    fn include(&mut self, draft: &mut Draft, line: &Line, path: &Path, depth: usize) {
+        self.included += 1;
+        if depth >= DEPTH || self.included > INCLUDED {
+            let most = [DEPTH.to_string(), INCLUDED.to_string()];
+            return draft.faults.push(Fault::new(Code::XinetdDepth, line.whole(), &[&most[0], &most[1]]));
+        }
+        if let Some((file, text)) = files::load(draft, path) {
+            self.read(draft, file, &text, path.parent().unwrap_or(path), depth + 1);
+        }
+    }
+
+    /// The files of a folder in the order of their names, without those that have a dot or end in `~`.
+    fn folder(&mut self, draft: &mut Draft, line: &Line, path: &Path, depth: usize) {
+        let Ok(names) = file::names(path) else {
+            let error = path.to_string_lossy();
+            return draft.faults.push(Fault::new(Code::XinetdFolder, line.whole(), &[&error]));
+        };
+        let mut paths: Vec<_> = names.iter().map(|name| path.join(name)).filter(|path| is_included(path)).collect();
+        paths.sort_unstable();
+        paths.iter().for_each(|path| self.include(draft, line, path, depth));
+    }
+
+    /// All files are read: makes the services.
+    pub(super) fn finish(self, draft: &mut Draft) {
+        draft.faults.extend(self.defaults.iter().filter_map(entry::told));
+        for block in &self.services {
+            entry::add(draft, block, &self.defaults);
+        }
+    }
+}
+
+/// Whether includedir takes a file by its name.
+pub(super) fn is_included(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    !name.contains(&b'.') && !name.ends_with(b"~") && path.is_file()
+}
+
+/// `name operator values`; `None`: it is nothing like that.
+fn attribute(line: &Line, words: &[&str]) -> Option<Attribute> {
+    let [name, operator, values @ ..] = words else { return None };
+    let operator = match *operator {
+        "=" => Operator::Set,
+        "+=" => Operator::Add,
+        "-=" => Operator::Remove,
+        _ => return None,
+    };
+    let set = SETS.split(' ').any(|known| known == *name);
+    if operator != Operator::Set && !set {
+        return None;
+    }
+    let at: Vec<_> = line.words().collect();
+    let first = at.get(2).or(at.first())?.start;
+    let last = if values.is_empty() { at.first()?.end } else { at.last()?.end };
+    let values = values.iter().map(|value| (*value).to_owned()).collect();
+    Some(Attribute { name: (*name).to_owned(), operator, values, place: line.place(first..last) })
+}
+
+/// Adds an attribute to a block. The first of several stays, unless it is a set.
+fn keep(attributes: &mut Vec<Attribute>, new: Attribute, draft: &mut Draft) {
+    let set = SETS.split(' ').any(|known| known == new.name);
+    match attributes.iter_mut().find(|known| known.name == new.name) {
+        Some(known) if set => match new.operator {
+            Operator::Remove => known.values.retain(|value| !new.values.contains(value)),
+            Operator::Set | Operator::Add => known.values.extend(new.values),
+        },
+        Some(known) => {
+            let fault = Fault::new(Code::XinetdTwice, new.place, &[&new.name]);
+            draft.faults.push(fault.with_other(known.place));
+        }
+        None => attributes.push(new),
+    }
+}

@@ -1,0 +1,193 @@
+//! Units and files of xinetd as they are: the folders of tests/corpus run for real, with a drop-in where this machine
+//! differs.
+
+use crate::client::*;
+use crate::daemon::{Daemon, Launch};
+use crate::harness::{Ctx, Need::*, Test, prog, service_file, stand_in};
+use crate::listen_protocol::Report;
+use crate::test;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::process::Command;
+
+pub const TESTS: &[Test] = &[
+    test!(gunicorn_units_run_unchanged, Root, Prog("gunicorn")),
+    test!(ssh_units_run_unchanged, Root, Prog("sshd"), Prog("ssh"), Prog("ssh-keygen")),
+    test!(agent_units_run_unchanged, Root, File("/usr/bin/python3")),
+    test!(several_sockets_of_one_service),
+    test!(drop_ins_replace_what_the_unit_says),
+    test!(an_instance_of_a_template),
+    test!(enabled_units_are_links),
+    test!(folders_are_made_before_the_start, Root),
+    test!(a_service_of_xinetd),
+    test!(xinetd_access),
+];
+
+/// A copy of a folder of units in the test's own, at `units`.
+fn copy(ctx: &Ctx, name: &str) {
+    let from = format!("{}/tests/corpus/units/{name}", env!("CARGO_MANIFEST_DIR"));
+    shell(&format!("cp -a {from} {}", ctx.path("units")));
+}
+
+fn launch(ctx: &Ctx) -> Launch {
+    Launch::new(&ctx.dir, 1, Some(ctx.path("units")))
+}
+
+fn start(ctx: &Ctx) -> Daemon {
+    launch(ctx).start()
+}
+
+fn gunicorn_units_run_unchanged(ctx: &mut Ctx) {
+    if !ctx.own_net {
+        return ctx.skip("the port 8000 needs a network namespace");
+    }
+    copy(ctx, "100-myapp");
+    let app = "import os\ndef app(environ, start):\n    start('200 OK', [])\n    return [b'uid %d' % os.getuid()]\n";
+    ctx.file("app.py", app);
+    let place = format!("[Service]\nWorkingDirectory={}\nExecStart=\n", ctx.dir.display());
+    let exec = format!("ExecStart={} --workers 1 app:app\n", prog("gunicorn"));
+    ctx.file("units/myapp.service.d/here.conf", &format!("{place}{exec}"));
+    let daemon = start(ctx);
+    assert!(daemon.descendants().is_empty(), "nothing runs before the first request");
+    let user = output(Command::new("id").args(["-u", "www-data"]));
+    for _ in 0..2 {
+        assert!(http_get(8000, "/").ends_with(&format!("uid {}", user.trim())), "{}", daemon.log());
+    }
+    assert!(daemon.log().contains("PrivateTmp=, ProtectSystem="), "{}", daemon.log());
+}
+
+/// With /run empty, as after a boot: the unit makes sshd's folder by RuntimeDirectory=.
+fn ssh_units_run_unchanged(ctx: &mut Ctx) {
+    if !ctx.own_net {
+        return ctx.skip("the port 22 needs a network namespace");
+    }
+    copy(ctx, "101-ssh");
+    let (key, host) = (crate::serve::client_key(ctx), ctx.path("host_key"));
+    output(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f", &host]));
+    let options = format!("HostKey {host}\nUsePAM no\nPidFile none\nStrictModes no\nPermitRootLogin yes\n");
+    let options = ctx.file("sshd_config", &options);
+    let defaults = ctx.file("default-ssh", &format!("# options\nSSHD_OPTS=\"-f {options}\"\n"));
+    ctx.file("units/ssh@.service.d/here.conf", &format!("[Service]\nEnvironmentFile={defaults}\n"));
+    let launch = crate::serve::with_sleeper(ctx, launch(ctx));
+    let daemon = launch.in_shell("rmdir /run/sshd; exec \"$@\"").start();
+    for _ in 0..2 {
+        assert_eq!(crate::serve::ssh(ctx, &key, 22, "echo hello").trim(), "hello", "{}", daemon.log());
+    }
+}
+
+fn agent_units_run_unchanged(ctx: &mut Ctx) {
+    copy(ctx, "102-agent");
+    let exec = format!("/usr/bin/python3 {}", service_file("agent.py"));
+    let path = ctx.path("run/agent.sock");
+    let own = format!("[Socket]\nListenStream=\nListenStream={}/run/%p.sock\n", ctx.dir.display());
+    ctx.file("units/agent.socket.d/here.conf", &own);
+    ctx.file("units/agent.service.d/here.conf", &format!("[Service]\nExecStart=\nExecStart={exec}\n"));
+    let _daemon = start(ctx);
+    let socket = std::fs::metadata(&path).unwrap();
+    let group = output(Command::new("getent").args(["group", "adm"]));
+    let group: u32 = group.split(':').nth(2).unwrap().parse().unwrap();
+    assert_eq!((socket.permissions().mode() & 0o7777, socket.uid(), socket.gid()), (0o660, 0, group));
+    assert_eq!(std::fs::metadata(ctx.path("run")).unwrap().permissions().mode() & 0o7777, 0o750);
+    assert_eq!(unix_talk(&path).unwrap(), "uid 0\n");
+}
+
+fn several_sockets_of_one_service(ctx: &mut Ctx) {
+    copy(ctx, "103-several");
+    let (full, read_only) = (ctx.path("full.sock"), ctx.path("ro.sock"));
+    for (name, path) in [("box", &full), ("box-ro", &read_only)] {
+        let own = format!("[Socket]\nListenStream=\nListenStream={path}\n");
+        ctx.file(&format!("units/{name}.socket.d/here.conf"), &own);
+    }
+    let exec = stand_in(&format!("report {}", ctx.path("report")));
+    ctx.file("units/box.service.d/here.conf", &format!("[Service]\nExecStart=\nExecStart={exec}\n"));
+    let daemon = start(ctx);
+    let mode = |path: &str| std::fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    assert_eq!((mode(&full), mode(&read_only)), (0o600, 0o666), "each socket keeps its own mode");
+    // A client of the second socket starts the service, which gets both.
+    let _client = std::os::unix::net::UnixStream::connect(&read_only).unwrap();
+    let report = Report::wait(ctx, "report");
+    assert_eq!(report.var("LISTEN_FDNAMES"), Some("full:box-ro.socket"), "{}", daemon.log());
+    assert!(report.get("fd.3").unwrap().ends_with(&full) && report.get("fd.4").unwrap().ends_with(&read_only));
+}
+
+fn drop_ins_replace_what_the_unit_says(ctx: &mut Ctx) {
+    copy(ctx, "104-drop-ins");
+    let (port, report) = (ctx.port(), ctx.path("report"));
+    ctx.file("units/foo-bar.socket.d/90.conf", &format!("[Socket]\nListenStream=\nListenStream=127.0.0.1:{port}\n"));
+    let exec = stand_in(&format!("report {report}"));
+    ctx.file("units/foo-bar.service.d/90.conf", &format!("[Service]\nExecStart=\nExecStart={exec}\n"));
+    let daemon = start(ctx);
+    let _client = connect(port);
+    let report = Report::wait(ctx, "report");
+    assert_eq!((report.var("A"), report.var("B")), (Some("1"), Some("3")), "{}", daemon.log());
+    assert_eq!(report.var("LISTEN_FDNAMES"), Some("foo-bar.socket"));
+}
+
+fn an_instance_of_a_template(ctx: &mut Ctx) {
+    let path = ctx.path("log-one-two");
+    ctx.file("units/log@.socket", &format!("[Socket]\nListenStream={}/log-%i\n", ctx.dir.display()));
+    let exec = ctx.script("service", "exec >\"$1\"; echo \"$2|$3|$LISTEN_FDNAMES\"\n");
+    let exec = format!("{exec} {} %I '%i %n'", ctx.path("said"));
+    ctx.file("units/log@.service", &format!("[Service]\nExecStart={exec}\n"));
+    // Nothing has this name: the template is instantiated.
+    let named = ctx.path("units/log@one-two.socket");
+    let _daemon = Launch::new(&ctx.dir, 1, Some(named)).start();
+    let _client = std::os::unix::net::UnixStream::connect(path).unwrap();
+    crate::harness::wait_until("the service has spoken", || !ctx.lines("said").is_empty());
+    assert_eq!(ctx.lines("said"), ["one/two|one-two log@one-two.service|log@one-two.socket"]);
+}
+
+/// A folder such as /etc/systemd/system/sockets.target.wants: its links lead to the units beside the others.
+fn enabled_units_are_links(ctx: &mut Ctx) {
+    let (port, other) = (ctx.port(), ctx.port());
+    let exec = stand_in("report");
+    for (name, port) in [("on", port), ("off", other)] {
+        let socket = format!("[Socket]\nListenStream=127.0.0.1:{port}\nAccept=yes\n");
+        ctx.file(&format!("lib/{name}.socket"), &socket);
+        ctx.file(&format!("lib/{name}@.service"), &format!("[Service]\nExecStart={exec}\nStandardInput=socket\n"));
+    }
+    ctx.file("lib/sockets.target.wants/.keep", "");
+    std::os::unix::fs::symlink("../on.socket", ctx.path("lib/sockets.target.wants/on.socket")).unwrap();
+    let _daemon = Launch::new(&ctx.dir, 1, Some(ctx.path("lib/sockets.target.wants"))).start();
+    assert!(talk(port).contains("pid="));
+    assert!(std::net::TcpStream::connect(local(other)).is_err());
+}
+
+fn folders_are_made_before_the_start(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let exec = ctx.script("service", "stat -c '%a %U' $(echo $RUNTIME_DIRECTORY | tr : ' ') /run/deep\n");
+    ctx.file("units/a.socket", &format!("[Socket]\nListenStream=127.0.0.1:{port}\nAccept=yes\n"));
+    let service = "StandardInput=socket\nUser=daemon\nRuntimeDirectory=one deep/two\nRuntimeDirectoryMode=0750\n";
+    ctx.file("units/a@.service", &format!("[Service]\nExecStart={exec}\n{service}"));
+    let launch = launch(ctx).wrapped(&["unshare", "-m"]);
+    let daemon = launch.in_shell("mount -t tmpfs -o mode=755 tmpfs /run && exec \"$@\"").start();
+    for _ in 0..2 {
+        assert_eq!(talk(port), "750 daemon\n750 daemon\n755 root\n", "{}", daemon.log());
+    }
+}
+
+/// A daemon on a file of xinetd with one service, which answers a line.
+fn xinetd(ctx: &mut Ctx, port: u16, more: &str) -> Daemon {
+    let service = format!(
+        "service x\n{{\n type = UNLISTED\n port = {port}\n protocol = tcp\n socket_type = stream\n wait = no\n \
+         user = {}\n server = /bin/sh\n server_args = -c read$IFS\"line\";echo$IFS\"got\"$IFS$line;echo$IFS\"bad\">&2\n\
+         {more}\n}}\n",
+        output(Command::new("id").arg("-un")).trim()
+    );
+    ctx.file("etc/xinetd.d/x", &service);
+    let main = ctx.file("etc/xinetd.conf", "defaults\n{\n instances = 60\n}\nincludedir xinetd.d\n");
+    Launch::new(&ctx.dir, 1, Some(main)).start()
+}
+
+fn a_service_of_xinetd(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let daemon = xinetd(ctx, port, "");
+    assert_eq!(ask(port, "hello\n"), "got hello\nbad\n", "0, 1 and 2 are the connection: {}", daemon.log());
+}
+
+fn xinetd_access(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let _daemon = xinetd(ctx, port, "only_from = 127.0.0.0\n no_access = 127.0.0.2");
+    assert_eq!(ask(port, "hello\n"), "got hello\nbad\n");
+    let refused = connect_from("127.0.0.2".parse().unwrap(), local(port), crate::harness::PATIENCE);
+    assert_eq!(refused.map(read_all).unwrap_or_default(), "");
+}
