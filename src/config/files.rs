@@ -38,7 +38,9 @@ pub fn read(paths: &[PathBuf]) -> Draft {
             read_file(&mut draft, &mut readers, path, true);
         }
     }
-    readers.xinetd.finish(&mut draft);
+    if cfg!(feature = "xinetd") {
+        readers.xinetd.finish(&mut draft);
+    }
     check::check(&mut draft);
     draft
 }
@@ -71,12 +73,19 @@ pub(super) fn folder(path: &Path, ends: &[&str]) -> Result<Vec<PathBuf>, Errno> 
 /// Reads one file in the form that its name tells. `named`: the user gave it, it was not found in a folder.
 fn read_file(draft: &mut Draft, readers: &mut Readers, path: &Path, named: bool) {
     if path.extension().is_some_and(|end| end == "socket" || end == "service") {
-        return readers.units.read(draft, path, named);
+        return match cfg!(feature = "units") {
+            true => readers.units.read(draft, path, named),
+            false => push(draft, path, Code::NotInBuild, "unit files"),
+        };
     }
     let above = path.parent().unwrap_or(Path::new(""));
     let of_xinetd = path.ends_with("xinetd.conf") || path.extension().is_some_and(|end| end == "xinetd");
+    let of_xinetd = of_xinetd || above.ends_with(xinetd::FOLDER);
+    if of_xinetd && !cfg!(feature = "xinetd") {
+        return push(draft, path, Code::NotInBuild, "files of xinetd");
+    }
     match load(draft, path) {
-        Some((file, text)) if of_xinetd || above.ends_with(xinetd::FOLDER) => {
+        Some((file, text)) if of_xinetd => {
             readers.xinetd.read(draft, file, &text, above, 0);
         }
         Some((file, text)) => readers.native.read(draft, file, &text),

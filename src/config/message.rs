@@ -202,6 +202,9 @@ messages! {
     FileBig: Error, "this file has more than the {0} bytes that are possible", "", "";
     FileNul: Error, "this line has a NUL byte, so the file is not text", "", "";
     FileNotUtf8: Error, "this line is not UTF-8", "", "iconv -t UTF-8 converts the file";
+    NotInBuild: Error,
+        "reading {0} is not part of this build",
+        "", "write its services in the native form, or build with all features";
     FolderEmpty: Warning, "this folder has no file that ends in .conf or .socket", "", "";
     NoService: Warning, "no service is configured", "", "a section begins with its name: [name]";
 

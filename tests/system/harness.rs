@@ -34,6 +34,8 @@ pub enum Need {
     Directive(&'static str),
     /// Reading systemd's units.
     Units,
+    /// Reading files of xinetd.
+    Xinetd,
 }
 
 pub struct Test {
@@ -60,6 +62,7 @@ impl Need {
             Need::Applet(name) => (!has_applet(name)).then(|| format!("no busybox with {name}")),
             Need::Command(word) => lacks(&["help", word]).then(|| format!("this dormouse has no command {word}")),
             Need::Directive(name) => (!has_directive(name)).then(|| format!("this dormouse has no {name}=")),
+            Need::Xinetd => (!reads_xinetd()).then(|| "this dormouse reads no files of xinetd".into()),
             Need::Units => (!reads_units()).then(|| "this dormouse reads no units".into()),
             Need::Python(module) => {
                 let found = Command::new("/usr/bin/python3").args(["-c", &format!("import {module}")]).output();
@@ -88,6 +91,15 @@ fn has_directive(name: &str) -> bool {
     let lacks = lacks(&["check", "-c", &file.display().to_string()]);
     let _ = fs::remove_dir_all(&folder);
     !lacks
+}
+
+fn reads_xinetd() -> bool {
+    let file =
+        std::env::temp_dir().join(format!("dmt-{}-{:?}.xinetd", std::process::id(), std::thread::current().id()));
+    let _ = fs::write(&file, "defaults\n{\n}\n");
+    let (status, _) = crate::commands::dormouse(&["check", "-c", &file.display().to_string()]);
+    let _ = fs::remove_file(&file);
+    status == 0
 }
 
 fn reads_units() -> bool {

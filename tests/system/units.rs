@@ -10,16 +10,16 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::Command;
 
 pub const TESTS: &[Test] = &[
-    test!(gunicorn_units_run_unchanged, Root, Prog("gunicorn")),
-    test!(ssh_units_run_unchanged, Root, Prog("sshd"), Prog("ssh"), Prog("ssh-keygen")),
-    test!(agent_units_run_unchanged, Root, File("/usr/bin/python3")),
-    test!(several_sockets_of_one_service),
-    test!(drop_ins_replace_what_the_unit_says),
-    test!(an_instance_of_a_template),
-    test!(enabled_units_are_links),
-    test!(folders_are_made_before_the_start, Root),
-    test!(a_service_of_xinetd),
-    test!(xinetd_access),
+    test!(gunicorn_units_run_unchanged, Root, Prog("gunicorn"), Units),
+    test!(ssh_units_run_unchanged, Root, Prog("sshd"), Prog("ssh"), Prog("ssh-keygen"), Units),
+    test!(agent_units_run_unchanged, Root, File("/usr/bin/python3"), Units),
+    test!(several_sockets_of_one_service, Units),
+    test!(drop_ins_replace_what_the_unit_says, Units),
+    test!(an_instance_of_a_template, Units),
+    test!(enabled_units_are_links, Units),
+    test!(folders_are_made_before_the_start, Root, Units),
+    test!(a_service_of_xinetd, Xinetd),
+    test!(xinetd_access, Xinetd),
 ];
 
 /// A copy of a folder of units in the test's own, at `units`.

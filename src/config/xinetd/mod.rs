@@ -7,7 +7,7 @@ mod access;
 mod entry;
 
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::draft::Draft;
 use super::fault::{Fault, Place, count};
@@ -166,9 +166,12 @@ impl Reader {
             let error = path.to_string_lossy();
             return draft.faults.push(Fault::new(Code::XinetdFolder, line.whole(), &[&error]));
         };
-        let mut paths: Vec<_> = names.iter().map(|name| path.join(name)).filter(|path| is_included(path)).collect();
-        paths.sort_unstable();
-        paths.iter().for_each(|path| self.include(draft, line, path, depth));
+        let mut sorted: Vec<PathBuf> = Vec::new();
+        for path in names.iter().map(|name| path.join(name)).filter(|path| is_included(path)) {
+            let index = sorted.partition_point(|earlier| *earlier < path);
+            sorted.insert(index, path);
+        }
+        sorted.iter().for_each(|path| self.include(draft, line, path, depth));
     }
 
     /// All files are read: makes the services.
