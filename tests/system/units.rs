@@ -18,8 +18,8 @@ pub const TESTS: &[Test] = &[
     test!(an_instance_of_a_template, Units),
     test!(enabled_units_are_links, Units),
     test!(folders_are_made_before_the_start, Root, Units),
-    test!(a_service_of_xinetd, Xinetd),
-    test!(xinetd_access, Xinetd),
+    test!(a_service_of_xinetd, Xinetd, Root),
+    test!(xinetd_access, Xinetd, Root),
 ];
 
 /// A copy of a folder of units in the test's own, at `units`.
