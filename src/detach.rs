@@ -157,10 +157,12 @@ impl PidFile {
         // is locked here. The next turn creates a new one.
         for _ in 0..8 {
             let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-            // Out of the way before it is locked: closing any descriptor of a locked file gives the lock up.
-            let file = open(name, flags, Mode::from_raw_mode(0o644))
-                .and_then(|file| fcntl_dupfd_cloexec(&file, LEAST_FD))
-                .map_err(call)?;
+            let file = open(name, flags, Mode::from_raw_mode(0o644)).map_err(call)?;
+            // Out of the way, if the limit allows, before it is locked: closing any descriptor of it gives the lock up.
+            let file = match fcntl_dupfd_cloexec(&file, LEAST_FD) {
+                Ok(high) => drop_first(file, high),
+                Err(_) => file,
+            };
             let ours = fstat(&file).map_err(call)?;
             if FileType::from_raw_mode(ours.st_mode) != FileType::RegularFile || !is_pid_or_empty(file.as_fd()) {
                 return Err(failed(PidFileFault::Foreign));
@@ -184,7 +186,7 @@ impl PidFile {
     pub fn resume(descriptor: i32, path: &Path) -> Result<Self, Errno> {
         let whole = std::path::absolute(path).map_err(|_| Errno::NOENT)?;
         let path = heapless::Vec::from_slice(whole.as_os_str().as_bytes()).map_err(|_| Errno::NAMETOOLONG)?;
-        Ok(Self { file: reclaim(descriptor, LEAST_FD)?, path })
+        Ok(Self { file: reclaim(descriptor, 3)?, path })
     }
 
     /// Writes the number of this process. To be called when the sockets are open, before [`Waiting::ready`].
@@ -213,6 +215,11 @@ impl AsFd for PidFile {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
+}
+
+fn drop_first(first: OwnedFd, second: OwnedFd) -> OwnedFd {
+    drop(first);
+    second
 }
 
 /// Keeps a mistyped `--pidfile /etc/passwd` from doing harm.

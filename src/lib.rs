@@ -29,6 +29,7 @@
 //! | [`notify`] | "ready" | a word to systemd, OpenRC or s6 | blocks |
 //! | [`detach`] | a foreground process | a daemon with an honest exit code, and a locked pid file | |
 //! | [`control`] | | the words of the control socket, for both of its sides | decides |
+//! | [`handover`] | what one image of this process leaves | what the next one begins with | believes |
 //! | [`run`] | events | decisions: start, rest, refuse, reap, stop | ends because of an error |
 //! | [`commands`] | options | the story of each command, in order | |
 //!
@@ -40,6 +41,8 @@
 //!   `run/accept.rs` (Accept=yes), a death to `run/reap.rs`, a failure to `run/failure.rs`.
 //! - Who asks about all this: `control` has the protocol, `run/control.rs` answers, `run/order.rs` obeys, `commands/ask`
 //!   is the other side.
+//! - Reload and upgrade: the story is told in [`handover`], its steps are in `run/reload.rs` (before exec) and
+//!   `run/resume.rs` (after it), and a field that must live on has its place in `run/state.rs`.
 //! - What changes while the program runs: `run/tables.rs`. What does not: [`plan::Plan`].
 //! - The words of a fault in a configuration: `config/message.rs`; of a failed system call: `sys/errno.rs`.
 //! - Commands, options and their help: `cli/table.rs`. Man pages, completions and tables of the README are made from
@@ -74,6 +77,7 @@ pub mod commands;
 pub mod config;
 pub mod control;
 pub mod detach;
+pub mod handover;
 pub mod limits;
 pub mod logging;
 pub mod notify;

@@ -77,6 +77,13 @@ pub const LOG_BURST: u16 = 10;
 /// The interval of [`LOG_BURST`].
 pub const LOG_INTERVAL_MS: u64 = 5_000;
 
+/// Bytes of what a check of the configuration says that are kept for the answer to `reload`. What is more is lost.
+pub const CHECK_OUTPUT_BYTES: usize = 16 * 1024;
+/// Time for a check of the configuration. A longer one is ended, and the answer is no.
+pub const CHECK_TIMEOUT_MS: u64 = 60_000;
+/// Bytes of our own command line. With a longer one there is no reload.
+pub const COMMAND_LINE_BYTES: usize = 4096;
+
 /// First rest after a failed start. Doubles with each further one: 5 starts in the first 5 seconds.
 pub const BACKOFF_FIRST_MS: u64 = 250;
 /// A failure after a run of this length is the first one again.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// The stations in their order: each uses only those before it.
 const LAYERS: &[&str] = &[
     "limits", "text", "sys", "seal", "peer", "logging", "cli", "config", "plan", "open", "spawn", "notify", "detach",
-    "control", "run", "commands",
+    "control", "handover", "run", "commands",
 ];
 /// Lines of a source file, and of a function.
 const FILE_LINES: usize = 500;

@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 
 # begin tables
-_dormouse_commands() { echo 'run check activate explain help list status watch history metrics start stop restart pause resume'; }
+_dormouse_commands() { echo 'run check activate explain help list status watch history metrics start stop restart pause resume reload upgrade'; }
 _dormouse_options() {
     case $1 in
         run) echo '-c --config --control -d --detach --pidfile --notify-fd --log --log-level -v --verbose -q --quiet -h --help -V --version' ;;
@@ -20,6 +20,8 @@ _dormouse_options() {
         restart) echo '--control -h --help -V --version' ;;
         pause) echo '--control -h --help -V --version' ;;
         resume) echo '--control -h --help -V --version' ;;
+        reload) echo '--control -h --help -V --version' ;;
+        upgrade) echo '--control -h --help -V --version' ;;
     esac
 }
 _dormouse_values() {
@@ -46,6 +48,8 @@ _dormouse_values() {
         'restart --control') echo 'PATH off' ;;
         'pause --control') echo 'PATH off' ;;
         'resume --control') echo 'PATH off' ;;
+        'reload --control') echo 'PATH off' ;;
+        'upgrade --control') echo 'PATH off' ;;
     esac
 }
 # end tables

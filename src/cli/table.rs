@@ -33,6 +33,10 @@ pub enum Command {
     Pause,
     /// Looks at them again.
     Resume,
+    /// Takes the configuration that is on the disk now.
+    Reload,
+    /// Takes the program that is on the disk now as well.
+    Upgrade,
     /// Tells how to use a command.
     Help,
     /// Prints the version.
@@ -130,12 +134,22 @@ pub const COMMANDS: [CommandRow; 18] = [
     asking(Command::Restart, "restart", "NAME...", "end a service and start it again", ORDER),
     asking(Command::Pause, "pause", "NAME...", "disarm the sockets; clients wait in them", ORDER),
     asking(Command::Resume, "resume", "NAME...", "arm the sockets again", ORDER),
-    later("reload"),
-    later("upgrade"),
+    CommandRow {
+        command: part(cfg!(feature = "control") && cfg!(feature = "reload"), Command::Reload),
+        ..asking(Command::Reload, "reload", "", "switch to the configuration as it is on disk now", RELOAD)
+    },
+    CommandRow {
+        command: part(cfg!(feature = "control") && cfg!(feature = "reload"), Command::Upgrade),
+        ..asking(Command::Upgrade, "upgrade", "", "the same, and to the program as it is on disk", RELOAD)
+    },
     later("convert"),
 ];
 
 const EVENTS: &str = "--json prints an object a line: \"time\" (seconds of 1970), \"service\", \"what\"...\n";
+const RELOAD: &str = "The configuration is read as a whole first; a faulty one changes nothing. Sockets with\n\
+                      the same address stay open with their queues, running processes go on, and new\n\
+                      limits hold from the next start. A service that is gone leaves what runs alone.\n\
+                      Exit codes: 0 done, 1 refused, or no daemon is there, 78 faulty configuration.\n";
 const ORDER: &str = "Exit codes: 0 done, 1 no such service, it failed, or no daemon is there.\n";
 
 /// A command that can be left out of a build.
@@ -233,7 +247,7 @@ const JSON: u32 = bit(Command::List) | bit(Command::Status) | bit(Command::Watch
 const ORDERS: u32 =
     bit(Command::Start) | bit(Command::Stop) | bit(Command::Restart) | bit(Command::Pause) | bit(Command::Resume);
 /// Those that ask a running daemon.
-const ASK: u32 = JSON | ORDERS | bit(Command::Metrics);
+const ASK: u32 = JSON | ORDERS | bit(Command::Metrics) | bit(Command::Reload) | bit(Command::Upgrade);
 
 const fn row(
     short: char,

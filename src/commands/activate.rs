@@ -56,7 +56,8 @@ fn prepare(options: &Options) -> Result<&'static Plan, u8> {
         parent_death: (!asked.once).then_some(TERM),
     };
     let mut draft = draft(asked, inherited)?;
-    daemon::plan(&mut draft, &context).map_err(|code| if code == exit::CONFIG { exit::USAGE } else { code })
+    let plan = daemon::plan(&mut draft, &context);
+    plan.map(|plan| &*plan).map_err(|code| if code == exit::CONFIG { exit::USAGE } else { code })
 }
 
 /// The command line as a draft with one service.
@@ -181,7 +182,7 @@ fn text(word: &OsStr) -> Result<&str, u8> {
 fn serve(plan: &'static Plan, options: Options) -> u8 {
     let now = options.activate.now;
     drop(options);
-    let (mut server, reserved) = match daemon::server(plan, Notify::default()) {
+    let (mut server, reserved) = match daemon::server(plan, Notify::default(), &mut daemon::Origin::Fresh) {
         Ok(server) => server,
         Err(code) => return code,
     };

@@ -14,9 +14,8 @@ use crate::notify::Notify;
 use crate::open::{adopt, adopt::Adopted};
 use crate::plan::compile::{Context, compile};
 use crate::plan::{Plan, Stdio};
-use crate::run::{self, Listener, Server, Tables, Watch};
+use crate::run::{self, Listener, Resume, Server, Tables};
 use crate::sys::cell::Once;
-use crate::sys::clock::Tick;
 use crate::sys::errno::Why;
 use crate::sys::{environment, process, stdio};
 
@@ -27,12 +26,58 @@ static TABLES: Once<Tables> = Once::new(Tables::EMPTY);
 ///
 /// # Errors
 /// The exit code if the draft cannot be used.
-pub(super) fn plan(draft: &mut Draft, context: &Context) -> Result<&'static Plan, u8> {
+pub(super) fn plan(draft: &mut Draft, context: &Context) -> Result<&'static mut Plan, u8> {
+    fill_plan(PLAN.take().ok_or(exit::SYSTEM)?, draft, context)
+}
+
+/// The plan that the checker has made. If that cannot be used, the plan of this draft, as ever.
+///
+/// # Errors
+/// As [`plan`].
+pub(super) fn checked_plan(
+    file: &OwnedFd,
+    draft: impl FnOnce() -> Draft,
+    context: &Context,
+) -> Result<&'static mut Plan, u8> {
     let plan = PLAN.take().ok_or(exit::SYSTEM)?;
+    if let Err(errno) = plan.read_image(file) {
+        log::error!("the checked configuration cannot be used: {}; reading it again", Why(errno));
+        plan.clear();
+        return fill_plan(plan, &mut draft(), context);
+    }
+    Ok(plan)
+}
+
+fn fill_plan(plan: &'static mut Plan, draft: &mut Draft, context: &Context) -> Result<&'static mut Plan, u8> {
     if !draft.is_faulty() {
         compile(draft, plan, context);
     }
     if report(draft) { Err(exit::CONFIG) } else { Ok(plan) }
+}
+
+/// Whether this kernel can do what the plan asks for.
+///
+/// # Errors
+/// The exit code; why is in the log.
+pub(super) fn capable(plan: &'static Plan) -> Result<(), u8> {
+    if let Err((service, family)) = run::prepare_idle(plan) {
+        let family = run::family_name(family);
+        log::error!(
+            "[{service}] StopWhenIdleSec=: this kernel tells of {family} connections neither by sock_diag nor in /proc/net; use StopWhenQuietSec="
+        );
+        return Err(exit::SYSTEM);
+    }
+    Ok(())
+}
+
+/// Where a daemon begins.
+pub(super) enum Origin {
+    /// From nothing, or from sockets that its parent has opened.
+    Fresh,
+    /// Where the image before has stopped.
+    Resume(Box<Resume>),
+    /// There was one, but what it has left cannot be read.
+    Lost,
 }
 
 /// Placeholders for the descriptors that children get by number; dropped when all of ours are open above them.
@@ -43,7 +88,7 @@ pub(super) type Reserved = heapless::Vec<OwnedFd, { SERVICE_LISTENERS + 1 }>;
 /// # Errors
 /// The exit code; why is in the log.
 #[inline(never)] // what lies in its frame is given back before the loop
-pub(super) fn server(plan: &'static Plan, notify: Notify) -> Result<(Server, Reserved), u8> {
+pub(super) fn server(plan: &'static Plan, notify: Notify, origin: &mut Origin) -> Result<(Server, Reserved), u8> {
     let failed = |what: &'static str| {
         move |errno: Errno| {
             log::error!("{what}: {}", Why(errno));
@@ -55,22 +100,32 @@ pub(super) fn server(plan: &'static Plan, notify: Notify) -> Result<(Server, Res
         // children whose input is /dev/null get ours as it is
         stdio::discard(stdio::Standard::Input).map_err(failed("/dev/null"))?;
     }
-    fill(plan, tables, adopt(plan));
+    let least = first_own(plan);
+    match origin {
+        Origin::Fresh => fill(plan, tables, adopt(plan)),
+        Origin::Lost => fill(plan, tables, adopt::adopt_all(plan, least, &mut |_| {})),
+        Origin::Resume(resume) => {
+            fill(plan, tables, Vec::new());
+            resume.services(plan);
+            resume.listeners(plan, tables, least);
+            resume.outputs(plan, tables, least);
+        }
+    }
     let reserved = reserve(plan).map_err(failed("reserving descriptors"))?;
     run::prepare_outputs(plan, tables).map_err(failed("pipes for syslog"))?;
     if plan.services.iter().any(|service| !service.fd_names.is_empty()) && process::pidfds_have_inodes() {
         tables.spawner.tell_pidfd_ids();
     }
     tables.find_group(plan);
-    if let Err((service, family)) = run::prepare_idle(plan) {
-        let family = run::family_name(family);
-        log::error!(
-            "[{service}] StopWhenIdleSec=: this kernel tells of {family} connections neither by sock_diag nor in /proc/net; use StopWhenQuietSec="
-        );
-        return Err(exit::SYSTEM);
-    }
+    capable(plan)?;
     let _ = process::become_subreaper(); // EINVAL before Linux 3.4: orphans go to PID 1
     let mut server = Server::new(plan, tables, notify).map_err(failed("epoll and signalfd"))?;
+    match origin {
+        Origin::Fresh => {}
+        Origin::Lost => server.resume_without_state(),
+        Origin::Resume(resume) => server.resume(resume, least),
+    }
+    environment::close_inherited();
     server.open_all();
     Ok((server, reserved))
 }
@@ -93,8 +148,7 @@ fn first_own(plan: &Plan) -> i32 {
 /// One row for each listener; those that were inherited are open already.
 fn fill(plan: &Plan, tables: &mut Tables, adopted: Vec<Adopted>) {
     for _ in &plan.listeners {
-        let row = Listener { opened: None, watch: Watch::Out, generation: 0, tries: 0, retry: Tick(0) };
-        let _ = tables.listeners.push(row); // as many rows as the plan can have
+        let _ = tables.listeners.push(Listener::CLOSED); // as many rows as the plan can have
     }
     for Adopted { listener, opened } in adopted {
         if let Some(row) = tables.listeners.get_mut(listener) {

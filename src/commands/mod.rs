@@ -54,6 +54,8 @@ fn dispatch(options: Options) -> u8 {
         | Command::Restart
         | Command::Pause
         | Command::Resume
+        | Command::Reload
+        | Command::Upgrade
             if cfg!(feature = "control") =>
         {
             ask::ask(&options)

@@ -1,23 +1,37 @@
 //! `dormouse run`: holds the sockets.
+//!
+//! The same program plays two more parts for a daemon that reloads, see [`crate::handover`]: it checks the new
+//! configuration, and it goes on where the image before has stopped.
+
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use rustix::fd::OwnedFd;
 
 use super::ask::control_path;
-use super::daemon::Reserved;
-use super::{child_log, daemon, read};
+use super::daemon::{self, Origin, Reserved};
+use super::{child_log, read};
 use crate::cli::{self, Options, exit};
 use crate::detach::{PidFile, Side, Waiting, detach};
+use crate::handover::{self, Part};
 use crate::logging;
 use crate::notify::Notify;
+use crate::plan::Plan;
 use crate::plan::compile::Context;
-use crate::run::Server;
+use crate::run::{Resume, Server};
 use crate::sys::errno::Why;
 use crate::sys::memory;
 use crate::{limits, seal};
-use std::ffi::CString;
-use std::path::Path;
 
 /// Reads, opens, says that it is ready, seals, and runs until it is told to end.
 pub(super) fn run(options: Options) -> u8 {
-    let waiting = if cfg!(feature = "detach") && options.detach {
+    let part = if cfg!(feature = "reload") { Part::take() } else { Part::Fresh };
+    let part = match part {
+        Part::Check { plan, program } => return check(&options, &plan, &program),
+        part => part,
+    };
+    let waiting = if cfg!(feature = "detach") && options.detach && matches!(part, Part::Fresh) {
         match detach() {
             Ok(Side::Starter(code)) => return code,
             Ok(Side::Daemon(waiting)) => Some(waiting),
@@ -29,8 +43,8 @@ pub(super) fn run(options: Options) -> u8 {
     } else {
         None
     };
-    let (mut server, pid_file) = match start(options, waiting) {
-        Ok(started) => started,
+    let mut server = match start(options, part, waiting) {
+        Ok(server) => server,
         Err(code) => return code,
     };
     if !seal::seal() {
@@ -39,21 +53,65 @@ pub(super) fn run(options: Options) -> u8 {
     memory::forget_program_pages();
     memory::forget_stack();
     server.run();
-    if let Some(pid_file) = pid_file {
+    if let Some(pid_file) = server.release_pid_file() {
         let _ = pid_file.remove(); // ENOENT: somebody was faster
     }
     exit::DONE
 }
 
+/// Makes the plan for a daemon that is running, and says what is wrong as `check` does.
+fn check(options: &Options, file: &OwnedFd, program: &Path) -> u8 {
+    let made = daemon::plan(&mut read(&options.config), &context(options)).and_then(|plan| {
+        remember(plan, program)?;
+        let plan = &*plan;
+        if plan.services.is_empty() {
+            // more likely a file that is just being written than the wish to close everything
+            cli::complain(&"no service is configured; to close all sockets, stop dormouse");
+            return Err(exit::CONFIG);
+        }
+        daemon::capable(plan)?;
+        plan.write_image(file, handover::VERSION).map_err(|errno| {
+            cli::complain(&format_args!("writing the plan: {}", Why(errno)));
+            exit::SYSTEM
+        })
+    });
+    made.err().unwrap_or(exit::DONE)
+}
+
+fn context(options: &Options) -> Context {
+    Context { log: child_log(options.log), keep_streams: false, fd_names: Vec::new(), parent_death: None }
+}
+
+/// Stores what a later reload needs. The texts are short; without room for them there is no reload.
+fn remember(plan: &mut Plan, program: &Path) -> Result<(), u8> {
+    let folder = std::env::current_dir().unwrap_or_else(|_| "/".into());
+    let mut store = |path: &Path| plan.arena.store(&[path.as_os_str().as_bytes(), b"\0"].concat());
+    match (store(&folder), store(program)) {
+        (Ok(folder), Ok(program)) => {
+            (plan.folder, plan.program) = (folder, program);
+            Ok(())
+        }
+        _ => {
+            let most = limits::ARENA_BYTES;
+            cli::complain(&format_args!("the texts of all services need more than {most} bytes"));
+            Err(exit::CONFIG)
+        }
+    }
+}
+
 /// Everything that allocates; what it needs on the way is freed when it returns.
 #[inline(never)] // what lies in its frame is given back before the loop
-fn start(options: Options, waiting: Option<Waiting>) -> Result<(Server, Option<PidFile>), u8> {
-    match prepare(&options) {
-        Ok((mut server, reserved, pid_file)) => {
+fn start(options: Options, part: Part, waiting: Option<Waiting>) -> Result<Server, u8> {
+    let started = match part {
+        Part::Resume { state, plan } => return resume(&options, state, plan),
+        _ => prepare(&options),
+    };
+    match started {
+        Ok((mut server, reserved)) => {
             logging::seal(options.log);
             drop(reserved);
             announce(&mut server, waiting)?;
-            Ok((server, pid_file))
+            Ok(server)
         }
         Err(code) => {
             if let Some(waiting) = waiting {
@@ -64,7 +122,7 @@ fn start(options: Options, waiting: Option<Waiting>) -> Result<(Server, Option<P
     }
 }
 
-fn prepare(options: &Options) -> Result<(Server, Reserved, Option<PidFile>), u8> {
+fn prepare(options: &Options) -> Result<(Server, Reserved), u8> {
     let notify = Notify::take(options.notify_fd).map_err(|errno| {
         cli::complain(&format_args!("--notify-fd: {}", Why(errno)));
         exit::USAGE
@@ -77,7 +135,12 @@ fn prepare(options: &Options) -> Result<(Server, Reserved, Option<PidFile>), u8>
         None => None,
     };
     match open(options, notify, pid_file.as_ref()) {
-        Ok((server, reserved)) => Ok((server, reserved, pid_file)),
+        Ok((mut server, reserved)) => {
+            if let Some(pid_file) = pid_file {
+                server.hold_pid_file(pid_file);
+            }
+            Ok((server, reserved))
+        }
         Err(code) => {
             if let Some(pid_file) = pid_file {
                 let _ = pid_file.remove(); // nobody is behind it
@@ -89,14 +152,12 @@ fn prepare(options: &Options) -> Result<(Server, Reserved, Option<PidFile>), u8>
 
 /// From the configuration to open sockets.
 fn open(options: &Options, notify: Notify, pid_file: Option<&PidFile>) -> Result<(Server, Reserved), u8> {
-    let mut draft = read(&options.config);
-    let context =
-        Context { log: child_log(options.log), keep_streams: false, fd_names: Vec::new(), parent_death: None };
-    let plan = daemon::plan(&mut draft, &context)?;
+    let program = handover::own_path();
+    let plan = daemon::plan(&mut read(&options.config), &context(options))?;
+    remember(plan, &program)?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(limits::UMASK));
-    let (mut server, reserved) = daemon::server(plan, notify)?;
-    let control = control_path(&options.control).filter(|_| cfg!(feature = "control"));
-    if let Some(path) = control.as_deref().and_then(absolute) {
+    let (mut server, reserved) = daemon::server(plan, notify, &mut Origin::Fresh)?;
+    if let Some(path) = control(options) {
         server.open_control(&path);
     }
     if let Some(pid_file) = pid_file {
@@ -109,9 +170,49 @@ fn open(options: &Options, notify: Notify, pid_file: Option<&PidFile>) -> Result
     Ok((server, reserved))
 }
 
+/// Where the control socket is to be.
+fn control(options: &Options) -> Option<CString> {
+    control_path(&options.control).filter(|_| cfg!(feature = "control")).as_deref().and_then(absolute)
+}
+
 /// A path that stays the same wherever we go.
 fn absolute(path: &Path) -> Option<CString> {
     CString::new(std::path::absolute(path).ok()?.into_os_string().into_encoded_bytes()).ok()
+}
+
+/// Goes on with what the image before has left. Its log is sealed at once: standard error may lead nowhere.
+fn resume(options: &Options, state: OwnedFd, plan: OwnedFd) -> Result<Server, u8> {
+    let notify = Notify::take(None).unwrap_or_default(); // nothing to go wrong without a descriptor
+    let plan = daemon::checked_plan(&plan, || read(&options.config), &context(options))?;
+    if plan.program.is_empty() {
+        remember(plan, &handover::own_path())?; // it was read anew
+    }
+    let low = daemon::reserve(plan).map_err(|_| exit::SYSTEM)?;
+    logging::seal(options.log);
+    let mut origin = Resume::read(&state).map_or(Origin::Lost, |resume| Origin::Resume(Box::new(resume)));
+    drop(state);
+    let mut pid_file = None;
+    if let Origin::Resume(resume) = &origin {
+        resume.restore_name();
+        pid_file = options.pidfile.as_deref().and_then(|path| resume.pid_file(path));
+    }
+    let (mut server, reserved) = daemon::server(plan, notify, &mut origin)?;
+    if let Some(path) = control(options) {
+        match &mut origin {
+            Origin::Resume(resume) => server.resume_control(resume, &path),
+            _ => server.open_control(&path),
+        }
+    }
+    if let Some(pid_file) = pid_file {
+        server.hold_pid_file(pid_file);
+    }
+    let _ = rustix::process::chdir(c"/"); // no relative path is needed from here on
+    drop((low, reserved));
+    match origin {
+        Origin::Resume(resume) => server.resumed(*resume),
+        _ => server.ready(),
+    }
+    Ok(server)
 }
 
 /// Every socket is open, or is waited for: tells the starter and the supervisor.

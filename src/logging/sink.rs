@@ -71,15 +71,16 @@ impl Sink {
         let Ok(mut guard) = self.state.try_lock() else { return };
         let state = &mut *guard;
         state.pid = std::process::id();
-        state.stderr.open();
         state.target = Some(target);
         match target {
-            Target::Stderr => {}
+            // Not in vain: a daemon with another log must not hold the pipe of its starter open.
+            Target::Stderr => state.stderr.open(),
             // It may start after us.
             Target::Syslog => state.syslog.open(),
             Target::Kmsg => {
                 if let Err(why) = state.kmsg.open() {
                     state.target = Some(Target::Stderr);
+                    state.stderr.open();
                     let why = Why(why);
                     let args = format_args!("cannot open /dev/kmsg: {why}; the log goes to standard error");
                     self.own(state, Level::Warn, args);

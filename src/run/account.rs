@@ -1,11 +1,13 @@
 //! What is counted for a service.
 
+use crate::handover::codec::record;
+
 /// Upper bounds of the buckets in which the times of starts are counted, in microseconds; the last has none.
 pub const BOUNDS_US: [u32; 7] = [250, 500, 1_000, 2_000, 5_000, 20_000, 100_000];
 
 /// How long starts took, from the moment the loop woke up for the knock until the program was executed. All zero at
 /// first.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Starts {
     /// The last one, in microseconds.
     pub last_us: u32,
@@ -16,6 +18,8 @@ pub struct Starts {
     /// How many were within each of [`BOUNDS_US`] and not within the one before.
     pub buckets: [u32; BOUNDS_US.len() + 1],
 }
+
+record!(Starts { last_us, worst_us, sum_us, buckets });
 
 impl Starts {
     /// None.

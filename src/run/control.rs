@@ -2,6 +2,10 @@
 //! is a row of a small table with room for one request and one row of an answer; the next row is made when the one
 //! before is written. Who takes nothing is cut off by a deadline. The words are those of [`crate::control`].
 
+mod kept;
+
+pub(super) use kept::KeptClient;
+
 use core::ffi::CStr;
 use core::mem;
 use heapless::{CString, Vec};
@@ -13,7 +17,7 @@ use rustix::net::{RecvFlags, SendFlags, SocketFlags, accept_with, recv, send, so
 use super::failure::FIRST_OWN_FD;
 use super::order::{Outcome, answer};
 use super::report::Part;
-use super::{Phase, Server, Tick, Token};
+use super::{Phase, ReloadKind, Server, Tick, Token};
 use crate::control::{Request, Row};
 use crate::limits::{
     CONTROL_CLIENTS, CONTROL_IDLE_MS, CONTROL_REQUEST_BYTES, CONTROL_ROW_BYTES, CONTROL_ROWS_PER_TURN, UNIX_PATH_BYTES,
@@ -76,6 +80,10 @@ enum Job {
     Events { only: Option<usize>, next: u32, follow: bool },
     /// An order that is answered when this process has ended.
     Await { request: Request, service: usize, pid: i32 },
+    /// `reload` and `upgrade`: answered when the check has ended, or by the next image of this process.
+    Reload,
+    /// What the check has said, from this byte on, and then the refusal.
+    Faults { at: usize },
     /// The answer is complete but for its last row.
     Last,
 }
@@ -320,9 +328,11 @@ impl Server {
             (Request::Status, None) => (Job::Daemon { service: 0, end: self.plan.services.len() }, None),
             (Request::History, only) => (Job::Events { only, next: self.tables.history.oldest(), follow: false }, None),
             (Request::Watch, only) => (Job::Events { only, next: self.tables.history.next(), follow: true }, None),
-            (Request::Reload | Request::Upgrade, _) => {
-                error(format_args!("{} is not part of this version", request.word()))
+            (Request::Reload | Request::Upgrade, Some(_)) => {
+                error(format_args!("{} takes no name: it is about all services", request.word()))
             }
+            (Request::Reload, None) => self.begin_reload(ReloadKind::Reload),
+            (Request::Upgrade, None) => self.begin_reload(ReloadKind::Upgrade),
             (_, None) => error(format_args!("{} needs the name of a service", request.word())),
             (_, Some(service)) => match self.order(request, service) {
                 Outcome::Answer(row) => (Job::None, Some(row)),
@@ -335,7 +345,8 @@ impl Server {
     fn next_row(&mut self, job: &mut Job) -> Option<Row> {
         loop {
             match *job {
-                Job::None => return None,
+                Job::None | Job::Reload => return None,
+                Job::Faults { at } => return Some(self.fault_row(at, job)),
                 Job::Last => {
                     *job = Job::None;
                     return Some(Row::new("ok"));
@@ -395,7 +406,7 @@ impl Server {
         let (interest, patient) = match client.job {
             Job::None if written => (EventFlags::IN, false),
             Job::Events { next: seen, follow: true, .. } if written && seen == next => (EventFlags::empty(), true),
-            Job::Await { .. } if written => (EventFlags::empty(), true),
+            Job::Await { .. } | Job::Reload if written => (EventFlags::empty(), true),
             _ => (EventFlags::OUT, false),
         };
         if patient {

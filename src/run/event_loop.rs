@@ -7,7 +7,7 @@ use rustix::event::Timespec;
 use rustix::event::epoll::{self, Event, EventFlags};
 use rustix::io::Errno;
 
-use super::{Phase, Server, Token};
+use super::{Phase, ReloadKind, Server, Token};
 use crate::limits::EVENTS_PER_TURN;
 use crate::sys::clock::{self, Tick};
 use crate::sys::signal;
@@ -90,9 +90,8 @@ impl Server {
                 }
                 Ok(Some((libc::SIGTERM | libc::SIGINT, _))) => self.on_terminate(),
                 Ok(Some((libc::SIGQUIT, _))) => self.on_quit(),
-                Ok(Some((libc::SIGHUP, _))) => {
-                    log::warn!("SIGHUP: reading the configuration again is not part of this version; nothing changes");
-                }
+                Ok(Some((libc::SIGHUP, _))) => self.on_reload_signal(ReloadKind::Reload),
+                Ok(Some((libc::SIGUSR2, _))) => self.on_reload_signal(ReloadKind::Upgrade),
                 Ok(Some(_)) => self.dump(),
                 Ok(None) => return,
                 Err(errno) => return log::error!("signals: {}", crate::sys::errno::text(errno)),
@@ -116,6 +115,7 @@ impl Server {
         }
         self.idle_again = self.look_for_idle();
         self.check_leftovers();
+        self.check_deadline();
         for index in 0..self.tables.children.len() {
             if self.tables.children.get(index).is_some_and(|child| now >= child.deadline) {
                 self.on_child_deadline(index);
@@ -134,7 +134,7 @@ impl Server {
 
     /// The earliest time at which something is due.
     fn next_deadline(&mut self) -> Tick {
-        let mut earliest = if self.reap_again || self.idle_again { self.now } else { Tick::NEVER };
+        let mut earliest = if self.reap_again || self.idle_again { self.now } else { self.checker_deadline() };
         for service in 0..self.plan.services.len() {
             if let Phase::Resting(until, _) = self.phase(service) {
                 earliest = earliest.min(until);

@@ -3,6 +3,7 @@
 use super::end::End;
 use super::{Phase, Server, Tick, Why};
 use crate::control::Row;
+use crate::handover::codec::record;
 use crate::limits::EVENTS;
 use crate::peer::{Address, Source};
 use crate::plan::steps::Stage;
@@ -25,6 +26,8 @@ pub struct Event {
 }
 
 const _: () = assert!(size_of::<Event>() == 32);
+
+record!(Event { stamp, source, value, service, what, detail });
 
 /// What an event is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,6 +148,17 @@ pub struct History {
 impl History {
     /// No events.
     pub const NEW: Self = Self { next: 0, events: [Event::NONE; EVENTS] };
+
+    /// Puts back what an earlier image has kept, up to the event before `next`. `service`: the row of a service now.
+    pub(super) fn restore(&mut self, next: u32, events: &[Event], service: impl Fn(u16) -> u16) {
+        let first = next.saturating_sub(u32::try_from(events.len()).unwrap_or(0));
+        for (number, event) in (first..next).zip(events) {
+            if let Some(slot) = self.events.get_mut(Self::slot(number)) {
+                *slot = Event { service: service(event.service), ..*event };
+            }
+        }
+        self.next = next;
+    }
 
     /// Number of the next event; numbers go up by one.
     pub const fn next(&self) -> u32 {

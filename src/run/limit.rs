@@ -1,15 +1,18 @@
 //! Limits over time, as pure arithmetic: time is an argument, nothing is ever refused for good.
 
+use crate::handover::codec::record;
 use crate::limits::{BACKOFF_CEILING_MS, BACKOFF_FIRST_MS};
 use crate::plan::Rate;
 use crate::sys::clock::Tick;
 
 /// Counts events in a window that begins with the first of them. The initial state is all zero.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Window {
     begin: Tick,
     count: u32,
 }
+
+record!(Window { begin, count });
 
 impl Window {
     /// No events.

@@ -26,6 +26,7 @@ impl Server {
         let accept = self.policy(service).is_some_and(|policy| policy.accept);
         let flags = if accept { EventFlags::IN } else { EventFlags::IN | EventFlags::ONESHOT };
         for row in self.listeners_of(service) {
+            self.change_listener(row);
             if self.arm_one(row, flags).is_err() {
                 // no memory in the kernel for one more registration: try again, the clients wait
                 let until = self.now.after_ms(SCARCE_FIRST_MS * 10);
@@ -210,6 +211,16 @@ impl Server {
     pub(super) fn is_broken(&self, row: usize) -> bool {
         let opened = self.tables.listeners.get(row).and_then(|listener| listener.opened.as_ref());
         opened.is_some_and(|opened| open::is_shut_down(opened.socket.as_fd()))
+    }
+
+    /// Closes a listener and opens it anew.
+    pub(super) fn reopen(&mut self, row: usize) {
+        let Some(listener) = self.tables.listeners.get_mut(row) else { return };
+        if let Some(old) = listener.opened.take() {
+            let _ = epoll::delete(&self.epoll, &old.socket); // ENOENT: it is out already
+        }
+        listener.watch = Watch::Out;
+        self.try_open(row);
     }
 
     /// A listener that a child has shut down, or that is otherwise broken: made to work again, or anew.

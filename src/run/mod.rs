@@ -10,6 +10,9 @@
 //! | `idle` | services that nobody uses are stopped |
 //! | `failure` | starts that fail: rest, look again, start as soon as it can work |
 //! | `reap` | children that end |
+//! | `reload` | reload and upgrade: a child checks, then this process executes the program once more |
+//! | `state` | what the next image of this process gets to know |
+//! | `resume` | the next image puts it into its tables |
 //! | `stop` | asking, waiting, killing: one child, or everything |
 //! | `background` | services that put themselves into the background |
 //! | `takeover` | services that outlived an earlier Dormouse |
@@ -50,9 +53,12 @@ mod poison;
 mod pressure;
 mod rate;
 mod reap;
+mod reload;
 mod report;
+mod resume;
 mod service;
 mod session;
+mod state;
 mod stop;
 mod tables;
 mod takeover;
@@ -62,7 +68,9 @@ pub use history::Refusal;
 pub use idle::{Watched, family_name, prepare as prepare_idle};
 pub use output::prepare as prepare_outputs;
 pub use pressure::Group;
-pub use tables::{Child, Listener, ServiceState, Tables, Watch, Why};
+pub use reload::Kind as ReloadKind;
+pub use resume::Resume;
+pub use tables::{Change, Child, Listener, ServiceState, Tables, Watch, Why};
 
 use core::fmt;
 use log::Level;
@@ -70,12 +78,14 @@ use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 
+use crate::detach::PidFile;
 use crate::logging::Kind;
 use crate::notify::Notify;
 use crate::open::{self, watch};
 use crate::plan::{Plan, Policy, ServiceSpec};
 use crate::sys::clock::{self, Tick};
 use crate::sys::signal;
+use crate::text::Line;
 use history::Cause;
 use tables::Phase;
 
@@ -117,6 +127,14 @@ pub struct Server {
     /// A service with Accept=no has ended with success: it may have gone into the background.
     ended_clean: bool,
     main_pid: u32,
+    /// A new configuration is being checked.
+    checker: Option<reload::Checker>,
+    /// What the last check that was refused has said.
+    faults: Option<OwnedFd>,
+    /// Why it was refused.
+    refusal: Line<256>,
+    /// Locked as long as this process lives.
+    pid_file: Option<PidFile>,
 }
 
 /// What an epoll event is about.
@@ -210,7 +228,21 @@ impl Server {
             idle_again: false,
             ended_clean: false,
             main_pid: std::process::id(),
+            checker: None,
+            faults: None,
+            refusal: Line::new(),
+            pid_file: None,
         })
+    }
+
+    /// Holds the pid file; [`Server::release_pid_file`] gives it back.
+    pub fn hold_pid_file(&mut self, pid_file: PidFile) {
+        self.pid_file = Some(pid_file);
+    }
+
+    /// The pid file, at the end.
+    pub const fn release_pid_file(&mut self) -> Option<PidFile> {
+        self.pid_file.take()
     }
 
     /// Tells the supervisor that every listener is open or waited for.

@@ -54,6 +54,22 @@ impl Rates {
         }
         true
     }
+
+    /// What is counted: service, source, connections, and when the first of them came.
+    pub(super) fn each(&self) -> impl Iterator<Item = (u16, Source, u32, Tick)> {
+        self.0.iter().filter(|row| row.count > 0).map(|row| (row.service, row.source, row.count, row.begin))
+    }
+
+    /// Puts a count of [`Rates::each`] back, if there is a place for it.
+    pub(super) fn restore(&mut self, service: u16, source: Source, count: u32, begin: Tick) {
+        let start = place(service, &source);
+        let free = (start..start + PLACES).map(|index| index % RATES);
+        let mut free = free;
+        let free = free.find(|index| self.0.get(*index).is_some_and(|row| row.count == 0));
+        if let Some(row) = free.and_then(|index| self.0.get_mut(index)) {
+            *row = Row { source, service, count, begin };
+        }
+    }
 }
 
 /// FNV-1a over service and source.

@@ -36,6 +36,9 @@ impl Server {
     }
 
     pub(super) fn on_end(&mut self, pid: i32, end: End) {
+        if self.on_checker_end(pid, end) {
+            return;
+        }
         let Some(index) = self.tables.children.iter().position(|child| child.pid == pid && !child.is_leftover()) else {
             // an orphan that was ours to reap (PID 1, subreaper): perhaps the last one of its session
             return self.check_leftovers();
@@ -57,8 +60,8 @@ impl Server {
             (state.last_end, state.last_ran_ms, state.last_ended) = (end, ran, self.now);
         }
         self.record(Kind::Exit, service, level, format_args!("pid={pid} {end} ran={}", Seconds(ran)));
-        if policy.accept {
-            self.forget(index);
+        if self.phase(service) != Phase::Running(pid) {
+            self.forget(index); // a connection's; also of a service that had Accept=yes before a reload
             return;
         }
         self.unwatch(pid);

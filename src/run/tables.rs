@@ -124,7 +124,7 @@ pub enum Why {
 
 impl Why {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Failure,
         Self::Unread,
         Self::Program,
@@ -133,6 +133,8 @@ impl Why {
         Self::PollLimit,
         Self::StartLimit,
         Self::Scarce,
+        Self::Memory,
+        Self::Load,
     ];
 
     /// As the log says it.
@@ -153,7 +155,7 @@ impl Why {
 }
 
 /// One service.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServiceState {
     /// What it is doing.
     pub phase: Phase,
@@ -220,7 +222,8 @@ pub struct ServiceState {
 }
 
 impl ServiceState {
-    const NEW: Self = Self {
+    /// Nothing has happened yet.
+    pub(super) const NEW: Self = Self {
         phase: Phase::Waiting,
         live: 0,
         failures: 0,
@@ -284,6 +287,25 @@ pub struct Listener {
     pub tries: u16,
     /// Next try.
     pub retry: Tick,
+    /// What is to be done before it is watched again.
+    pub change: Change,
+}
+
+/// How far an open socket is from what the plan says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It is what the plan says.
+    None,
+    /// Options are to be set.
+    Settle,
+    /// It has to make room for a new one: what differs cannot be changed.
+    Renew,
+}
+
+impl Listener {
+    /// A listener that is not open.
+    pub const CLOSED: Self =
+        Self { opened: None, watch: Watch::Out, generation: 0, tries: 0, retry: Tick(0), change: Change::None };
 }
 
 /// What epoll does for a socket.

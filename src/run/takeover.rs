@@ -7,7 +7,7 @@ use core::mem::MaybeUninit;
 use heapless::String;
 use log::Level;
 use rustix::event::epoll::{self, EventFlags};
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, OFlags, readlinkat_raw, stat};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
@@ -28,6 +28,22 @@ use crate::plan::steps::{Reader, Step};
 pub struct Foreign {
     pid: i32,
     process: OwnedFd,
+}
+
+impl Foreign {
+    /// A process that is watched by this pidfd.
+    pub(super) const fn new(pid: i32, process: OwnedFd) -> Self {
+        Self { pid, process }
+    }
+
+    pub(super) const fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Its pidfd.
+    pub(super) fn process(&self) -> BorrowedFd<'_> {
+        self.process.as_fd()
+    }
 }
 
 impl Server {

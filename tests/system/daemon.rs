@@ -16,6 +16,7 @@ pub struct Launch {
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     stderr: Option<Stdio>,
+    program: String,
 }
 
 pub struct Daemon {
@@ -46,7 +47,16 @@ impl Cost {
 impl Launch {
     pub fn new(dir: &Path, number: usize, config: Option<String>) -> Launch {
         let (wrapper, arguments, environment) = (Vec::new(), Vec::new(), Vec::new());
-        Launch { dir: dir.into(), number, config, wrapper, arguments, environment, stderr: None }
+        Launch {
+            dir: dir.into(),
+            number,
+            config,
+            wrapper,
+            arguments,
+            environment,
+            stderr: None,
+            program: dormouse_path(),
+        }
     }
 
     /// Words in front of the daemon's own: a program that executes what follows, keeping its pid.
@@ -81,13 +91,19 @@ impl Launch {
         self
     }
 
+    /// Another path of the program.
+    pub fn program(mut self, path: &str) -> Launch {
+        self.program = path.into();
+        self
+    }
+
     fn control(&self) -> String {
         self.dir.join("control.sock").display().to_string()
     }
 
     fn command(&mut self) -> Command {
         let mut words = std::mem::take(&mut self.wrapper);
-        words.extend([dormouse_path(), "run".into()]);
+        words.extend([self.program.clone(), "run".into()]);
         if let Some(config) = &self.config {
             words.extend(["-c".to_string(), config.clone()]);
         }
@@ -241,6 +257,14 @@ impl Daemon {
         let mut command = Command::new(dormouse_path());
         command.arg(verb).args(["--control", &self.control]).args(rest);
         crate::client::run(command.current_dir(&self.dir))
+    }
+
+    /// [`Daemon::ask`] that goes on; its output is a pipe.
+    pub fn begin(&self, words: &[&str]) -> Child {
+        let (verb, rest) = words.split_first().unwrap();
+        let mut command = Command::new(dormouse_path());
+        command.arg(verb).args(["--control", &self.control]).args(rest).stdout(Stdio::piped());
+        command.current_dir(&self.dir).spawn().unwrap()
     }
 
     /// The standard output of [`Daemon::ask`], which must succeed.

@@ -1,7 +1,7 @@
 //! The life of the daemon and of its services: start, stop, restart, time limits, orders from the command line.
 
 use crate::client::*;
-use crate::daemon::{descendants, is_live, kill};
+use crate::daemon::{is_live, kill};
 use crate::harness::{Ctx, Need::*, Test, dormouse as dormouse_path, has_control, sleep_ms, stand_in, wait_until};
 use crate::test;
 use std::process::{Command, Stdio};
@@ -22,11 +22,6 @@ pub const TESTS: &[Test] = &[
     test!(orders_stop_start_restart, Command("stop")),
     test!(orders_pause_resume, Command("pause")),
     test!(list_status_and_json, Command("status")),
-    test!(reload_keeps_sockets_and_children, Command("reload")),
-    test!(reload_refuses_a_faulty_configuration, Command("reload")),
-    test!(trap_12_configuration_gone_at_hup, Command("reload")),
-    test!(reload_adds_and_removes_services, Command("reload")),
-    test!(upgrade_keeps_sockets_and_children, Command("upgrade")),
 ];
 
 fn one(port: u16, more: &str, exec: &str) -> String {
@@ -251,74 +246,4 @@ fn list_status_and_json(ctx: &mut Ctx) {
     assert!(metrics.contains("# TYPE") && metrics.trim_end().ends_with("# EOF"), "{metrics}");
     let history = daemon.tell(&["history"]);
     assert!(history.contains('x'), "{history}");
-}
-
-fn reload_keeps_sockets_and_children(ctx: &mut Ctx) {
-    let (port, held) = (ctx.port(), ctx.port());
-    let config = |text: &str| {
-        one(port, "", &stand_in("echo"))
-            + &format!("[y]\nListenStream=127.0.0.1:{held}\nAccept=yes\nExecStart=/bin/echo {text}\n")
-    };
-    let daemon = ctx.start(&config("before"));
-    let mut client = connect(port);
-    std::io::Write::write_all(&mut client, b"one\n").unwrap();
-    assert_eq!(read_line(&mut client), "one");
-    let services = daemon.descendants();
-    assert_eq!(talk(held), "before\n");
-    ctx.file("dormouse.conf", &config("after"));
-    daemon.tell(&["reload"]);
-    wait_until("the new configuration holds", || talk(held) == "after\n");
-    assert_eq!(daemon.descendants(), services, "no child is lost");
-    std::io::Write::write_all(&mut client, b"two\n").unwrap();
-    assert_eq!(read_line(&mut client), "two");
-    kill(services[0], libc::SIGKILL);
-    wait_until("its end is seen", || !daemon.descendants().contains(&services[0]));
-    assert_eq!(ask(port, "three\n"), "three\n", "and it is started again");
-}
-
-fn reload_refuses_a_faulty_configuration(ctx: &mut Ctx) {
-    let port = ctx.port();
-    let daemon = ctx.start(&one(port, "Accept=yes\n", "/bin/echo here"));
-    ctx.file("dormouse.conf", "[x]\nListenStream=nonsense\n");
-    let out = daemon.ask(&["reload"]);
-    assert!(!out.status.success());
-    assert_eq!(talk(port), "here\n", "the old one stays");
-}
-
-fn trap_12_configuration_gone_at_hup(ctx: &mut Ctx) {
-    let port = ctx.port();
-    let mut daemon = ctx.start(&one(port, "Accept=yes\n", "/bin/echo here"));
-    std::fs::remove_file(ctx.path("dormouse.conf")).unwrap();
-    daemon.signal(libc::SIGHUP);
-    daemon.wait_log("dormouse.conf");
-    assert_eq!(talk(port), "here\n");
-    assert!(daemon.alive());
-}
-
-fn reload_adds_and_removes_services(ctx: &mut Ctx) {
-    let (old, new) = (ctx.port(), ctx.port());
-    let mut daemon = ctx.start(&one(old, "Accept=yes\n", "/bin/echo old"));
-    let pid = daemon.pid;
-    ctx.file("dormouse.conf", &format!("[y]\nListenStream=127.0.0.1:{new}\nAccept=yes\nExecStart=/bin/echo new\n"));
-    daemon.signal(libc::SIGHUP);
-    wait_until("the new port", || try_connect(local(new), std::time::Duration::from_secs(1)).is_ok());
-    assert_eq!(talk(new), "new\n");
-    assert!(try_connect(local(old), std::time::Duration::from_secs(1)).is_err());
-    assert!(daemon.alive() && descendants(pid).len() <= 1);
-}
-
-fn upgrade_keeps_sockets_and_children(ctx: &mut Ctx) {
-    let port = ctx.port();
-    let mut daemon = ctx.start(&one(port, "", &stand_in("echo")));
-    let mut client = connect(port);
-    std::io::Write::write_all(&mut client, b"one\n").unwrap();
-    assert_eq!(read_line(&mut client), "one");
-    let services = daemon.descendants();
-    daemon.tell(&["upgrade"]);
-    sleep_ms(1000);
-    assert!(daemon.alive());
-    assert_eq!(daemon.descendants(), services);
-    std::io::Write::write_all(&mut client, b"two\n").unwrap();
-    assert_eq!(read_line(&mut client), "two");
-    assert_eq!(ask(port, "three\n"), "three\n");
 }

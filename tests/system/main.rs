@@ -34,6 +34,9 @@ mod netns;
 mod pressure;
 mod privileges;
 mod ready;
+mod reload;
+mod reload_commands;
+mod reload_load;
 mod scarce;
 mod serve;
 mod sleep;
@@ -60,7 +63,7 @@ fn main() {
     let mut arguments = Arguments::from_args();
     // Most tests wait for something to happen or not to happen, so more of them than processors run at once.
     arguments.test_threads.get_or_insert(12);
-    let all: [&[Test]; 25] = [
+    let all: [&[Test]; 28] = [
         serve::TESTS,
         listen_protocol::TESTS,
         adopt::TESTS,
@@ -82,6 +85,9 @@ fn main() {
         commands::TESTS,
         logs::TESTS,
         ready::TESTS,
+        reload::TESTS,
+        reload_commands::TESTS,
+        reload_load::TESTS,
         idle::TESTS,
         idle::STOP_TESTS,
         sleep::TESTS,

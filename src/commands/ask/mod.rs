@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::{self, Command, Control, Options, exit};
 use crate::control::{self, Request};
-use crate::sys::signal;
+use crate::sys::{signal, stdio};
 use client::Client;
 use model::Status;
 
@@ -66,6 +66,8 @@ fn answer(options: &Options) -> Result<u8, u8> {
         Command::Restart => order(&mut client, Request::Restart, &names),
         Command::Pause => order(&mut client, Request::Pause, &names),
         Command::Resume => order(&mut client, Request::Resume, &names),
+        Command::Reload => change(&mut client, Request::Reload),
+        Command::Upgrade => change(&mut client, Request::Upgrade),
         _ => Err(exit::USAGE),
     }
 }
@@ -146,6 +148,24 @@ fn order(client: &mut Client, request: Request, names: &[&str]) -> Result<u8, u8
         }
     }
     Ok(code)
+}
+
+/// A new configuration, and perhaps a new program. What is wrong with it is shown as `check` shows it.
+fn change(client: &mut Client, request: Request) -> Result<u8, u8> {
+    client.be_patient(); // users and ports may be looked up slowly
+    let mut faulty = false;
+    let answer = client.ask(request.word(), &mut |row| {
+        if row.kind() == "fault" {
+            let line = row.text("text");
+            faulty |= line.contains(": error: ");
+            let _ = stdio::write_all(stdio::stderr(), [&line, "\n"].concat().as_bytes()); // nobody to tell
+        }
+        true
+    });
+    match answer {
+        Ok(last) => Ok(cli::print(&[&last.text("text"), "\n"].concat())),
+        Err(code) => Err(if faulty { exit::CONFIG } else { code }),
+    }
 }
 
 /// A path as the user knows it.

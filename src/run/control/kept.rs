@@ -1,0 +1,219 @@
+//! The control socket and its clients while this process changes its image: who watches goes on watching, who waits for
+//! an order is answered by the next image, and so is who has asked for the change. A client in the middle of a long
+//! answer is cut off.
+
+use core::ffi::CStr;
+use core::fmt;
+use heapless::{CString, Vec};
+use rustix::event::epoll::{self, EventFlags};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use rustix::io::pread;
+
+use super::{Client, Control, Job, Request, Row, Server, Token};
+use crate::handover::codec::{Reader, Writer};
+use crate::limits::{CONTROL_IDLE_MS, CONTROL_ROW_BYTES};
+use crate::open::{Identity, Opened};
+use crate::run::order::{Outcome, answer};
+use crate::run::{ReloadKind, Resume};
+use crate::sys::environment::reclaim;
+
+/// Instead of the row of a service: all.
+const ALL: u16 = u16::MAX;
+
+/// A client, on its way to the next image.
+pub(in crate::run) struct KeptClient {
+    descriptor: i32,
+    number: u32,
+    ended: bool,
+    job: KeptJob,
+    request: std::vec::Vec<u8>,
+    row: std::vec::Vec<u8>,
+}
+
+enum KeptJob {
+    None,
+    Watch { only: u16, next: u32 },
+    Await { request: u8, service: u16, pid: i32 },
+    Reload,
+}
+
+impl Client {
+    /// Whether the next image can go on with it.
+    pub(in crate::run) const fn is_kept(&self) -> bool {
+        matches!(self.job, Job::None | Job::Events { follow: true, .. } | Job::Await { .. } | Job::Reload)
+    }
+
+    pub(in crate::run) fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Writes it for the next image, see [`crate::run`], `state`.
+    pub(in crate::run) fn put(&self, to: &mut Writer) {
+        to.put(&self.socket.as_raw_fd());
+        to.put(&self.number);
+        to.put(&self.ended);
+        let row = |service: usize| u16::try_from(service).unwrap_or(ALL);
+        match self.job {
+            Job::Events { only, next, follow: true } => {
+                to.put(&1_u8);
+                to.put(&only.map_or(ALL, row));
+                to.put(&next);
+            }
+            Job::Await { request, service, pid } => {
+                to.put(&2_u8);
+                let request = Request::ALL.iter().position(|other| *other == request);
+                to.put(&u8::try_from(request.unwrap_or(0)).unwrap_or(0));
+                to.put(&row(service));
+                to.put(&pid);
+            }
+            Job::Reload => to.put(&3_u8),
+            _ => to.put(&0_u8),
+        }
+        to.put_bytes(&self.request);
+        to.put_bytes(self.row.get(self.sent..).unwrap_or(&[]));
+    }
+}
+
+impl KeptClient {
+    pub(in crate::run) fn get(from: &mut Reader<'_>) -> Option<Self> {
+        let (descriptor, number, ended) = (from.get()?, from.get()?, from.get()?);
+        let job = match from.get::<u8>()? {
+            0 => KeptJob::None,
+            1 => KeptJob::Watch { only: from.get()?, next: from.get()? },
+            2 => KeptJob::Await { request: from.get()?, service: from.get()?, pid: from.get()? },
+            3 => KeptJob::Reload,
+            _ => return None,
+        };
+        let (request, row) = (from.get_bytes()?.to_vec(), from.get_bytes()?.to_vec());
+        Some(Self { descriptor, number, ended, job, request, row })
+    }
+}
+
+impl Server {
+    /// The control socket, for [`crate::run`], `state`.
+    pub(in crate::run) fn control_socket(&self) -> Option<BorrowedFd<'_>> {
+        self.control.as_ref().map(|control| control.opened.socket.as_fd())
+    }
+
+    /// Its file, and the number of the last client.
+    pub(in crate::run) fn control_marks(&self) -> (Identity, u32) {
+        self.control.as_ref().map_or_else(Default::default, |control| (control.opened.identity, control.last))
+    }
+
+    /// Goes on with the control socket of the image before; opens it if there was none.
+    pub fn resume_control(&mut self, resume: &mut Resume, path: &CStr) {
+        let Some((socket, identity, last)) = resume.take_control() else { return self.open_control(path) };
+        let mut kept = CString::new();
+        let whole = kept.extend_from_bytes(path.to_bytes()).is_ok();
+        if whole && epoll::add(&self.epoll, &socket, Token::Control(0).encode(), EventFlags::IN).is_ok() {
+            self.control = Some(Control { opened: Opened { socket, identity }, path: kept, last });
+        }
+    }
+
+    /// Takes clients over; `service`: the row of a service now.
+    pub(in crate::run) fn resume_clients(
+        &mut self,
+        clients: std::vec::Vec<KeptClient>,
+        service: impl Fn(u16) -> Option<u16>,
+        least: RawFd,
+    ) {
+        for old in clients {
+            let Ok(socket) = reclaim(old.descriptor, least) else { continue };
+            let row = |old: u16| service(old).map(usize::from);
+            let job = match old.job {
+                KeptJob::None => Job::None,
+                KeptJob::Watch { only: ALL, next } => Job::Events { only: None, next, follow: true },
+                KeptJob::Watch { only, next } => match row(only) {
+                    Some(only) => Job::Events { only: Some(only), next, follow: true },
+                    None => continue, // what it watched is gone
+                },
+                KeptJob::Await { request, service, pid } => {
+                    match (Request::ALL.get(usize::from(request)), row(service)) {
+                        (Some(&request), Some(service)) => Job::Await { request, service, pid },
+                        _ => continue,
+                    }
+                }
+                KeptJob::Reload => Job::Reload,
+            };
+            let token = Token::Control(old.number).encode();
+            if epoll::add(&self.epoll, &socket, token, EventFlags::OUT).is_err() {
+                continue;
+            }
+            let client = Client {
+                socket,
+                number: old.number,
+                deadline: self.now.after_ms(CONTROL_IDLE_MS),
+                interest: EventFlags::OUT, // so that it is looked at in the first turn
+                ended: old.ended,
+                job,
+                request: Vec::from_slice(&old.request).unwrap_or_default(),
+                row: Vec::from_slice(&old.row).unwrap_or_default(),
+                sent: 0,
+            };
+            let _ = self.tables.clients.push(client); // as many as before
+        }
+    }
+
+    /// `reload` and `upgrade` of a client.
+    pub(super) fn begin_reload(&mut self, kind: ReloadKind) -> (Job, Option<Row>) {
+        match self.request_reload(kind) {
+            Ok(()) => (Job::Reload, None),
+            Err(refusal) => (Job::None, row("error", format_args!("{refusal}"))),
+        }
+    }
+
+    /// The check has ended badly: clients that wait for it are told what it said, and why it is refused.
+    pub(in crate::run) fn answer_refused(&mut self) {
+        self.answer_reload(&|client| client.job = Job::Faults { at: 0 });
+        if !self.tables.clients.iter().any(|client| matches!(client.job, Job::Faults { .. })) {
+            self.faults = None; // nobody has to be told any more
+        }
+    }
+
+    /// The change is done: clients that wait for it are told.
+    pub(in crate::run) fn answer_done(&mut self, text: fmt::Arguments<'_>) {
+        self.answer_reload(&|client| {
+            client.job = Job::None;
+            if let Some(row) = row("ok", text) {
+                client.say(row);
+            }
+        });
+    }
+
+    fn answer_reload(&mut self, act: &dyn Fn(&mut Client)) {
+        for index in (0..self.tables.clients.len()).rev() {
+            if let Some(client) = self.tables.clients.get_mut(index).filter(|client| matches!(client.job, Job::Reload))
+            {
+                act(client);
+                self.serve_client(index);
+            }
+        }
+    }
+
+    /// The next line of the check, or the refusal that follows the last one.
+    pub(super) fn fault_row(&self, at: usize, job: &mut Job) -> Row {
+        let mut buffer = [0; CONTROL_ROW_BYTES];
+        let length = self.faults.as_ref().and_then(|file| pread(file, &mut buffer, at as u64).ok()).unwrap_or(0);
+        let text = buffer.get(..length).unwrap_or(&[]);
+        // behind what was written the file is filled with NULs
+        let text = text.split(|&byte| byte == 0).next().unwrap_or(&[]);
+        let line = text.split(|&byte| byte == b'\n').next().unwrap_or(&[]);
+        if text.is_empty() {
+            *job = Job::None;
+            let mut row = Row::new("error");
+            row.text("text", &self.refusal.as_str());
+            return row;
+        }
+        *job = Job::Faults { at: at + line.len() + 1 };
+        let mut row = Row::new("fault");
+        row.text("text", &core::str::from_utf8(line).unwrap_or("?"));
+        row
+    }
+}
+
+fn row(word: &str, text: fmt::Arguments<'_>) -> Option<Row> {
+    match answer(word, text) {
+        Outcome::Answer(row) => Some(row),
+        Outcome::Await(_) => None,
+    }
+}

@@ -1,0 +1,374 @@
+//! Reload and upgrade without losing a connection. The checker, a child, reads the new configuration while the loop goes
+//! on; then this process executes the program once more and stays itself. See [`crate::handover`].
+//!
+//! Until exec has succeeded nothing has changed: whatever fails before, the answer is no and everything goes on.
+
+use core::ffi::CStr;
+use core::fmt::{self, Write};
+use heapless::Vec;
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use rustix::fs::{CWD, MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create, openat, tell};
+use rustix::io::{Errno, fcntl_dupfd_cloexec, pread};
+
+use super::end::End;
+use super::failure::FIRST_OWN_FD;
+use super::session::open_in;
+use super::state::About;
+use super::stop::SIGKILL;
+use super::{Server, Tick};
+use crate::handover::{VARIABLE, VERSION};
+use crate::limits::{CHECK_OUTPUT_BYTES, CHECK_TIMEOUT_MS, COMMAND_LINE_BYTES};
+use crate::logging::LeftOut;
+use crate::plan::image::{VERSION_BYTES, version_of};
+use crate::spawn::strings;
+use crate::sys::environment::{set_inheritable, variables};
+use crate::sys::errno::Why as Words;
+use crate::sys::process::{self, Image, install_descriptor, send_signal};
+use crate::sys::signal;
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The configuration anew, the same program.
+    Reload,
+    /// The configuration anew, and the program that is on the disk now.
+    Upgrade,
+}
+
+impl Kind {
+    /// As the log says it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Reload => "reload",
+            Self::Upgrade => "upgrade",
+        }
+    }
+}
+
+/// A check that is going on.
+pub(super) struct Checker {
+    kind: Kind,
+    pid: i32,
+    begun: Tick,
+    /// When it has had its time.
+    deadline: Tick,
+    /// Asked for once more: the files may have changed after they were read.
+    again: Option<Kind>,
+    /// The program that checks, and that will be executed.
+    program: OwnedFd,
+    /// What it writes to standard output and error.
+    output: OwnedFd,
+    /// The plan that it makes.
+    plan: OwnedFd,
+}
+
+/// Why the answer is no.
+pub(super) enum Refusal {
+    /// Something was tried and failed.
+    Failed(&'static str, Errno),
+    /// The checker has said why.
+    Faulty,
+    /// It did not end well.
+    Ended(End),
+    /// The program at the path takes over from this version only.
+    Version(u32),
+    /// One of ours.
+    Because(&'static str),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(what, errno) => write!(f, "{what}: {}", Words(*errno)),
+            Self::Faulty => f.write_str("the configuration is faulty"),
+            Self::Ended(end) => write!(f, "the check ended with {end}"),
+            Self::Version(version) => {
+                write!(f, "the new program takes over state version {version}, this one has {VERSION}; restart instead")
+            }
+            Self::Because(text) => f.write_str(text),
+        }
+    }
+}
+
+impl Server {
+    /// A signal asks for a reload or upgrade. While one is going on it is done again afterwards: the files may have
+    /// changed after they were read.
+    pub(super) fn on_reload_signal(&mut self, kind: Kind) {
+        if let Some(checker) = &mut self.checker {
+            let upgrade = kind == Kind::Upgrade || checker.again == Some(Kind::Upgrade);
+            checker.again = Some(if upgrade { Kind::Upgrade } else { Kind::Reload });
+        } else {
+            let _ = self.request_reload(kind); // the log has the answer
+        }
+    }
+
+    /// Begins to reload or upgrade; the loop goes on meanwhile. The outcome is written to the log, and told to clients
+    /// of the control socket that wait for it.
+    ///
+    /// # Errors
+    /// Why it cannot even begin.
+    pub(super) fn request_reload(&mut self, kind: Kind) -> Result<(), Refusal> {
+        let result = if !cfg!(feature = "reload") {
+            Err(Refusal::Because("it is not part of this build"))
+        } else if self.checker.is_some() {
+            Err(Refusal::Because("another one is going on; ask again"))
+        } else if self.stopping {
+            Err(Refusal::Because("the program is about to end"))
+        } else if self.plan.program.is_empty() {
+            Err(Refusal::Because("there is no configuration file to read"))
+        } else {
+            self.start_checker(kind)
+        };
+        match result {
+            Ok(checker) => {
+                log::info!("{} begin pid={}", kind.word(), checker.pid);
+                let _ = self.notify.reloading("reading the configuration"); // nobody may be listening
+                self.due_at(checker.deadline);
+                self.checker = Some(checker);
+                Ok(())
+            }
+            Err(refusal) => {
+                log::error!("{} refused why=\"{refusal}\"; nothing has changed", kind.word());
+                Err(refusal)
+            }
+        }
+    }
+
+    fn start_checker(&mut self, kind: Kind) -> Result<Checker, Refusal> {
+        let failed = |what| move |errno| Refusal::Failed(what, errno);
+        let arena = &self.plan.arena;
+        let path = CStr::from_bytes_with_nul(arena.get(self.plan.program)).unwrap_or(c"");
+        let folder = CStr::from_bytes_with_nul(arena.get(self.plan.folder)).unwrap_or(c"/");
+        let path_now = if kind == Kind::Upgrade { path } else { c"/proc/self/exe" };
+        let program = openat(CWD, path_now, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+        let program = program.map(high).map_err(failed("opening the program"))?;
+        let plan = memory_file(c"dormouse-plan").map_err(failed("memfd_create"))?;
+        let output = memory_file(c"dormouse-check").map_err(failed("memfd_create"))?;
+        // the kernel refuses what a talkative checker writes beyond this
+        ftruncate(&output, CHECK_OUTPUT_BYTES as u64).map_err(failed("ftruncate"))?;
+        let _ = fcntl_add_seals(&output, SealFlags::GROW | SealFlags::SHRINK);
+        let mut line = [0; COMMAND_LINE_BYTES];
+        let line = command_line(&mut line)?;
+        let mut part: Vec<u8, MARKER_BYTES> = Vec::new();
+        let whole = write!(Text(&mut part), "{VARIABLE}=check {} {} ", self.main_pid, plan.as_raw_fd()).is_ok()
+            && part.extend_from_slice(path.to_bytes_with_nul()).is_ok();
+        if !whole {
+            return Err(Refusal::Because("the path of the program is too long"));
+        }
+        let executable = executable(&program);
+        let mut image = image(&executable, line, &part, None)?;
+        let mut problem = None;
+        let pid = self.tables.spawner.run_child(&mut || {
+            let _ = rustix::process::setsid(); // a terminal's signals are not for it
+            let _ = process::set_parent_death_signal(SIGKILL);
+            let _ = rustix::process::chdir(folder); // relative names are not found then, and it says so
+            let ready = process::install_file(c"/dev/null", libc::O_RDWR, 0, 0)
+                .and_then(|()| install_descriptor(output.as_raw_fd(), 1))
+                .and_then(|()| install_descriptor(output.as_raw_fd(), 2))
+                .and_then(|()| install_descriptor(plan.as_raw_fd(), plan.as_raw_fd()));
+            signal::unblock_all();
+            problem = Some(ready.err().unwrap_or_else(|| image.execute()));
+            NOT_STARTED
+        });
+        let pid = pid.map_err(failed("starting the check"))?;
+        if let Some(errno) = problem {
+            // its end is reaped like that of any orphan
+            return Err(Refusal::Failed("executing the program", errno));
+        }
+        let (begun, deadline) = (self.now, self.now.after_ms(CHECK_TIMEOUT_MS));
+        Ok(Checker { kind, pid, begun, deadline, again: None, program, output, plan })
+    }
+
+    /// A child has ended: whether it was the checker.
+    pub(super) fn on_checker_end(&mut self, pid: i32, end: End) -> bool {
+        let Some(checker) = self.checker.take_if(|checker| checker.pid == pid) else { return false };
+        let refusal = match self.judge(&checker, end) {
+            Ok(()) => self.hand_over(&checker), // returns only if it fails
+            Err(refusal) => refusal,
+        };
+        let mut text = [0; CHECK_OUTPUT_BYTES];
+        tell_log(checker.kind, told(&checker.output, &mut text));
+        let word = checker.kind.word();
+        log::error!("{word} refused why=\"{refusal}\"; nothing has changed");
+        self.refusal.clear();
+        let _ = write!(self.refusal, "{word} refused: {refusal}; nothing has changed"); // a line takes everything
+        self.faults = Some(checker.output);
+        self.answer_refused();
+        if self.stopping {
+            return true;
+        }
+        let _ = self.notify.ready("the configuration is as before"); // nobody may be listening
+        if let Some(kind) = checker.again {
+            let _ = self.request_reload(kind); // the log has the answer
+        }
+        true
+    }
+
+    /// Whether the checker is content, and its program understands us.
+    fn judge(&self, checker: &Checker, end: End) -> Result<(), Refusal> {
+        if self.stopping {
+            return Err(Refusal::Because("the program is about to end"));
+        }
+        match end {
+            End::Status(0) => {}
+            End::Status(crate::cli::exit::CONFIG) => return Err(Refusal::Faulty),
+            End::Signal(SIGKILL, _) if self.now >= checker.deadline => {
+                return Err(Refusal::Because("the check took too long"));
+            }
+            end => return Err(Refusal::Ended(end)),
+        }
+        let mut start = [0; VERSION_BYTES];
+        let found = pread(&checker.plan, &mut start, 0).ok().and_then(|_| version_of(&start));
+        match found {
+            Some(VERSION) => Ok(()),
+            Some(other) => Err(Refusal::Version(other)),
+            None => Err(Refusal::Because("the program on the disk is not a dormouse that can take over")),
+        }
+    }
+
+    /// The checker has had its time.
+    pub(super) fn check_deadline(&mut self) {
+        if let Some(checker) = &self.checker
+            && self.now >= checker.deadline
+        {
+            let _ = send_signal(checker.pid, SIGKILL); // ESRCH: about to be reaped
+        }
+    }
+
+    /// When that is due.
+    pub(super) fn checker_deadline(&self) -> Tick {
+        // after the kill only its end is waited for
+        self.checker.as_ref().map_or(Tick::NEVER, |checker| checker.deadline).max(self.now.after_ms(1000))
+    }
+
+    /// Becomes the next image of this process. Returns only if that fails; then nothing has changed.
+    fn hand_over(&mut self, checker: &Checker) -> Refusal {
+        let mut text = [0; CHECK_OUTPUT_BYTES];
+        tell_log(checker.kind, told(&checker.output, &mut text));
+        self.tables.throttle.flush(Tick::NEVER, LeftOut::report);
+        self.collect_arrivals();
+        self.thaw_all(); // a look that is going on is taken again
+        self.on_notifications(); // what is not read now is lost
+        let (control_file, last_client) = self.control_marks();
+        let about = About {
+            kind: checker.again.unwrap_or(checker.kind),
+            begun: checker.begun,
+            again: checker.again.is_some(),
+            control: self.control_socket().map_or(-1, |socket| socket.as_raw_fd()),
+            control_file,
+            last_client,
+            pid_file: self.pid_file.as_ref().map_or(-1, |file| file.as_fd().as_raw_fd()),
+            name: process::name(),
+        };
+        let state = memory_file(c"dormouse-state").and_then(|file| self.write_state(&about, file));
+        let state = match state {
+            Ok(state) => state,
+            Err(errno) => return Refusal::Failed("writing the state", errno),
+        };
+        let _ = fcntl_add_seals(&checker.plan, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK);
+        let _ = rustix::fs::seek(&checker.plan, rustix::fs::SeekFrom::Start(0));
+        let kept = |inheritable| {
+            let mut set = |fd: BorrowedFd<'_>| {
+                let _ = set_inheritable(fd, inheritable); // it is open
+            };
+            self.for_each_kept(&mut set);
+            set(state.as_fd());
+            set(checker.plan.as_fd());
+        };
+        kept(true);
+        let refusal = self.become_image(checker, &state);
+        kept(false);
+        let _ = rustix::process::chdir(c"/");
+        refusal
+    }
+
+    fn become_image(&self, checker: &Checker, state: &OwnedFd) -> Refusal {
+        let mut line = [0; COMMAND_LINE_BYTES];
+        let line = match command_line(&mut line) {
+            Ok(line) => line,
+            Err(refusal) => return refusal,
+        };
+        let mut part: Vec<u8, MARKER_BYTES> = Vec::new();
+        let (state, plan) = (state.as_raw_fd(), checker.plan.as_raw_fd());
+        let _ = write!(Text(&mut part), "{VARIABLE}=resume {} {state} {plan}\0", self.main_pid); // short numbers
+        let notify = self.notify.variable();
+        let executable = executable(&checker.program);
+        let folder = CStr::from_bytes_with_nul(self.plan.arena.get(self.plan.folder)).unwrap_or(c"/");
+        match image(&executable, line, &part, notify.as_deref()) {
+            Ok(mut image) => {
+                let _ = rustix::process::chdir(folder); // relative names on the command line count from there
+                Refusal::Failed("executing the program", image.execute())
+            }
+            Err(refusal) => refusal,
+        }
+    }
+}
+
+/// Exit status of a child that could not execute the checker; only seen where memory is not shared.
+const NOT_STARTED: u8 = 127;
+/// Bytes of the variable that tells an image its part: a path, and a few numbers.
+const MARKER_BYTES: usize = 4096 + 64;
+
+/// A file in memory, out of the way of the descriptors that children get.
+fn memory_file(name: &CStr) -> Result<OwnedFd, Errno> {
+    memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).map(high)
+}
+
+/// Moves it there, if the limit of descriptors allows.
+fn high(fd: OwnedFd) -> OwnedFd {
+    fcntl_dupfd_cloexec(&fd, FIRST_OWN_FD).unwrap_or(fd)
+}
+
+/// The path by which an open file can be executed.
+fn executable(program: &OwnedFd) -> Vec<u8, 32> {
+    let mut path = Vec::new();
+    let _ = write!(Text(&mut path), "/proc/self/fd/{}\0", program.as_raw_fd()); // 25 bytes at most
+    path
+}
+
+/// Our own words, each with its NUL.
+fn command_line(buffer: &mut [u8; COMMAND_LINE_BYTES]) -> Result<&[u8], Refusal> {
+    let file = open_in(CWD, c"/proc/self/cmdline", OFlags::empty());
+    let length = file.and_then(|file| rustix::io::read(&file, &mut buffer[..]));
+    let length = length.map_err(|errno| Refusal::Failed("reading /proc/self/cmdline", errno))?;
+    match buffer.get(..length) {
+        Some(line) if length < COMMAND_LINE_BYTES => Ok(line),
+        _ => Err(Refusal::Because("our own command line is too long")),
+    }
+}
+
+/// The program with our own words and environment, and one or two variables more.
+fn image<'a>(path: &'a [u8], line: &'a [u8], part: &'a [u8], notify: Option<&'a [u8]>) -> Result<Image<'a>, Refusal> {
+    let mut image = Image::new(CStr::from_bytes_with_nul(path).unwrap_or(c"/"));
+    let mut whole = strings(line).fold(true, |whole, word| whole & image.argument(word));
+    for more in [Some(part), notify].into_iter().flatten().flat_map(strings) {
+        whole &= image.variable(more);
+    }
+    whole &= variables().fold(true, |whole, variable| whole & image.variable(variable));
+    if whole { Ok(image) } else { Err(Refusal::Because("our own command line or environment is too long")) }
+}
+
+/// What the checker has written, as far as there was room.
+fn told<'a>(output: &OwnedFd, buffer: &'a mut [u8]) -> &'a [u8] {
+    // the file description is shared with it, and so is the position
+    let written = usize::try_from(tell(output).unwrap_or(0)).unwrap_or(0);
+    let length = pread(output, &mut *buffer, 0).unwrap_or(0);
+    buffer.get(..written.min(length)).unwrap_or(&[])
+}
+
+/// The checker's lines, to the log; a bounded number.
+fn tell_log(kind: Kind, text: &[u8]) {
+    const LINES: usize = 40;
+    for line in text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).take(LINES) {
+        log::warn!("{}: {}", kind.word(), core::str::from_utf8(line).unwrap_or("?"));
+    }
+}
+
+/// Formatted text into a vector.
+struct Text<'a, const N: usize>(&'a mut Vec<u8, N>);
+
+impl<const N: usize> Write for Text<'_, N> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.extend_from_slice(text.as_bytes()).map_err(|_| fmt::Error)
+    }
+}

@@ -1,0 +1,283 @@
+//! Going on where the image before has stopped: rows of its [state](super::state) find their places in the new plan.
+//!
+//! A service is the same if its name is, or if its first socket belonged to a service that is gone (it was renamed). A
+//! listener is the same if kind and address are. What is the same keeps its descriptor, queue, children, counters and
+//! deadlines. A service that is gone leaves its children running, as systemd does with units that are gone after
+//! daemon-reload; its sockets are closed and their files removed.
+
+use log::Level;
+use rustix::event::epoll::{self, EventFlags};
+use rustix::fd::{AsFd, OwnedFd, RawFd};
+use rustix::net::getpeername;
+use std::path::Path;
+
+use super::state::{KeptListener, KeptWatched, State};
+use super::tables::{Change, Parked};
+use super::takeover::Foreign;
+use super::{Listener, Phase, Server, Tables, Token, Why};
+use crate::detach::PidFile;
+use crate::logging::Kind as Event;
+use crate::open::kept::{discard, discard_links, fits, marks};
+use crate::open::{Identity, Opened};
+use crate::peer::Peer;
+use crate::plan::{Plan, Restart};
+use crate::sys::clock;
+use crate::sys::environment::reclaim;
+
+/// What the image before has left, on its way into the tables.
+pub struct Resume {
+    state: State,
+    /// Row of each old service in the new plan.
+    services: Vec<Option<u16>>,
+    /// Row of each old listener in the new plan, old row first.
+    listeners: Vec<(u16, u16)>,
+    /// The control socket.
+    control: Option<OwnedFd>,
+    /// Services that are gone, with the number of their children.
+    gone: Vec<(String, usize)>,
+    kept: usize,
+    closed: usize,
+}
+
+impl Resume {
+    /// Reads the state; `None`: it cannot be used. The descriptors in it are not touched yet.
+    pub fn read(file: &OwnedFd) -> Option<Self> {
+        let state = State::read(file)?;
+        let (services, listeners, gone) = (Vec::new(), Vec::new(), Vec::new());
+        Some(Self { state, services, listeners, control: None, gone, kept: 0, closed: 0 })
+    }
+
+    /// The pid file that the image before has locked.
+    pub fn pid_file(&self, path: &Path) -> Option<PidFile> {
+        PidFile::resume(self.state.about.pid_file, path).ok()
+    }
+
+    /// The control socket, its file, and the number of the last client.
+    pub(super) fn take_control(&mut self) -> Option<(OwnedFd, Identity, u32)> {
+        let about = &self.state.about;
+        Some((self.control.take()?, about.control_file, about.last_client))
+    }
+
+    /// Gives the process its name back.
+    pub fn restore_name(&self) {
+        if let Ok(name) = core::ffi::CStr::from_bytes_until_nul(&self.state.about.name) {
+            let _ = rustix::thread::set_name(name); // cosmetics
+        }
+    }
+
+    /// Puts the listeners that are wanted still into the table; all end at descriptor `least` or above. The others are
+    /// closed, and their files removed, before a new one can take their place.
+    pub fn listeners(&mut self, plan: &Plan, tables: &mut Tables, least: RawFd) {
+        for old in &core::mem::take(&mut self.state.listeners) {
+            let Ok(socket) = reclaim(old.descriptor, least) else { continue };
+            let closed = |listener: &Listener| listener.opened.is_none();
+            let wanted = |&row: &usize| {
+                let spec = plan.listeners.get(row);
+                spec.is_some_and(|spec| spec.kind == old.kind && plan.arena.get(spec.address) == old.address)
+                    && tables.listeners.get(row).is_some_and(closed)
+                    && fits(plan, row, &socket)
+            };
+            let Some(row) = (0..plan.listeners.len()).find(wanted) else {
+                discard(old.kind, &old.address, old.identity, &old.symlinks);
+                self.closed += 1;
+                continue;
+            };
+            discard_links(&old.symlinks, symlinks(plan, row), old.identity);
+            if let Some(listener) = tables.listeners.get_mut(row) {
+                listener.change = change(plan, row, old);
+                listener.opened = Some(Opened { socket, identity: old.identity });
+            }
+            let row = u16::try_from(row).unwrap_or(u16::MAX);
+            self.listeners.push((old.row, row));
+            self.renamed(plan, old.service, row);
+            self.kept += 1;
+        }
+    }
+
+    /// The new row of an old service by name. To be called before the listeners are matched.
+    pub fn services(&mut self, plan: &Plan) {
+        let row_of = |name: &[u8]| plan.services.iter().position(|spec| plan.arena.get(spec.name) == name);
+        let rows = self.state.services.iter().map(|(name, _)| row_of(name).and_then(|row| u16::try_from(row).ok()));
+        self.services = rows.collect();
+    }
+
+    /// A listener has come from the old service `old` to `row`: perhaps the whole service has got another name.
+    fn renamed(&mut self, plan: &Plan, old: u16, row: u16) {
+        let Some(spec) = plan.listeners.get(usize::from(row)) else { return };
+        let is_new = !self.services.contains(&Some(spec.service));
+        if let Some(place @ None) = self.services.get_mut(usize::from(old)).filter(|_| is_new) {
+            *place = Some(spec.service);
+        }
+    }
+
+    /// The pipes that running children write to.
+    pub fn outputs(&mut self, plan: &Plan, tables: &mut Tables, least: RawFd) {
+        for old in core::mem::take(&mut self.state.outputs) {
+            let Ok(read) = reclaim(old.read, least) else { continue };
+            super::output::resume(plan, tables, &old, read, reclaim(old.write, least).ok());
+        }
+    }
+}
+
+fn symlinks(plan: &Plan, row: usize) -> &[u8] {
+    let socket = plan.listeners.get(row).and_then(|spec| plan.sockets.get(usize::from(spec.socket)));
+    socket.map_or(&[], |spec| plan.arena.get(spec.symlinks))
+}
+
+fn change(plan: &Plan, row: usize, old: &KeptListener) -> Change {
+    let wanted = marks(plan, row);
+    if wanted.fixed != old.marks.fixed {
+        Change::Renew
+    } else if wanted.settable != old.marks.settable {
+        Change::Settle
+    } else {
+        Change::None
+    }
+}
+
+impl Server {
+    /// Takes over what is left: services, children, connections. To be called before the listeners are armed.
+    pub fn resume(&mut self, resume: &mut Resume, least: RawFd) {
+        let now = self.now;
+        for (old, row) in resume.services.iter().enumerate() {
+            let Some((name, mut state)) = resume.state.services.get(old).cloned() else { continue };
+            let Some(row) = row.map(usize::from) else {
+                let running = resume.state.children.iter().filter(|child| usize::from(child.service) == old).count();
+                resume.gone.push((String::from_utf8_lossy(&name).into_owned(), running));
+                continue;
+            };
+            let restarts = self.policy(row).is_some_and(|policy| !policy.accept && policy.restart != Restart::No);
+            match state.phase {
+                Phase::Resting(until, Why::Restart) if !restarts => state.phase = Phase::Resting(until, Why::Failure),
+                Phase::Running(pid) if !resume.state.children.iter().any(|child| child.pid == pid) => {
+                    state.phase = Phase::Waiting;
+                }
+                _ => {}
+            }
+            (state.live, state.suspected) = (0, false);
+            // a row that nobody has touched yet costs no page
+            if let Some(place) = self.state(row).filter(|place| **place != state) {
+                *place = state;
+            }
+            if let Phase::Running(pid) = state.phase {
+                self.resume_run(row, pid, &resume.state.watched);
+            }
+        }
+        for old in core::mem::take(&mut resume.state.rates) {
+            if let Some(&Some(row)) = resume.services.get(usize::from(old.service)) {
+                self.tables.rates.restore(row, old.source, old.count, old.begin);
+            }
+        }
+        for mut child in core::mem::take(&mut resume.state.children) {
+            let Some(&Some(row)) = resume.services.get(usize::from(child.service)) else { continue };
+            child.service = row;
+            if self.tables.children.push(child).is_ok()
+                && let Some(state) = self.state(usize::from(row))
+            {
+                state.live += 1;
+            }
+        }
+        self.resume_foreign(resume, least);
+        self.resume_parked(resume, least);
+        resume.control = reclaim(resume.state.about.control, least).ok();
+        let rows = &resume.services;
+        let row_of = |old: u16| rows.get(usize::from(old)).copied().flatten();
+        let (next, events) = (resume.state.next_event, &resume.state.events);
+        self.tables.history.restore(next, events, |old| row_of(old).unwrap_or(u16::MAX));
+        self.resume_clients(core::mem::take(&mut resume.state.clients), row_of, least);
+        self.reap_again = true; // who has ended meanwhile; their signal may be lost
+        self.deadline = now;
+    }
+
+    /// A service that runs: what arrives is noted again, and it may be put to sleep when it could have been before.
+    fn resume_run(&mut self, service: usize, pid: i32, watched: &[KeptWatched]) {
+        self.suspect(service);
+        if let Some(state) = self.state(service) {
+            state.arrived = true; // perhaps: nobody looked in between
+        }
+        self.watch(service, pid);
+        let old = watched.iter().find(|old| old.pid == pid);
+        if let (Some(old), Some(row)) = (old, self.tables.watched.iter_mut().find(|row| row.pid == pid)) {
+            (row.since, row.used, row.worked, row.fresh) = (old.since, old.used, old.worked, old.fresh);
+        }
+    }
+
+    fn resume_foreign(&mut self, resume: &mut Resume, least: RawFd) {
+        for old in core::mem::take(&mut resume.state.foreign) {
+            let Ok(process) = reclaim(old.descriptor, least) else { continue };
+            let known = self.tables.children.iter().any(|child| child.pid == old.pid);
+            if known && epoll::add(&self.epoll, &process, Token::Process(old.pid).encode(), EventFlags::IN).is_ok() {
+                let _ = self.tables.foreign.push(Foreign::new(old.pid, process)); // as many as before
+            }
+        }
+    }
+
+    fn resume_parked(&mut self, resume: &mut Resume, least: RawFd) {
+        for old in core::mem::take(&mut resume.state.parked) {
+            let Ok(connection) = reclaim(old.descriptor, least) else { continue };
+            let service = resume.services.get(usize::from(old.service)).copied().flatten();
+            let listener = resume.listeners.iter().find(|(row, _)| *row == old.listener).map(|(_, row)| *row);
+            if let (Some(service), Some(listener)) = (service, listener) {
+                let peer = Peer::of(getpeername(&connection).ok().flatten(), &connection);
+                let _ = self.tables.parked.push(Parked { service, listener, connection, peer }); // as many as before
+            }
+        }
+    }
+
+    /// Everything is in its place and armed: tells who wanted to know.
+    pub fn resumed(&mut self, resume: Resume) {
+        let Resume { state, gone, kept, closed, .. } = resume;
+        for (name, running) in gone {
+            log::info!("gone service={name} running={running}{}", if running > 0 { ", left alone" } else { "" });
+        }
+        let (about, services) = (state.about, self.plan.services.len());
+        let took = super::Seconds(clock::now().since_ms(about.begun));
+        let (opened, children) =
+            (self.plan.listeners.len() - kept.min(self.plan.listeners.len()), self.tables.children.len());
+        let word = about.kind.word();
+        log::info!(
+            "{word} done services={services} kept={kept} opened={opened} closed={closed} missing={} children={children} took={took}",
+            self.missing()
+        );
+        self.answer_done(format_args!(
+            "{word} done: {services} services; {kept} sockets kept, {opened} opened, {closed} closed; {children} processes go on"
+        ));
+        if let Err(errno) = self.notify.ready("") {
+            log::warn!("telling the supervisor: {}", crate::sys::errno::text(errno));
+        }
+        if about.again {
+            self.on_reload_signal(about.kind);
+        }
+    }
+
+    /// The state of the image before was lost, its sockets were not: children that hold one are looked for.
+    pub fn resume_without_state(&mut self) {
+        log::error!("what the program before has left cannot be read; sockets are kept, counters begin anew");
+        (self.reap_again, self.ended_clean, self.deadline) = (true, true, self.now);
+    }
+
+    /// An open listener gets what the new plan says before it is watched again.
+    pub(super) fn change_listener(&mut self, row: usize) {
+        let Some(service) = self.service_of(row) else { return };
+        let Some(listener) = self.tables.listeners.get_mut(row) else { return };
+        let change = core::mem::replace(&mut listener.change, Change::None);
+        let Some(opened) = &listener.opened else { return };
+        match change {
+            Change::None => {}
+            Change::Settle => {
+                let identity = opened.identity;
+                let mut warnings: heapless::Vec<_, 8> = heapless::Vec::new();
+                crate::open::kept::settle(self.plan, row, opened.socket.as_fd(), identity, &mut |warning| {
+                    let _ = warnings.push(warning); // more are more of the same
+                });
+                for warning in warnings {
+                    self.record(Event::Open, service, Level::Warn, format_args!("{warning}"));
+                }
+            }
+            Change::Renew => {
+                self.record(Event::Open, service, Level::Info, format_args!("anew: its options cannot be changed"));
+                self.reopen(row);
+            }
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! The state: what is written comes back; what is broken is nothing, and never a panic.
+
+#![allow(clippy::indexing_slicing)]
+
+use super::*;
+use crate::plan::Plan;
+use crate::plan::testing::with_plan;
+use crate::sys::process;
+use rustix::fs::{MemfdFlags, memfd_create};
+
+/// The bytes of a state with a bit of everything, written by a server of its own.
+fn written() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let directives: &[(&str, &str)] = &[("ListenStream", "127.0.0.1:9"), ("ListenDatagram", "/run/x")];
+    with_plan(&[("web", directives), ("log", &[("ListenStream", "@log")])], |plan, _| {
+        bytes = bytes_of(plan);
+    });
+    bytes
+}
+
+fn bytes_of(plan: &Plan) -> Vec<u8> {
+    let mut to = Writer::new(memfd_create(c"state", MemfdFlags::CLOEXEC).unwrap());
+    to.put(&VERSION);
+    let (kind, begun, name) = (Kind::Upgrade, Tick(5), process::name());
+    let (control, control_file, last_client) = (-1, Identity::default(), 0);
+    to.put(&About { kind, begun, again: true, control, control_file, last_client, pid_file: 64, name });
+    put_length(&mut to, plan.services.len());
+    for (spec, phase) in plan.services.iter().zip([Phase::Running(7), Phase::Resting(Tick::NEVER, Why::Program)]) {
+        to.put_bytes(plan.arena.get(spec.name));
+        to.put(&ServiceState { phase, accepted: 3_000_000_000_000, ..ServiceState::NEW });
+    }
+    put_length(&mut to, 1);
+    to.put(&1_u16);
+    to.put(&2_u16);
+    to.put(&SocketKind::Datagram);
+    to.put(&Identity { device: 1, inode: 2 });
+    to.put(&marks(plan, 1));
+    to.put(&35_i32);
+    to.put_bytes(b"/run/x");
+    to.put_bytes(b"");
+    put_length(&mut to, 1);
+    let stage = Life::Leftover { end: End::Signal(9, true), timed_out: true };
+    to.put(&Child { pid: 7, service: 0, stage, since: Tick(1), deadline: Tick(2), source: Source([8; 16]) });
+    put_length(&mut to, 1);
+    to.put(&KeptForeign { pid: 7, descriptor: 40 });
+    put_length(&mut to, 0);
+    put_length(&mut to, 1);
+    to.put(&ChildLog::Syslog);
+    to.put(&41_i32);
+    to.put(&-1_i32);
+    to.put_bytes(b"web");
+    to.put_bytes(b"half a li");
+    put_length(&mut to, 0);
+    put_length(&mut to, 0);
+    to.put(&1_u32);
+    put_length(&mut to, 1);
+    to.put(&Event::of(What::Stop, 7));
+    put_length(&mut to, 0);
+    to.put(&VERSION);
+    let file = to.finish().unwrap();
+    let mut bytes = vec![0; 1 << 16];
+    let length = pread(&file, bytes.as_mut_slice(), 0).unwrap();
+    bytes.truncate(length);
+    bytes
+}
+
+#[test]
+fn what_is_written_comes_back() {
+    let bytes = written();
+    let state = State::parse(&mut Reader(&bytes)).unwrap();
+    assert_eq!((state.about.kind, state.about.again, state.about.pid_file), (Kind::Upgrade, true, 64));
+    let [(web, first), (log, second)] = &state.services[..] else { panic!("two services") };
+    assert_eq!((&web[..], first.phase, first.accepted), (&b"web"[..], Phase::Running(7), 3_000_000_000_000));
+    assert_eq!((&log[..], second.phase), (&b"log"[..], Phase::Resting(Tick::NEVER, Why::Program)));
+    assert_eq!(state.listeners[0].address, b"/run/x");
+    assert_eq!(state.listeners[0].identity, Identity { device: 1, inode: 2 });
+    assert_eq!(state.children[0].stage, Life::Leftover { end: End::Signal(9, true), timed_out: true });
+    assert_eq!((state.outputs[0].write, &state.outputs[0].line[..]), (-1, &b"half a li"[..]));
+}
+
+#[test]
+fn every_truncated_state_is_refused() {
+    let bytes = written();
+    for length in 0..bytes.len() {
+        assert!(State::parse(&mut Reader(&bytes[..length])).is_none(), "{length} of {} bytes", bytes.len());
+    }
+    let longer = [&bytes[..], &[0]].concat();
+    assert!(State::parse(&mut Reader(&longer)).is_none());
+}
+
+#[test]
+fn other_versions_and_other_files_are_refused() {
+    let mut bytes = written();
+    bytes[0] = bytes[0].wrapping_add(1);
+    assert!(State::parse(&mut Reader(&bytes)).is_none());
+    assert!(State::parse(&mut Reader(b"[web]\nListenStream=80\n")).is_none());
+}
+
+#[test]
+fn broken_bytes_never_panic() {
+    let bytes = written();
+    let mut seed = 1_u64;
+    for _ in 0..20_000 {
+        let mut broken = bytes.clone();
+        for _ in 0..3 {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let at = usize::try_from(seed >> 33).unwrap() % broken.len();
+            broken[at] = u8::try_from(seed >> 24 & 0xff).unwrap();
+        }
+        let _ = State::parse(&mut Reader(&broken));
+    }
+}
