@@ -320,6 +320,12 @@ pub fn descendants(root: i32) -> Vec<i32> {
     found
 }
 
+/// The session of a process, 0 where its leader is outside of our pid namespace.
+pub fn session_of(pid: i32) -> i32 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(3)?.parse().ok()).unwrap_or(-1)
+}
+
 /// Is there a live process (not a zombie) with this pid?
 pub fn is_live(pid: i32) -> bool {
     let state = proc_status(pid, "State");

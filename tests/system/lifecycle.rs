@@ -1,7 +1,7 @@
 //! The life of the daemon and of its services: start, stop, restart, time limits, orders from the command line.
 
 use crate::client::*;
-use crate::daemon::{is_live, kill};
+use crate::daemon::{is_live, kill, session_of};
 use crate::harness::{Ctx, Need::*, Test, dormouse as dormouse_path, has_control, sleep_ms, stand_in, wait_until};
 use crate::test;
 use std::process::{Command, Stdio};
@@ -190,12 +190,12 @@ fn detach_writes_the_pidfile(ctx: &mut Ctx) {
     assert!(status.success());
     let pid: i32 = ctx.lines("pid").first().expect("the pidfile is there before the parent ends").parse().unwrap();
     let answer = talk(port);
-    let session = rustix::process::getsid(rustix::process::Pid::from_raw(pid));
+    let session = session_of(pid);
     let fds: Vec<_> = (0..3).map(|fd| std::fs::read_link(format!("/proc/{pid}/fd/{fd}")).unwrap()).collect();
     kill(pid, libc::SIGTERM);
     wait_until("the detached daemon ends", || !is_live(pid));
     assert_eq!(answer, "here\n");
-    assert_ne!(session, rustix::process::getsid(None), "it left our session");
+    assert_ne!(session, session_of(std::process::id().cast_signed()), "it left our session");
     assert!(fds[0].ends_with("null"), "{fds:?}");
     assert!(!std::path::Path::new(&pidfile).exists(), "the pidfile goes with it");
 }
