@@ -5,6 +5,9 @@ use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_getfd, fcntl_setfd};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
+
+use super::file;
 
 /// Our own environment, `NAME=VALUE` each (environ(7)). Takes no memory.
 pub fn variables() -> impl Iterator<Item = &'static CStr> {
@@ -68,11 +71,9 @@ pub fn borrow_inherited(number: RawFd) -> Result<BorrowedFd<'static>, Errno> {
 /// The descriptors from 3 on that were open when we were started and are not ours yet (ours have `FD_CLOEXEC`). Where
 /// /proc is missing the first 1024 numbers are looked at.
 pub fn inherited() -> Vec<RawFd> {
-    let listed = std::fs::read_dir("/proc/self/fd").map(|entries| {
-        let names = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-        names.collect::<Vec<RawFd>>()
-    });
-    let mut numbers = listed.unwrap_or_else(|_| (3..1024).collect());
+    let listed = file::names(Path::new("/proc/self/fd"));
+    let numbers = listed.map(|names| names.iter().filter_map(|name| name.to_str()?.parse().ok()).collect());
+    let mut numbers: Vec<RawFd> = numbers.unwrap_or_else(|_| (3..1024).collect());
     numbers.retain(|&number| {
         let flags = borrow_inherited(number).and_then(fcntl_getfd);
         flags.is_ok_and(|flags| !flags.contains(FdFlags::CLOEXEC))

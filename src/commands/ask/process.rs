@@ -2,7 +2,9 @@
 //! nothing to do. A service is a session (setsid(2)), so all processes of that session count.
 
 use super::model::Status;
+use crate::sys::file;
 use std::fs;
+use std::path::Path;
 
 /// A process of the machine.
 struct Process {
@@ -36,8 +38,7 @@ pub(super) fn look(status: &mut Status) {
 /// All processes of these sessions.
 fn processes(sessions: &[u64]) -> Vec<Process> {
     let mut found = Vec::new();
-    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let name = entry.file_name();
+    for name in file::names(Path::new("/proc")).unwrap_or_default() {
         let Some(name) = name.to_str().filter(|name| name.bytes().all(|byte| byte.is_ascii_digit())) else { continue };
         let stat = fs::read_to_string(format!("/proc/{name}/stat")).unwrap_or_default();
         let Some((session, cpu_ms, pages)) = parse(&stat).filter(|(session, ..)| sessions.contains(session)) else {
