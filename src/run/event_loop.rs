@@ -165,8 +165,8 @@ impl Server {
         }
         let ms = deadline.since_ms(clock::now());
         let seconds = i64::try_from(ms / 1000).unwrap_or(i64::MAX);
-        let nanoseconds = i64::try_from(ms % 1000 * 1_000_000).unwrap_or(0);
-        Some(Timespec { tv_sec: seconds, tv_nsec: nanoseconds })
+        let nanoseconds = i32::try_from(ms % 1000 * 1_000_000).unwrap_or(0); // 32 bits on some machines
+        Some(Timespec { tv_sec: seconds, tv_nsec: nanoseconds.into() })
     }
 
     /// SIGUSR1: what every service is doing, to the log.

@@ -37,6 +37,8 @@ pub fn now_us() -> u64 {
 
 /// Does nothing for a while; only for faults that would make the loop spin.
 pub fn pause_ms(ms: u32) {
-    let pause = rustix::event::Timespec { tv_sec: 0, tv_nsec: i64::from(ms.min(999)).saturating_mul(1_000_000) };
+    // below 2^31, which is what the field holds on machines where the C library defines it
+    let nanoseconds = i32::try_from(ms.min(999)).unwrap_or(0).saturating_mul(1_000_000);
+    let pause = rustix::event::Timespec { tv_sec: 0, tv_nsec: nanoseconds.into() };
     let _ = rustix::event::poll(&mut [], Some(&pause)); // an interruption ends it early
 }
