@@ -25,6 +25,13 @@ pub const PARKED: usize = from_env(option_env!("DORMOUSE_PARKED"), 32);
 /// Sources that are remembered for MaxConnectionRate=. More: the one that began longest ago is forgotten.
 pub const RATES: usize = from_env(option_env!("DORMOUSE_RATES"), 512);
 
+/// Connections of services that are built in, of all of them together. Reached: their clients wait in the backlog.
+pub const INTERNAL_CONNECTIONS: usize = from_env(option_env!("DORMOUSE_INTERNAL_CONNECTIONS"), 16);
+/// A connection of a built-in service on which nothing has moved for this time is closed.
+pub const INTERNAL_IDLE_MS: u64 = 60_000;
+/// Bytes that a built-in service moves for one connection or datagram in one turn.
+pub const INTERNAL_BYTES: usize = 2048;
+
 /// Words of a command line, the program included. More: the configuration is refused.
 pub const ARGUMENTS: usize = 255;
 /// Variables that a child gets, those of the protocols included. More: the configuration is refused.

@@ -1,34 +1,46 @@
 //! Golden cases of the configuration reader: `tests/config/NNN-name.conf` is read, its faults are compared with
 //! `NNN-name.ok` (no file: no faults) and, when it can be used, its canonical text with `NNN-name.print`. The folders
-//! of tests/corpus/units hold unit files, those of tests/corpus/xinetd files of xinetd; they have the same.
+//! of tests/corpus/units hold unit files, those of tests/corpus/xinetd files of xinetd; they have the same. So have
+//! files of inetd.conf (`*.inetd`); those of tests/corpus/inetd are what distributions ship.
 //!
 //! `UPDATE_GOLDEN=1 cargo test --test golden` writes the files anew; read the difference before committing it.
 
 #![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use dormouse::config::{self, Code, Draft, Place, ServiceDraft};
+use dormouse::config::{self, Code, Dialect, Draft, Inetd, Place, ServiceDraft};
 
 /// The cases: configuration files and folders, sorted.
 fn cases() -> Vec<PathBuf> {
-    let mut cases: Vec<PathBuf> = ["tests/config", "tests/corpus/units", "tests/corpus/xinetd"]
+    let mut cases: Vec<PathBuf> = ["tests/config", "tests/corpus/inetd", "tests/corpus/units", "tests/corpus/xinetd"]
         .iter()
+        .filter(|folder| cfg!(feature = "inetd") || !folder.ends_with("inetd"))
         .filter(|folder| cfg!(feature = "units") || !folder.ends_with("units"))
         .filter(|folder| cfg!(feature = "xinetd") || !folder.ends_with("xinetd"))
         .flat_map(|folder| fs::read_dir(folder).unwrap())
         .map(|entry| entry.unwrap().path())
-        .filter(|path| path.is_dir() || path.extension().is_some_and(|end| end == "conf" || end == "xinetd"))
+        .filter(|path| path.is_dir() || path.extension().is_some_and(is_case))
         .collect();
     cases.sort();
     assert!(cases.len() > 20);
     cases
 }
 
+/// Whether a file that ends so is a case.
+fn is_case(end: &OsStr) -> bool {
+    let inetd = cfg!(feature = "inetd") && end == "inetd";
+    inetd || end == "conf" || end == "xinetd"
+}
+
+/// `NNN-name.DIALECT.inetd` is read with `--dialect`, other files without.
 fn read(path: &Path) -> Draft {
-    config::read(&[path.to_owned()])
+    let name = path.file_name().unwrap().to_string_lossy().into_owned();
+    let dialect = name.rsplit('.').nth(1).and_then(Dialect::from_name);
+    config::read_as(&[path.to_owned()], &Inetd { dialect, ..Inetd::default() })
 }
 
 /// Compares a text with a golden file; a text that is empty has none.

@@ -2,13 +2,14 @@
 # shellcheck shell=bash
 
 # begin tables
-_dormouse_commands() { echo 'run check activate explain help list status watch history metrics start stop restart pause resume reload upgrade'; }
+_dormouse_commands() { echo 'run check activate explain convert help list status watch history metrics start stop restart pause resume reload upgrade'; }
 _dormouse_options() {
     case $1 in
-        run) echo '-c --config --control -d --detach --pidfile --notify-fd --log --log-level -v --verbose -q --quiet -h --help -V --version' ;;
-        check) echo '-c --config --print -h --help -V --version' ;;
+        run) echo '-c --config --control --dialect -d --detach --pidfile --notify-fd --log --log-level -v --verbose -q --quiet -h --help -V --version' ;;
+        check) echo '-c --config --print --dialect -h --help -V --version' ;;
         activate) echo '-l --listen -a --accept -d --datagram --seqpacket --inetd --fdname -E --setenv --now --once --log-level -v --verbose -q --quiet -h --help -V --version' ;;
-        explain) echo '-c --config -h --help -V --version' ;;
+        explain) echo '-c --config --dialect -h --help -V --version' ;;
+        convert) echo '--dialect -h --help -V --version' ;;
         help) echo '-h --help -V --version' ;;
         list) echo '--control --json -h --help -V --version' ;;
         status) echo '--control --json -h --help -V --version' ;;
@@ -28,16 +29,20 @@ _dormouse_values() {
     case "$1 $2" in
         'run -c' | 'run --config') echo 'FILE' ;;
         'run --control') echo 'PATH off' ;;
+        'run --dialect') echo 'NONE' ;;
         'run --pidfile') echo 'FILE' ;;
         'run --notify-fd') echo 'NONE' ;;
         'run --log') echo 'stderr syslog kmsg' ;;
         'run --log-level') echo 'error warn info debug trace' ;;
         'check -c' | 'check --config') echo 'FILE' ;;
+        'check --dialect') echo 'NONE' ;;
         'activate -l' | 'activate --listen') echo 'NONE' ;;
         'activate --fdname') echo 'NONE' ;;
         'activate -E' | 'activate --setenv') echo 'NONE' ;;
         'activate --log-level') echo 'error warn info debug trace' ;;
         'explain -c' | 'explain --config') echo 'FILE' ;;
+        'explain --dialect') echo 'NONE' ;;
+        'convert --dialect') echo 'NONE' ;;
         'list --control') echo 'PATH off' ;;
         'status --control') echo 'PATH off' ;;
         'watch --control') echo 'PATH off' ;;

@@ -5,6 +5,7 @@
 
 pub mod exit;
 mod help;
+mod inetd;
 mod output;
 mod parse;
 mod table;
@@ -13,6 +14,7 @@ mod table;
 mod tests;
 
 pub use help::{help, usage};
+pub use inetd::{parse_inetd, usage_inetd};
 pub use output::{complain, print};
 pub use parse::{parse, resolve_names};
 pub use table::{COMMANDS, Command, CommandRow, OPTIONS, OptionRow};
@@ -53,6 +55,10 @@ pub struct Options {
     pub control: Control,
     /// `--json`.
     pub json: bool,
+    /// PATH of convert.
+    pub paths: Vec<PathBuf>,
+    /// What is said of inetd.conf.
+    pub inetd: Inetd,
     /// What `activate` is to do.
     pub activate: Activate,
     /// COMMAND of `help COMMAND`, or the command that was given beside `--help`; `None`: the overview.
@@ -69,6 +75,23 @@ pub enum Control {
     Off,
     /// There.
     Path(PathBuf),
+}
+
+/// How inetd.conf is to be read, and what an inetd's own options add to it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inetd {
+    /// Called by the name `inetd`: every file is an inetd.conf, and the habits are those of an inetd.
+    pub by_name: bool,
+    /// `--dialect`, not checked.
+    pub dialect: Option<String>,
+    /// `-a`.
+    pub address: Option<String>,
+    /// `-q`.
+    pub backlog: Option<u32>,
+    /// `-R`: 0 is no limit.
+    pub rate: Option<u32>,
+    /// `-E`.
+    pub keep_environment: bool,
 }
 
 /// The options of `activate`.

@@ -1,7 +1,7 @@
 //! argv -> [`Options`].
 
 use super::table::{COMMANDS, Command, CommandRow, Id, OPTIONS, OptionRow};
-use super::{Activate, Control, Form, Kind, Listen, Options, UsageError};
+use super::{Activate, Control, Form, Inetd, Kind, Listen, Options, UsageError};
 use crate::limits::FD_NAME_BYTES;
 use crate::logging::Target;
 use crate::text::edits;
@@ -93,6 +93,8 @@ impl Default for Options {
             names: Vec::new(),
             control: Control::Default,
             json: false,
+            paths: Vec::new(),
+            inetd: Inetd::default(),
             activate: Activate::default(),
             topic: None,
         }
@@ -147,6 +149,7 @@ impl Given {
             Command::Status | Command::Start | Command::Stop | Command::Restart | Command::Pause | Command::Resume => {
                 options.names.push(found)
             }
+            Command::Convert => options.paths.push(PathBuf::from(found)),
             Command::Help if options.topic.is_none() => options.topic = Some(command(&found)?),
             _ => {
                 let known = COMMANDS.iter().any(|row| found == row.word);
@@ -178,6 +181,7 @@ impl Given {
                 options.control = if value == "off" { Control::Off } else { Control::Path(PathBuf::from(value)) };
             }
             Id::Json => options.json = true,
+            Id::Dialect => options.inetd.dialect = Some(value.to_string_lossy().into_owned()),
             Id::Help => self.help = true,
             Id::Version => self.version = true,
             id if cfg!(feature = "activate") => self.take_for_activate(id, value)?,
@@ -242,6 +246,10 @@ impl Given {
             let word = word(options.command);
             let text = [word, " needs the NAME of a service, for example: dormouse ", word, " web"].concat();
             return fail(&[&text], options.command);
+        }
+        if options.command == Command::Convert && options.paths.is_empty() {
+            let text = "convert needs the PATH of a file, for example: dormouse convert /etc/inetd.conf";
+            return fail(&[text], Command::Convert);
         }
         if cfg!(feature = "activate") && options.command == Command::Activate {
             let kind = self.kind.unwrap_or(Kind::Stream);

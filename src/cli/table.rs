@@ -37,6 +37,8 @@ pub enum Command {
     Reload,
     /// Takes the program that is on the disk now as well.
     Upgrade,
+    /// Prints another program's configuration in the native form.
+    Convert,
     /// Tells how to use a command.
     Help,
     /// Prints the version.
@@ -96,6 +98,16 @@ pub const COMMANDS: [CommandRow; 18] = [
         command: part(cfg!(feature = "explain"), Command::Explain),
     },
     CommandRow {
+        word: "convert",
+        synopsis: told("[--dialect NAME] PATH..."),
+        line: told("print inetd.conf in the native form"),
+        details: told(
+            "What could not be carried over stands in a comment. The files are not changed.\n\
+                  Exit codes: 0 done, 78 something could not be carried over.\n",
+        ),
+        command: part(cfg!(feature = "inetd"), Command::Convert),
+    },
+    CommandRow {
         word: "help",
         synopsis: told("[COMMAND]"),
         line: told("tell more about a command"),
@@ -142,7 +154,6 @@ pub const COMMANDS: [CommandRow; 18] = [
         command: part(cfg!(feature = "control") && cfg!(feature = "reload"), Command::Upgrade),
         ..asking(Command::Upgrade, "upgrade", "", "the same, and to the program as it is on disk", RELOAD)
     },
-    later("convert"),
 ];
 
 const EVENTS: &str = "--json prints an object a line: \"time\" (seconds of 1970), \"service\", \"what\"...\n";
@@ -174,10 +185,6 @@ const fn told(text: &'static str) -> &'static str {
     if cfg!(feature = "help") { text } else { "" }
 }
 
-const fn later(word: &'static str) -> CommandRow {
-    CommandRow { word, synopsis: "", line: "", details: "", command: None }
-}
-
 /// Names an option for the parser.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Id {
@@ -192,6 +199,7 @@ pub(super) enum Id {
     Print,
     Control,
     Json,
+    Dialect,
     Listen,
     Accept,
     Datagram,
@@ -237,6 +245,8 @@ const RUN: u32 = bit(Command::Run);
 const CHECK: u32 = bit(Command::Check);
 const ACTIVATE: u32 = if cfg!(feature = "activate") { bit(Command::Activate) } else { 0 };
 const EXPLAIN: u32 = if cfg!(feature = "explain") { bit(Command::Explain) } else { 0 };
+const CONVERT: u32 = if cfg!(feature = "inetd") { bit(Command::Convert) } else { 0 };
+const DIALECT: u32 = if cfg!(feature = "inetd") { RUN | CHECK | EXPLAIN | CONVERT } else { 0 };
 const ALL: u32 = u32::MAX;
 const DETACH: u32 = if cfg!(feature = "detach") { RUN } else { 0 };
 const PRINT: u32 = if cfg!(feature = "print") { CHECK } else { 0 };
@@ -264,11 +274,12 @@ const fn row(
 const CONTROL: u32 = if cfg!(feature = "control") { RUN | ASK } else { 0 };
 
 /// The options in the order of the help text.
-pub const OPTIONS: [OptionRow; 22] = [
+pub const OPTIONS: [OptionRow; 23] = [
     row('c', "config", "PATH", RUN | CHECK | EXPLAIN, Id::Config, "file or folder to read (/etc/dormouse.conf)"),
     row(' ', "print", "", PRINT, Id::Print, "write the configuration in the native form"),
     row(' ', "control", "PATH|off", CONTROL, Id::Control, "the control socket (/run/dormouse.sock)"),
     row(' ', "json", "", JSON, Id::Json, "for programs; see above"),
+    row(' ', "dialect", "NAME", DIALECT, Id::Dialect, "whose inetd.conf it is: busybox, openbsd, ..."),
     row('d', "detach", "", DETACH, Id::Detach, "go to the background when all sockets are open"),
     row(' ', "pidfile", "FILE", DETACH, Id::Pidfile, "write the process id there, and lock it"),
     row(' ', "notify-fd", "N", RUN, Id::NotifyFd, "write a newline there when ready (s6)"),

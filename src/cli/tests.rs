@@ -148,8 +148,7 @@ fn unknown_words_get_a_guess() {
 }
 
 #[test]
-fn commands_of_a_later_version_are_known() {
-    assert_eq!(error("convert web"), "the command \"convert\" is not part of this build");
+fn reload_takes_no_service() {
     assert!(ok("reload").command == Command::Reload && fault("reload web").contains("unexpected word"));
 }
 
@@ -178,7 +177,6 @@ fn help_and_version() {
     }
     assert_eq!(ok("--version").command, Command::Version);
     assert_eq!(ok("check -V").command, Command::Version);
-    assert!(error("help convert").contains("not part of this build"));
 }
 
 #[test]
@@ -215,4 +213,32 @@ fn no_two_options_of_a_command_have_the_same_name() {
             }
         }
     }
+}
+
+#[test]
+fn convert_takes_paths() {
+    let options = ok("convert --dialect openbsd a b");
+    assert_eq!(options.paths, ["a", "b"].map(PathBuf::from));
+    assert_eq!(options.inetd.dialect.as_deref(), Some("openbsd"));
+    assert!(fault("convert").contains("/etc/inetd.conf"));
+}
+
+#[test]
+fn an_inetd_takes_the_options_of_an_inetd() {
+    let inetd = |line: &str| parse_inetd(words(line)).map_err(|error| error.text);
+    let plain = inetd("").unwrap();
+    assert!(plain.detach && plain.log == Target::Syslog && plain.inetd.by_name);
+    assert_eq!(plain.config, [PathBuf::from("/etc/inetd.conf")]);
+    let options = inetd("-fE -l -q 5 -R100 -a ::1 -p /run/x --dialect freebsd a b").unwrap();
+    assert!(!options.detach && options.log == Target::Syslog && options.level == LevelFilter::Debug);
+    assert_eq!((options.inetd.backlog, options.inetd.rate, options.inetd.keep_environment), (Some(5), Some(100), true));
+    assert_eq!((options.inetd.address.as_deref(), options.inetd.dialect.as_deref()), (Some("::1"), Some("freebsd")));
+    assert_eq!((options.pidfile, options.config), (Some("/run/x".into()), ["a", "b"].map(PathBuf::from).to_vec()));
+    let options = inetd("-d").unwrap();
+    assert!(!options.detach && options.log == Target::Stderr && options.level == LevelFilter::Debug);
+    assert_eq!((inetd("-fe").unwrap().log, inetd("-e").unwrap().log), (Target::Stderr, Target::Syslog));
+    assert_eq!(inetd("-h").unwrap().command, Command::Help);
+    assert_eq!(inetd("-q x").unwrap_err(), "-q got \"x\"; expected a number");
+    assert_eq!(inetd("-R").unwrap_err(), "-R needs a number");
+    assert!(inetd("-w").is_err() && inetd("--what").is_err());
 }

@@ -13,7 +13,10 @@ use crate::run::{Child, Listener, ServiceState};
 /// Reads, checks, resolves; opens nothing.
 #[inline(never)] // its frame must not be part of the loop's caller
 pub(super) fn check(options: &Options) -> u8 {
-    let mut draft = read(&options.config);
+    let mut draft = match read(options, false) {
+        Ok(draft) => draft,
+        Err(code) => return code,
+    };
     let context =
         Context { log: child_log(options.log), keep_streams: false, fd_names: Vec::new(), parent_death: None };
     match daemon::plan(&mut draft, &context) {

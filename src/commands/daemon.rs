@@ -36,14 +36,14 @@ pub(super) fn plan(draft: &mut Draft, context: &Context) -> Result<&'static mut 
 /// As [`plan`].
 pub(super) fn checked_plan(
     file: &OwnedFd,
-    draft: impl FnOnce() -> Draft,
+    draft: impl FnOnce() -> Result<Draft, u8>,
     context: &Context,
 ) -> Result<&'static mut Plan, u8> {
     let plan = PLAN.take().ok_or(exit::SYSTEM)?;
     if let Err(errno) = plan.read_image(file) {
         log::error!("the checked configuration cannot be used: {}; reading it again", Why(errno));
         plan.clear();
-        return fill_plan(plan, &mut draft(), context);
+        return fill_plan(plan, &mut draft()?, context);
     }
     Ok(plan)
 }

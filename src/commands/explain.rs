@@ -15,7 +15,10 @@ use crate::spawn::strings;
 /// Reads the configuration and shows one service of it.
 #[inline(never)] // its frame must not be part of the loop's caller
 pub(super) fn explain(options: &Options) -> u8 {
-    let mut draft = read(&options.config);
+    let mut draft = match read(options, true) {
+        Ok(draft) => draft,
+        Err(code) => return code,
+    };
     let context =
         Context { log: child_log(options.log), keep_streams: false, fd_names: Vec::new(), parent_death: None };
     let plan = match daemon::plan(&mut draft, &context) {
@@ -42,6 +45,10 @@ fn describe(plan: &Plan, service: &ServiceSpec) -> String {
             break;
         }
         let _ = writeln!(text, "  {} {}", kind(row.kind), Text(plan.arena.get(row.address)));
+    }
+    if service.internal().is_some() {
+        let _ = writeln!(text, "\nno program: it is built in");
+        return text;
     }
     let _ = writeln!(text, "\nprogram\n  {}", plan.arena.text(service.program).trim_end_matches('\0'));
     for (index, word) in strings(plan.arena.get(service.argv)).enumerate() {

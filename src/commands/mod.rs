@@ -3,6 +3,7 @@
 mod activate;
 mod ask;
 mod check;
+mod convert;
 mod daemon;
 mod explain;
 mod run;
@@ -11,7 +12,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use crate::cli::{self, Command, Options, exit};
-use crate::config::{self, Draft};
+use crate::config::{self, Dialect, Draft, Inetd};
 use crate::logging::{self, Target};
 use crate::open::adopt;
 use crate::plan::ChildLog;
@@ -26,7 +27,15 @@ pub fn main(words: Vec<OsString>) -> u8 {
         return exit::SYSTEM;
     }
     signal::prepare();
-    let options = match cli::parse(words.into_iter().skip(1), adopt::offered() > 0) {
+    let mut words = words.into_iter();
+    let name = words.next().unwrap_or_default();
+    let parsed =
+        if cfg!(feature = "inetd") && std::path::Path::new(&name).file_name().is_some_and(|name| name == "inetd") {
+            cli::parse_inetd(words)
+        } else {
+            cli::parse(words, adopt::offered() > 0)
+        };
+    let options = match parsed {
         Ok(options) => options,
         Err(error) => {
             cli::complain(&error);
@@ -43,6 +52,8 @@ fn dispatch(options: Options) -> u8 {
         Command::Check => check::check(&options),
         Command::Activate if cfg!(feature = "activate") => activate::activate(options),
         Command::Explain if cfg!(feature = "explain") => explain::explain(&options),
+        Command::Convert if cfg!(feature = "inetd") => convert::convert(&options),
+        Command::Help if cfg!(feature = "inetd") && options.inetd.by_name => cli::print(&cli::usage_inetd()),
         Command::Help if cfg!(feature = "help") => cli::print(&options.topic.map_or_else(cli::usage, cli::help)),
         Command::List
         | Command::Status
@@ -66,9 +77,37 @@ fn dispatch(options: Options) -> u8 {
     }
 }
 
-/// Reads the configuration of `-c`, or the default one.
-fn read(paths: &[PathBuf]) -> Draft {
-    if paths.is_empty() { config::read(&[PathBuf::from(DEFAULT_CONFIG)]) } else { config::read(paths) }
+/// Reads the configuration of `-c`, or the default one. `tolerant`: faulty lines of inetd.conf are left out.
+///
+/// # Errors
+/// The exit code for a dialect that nobody knows.
+fn read(options: &Options, tolerant: bool) -> Result<Draft, u8> {
+    let inetd = inetd(options, tolerant)?;
+    let default = [PathBuf::from(DEFAULT_CONFIG)];
+    Ok(config::read_as(if options.config.is_empty() { &default } else { &options.config }, &inetd))
+}
+
+/// What the command line says of inetd.conf.
+fn inetd(options: &Options, tolerant: bool) -> Result<Inetd, u8> {
+    let asked = &options.inetd;
+    let dialect = match asked.dialect.as_deref().map(|name| (name, Dialect::from_name(name))) {
+        Some((name, None)) => {
+            let expected = Dialect::NAMES.join(", ");
+            cli::complain(&format_args!("--dialect got \"{}\"; expected one of {expected}", name.escape_debug()));
+            return Err(exit::USAGE);
+        }
+        Some((_, known)) => known,
+        None => None,
+    };
+    Ok(Inetd {
+        dialect,
+        all: asked.by_name,
+        tolerant,
+        address: asked.address.clone(),
+        backlog: asked.backlog,
+        rate: asked.rate,
+        keep_environment: asked.keep_environment,
+    })
 }
 
 /// Says on standard error what is wrong with a draft. True: it cannot be used.

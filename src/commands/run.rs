@@ -5,7 +5,7 @@
 
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fd::OwnedFd;
 
@@ -23,6 +23,9 @@ use crate::run::{Resume, Server};
 use crate::sys::errno::Why;
 use crate::sys::memory;
 use crate::{limits, seal};
+
+/// Where the pid file of a detached inetd is if nobody says otherwise; start scripts look for it there.
+const INETD_PID_FILE: &str = "/var/run/inetd.pid";
 
 /// Reads, opens, says that it is ready, seals, and runs until it is told to end.
 pub(super) fn run(options: Options) -> u8 {
@@ -61,7 +64,7 @@ pub(super) fn run(options: Options) -> u8 {
 
 /// Makes the plan for a daemon that is running, and says what is wrong as `check` does.
 fn check(options: &Options, file: &OwnedFd, program: &Path) -> u8 {
-    let made = daemon::plan(&mut read(&options.config), &context(options)).and_then(|plan| {
+    let made = read(options, true).and_then(|mut draft| daemon::plan(&mut draft, &context(options))).and_then(|plan| {
         remember(plan, program)?;
         let plan = &*plan;
         if plan.services.is_empty() {
@@ -127,8 +130,8 @@ fn prepare(options: &Options) -> Result<(Server, Reserved), u8> {
         cli::complain(&format_args!("--notify-fd: {}", Why(errno)));
         exit::USAGE
     })?;
-    let pid_file = match options.pidfile.as_ref().filter(|_| cfg!(feature = "detach")) {
-        Some(path) => Some(PidFile::lock(path).map_err(|error| {
+    let pid_file = match pid_file(options) {
+        Some(path) => Some(PidFile::lock(&path).map_err(|error| {
             cli::complain(&error);
             exit::SYSTEM
         })?),
@@ -150,10 +153,17 @@ fn prepare(options: &Options) -> Result<(Server, Reserved), u8> {
     }
 }
 
+/// Where the pid file is to be.
+fn pid_file(options: &Options) -> Option<PathBuf> {
+    let usual = options.inetd.by_name && options.detach && rustix::process::geteuid().is_root();
+    let usual = usual.then(|| PathBuf::from(INETD_PID_FILE));
+    options.pidfile.clone().or(usual).filter(|_| cfg!(feature = "detach"))
+}
+
 /// From the configuration to open sockets.
 fn open(options: &Options, notify: Notify, pid_file: Option<&PidFile>) -> Result<(Server, Reserved), u8> {
     let program = handover::own_path();
-    let plan = daemon::plan(&mut read(&options.config), &context(options))?;
+    let plan = daemon::plan(&mut read(options, true)?, &context(options))?;
     remember(plan, &program)?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(limits::UMASK));
     let (mut server, reserved) = daemon::server(plan, notify, &mut Origin::Fresh)?;
@@ -183,7 +193,7 @@ fn absolute(path: &Path) -> Option<CString> {
 /// Goes on with what the image before has left. Its log is sealed at once: standard error may lead nowhere.
 fn resume(options: &Options, state: OwnedFd, plan: OwnedFd) -> Result<Server, u8> {
     let notify = Notify::take(None).unwrap_or_default(); // nothing to go wrong without a descriptor
-    let plan = daemon::checked_plan(&plan, || read(&options.config), &context(options))?;
+    let plan = daemon::checked_plan(&plan, || read(options, true), &context(options))?;
     if plan.program.is_empty() {
         remember(plan, &handover::own_path())?; // it was read anew
     }
@@ -191,10 +201,10 @@ fn resume(options: &Options, state: OwnedFd, plan: OwnedFd) -> Result<Server, u8
     logging::seal(options.log);
     let mut origin = Resume::read(&state).map_or(Origin::Lost, |resume| Origin::Resume(Box::new(resume)));
     drop(state);
-    let mut pid_file = None;
+    let mut held = None;
     if let Origin::Resume(resume) = &origin {
         resume.restore_name();
-        pid_file = options.pidfile.as_deref().and_then(|path| resume.pid_file(path));
+        held = pid_file(options).and_then(|path| resume.pid_file(&path));
     }
     let (mut server, reserved) = daemon::server(plan, notify, &mut origin)?;
     if let Some(path) = control(options) {
@@ -203,7 +213,7 @@ fn resume(options: &Options, state: OwnedFd, plan: OwnedFd) -> Result<Server, u8
             _ => server.open_control(&path),
         }
     }
-    if let Some(pid_file) = pid_file {
+    if let Some(pid_file) = held {
         server.hold_pid_file(pid_file);
     }
     let _ = rustix::process::chdir(c"/"); // no relative path is needed from here on

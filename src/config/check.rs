@@ -129,7 +129,10 @@ impl Check<'_> {
     fn has_socket(&mut self) {
         let service = self.service;
         let kinds = [Kind::Stream, Kind::Datagram, Kind::SequentialPacket, Kind::Fifo];
-        if service.listens.is_empty() && !kinds.iter().any(|kind| service.has_failed(kind.directive())) {
+        if service.listens.is_empty()
+            && !service.is_multiplexed()
+            && !kinds.iter().any(|kind| service.has_failed(kind.directive()))
+        {
             self.fault(Code::NoListen, service.place, &[&service.name]);
         }
     }
@@ -138,7 +141,16 @@ impl Check<'_> {
     fn parts(&mut self) {
         let service = self.service;
         self.has_socket();
-        if service.command().is_none() && !service.has_failed(Id::ExecStart) {
+        let internal = service.is_set(Id::Internal);
+        if internal && service.is_set(Id::ExecStart) {
+            self.fault(Code::InternalProgram, service.place(Id::ExecStart), &[]);
+        }
+        if service.choice(Id::Internal) == "tcpmux"
+            && service.listens.iter().any(|listen| listen.kind == Kind::Datagram)
+        {
+            self.fault(Code::InternalDatagram, service.place(Id::Internal), &[]);
+        }
+        if service.command().is_none() && !internal && !service.has_failed(Id::ExecStart) {
             self.fault(Code::NoExecStart, service.place, &[&service.name]);
         }
         let words = service.command().map_or(0, |command| command.arguments.len());
@@ -160,7 +172,8 @@ impl Check<'_> {
         }
         let accept = self.service.place(Id::Accept);
         for listen in &self.service.listens {
-            if matches!(listen.kind, Kind::Datagram | Kind::Fifo) {
+            let per_peer = listen.kind == Kind::Datagram && self.service.flag(Id::ReusePort);
+            if matches!(listen.kind, Kind::Datagram | Kind::Fifo) && !per_peer {
                 self.faults.push(Fault::new(Code::AcceptKind, listen.place, &[]).with_other(accept));
             }
         }
@@ -260,7 +273,7 @@ impl Check<'_> {
             Needs::Unix => listen.address.is_local() && listen.kind != Kind::Fifo,
             Needs::Datagram => listen.kind == Kind::Datagram,
             Needs::Connections => matches!(listen.kind, Kind::Stream | Kind::SequentialPacket),
-            Needs::Accept => accept,
+            Needs::Accept => accept || self.service.is_set(Id::Internal),
             Needs::NoAccept => !accept,
         })
     }

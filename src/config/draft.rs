@@ -15,6 +15,9 @@ use super::problem::{Parsed, Problem, fail};
 use super::suggest;
 use super::value::{self, ExitStatus, Rlimit, Stream, Value};
 
+/// How the names of services begin that tcpmux serves.
+pub const MUX: &str = "tcpmux/";
+
 /// Everything that was read: the services, the texts they came from, and what is wrong.
 #[derive(Debug, Clone, Default)]
 pub struct Draft {
@@ -24,6 +27,8 @@ pub struct Draft {
     pub sources: Sources,
     /// In the order they were found; [`Draft::report`] sorts them.
     pub faults: Vec<Fault>,
+    /// Files whose faulty lines are left out, as an inetd does; see [`Draft::is_tolerant`].
+    pub(super) tolerant: Vec<u32>,
 }
 
 /// One service as its section describes it.
@@ -56,6 +61,33 @@ impl Draft {
     /// Whether there is an error, so that the configuration can't be used.
     pub fn is_faulty(&self) -> bool {
         self.faults.iter().any(|fault| fault.severity == Severity::Error)
+    }
+
+    /// Whether a faulty service of this place is left out, instead of keeping the whole configuration from being used.
+    pub fn is_tolerant(&self, place: Place) -> bool {
+        place.line != 0 && self.tolerant.contains(&place.file)
+    }
+
+    /// Leaves out the services of tolerant files that the faults from the one numbered `first` on are about.
+    pub(super) fn leave_out(&mut self, first: usize) {
+        let mut faults = self.faults.split_off(first);
+        for fault in &mut faults {
+            // a table that is full is nothing that one line less would help
+            let about_all = fault.code == Code::TooMany || fault.severity != Severity::Error;
+            if about_all || !self.is_tolerant(fault.place) {
+                continue;
+            }
+            let line = |place: Place| (place.file, place.line);
+            let of = |service: &ServiceDraft| {
+                service.place.file == fault.place.file && line(service.place) <= line(fault.place)
+            };
+            if let Some(index) = self.services.iter().rposition(of) {
+                let place = self.services[index].place;
+                self.services.retain(|service| service.place != place);
+            }
+            fault.skip();
+        }
+        self.faults.append(&mut faults);
     }
 
     /// All faults as text, sorted by file and line. Empty when there are none.
@@ -152,7 +184,7 @@ impl ServiceDraft {
     }
 
     /// Forgets a setting, so that the default holds. Any Listen directive forgets its own kind of socket.
-    fn reset(&mut self, id: Id) {
+    pub(super) fn reset(&mut self, id: Id) {
         if let Syntax::Listen(kind) = id.row().syntax {
             self.listens.retain(|listen| listen.kind != kind);
         }
@@ -312,6 +344,16 @@ impl ServiceDraft {
         }
     }
 
+    /// Whether connections are accepted here: Accept=yes, or a service that is built in.
+    pub fn accepts(&self) -> bool {
+        self.flag(Id::Accept) || self.is_set(Id::Internal)
+    }
+
+    /// Whether it has no sockets of its own and is reached by tcpmux (RFC 1078), which its name tells.
+    pub fn is_multiplexed(&self) -> bool {
+        self.name.starts_with(MUX) && self.listens.is_empty()
+    }
+
     /// ExecStart.
     pub fn command(&self) -> Option<&Command> {
         match self.value(Id::ExecStart) {
@@ -413,7 +455,7 @@ mod tests {
         let fault = service.assign("IPAddressDeny", " any alle", place).unwrap_err();
         assert_eq!((fault.code, fault.place), (Code::BadPrefix, Place { column: 10, len: 4, ..place }));
         assert_eq!(service.assign("Acept", "yes", place).unwrap_err().code, Code::UnknownDirective);
-        assert_eq!(service.assign("Internal", "echo", place).unwrap_err().code, Code::NotYet);
+        assert_eq!(service.assign("ConnectTo", "echo", place).unwrap_err().code, Code::NotYet);
         service.assign("ListenStream", "", place).unwrap();
         assert!(service.listens.is_empty());
     }

@@ -87,6 +87,17 @@ impl Fault {
         self
     }
 
+    /// Turns an error into a warning that says what becomes of it: its line is left out.
+    pub fn skip(&mut self) {
+        self.severity = Severity::Warning;
+        self.message.push_str(LEFT_OUT);
+    }
+
+    /// Whether its line was left out.
+    pub fn is_left_out(&self) -> bool {
+        self.message.ends_with(LEFT_OUT)
+    }
+
     /// The same fault with this text after `expected:`.
     #[must_use]
     pub fn with_expected(mut self, expected: String) -> Self {
@@ -101,6 +112,9 @@ impl Fault {
         self
     }
 }
+
+/// What is said of a line that is left out.
+const LEFT_OUT: &str = "; this line is left out";
 
 /// `template` with `{0}`, `{1}`, ... replaced by the arguments. Any other brace stays as it is.
 pub(super) fn fill(template: &str, arguments: &[&str]) -> String {

@@ -7,6 +7,7 @@ use rustix::io::Errno;
 use super::check;
 use super::draft::Draft;
 use super::fault::{Fault, Place, count};
+use super::inetd::{self, Inetd};
 use super::message::Code;
 use super::{native, unit_files, xinetd};
 use crate::limits;
@@ -14,22 +15,33 @@ use crate::sys::errno::Why;
 use crate::sys::file;
 
 /// The readers of all forms; what they have seen counts for the files that follow.
-#[derive(Default)]
-struct Readers {
+struct Readers<'a> {
     native: native::Reader,
     units: unit_files::Reader,
     xinetd: xinetd::Reader,
+    inetd: &'a Inetd,
 }
 
-/// Reads files, and the `*.conf` and `*.socket` of folders in the order of their names, and checks what they say.
+/// Reads files, and the `*.conf`, `*.socket`, `*.inetd` and `*.xinetd` of folders in the order of their names, and
+/// checks what they say.
 ///
 /// Never fails: what is wrong is in [`Draft::faults`].
 pub fn read(paths: &[PathBuf]) -> Draft {
+    read_as(paths, &Inetd::default())
+}
+
+/// As [`read`], with what the command line says of inetd.conf.
+pub fn read_as(paths: &[PathBuf], inetd: &Inetd) -> Draft {
     let mut draft = Draft::default();
-    let mut readers = Readers::default();
+    let mut readers = Readers {
+        native: native::Reader::default(),
+        units: unit_files::Reader::default(),
+        xinetd: xinetd::Reader::default(),
+        inetd,
+    };
     for path in paths {
         if path.is_dir() {
-            match folder(path, &["conf", "socket", "xinetd"]) {
+            match folder(path, &["conf", "socket", "inetd", "xinetd"]) {
                 Ok(files) if files.is_empty() => push(&mut draft, path, Code::FolderEmpty, ""),
                 Ok(files) => files.iter().for_each(|file| read_file(&mut draft, &mut readers, file, false)),
                 Err(why) => push(&mut draft, path, Code::FileMissing, &Why(why).to_string()),
@@ -41,8 +53,15 @@ pub fn read(paths: &[PathBuf]) -> Draft {
     if cfg!(feature = "xinetd") {
         readers.xinetd.finish(&mut draft);
     }
-    check::check(&mut draft);
+    finish(&mut draft);
     draft
+}
+
+/// Checks what was read, and leaves out what is to be left out.
+fn finish(draft: &mut Draft) {
+    let read = draft.faults.len();
+    check::check(draft);
+    draft.leave_out(read);
 }
 
 /// Reads one text of the native form under a name, and checks it: for tests and for configuration that is built in.
@@ -51,7 +70,7 @@ pub fn read_text(name: &str, text: &[u8]) -> Draft {
     if let Some((file, text)) = take(&mut draft, name, text) {
         native::Reader::default().read(&mut draft, file, &text);
     }
-    check::check(&mut draft);
+    finish(&mut draft);
     draft
 }
 
@@ -70,38 +89,78 @@ pub(super) fn folder(path: &Path, ends: &[&str]) -> Result<Vec<PathBuf>, Errno> 
     Ok(files)
 }
 
-/// Reads one file in the form that its name tells. `named`: the user gave it, it was not found in a folder.
+/// What a file is written in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Native,
+    Unit,
+    Xinetd,
+    Inetd,
+}
+
+/// The form of a file: its name tells, and the command line for files that it names.
+fn form(path: &Path, inetd: &Inetd, named: bool) -> Form {
+    let ends = |known: &str| path.extension().is_some_and(|end| end == known);
+    let of_xinetd = path.parent().is_some_and(|above| above.ends_with(xinetd::FOLDER));
+    if ends("socket") || ends("service") {
+        Form::Unit
+    } else if ends("xinetd") || path.ends_with("xinetd.conf") || of_xinetd {
+        Form::Xinetd
+    } else if ends("inetd") || path.ends_with("inetd.conf") || named && (inetd.all || inetd.dialect.is_some()) {
+        Form::Inetd
+    } else {
+        Form::Native
+    }
+}
+
+/// Reads one file. `named`: the user gave it, it was not found in a folder.
 fn read_file(draft: &mut Draft, readers: &mut Readers, path: &Path, named: bool) {
-    if path.extension().is_some_and(|end| end == "socket" || end == "service") {
-        return match cfg!(feature = "units") {
-            true => readers.units.read(draft, path, named),
-            false => push(draft, path, Code::NotInBuild, "unit files"),
-        };
-    }
-    let above = path.parent().unwrap_or(Path::new(""));
-    let of_xinetd = path.ends_with("xinetd.conf") || path.extension().is_some_and(|end| end == "xinetd");
-    let of_xinetd = of_xinetd || above.ends_with(xinetd::FOLDER);
-    if of_xinetd && !cfg!(feature = "xinetd") {
-        return push(draft, path, Code::NotInBuild, "files of xinetd");
-    }
-    match load(draft, path) {
-        Some((file, text)) if of_xinetd => {
-            readers.xinetd.read(draft, file, &text, above, 0);
+    let missing = |draft: &mut Draft, what| push(draft, path, Code::NotInBuild, what);
+    match form(path, readers.inetd, named) {
+        Form::Unit if cfg!(feature = "units") => readers.units.read(draft, path, named),
+        Form::Unit => missing(draft, "unit files"),
+        Form::Xinetd if cfg!(feature = "xinetd") => {
+            if let Some((file, text)) = load(draft, path) {
+                readers.xinetd.read(draft, file, &text, path.parent().unwrap_or(Path::new("")), 0);
+            }
         }
-        Some((file, text)) => readers.native.read(draft, file, &text),
-        None => {}
+        Form::Xinetd => missing(draft, "files of xinetd"),
+        Form::Inetd if cfg!(feature = "inetd") => {
+            if let Some(bytes) = bytes(draft, path) {
+                let (file, text) = keep(draft, &path.to_string_lossy(), &bytes);
+                inetd::Reader::new(readers.inetd, file).read(draft, &text);
+            }
+        }
+        Form::Inetd => missing(draft, "inetd.conf"),
+        Form::Native => {
+            if let Some((file, text)) = load(draft, path) {
+                readers.native.read(draft, file, &text);
+            }
+        }
     }
 }
 
 /// The content of a file and its number in the sources; what is wrong with it is a fault.
 pub(super) fn load(draft: &mut Draft, path: &Path) -> Option<(u32, String)> {
+    bytes(draft, path).and_then(|bytes| take(draft, &path.to_string_lossy(), &bytes))
+}
+
+/// The content of a file.
+fn bytes(draft: &mut Draft, path: &Path) -> Option<Vec<u8>> {
     let (code, argument) = match file::read(path, limits::CONFIG_FILE_BYTES) {
-        Ok(bytes) => return take(draft, &path.to_string_lossy(), &bytes),
+        Ok(bytes) => return Some(bytes),
         Err(Errno::FBIG) => (Code::FileBig, limits::CONFIG_FILE_BYTES.to_string()),
         Err(why) => (Code::FileMissing, Why(why).to_string()),
     };
     push(draft, path, code, &argument);
     None
+}
+
+/// Keeps the content of a file. What is no text in it becomes a character that says so.
+fn keep(draft: &mut Draft, name: &str, bytes: &[u8]) -> (u32, String) {
+    // Editors on other systems put a byte order mark first.
+    let text = String::from_utf8_lossy(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)).into_owned();
+    (draft.sources.add(name, &text), text)
 }
 
 /// Keeps the content of a file, unless it is no text.
@@ -110,14 +169,11 @@ fn take(draft: &mut Draft, name: &str, bytes: &[u8]) -> Option<(u32, String)> {
         push(draft, Path::new(name), Code::FileBig, &limits::CONFIG_FILE_BYTES.to_string());
         return None;
     }
-    // Editors on other systems put a byte order mark first.
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    let text = String::from_utf8_lossy(bytes);
-    let file = draft.sources.add(name, &text);
+    let (file, text) = keep(draft, name, bytes);
     let nul = bytes.iter().position(|byte| *byte == 0);
     let other = std::str::from_utf8(bytes).err().map(|error| error.valid_up_to());
     let bad = nul.map(|at| (Code::FileNul, at)).or(other.map(|at| (Code::FileNotUtf8, at)));
-    let Some((code, at)) = bad else { return Some((file, text.into_owned())) };
+    let Some((code, at)) = bad else { return Some((file, text)) };
     let line = count(bytes[..at].iter().filter(|byte| **byte == b'\n').count() + 1);
     draft.faults.push(Fault::new(code, Place { file, line, ..Place::default() }, &[]));
     None

@@ -39,12 +39,22 @@ impl Line {
         let text = text.trim_ascii_end();
         let continued = (text.len() - text.trim_end_matches('\\').len()) % 2 == 1;
         let text = if continued { text[..text.len() - 1].trim_ascii_end() } else { text };
+        self.join(text, number, column);
+        continued
+    }
+
+    /// Adds a physical line as it is, but for blanks at its ends.
+    pub(super) fn add(&mut self, raw: &str, number: u32) {
+        let text = raw.trim_ascii_start();
+        self.join(text.trim_ascii_end(), number, 1 + count(raw[..raw.len() - text.len()].chars().count()));
+    }
+
+    fn join(&mut self, text: &str, number: u32, column: u32) {
         if !self.text.is_empty() && !text.is_empty() {
             self.text.push(' ');
         }
         self.pieces.push((self.text.len(), number, column));
         self.text.push_str(text);
-        continued
     }
 }
 

@@ -185,7 +185,7 @@ messages! {
         "a comment needs a line of its own";
     BadServiceName: Error,
         "\"{0}\" can't be the name of a service",
-        "1 to {1} printable ASCII characters without blanks, / : = [ or ]", "";
+        "1 to {1} printable ASCII characters without blanks, : = [ or ]", "";
     BeforeSection: Error, "this setting stands before any section", "[name] of a service above it", "";
     UnitSection: Error,
         "[{0}] is a section of unit files, and this file is not one",
@@ -261,6 +261,35 @@ messages! {
         "names are not looked up, so only_from does not let {0} in",
         "", "write its address";
     XinetdLeftOut: Warning, "[{0}] is left out: {1}", "", "";
+    // inetd.conf.
+    InetdReading: Warning,
+        "{0}: the dialects of inetd.conf disagree: {1}; taken here: {2}",
+        "", "--dialect NAME says which one is meant";
+    InetdFields: Error,
+        "this line has {0} fields",
+        "service, type of socket, protocol, wait or nowait, user, program, arguments", "";
+    InetdSocketType: Error, "\"{0}\" is not a type of socket", "stream or dgram; with unix also seqpacket", "";
+    InetdProtocol: Error, "\"{0}\" is not a protocol of {1}", "{2}", "--dialect NAME reads another inetd's file";
+    InetdMismatch: Error, "a {0} socket can't have the protocol {1}", "stream with tcp, dgram with udp", "";
+    InetdRpc: Error,
+        "RPC services need a portmapper, which dormouse does not talk to",
+        "", "give the program a port of its own, or let it run without dormouse";
+    InetdWait: Error,
+        "\"{0}\" is not a wait flag of {1}",
+        "{2}", "FreeBSD hangs a number on with /, the others with a dot; --dialect NAME says whose file it is";
+    InetdNoStart: Error, "\"{0}\" lets nothing start at all", "", "leave the number out for no limit";
+    InetdAddress: Error,
+        "\"{0}\" is neither an address nor a name in /etc/hosts",
+        "", "write the address, or * for all";
+    InetdProgram: Error, "\"{0}\" is not the full path of a program", "a path from the root, or internal", "";
+    InetdInternal: Error,
+        "{0} is not built in",
+        "echo, discard, chargen, daytime or time over tcp and udp, or tcpmux over tcp", "";
+    InetdInternalWait: Error, "{0} with internal is always {1}", "", "";
+    InetdMux: Error, "what tcpmux serves is stream, tcp and nowait", "", "";
+    InetdClass: Warning, "the login class {0} is not carried out", "", "set Limit...= in the native form";
+    InetdPolicy: Warning, "an IPsec policy is not carried out", "", "set it up in the kernel: ip xfrm policy";
+    InetdTwice: Warning, "{0} is here a second time; the first line counts", "", "remove one of them";
 
     // Within a service.
     NoListen: Error,
@@ -272,9 +301,11 @@ messages! {
         "", "each connection starts the program of its own section";
     ServiceUnknown: Error, "Service={0}: there is no section [{0}] with a program", "", "";
     ServiceSetting: Error, "{0}= belongs into [{1}], the section with the program", "", "";
+    InternalProgram: Error, "a service with Internal= has no program", "", "remove ExecStart= or Internal=";
+    InternalDatagram: Error, "tcpmux has no datagrams", "only ListenStream=", "";
     AcceptKind: Error,
         "this socket has no connections to accept, but the service has Accept=yes",
-        "only ListenStream= and ListenSequentialPacket=",
+        "only ListenStream= and ListenSequentialPacket=, or ListenDatagram= with ReusePort=yes",
         "move it to a service of its own with Accept=no";
     OneSocket: Error,
         "{0} needs exactly one socket when Accept=no, but [{1}] has {2}",

@@ -151,9 +151,9 @@ fn comment(id: Id, value: &str) -> Option<Problem> {
 }
 
 /// The fault of a name that no service can have: 1 to [`limits::SERVICE_NAME_BYTES`] printable ASCII characters without
-/// `/`, `:`, `=`, `[` and `]`, and not `defaults`.
+/// `:`, `=`, `[` and `]`, and not `defaults`.
 pub fn check_name(name: &str, place: Place) -> Option<Fault> {
-    let good = |b: u8| b.is_ascii_graphic() && !b"/:=[]".contains(&b);
+    let good = |b: u8| b.is_ascii_graphic() && !b":=[]".contains(&b);
     let fits = (1..=limits::SERVICE_NAME_BYTES).contains(&name.len()) && name.bytes().all(good) && name != DEFAULTS;
     (!fits).then(|| Fault::new(Code::BadServiceName, place, &[name, &limits::SERVICE_NAME_BYTES.to_string()]))
 }

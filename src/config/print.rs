@@ -27,6 +27,13 @@ pub fn print(draft: &Draft) -> String {
     out
 }
 
+/// One service as native text.
+pub fn print_service(service: &ServiceDraft) -> String {
+    let mut out = String::new();
+    section(service, &mut out);
+    out
+}
+
 fn section(service: &ServiceDraft, out: &mut String) {
     add(out, &["[", &service.name, "]\n"]);
     for listen in &service.listens {

@@ -9,7 +9,7 @@ use crate::limits;
 
 /// Makes [`Id`] and [`TABLE`] from one list, so that the number of a directive is the number of its row.
 macro_rules! directives {
-    ($($group:ident later=$later:literal { $($id:ident: $syntax:expr, $default:literal, $help:literal;)* })*) => {
+    ($($group:ident later=$later:tt { $($id:ident: $syntax:expr, $default:literal, $help:literal;)* })*) => {
         /// The directives by name.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[allow(missing_docs, clippy::upper_case_acronyms, reason = "named as in systemd; the table tells the rest")]
@@ -79,7 +79,8 @@ directives! {
         Symlinks: Syntax::Paths, "",
             "Absolute paths of symlinks to the unix socket or FIFO; needs exactly one of them.";
         Accept: Syntax::Bool, "no",
-            "yes: a new process for each connection. no: one process gets the listening sockets.";
+            "yes: a new process for each connection, and for each peer of a datagram socket with ReusePort=yes. \
+             no: one process gets the listening sockets.";
         Service: Syntax::Word(limits::SERVICE_NAME_BYTES), "",
             "The section whose service gets these sockets beside its own; needs Accept=no.";
         FileDescriptorName: Syntax::FdName, "",
@@ -280,6 +281,11 @@ directives! {
         BothWays: Syntax::Bool, "no",
             "Hands the socket over on descriptor 0 and on descriptor 3 with LISTEN_FDS; needs exactly one socket.";
     }
+    New later=(!cfg!(feature = "internal")) {
+        Internal: Syntax::Choice(&["echo", "discard", "daytime", "time", "chargen", "tcpmux"]), "",
+            "A small service that is built in, instead of a program: echo, discard, daytime, time, chargen or tcpmux \
+             (which serves the sections named tcpmux/NAME).";
+    }
     New later=false {
         StopWhenIdleSec: SPAN, "infinity",
             "Stops the service when it has had no connection, accepted, queued or half closed, for this time; with \
@@ -305,8 +311,6 @@ directives! {
             "Address of a backend that cannot take a socket: connections are forwarded to it.";
         SendProxyV2: Syntax::Bool, "no",
             "Tells the backend of ConnectTo= the client's address (PROXY protocol, version 2).";
-        Internal: Syntax::Choice(&["echo", "discard", "daytime", "time", "chargen"]), "",
-            "A small service that is built in: echo, discard, daytime, time or chargen.";
     }
 }
 

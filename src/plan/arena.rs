@@ -41,6 +41,11 @@ impl Arena {
     /// An empty arena.
     pub const EMPTY: Self = Self { bytes: [0; ARENA_BYTES], used: 0 };
 
+    /// Forgets what was stored since [`Arena::used`] was this.
+    pub fn truncate(&mut self, used: usize) {
+        self.used = u32::try_from(used).map_or(self.used, |used| used.min(self.used));
+    }
+
     /// Stores `piece` and says where. An equal piece that is already there is used again, so that 500 services with
     /// the same environment store it once.
     ///

@@ -5,8 +5,8 @@
 
 use super::environment::{self, Environment};
 use super::policy::{policy, streams};
-use super::{ChildLog, Plan, Policy, ServiceSpec, Span, Stdio, privileges, sockets};
-use crate::config::{self, Draft, Fault, Id, ServiceDraft};
+use super::{ChildLog, Internal, Plan, Policy, ServiceSpec, Span, Stdio, privileges, sockets};
+use crate::config::{self, Draft, Fault, Id, ServiceDraft, Severity};
 use crate::limits::{ARENA_BYTES, ARGUMENTS, ENVIRONMENT, FD_NAMES_BYTES};
 
 /// Variables that a start adds: four of the hand-over, eight of the connection.
@@ -26,12 +26,49 @@ pub struct Context {
 
 /// Fills an empty plan from a draft without errors. What is wrong is added to the draft's faults.
 pub fn compile(draft: &mut Draft, plan: &mut Plan, context: &Context) {
-    let mut faults = Vec::new();
+    let mut all = Vec::new();
     for service in draft.services.iter().filter(|service| !service.is_set(Id::Service)) {
         let more: Vec<_> = draft.sections_of(&service.name).collect();
+        let mut faults = Vec::new();
+        let before = Size::of(plan);
         add(plan, service, &more, context, &mut faults);
+        if draft.is_tolerant(service.place) && faults.iter().any(|fault| fault.severity == Severity::Error) {
+            before.restore(plan);
+            faults.iter_mut().filter(|fault| fault.severity == Severity::Error).for_each(Fault::skip);
+        }
+        all.append(&mut faults);
     }
-    draft.faults.append(&mut faults);
+    draft.faults.append(&mut all);
+}
+
+/// How much of a plan's tables is used.
+struct Size {
+    arena: usize,
+    services: usize,
+    listeners: usize,
+    policies: usize,
+    sockets: usize,
+}
+
+impl Size {
+    fn of(plan: &Plan) -> Self {
+        Self {
+            arena: plan.arena.used(),
+            services: plan.services.len(),
+            listeners: plan.listeners.len(),
+            policies: plan.policies.len(),
+            sockets: plan.sockets.len(),
+        }
+    }
+
+    /// Forgets the rows that were added since.
+    fn restore(&self, plan: &mut Plan) {
+        plan.arena.truncate(self.arena);
+        plan.services.truncate(self.services);
+        plan.listeners.truncate(self.listeners);
+        plan.policies.truncate(self.policies);
+        plan.sockets.truncate(self.sockets);
+    }
 }
 
 /// Adds a service; `more` sections add sockets to its own.
@@ -40,7 +77,9 @@ fn add(plan: &mut Plan, draft: &ServiceDraft, more: &[&ServiceDraft], context: &
     let streams = streams(draft, context, faults);
     let environment = environment::compose(draft, identity.user.as_ref(), faults);
     let steps = privileges::steps(draft, &identity, &streams.wanted, context.parent_death, faults);
-    let Some((program, argv)) = command(draft, &environment, faults) else { return };
+    let internal = internal(draft);
+    let words = if internal.is_some() { Some(Default::default()) } else { command(draft, &environment, faults) };
+    let Some((program, argv)): Option<(String, Vec<String>)> = words else { return };
     let base = program.rsplit('/').next().unwrap_or(&program);
     let identifier = draft.text(Id::SyslogIdentifier).unwrap_or(base);
     let mut policy = policy(plan, draft, &streams, identifier, faults);
@@ -64,8 +103,22 @@ fn add(plan: &mut Plan, draft: &ServiceDraft, more: &[&ServiceDraft], context: &
         policy: policy_row(plan, policy),
         first_listener,
         listeners,
+        internal,
     };
     let _ = plan.services.push(spec); // there is room: the draft has been checked against the limits
+}
+
+/// Internal= as the plan has it.
+fn internal(draft: &ServiceDraft) -> Option<Internal> {
+    Some(match draft.choice(Id::Internal) {
+        "echo" => Internal::Echo,
+        "discard" => Internal::Discard,
+        "daytime" => Internal::Daytime,
+        "time" => Internal::Time,
+        "chargen" => Internal::Chargen,
+        "tcpmux" => Internal::Tcpmux,
+        _ => return None,
+    })
 }
 
 /// A table's row as the plan stores it; the tables are smaller than 65535 rows, see [`crate::limits`].

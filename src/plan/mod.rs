@@ -86,9 +86,33 @@ pub struct ServiceSpec {
     pub first_listener: u16,
     /// Number of its sockets.
     pub listeners: u16,
+    /// What is built in and serves instead of a program (Internal=).
+    pub internal: Option<Internal>,
+}
+
+/// A service that is built in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Internal {
+    /// Sends back what comes (RFC 862).
+    Echo,
+    /// Throws away what comes (RFC 863).
+    Discard,
+    /// The time as text (RFC 867), in UTC.
+    Daytime,
+    /// The seconds since 1900 as four bytes (RFC 868).
+    Time,
+    /// Lines of characters without end (RFC 864).
+    Chargen,
+    /// Starts a service by its name (RFC 1078).
+    Tcpmux,
 }
 
 impl ServiceSpec {
+    /// What is built in and serves instead of a program; never anything in a build without such services.
+    pub const fn internal(&self) -> Option<Internal> {
+        if cfg!(feature = "internal") { self.internal } else { None }
+    }
+
     /// The name in LISTEN_FDNAMES of the socket with this index (sd_listen_fds(3)).
     pub fn fd_name<'a>(&self, arena: &'a Arena, index: usize) -> &'a str {
         let names = arena.text(self.fd_names);

@@ -88,7 +88,7 @@ pub(super) fn policy(
     identifier: &str,
     faults: &mut Vec<Fault>,
 ) -> Policy {
-    let accept = draft.flag(Id::Accept);
+    let accept = draft.accepts();
     if accept && draft.is_set(Id::MaxConnections) && draft.number(Id::MaxConnections) > Some(CHILDREN as u64) {
         let message = format!("there is room for {CHILDREN} processes of all services together");
         let fault = Fault::warning(draft.place(Id::MaxConnections), message);

@@ -3,6 +3,8 @@
 use core::ffi::CStr;
 use std::ffi::CString;
 
+use rustix::process::{getegid, geteuid};
+
 use super::steps::{OpenMode, Step, Steps};
 use crate::config::{self, Fault, Id, ServiceDraft, Stream};
 use crate::limits::GROUPS;
@@ -175,6 +177,17 @@ impl Builder<'_> {
     }
 
     fn identity(&mut self, identity: &Identity) {
+        // an ordinary user may name itself, and has nothing to change then
+        let (user, group) = (geteuid(), getegid());
+        let same = |own: &User| own.uid == user.as_raw() && identity.gid == Some(group.as_raw());
+        if !user.is_root()
+            && identity.user.as_ref().is_some_and(same)
+            && !self.draft.is_set(Id::SupplementaryGroups)
+            && !self.draft.is_set(Id::AmbientCapabilities)
+            && !self.draft.is_set(Id::CapabilityBoundingSet)
+        {
+            return;
+        }
         if !identity.groups.is_empty() {
             let bytes: Vec<u8> = identity.groups.iter().flat_map(|gid| gid.to_ne_bytes()).collect();
             self.push(Id::SupplementaryGroups, &Step::Groups(&bytes));

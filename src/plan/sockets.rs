@@ -239,7 +239,7 @@ fn spec(
 ) -> Result<SocketSpec, ArenaFull> {
     let accepts = matches!(kind, SocketKind::Stream | SocketKind::SequentialPacket);
     // Connections that we accept ourselves are judged one by one, so that they are counted.
-    let handed_over = !(accepts && draft.flag(Id::Accept));
+    let handed_over = !(accepts && draft.accepts());
     let backlog = draft.number(Id::Backlog).filter(|_| accepts).map_or(0, |n| i32::try_from(n).unwrap_or(i32::MAX));
     let mode = |id| if has_path { u16::try_from(draft.mode(id)).unwrap_or(0) } else { 0 };
     let filter = if handed_over && class & IP != 0 { &common.filter[..] } else { &[] };

@@ -27,6 +27,7 @@ pub fn with_plan(services: &[(&str, &[(&str, &str)])], test: impl FnOnce(&Plan, 
                 program: Span::default(),
                 argv: Span::default(),
                 policy: 0,
+                internal: None,
             };
             assert!(plan.services.push(service).is_ok());
         }

@@ -18,7 +18,7 @@ impl Server {
     /// A listener with Accept=yes is readable: takes one connection. More come in the next turns, so that no listener
     /// keeps the others waiting.
     pub(super) fn on_connection(&mut self, service: usize, row: usize) {
-        let Some(policy) = self.policy(service) else { return };
+        let (Some(policy), Some(spec)) = (self.policy(service), self.spec(service)) else { return };
         let now = self.now;
         let Some(state) = self.state(service) else { return };
         if state.phase != Phase::Waiting {
@@ -37,8 +37,15 @@ impl Server {
         if self.tables.children.is_full() {
             return self.rest_by_scarcity(service, "children", Errno::AGAIN);
         }
+        if spec.internal().is_some() && self.tables.internal.is_full() {
+            return self.rest_by_scarcity(service, "connections", Errno::AGAIN);
+        }
+        if self.is_datagram(row) {
+            return self.on_datagram(service, row);
+        }
         let Some(opened) = self.tables.listeners.get(row).and_then(|listener| listener.opened.as_ref()) else { return };
-        let flags = if policy.nonblocking { SocketFlags::NONBLOCK } else { SocketFlags::empty() };
+        let flags =
+            if policy.nonblocking || spec.internal().is_some() { SocketFlags::NONBLOCK } else { SocketFlags::empty() };
         match acceptfrom_with(&opened.socket, flags | SocketFlags::CLOEXEC) {
             Ok((connection, address)) => {
                 let peer = Peer::of(address, &connection);
@@ -49,6 +56,7 @@ impl Server {
                 let refusal = self.refusal(service, policy, &peer).or_else(|| self.too_often(service, policy, &peer));
                 match refusal {
                     Some(why) => self.refuse(service, &peer, why),
+                    None if spec.internal().is_some() => self.serve_internal(service, row, connection, &peer),
                     None => self.serve(service, row, connection, peer),
                 }
             }
@@ -91,7 +99,7 @@ impl Server {
     }
 
     /// Why a connection is turned away, if it is.
-    fn refusal(&self, service: usize, policy: &Policy, peer: &Peer) -> Option<Refusal> {
+    pub(super) fn refusal(&self, service: usize, policy: &Policy, peer: &Peer) -> Option<Refusal> {
         let arena = &self.plan.arena;
         if let Some(ip) = peer.ip()
             && !filter::allowed(arena.get(policy.allow), arena.get(policy.deny), ip)
@@ -110,7 +118,7 @@ impl Server {
     }
 
     /// MaxConnectionRate=: counts a connection that nothing else forbids.
-    fn too_often(&mut self, service: usize, policy: &Policy, peer: &Peer) -> Option<Refusal> {
+    pub(super) fn too_often(&mut self, service: usize, policy: &Policy, peer: &Peer) -> Option<Refusal> {
         let (row, most) = (u16::try_from(service).unwrap_or(u16::MAX), policy.sleep.connection_rate);
         let refused = most > 0 && !self.tables.rates.admit(row, peer.source(), most, self.now);
         refused.then_some(Refusal::MaxRate)
@@ -128,10 +136,11 @@ impl Server {
     fn live_from(&self, service: usize, peer: &Peer) -> u32 {
         let source = peer.source();
         let same = |child: &&Child| usize::from(child.service) == service && child.source == source;
-        u32::try_from(self.tables.children.iter().filter(same).count()).unwrap_or(u32::MAX)
+        let built_in = self.tables.internal.iter().filter(|row| row.is_of(service, source)).count();
+        u32::try_from(self.tables.children.iter().filter(same).count() + built_in).unwrap_or(u32::MAX)
     }
 
-    fn refuse(&mut self, service: usize, peer: &Peer, why: Refusal) {
+    pub(super) fn refuse(&mut self, service: usize, peer: &Peer, why: Refusal) {
         self.count_refusal(service, why, peer.source());
         self.record(Kind::Refuse, service, Level::Info, format_args!("peer={peer} why={}", why.word()));
     }
@@ -159,34 +168,39 @@ impl Server {
         match self.tables.spawner.start(&start) {
             Ok(pid) => {
                 drop(connection);
-                let now = self.now;
-                let deadline = run_deadline(policy, now);
-                let child = Child {
-                    pid,
-                    service: u16::try_from(service).unwrap_or(u16::MAX),
-                    stage: Life::Running,
-                    since: now,
-                    deadline,
-                    source: peer.source(),
-                };
-                let _ = self.tables.children.push(child); // there is room: looked at before accept
-                self.due_at(deadline);
-                let took = self.clock_start(service);
-                self.note(service, Event::of(What::Accept, pid).with(took, 0).from(child.source));
-                if let Some(state) = self.state(service) {
-                    state.live += 1;
-                    state.trigger.count(policy.trigger, now);
-                    (state.failures, state.was_missing) = (0, false);
-                    let live = state.live;
-                    self.record(
-                        Kind::Accept,
-                        service,
-                        Level::Debug,
-                        format_args!("peer={peer} pid={pid} count={live}/{}", policy.max_connections),
-                    );
-                }
+                self.served(service, policy, pid, &peer);
             }
             Err(failed) => self.serve_failed(service, row, connection, peer, failed),
+        }
+    }
+
+    /// A child serves a peer.
+    pub(super) fn served(&mut self, service: usize, policy: &Policy, pid: i32, peer: &Peer) {
+        let now = self.now;
+        let deadline = run_deadline(policy, now);
+        let child = Child {
+            pid,
+            service: u16::try_from(service).unwrap_or(u16::MAX),
+            stage: Life::Running,
+            since: now,
+            deadline,
+            source: peer.source(),
+        };
+        let _ = self.tables.children.push(child); // there is room: looked at before accept
+        self.due_at(deadline);
+        let took = self.clock_start(service);
+        self.note(service, Event::of(What::Accept, pid).with(took, 0).from(child.source));
+        if let Some(state) = self.state(service) {
+            state.live += 1;
+            state.trigger.count(policy.trigger, now);
+            (state.failures, state.was_missing) = (0, false);
+            let live = state.live;
+            self.record(
+                Kind::Accept,
+                service,
+                Level::Debug,
+                format_args!("peer={peer} pid={pid} count={live}/{}", policy.max_connections),
+            );
         }
     }
 

@@ -12,6 +12,7 @@ use super::{Child, Phase, Server};
 use crate::logging::Kind;
 use crate::open::holder::holds;
 use crate::peer::Source;
+use crate::plan::{KillMode, Policy};
 
 impl Server {
     /// Nothing more to reap, but there are children: are all of them known? An unknown one that holds a socket of a
@@ -37,7 +38,7 @@ impl Server {
     /// The service with Accept=no that waits while this process holds one of its sockets.
     fn service_held_by(&mut self, pid: i32) -> Option<usize> {
         for service in 0..self.plan.services.len() {
-            if self.phase(service) != Phase::Waiting || self.policy(service).is_none_or(|policy| policy.accept) {
+            if self.phase(service) != Phase::Waiting || self.policy(service).is_none_or(left_alone) {
                 continue;
             }
             for row in self.listeners_of(service) {
@@ -71,4 +72,10 @@ impl Server {
         let advice = "the program went into the background; use its foreground option";
         self.record(Kind::Start, service, Level::Warn, format_args!("pid={pid} why=background: {advice}"));
     }
+}
+
+/// Whether nobody looks after the processes of a service: they belong to connections, or KillMode=none says so, as for
+/// those of inetd, whose programs answer one datagram in a child of their own.
+fn left_alone(policy: &Policy) -> bool {
+    policy.accept || policy.kill_mode == KillMode::None
 }

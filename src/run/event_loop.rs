@@ -50,7 +50,8 @@ impl Server {
                 Some(Token::Notifications) => self.on_notifications(),
                 Some(Token::Pressure) => self.on_pressure(),
                 Some(Token::Process(pid)) => self.on_foreign_end(pid),
-                Some(Token::Signals | Token::Control(_)) | None => {}
+                Some(Token::Internal(serial)) if cfg!(feature = "internal") => self.on_internal(serial),
+                Some(Token::Signals | Token::Internal(_) | Token::Control(_)) | None => {}
             }
         }
         // behind everything that clients of services wait for
@@ -128,6 +129,7 @@ impl Server {
             }
         }
         self.drop_idle_clients();
+        self.close_idle();
         self.tables.throttle.flush(now, super::super::logging::LeftOut::report);
         self.deadline = self.next_deadline();
     }
@@ -146,6 +148,9 @@ impl Server {
         }
         for child in &self.tables.children {
             earliest = earliest.min(child.deadline);
+        }
+        for connection in &self.tables.internal {
+            earliest = earliest.min(connection.deadline);
         }
         if !self.stopping {
             for listener in self.tables.listeners.iter().filter(|listener| listener.opened.is_none()) {

@@ -118,12 +118,24 @@ pub enum Refusal {
     Parked,
     /// MaxConnectionRate=.
     MaxRate,
+    /// A datagram that could be the answer of another service.
+    Reflection,
+    /// tcpmux: the service rests, or there is no room for its process.
+    Busy,
 }
 
 impl Refusal {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 6] =
-        [Self::Address, Self::User, Self::MaxConnections, Self::MaxPerSource, Self::Parked, Self::MaxRate];
+    pub const ALL: [Self; 8] = [
+        Self::Address,
+        Self::User,
+        Self::MaxConnections,
+        Self::MaxPerSource,
+        Self::Parked,
+        Self::MaxRate,
+        Self::Reflection,
+        Self::Busy,
+    ];
 
     /// As the log says it.
     pub const fn word(self) -> &'static str {
@@ -134,6 +146,8 @@ impl Refusal {
             Self::MaxPerSource => "max-connections-per-source",
             Self::Parked => "parked",
             Self::MaxRate => "max-connection-rate",
+            Self::Reflection => "reflection",
+            Self::Busy => "busy",
         }
     }
 }

@@ -9,6 +9,10 @@
 //! | `service` | Accept=no: a knock starts the service, its end arms the sockets again |
 //! | `idle` | services that nobody uses are stopped |
 //! | `failure` | starts that fail: rest, look again, start as soon as it can work |
+//! | `internal` | services that are built in: their connections |
+//! | `datagram` | Accept=yes for datagrams: a process for each peer, or an answer of our own |
+//! | `mux` | tcpmux: a service by its name |
+//! | `protocol` | what the built-in services say, pure |
 //! | `reap` | children that end |
 //! | `reload` | reload and upgrade: a child checks, then this process executes the program once more |
 //! | `state` | what the next image of this process gets to know |
@@ -39,18 +43,22 @@ mod accept;
 mod account;
 mod background;
 mod control;
+mod datagram;
 mod end;
 mod event_loop;
 mod failure;
 mod history;
 mod idle;
+mod internal;
 mod limit;
 mod listen;
+mod mux;
 mod notified;
 mod order;
 mod output;
 mod poison;
 mod pressure;
+mod protocol;
 mod rate;
 mod reap;
 mod reload;
@@ -135,6 +143,8 @@ pub struct Server {
     refusal: Line<256>,
     /// Locked as long as this process lives.
     pid_file: Option<PidFile>,
+    /// The last number given to a connection of a built-in service.
+    serial: u32,
 }
 
 /// What an epoll event is about.
@@ -152,6 +162,7 @@ enum Token {
     Control(u32),
     Notifications,
     Pressure,
+    Internal(u32),
 }
 
 impl Token {
@@ -167,6 +178,7 @@ impl Token {
             Self::Control(number) => 5 << Self::KINDS | u64::from(number),
             Self::Notifications => 6 << Self::KINDS,
             Self::Pressure => 7 << Self::KINDS,
+            Self::Internal(serial) => 8 << Self::KINDS | u64::from(serial),
         })
     }
 
@@ -183,6 +195,7 @@ impl Token {
             5 => Self::Control(u32::try_from(row).ok()?),
             6 => Self::Notifications,
             7 => Self::Pressure,
+            8 => Self::Internal(u32::try_from(row).ok()?),
             _ => return None,
         })
     }
@@ -232,6 +245,7 @@ impl Server {
             faults: None,
             refusal: Line::new(),
             pid_file: None,
+            serial: 0,
         })
     }
 
@@ -346,6 +360,7 @@ mod tests {
             Token::Control(u32::MAX),
             Token::Notifications,
             Token::Pressure,
+            Token::Internal(u32::MAX),
         ] {
             assert_eq!(Token::decode(token.encode()), Some(token));
         }

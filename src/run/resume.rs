@@ -11,7 +11,7 @@ use rustix::fd::{AsFd, OwnedFd, RawFd};
 use rustix::net::getpeername;
 use std::path::Path;
 
-use super::state::{KeptListener, KeptWatched, State};
+use super::state::{KeptInternal, KeptListener, KeptWatched, State};
 use super::tables::{Change, Parked};
 use super::takeover::Foreign;
 use super::{Listener, Phase, Server, Tables, Token, Why};
@@ -179,6 +179,7 @@ impl Server {
         }
         self.resume_foreign(resume, least);
         self.resume_parked(resume, least);
+        self.resume_connections(resume, least);
         resume.control = reclaim(resume.state.about.control, least).ok();
         let rows = &resume.services;
         let row_of = |old: u16| rows.get(usize::from(old)).copied().flatten();
@@ -220,6 +221,17 @@ impl Server {
             if let (Some(service), Some(listener)) = (service, listener) {
                 let peer = Peer::of(getpeername(&connection).ok().flatten(), &connection);
                 let _ = self.tables.parked.push(Parked { service, listener, connection, peer }); // as many as before
+            }
+        }
+    }
+
+    fn resume_connections(&mut self, resume: &mut Resume, least: RawFd) {
+        for old in core::mem::take(&mut resume.state.internal) {
+            let Ok(socket) = reclaim(old.descriptor, least) else { continue };
+            let service = resume.services.get(usize::from(old.service)).copied().flatten();
+            let listener = resume.listeners.iter().find(|(row, _)| *row == old.listener).map(|(_, row)| *row);
+            if let (Some(service), Some(listener)) = (service, listener) {
+                self.resume_internal(&KeptInternal { service, listener, ..old }, socket);
             }
         }
     }

@@ -2,7 +2,7 @@
 //! start-up that may take memory. Rows are numbered as in the plan that wrote them and are matched by name and address.
 //!
 //! Order: version; what the hand-over is about; services; listeners; children; services that were taken over; parked
-//! connections; pipes to the log; services that may be put to sleep; connections of each source;
+//! connections; those of built-in services; pipes to the log; services that may be put to sleep; connections of each source;
 //! events; clients of the control socket; the version again, which shows that nothing is missing.
 
 use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -79,6 +79,17 @@ pub(super) struct KeptParked {
 }
 record!(KeptParked { service, listener, descriptor });
 
+/// A connection of a service that is built in.
+pub(super) struct KeptInternal {
+    pub(super) service: u16,
+    pub(super) listener: u16,
+    pub(super) descriptor: i32,
+    pub(super) deadline: Tick,
+    pub(super) position: u16,
+    pub(super) blocked: bool,
+}
+record!(KeptInternal { service, listener, descriptor, deadline, position, blocked });
+
 /// A running service that may be put to sleep.
 pub(super) struct KeptWatched {
     pub(super) pid: i32,
@@ -115,6 +126,7 @@ pub(super) struct State {
     pub(super) children: Vec<Child>,
     pub(super) foreign: Vec<KeptForeign>,
     pub(super) parked: Vec<KeptParked>,
+    pub(super) internal: Vec<KeptInternal>,
     pub(super) outputs: Vec<KeptOutput>,
     pub(super) watched: Vec<KeptWatched>,
     pub(super) rates: Vec<KeptRate>,
@@ -153,6 +165,8 @@ impl Server {
             let descriptor = parked.connection.as_raw_fd();
             to.put(&KeptParked { service: parked.service, listener: parked.listener, descriptor });
         }
+        put_length(&mut to, tables.internal.len());
+        tables.internal.iter().for_each(|connection| to.put(&connection.kept()));
         put_length(&mut to, tables.outputs.len());
         for output in &tables.outputs {
             output.put(plan, &mut to);
@@ -203,6 +217,7 @@ impl Server {
         tables.listeners.iter().filter_map(|listener| listener.opened.as_ref()).for_each(|o| act(o.socket.as_fd()));
         tables.foreign.iter().for_each(|foreign| act(foreign.process()));
         tables.parked.iter().for_each(|parked| act(parked.connection.as_fd()));
+        tables.internal.iter().for_each(|connection| act(connection.socket.as_fd()));
         tables.outputs.iter().flat_map(super::output::Output::ends).for_each(&mut *act);
         tables.clients.iter().filter(|client| client.is_kept()).for_each(|client| act(client.socket()));
         self.control_socket().map(&mut *act);
@@ -242,6 +257,7 @@ impl State {
             children: list(from, CHILDREN, |from| from.get())?,
             foreign: list(from, CHILDREN, |from| from.get())?,
             parked: list(from, LISTENERS, |from| from.get())?,
+            internal: list(from, LISTENERS, |from| from.get())?,
             outputs: list(from, LISTENERS, KeptOutput::get)?,
             watched: list(from, LISTENERS, |from| from.get())?,
             rates: list(from, RATES, |from| from.get())?,

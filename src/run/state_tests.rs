@@ -45,6 +45,9 @@ fn bytes_of(plan: &Plan) -> Vec<u8> {
     to.put(&KeptForeign { pid: 7, descriptor: 40 });
     put_length(&mut to, 0);
     put_length(&mut to, 1);
+    let deadline = Tick(9);
+    to.put(&KeptInternal { service: 1, listener: 2, descriptor: 42, deadline, position: 5, blocked: true });
+    put_length(&mut to, 1);
     to.put(&ChildLog::Syslog);
     to.put(&41_i32);
     to.put(&-1_i32);
@@ -75,6 +78,7 @@ fn what_is_written_comes_back() {
     assert_eq!(state.listeners[0].address, b"/run/x");
     assert_eq!(state.listeners[0].identity, Identity { device: 1, inode: 2 });
     assert_eq!(state.children[0].stage, Life::Leftover { end: End::Signal(9, true), timed_out: true });
+    assert_eq!((state.internal[0].position, state.internal[0].blocked), (5, true));
     assert_eq!((state.outputs[0].write, &state.outputs[0].line[..]), (-1, &b"half a li"[..]));
 }
 

@@ -140,6 +140,7 @@ impl Server {
             self.disarm(service);
         }
         self.tables.parked.clear();
+        self.tables.internal.clear();
         let plan = self.plan;
         for (row, listener) in self.tables.listeners.iter_mut().enumerate() {
             if let Some(opened) = listener.opened.take() {

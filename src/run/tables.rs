@@ -9,12 +9,13 @@ use super::control::Client;
 use super::end::End;
 use super::history::{History, Refusal};
 use super::idle::Watched;
+use super::internal::InternalConnection;
 use super::limit::Window;
 use super::output::Output;
 use super::pressure::Group;
 use super::rate::Rates;
 use super::takeover::Foreign;
-use crate::limits::{CHILDREN, CONTROL_CLIENTS, FOREIGN, LISTENERS, OUTPUTS, PARKED, SERVICES};
+use crate::limits::{CHILDREN, CONTROL_CLIENTS, FOREIGN, INTERNAL_CONNECTIONS, LISTENERS, OUTPUTS, PARKED, SERVICES};
 use crate::logging::Throttle;
 use crate::open::Opened;
 use crate::peer::{Peer, Source};
@@ -31,6 +32,8 @@ pub struct Tables {
     pub children: Vec<Child, CHILDREN>,
     /// Connections that were accepted but whose program could not be started; at most one per service.
     pub parked: Vec<Parked, PARKED>,
+    /// Connections of services that are built in.
+    pub internal: Vec<InternalConnection, INTERNAL_CONNECTIONS>,
     /// Pipes from children to the log.
     pub outputs: Vec<Output, OUTPUTS>,
     /// Children that an earlier Dormouse started.
@@ -58,6 +61,7 @@ impl Tables {
         listeners: Vec::new(),
         children: Vec::new(),
         parked: Vec::new(),
+        internal: Vec::new(),
         outputs: Vec::new(),
         foreign: Vec::new(),
         watched: Vec::new(),

@@ -1,7 +1,7 @@
 //! One service of xinetd, as directives.
 
-use super::super::directive::Id;
-use super::super::draft::{Draft, ServiceDraft, locate};
+use super::super::directive::{Id, Syntax};
+use super::super::draft::{Draft, MUX, ServiceDraft, locate};
 use super::super::fault::{Fault, Place, Severity};
 use super::super::message::Code;
 use super::super::native::check_name;
@@ -63,6 +63,12 @@ pub(super) fn told(attribute: &Attribute) -> Option<Fault> {
         () => Code::XinetdUnknown,
     };
     Some(Fault::new(code, attribute.place, &[&attribute.name]))
+}
+
+/// Whether there is a built-in service of this name.
+fn is_internal(name: &str, datagram: bool) -> bool {
+    let Syntax::Choice(names) = Id::Internal.row().syntax else { return false };
+    names.contains(&name) && !(datagram && name == "tcpmux")
 }
 
 struct Entry<'a> {
@@ -137,15 +143,15 @@ impl Entry<'_> {
         if self.has("type", "RPC") {
             return Err("RPC needs a portmapper");
         }
-        if self.has("type", "TCPMUX") || self.has("type", "TCPMUXPLUS") {
-            return Err("there is no tcpmux for it");
-        }
         for flag in ["SENSOR", "INTERCEPT", "LABELED"] {
             if self.has("flags", flag) {
                 return Err("its flags ask for what dormouse does not do");
             }
         }
-        self.sockets()?;
+        match ["TCPMUXPLUS", "TCPMUX"].into_iter().find(|kind| self.has("type", kind)) {
+            Some(kind) => self.multiplexed(kind),
+            None => self.sockets()?,
+        }
         self.program()?;
         self.limits();
         self.access()?;
@@ -160,6 +166,13 @@ impl Entry<'_> {
             }
         }
         Ok(())
+    }
+
+    /// It has no socket of its own: tcpmux starts it by its name, and answers for it if there is a plus.
+    fn multiplexed(&mut self, kind: &str) {
+        let plus = if kind.ends_with("PLUS") { "+" } else { "" };
+        self.service.name = [MUX, plus, &self.block.name].concat();
+        self.set(Id::Accept, "yes", self.place("type"));
     }
 
     fn sockets(&mut self) -> Filled {
@@ -195,7 +208,7 @@ impl Entry<'_> {
             self.set(Id::BindIPv6Only, "ipv6-only", place);
         }
         let accept = !wait && listen == Id::ListenStream;
-        if !wait && !accept {
+        if !wait && !accept && !self.has("type", "INTERNAL") {
             self.faults.push(Fault::new(Code::XinetdDatagram, self.place("wait"), &[]));
         }
         self.set(Id::Accept, if accept { "yes" } else { "no" }, place);
@@ -212,10 +225,11 @@ impl Entry<'_> {
         if self.has("type", "INTERNAL") || self.attribute("redirect").is_some() {
             let (id, text) = match self.attribute("redirect") {
                 Some(to) => (Id::ConnectTo, to.values.join(":")),
-                None => (Id::Internal, self.block.name.clone()),
+                None => (Id::Internal, self.block.name.to_ascii_lowercase()),
             };
-            if id.row().later {
-                return Err("this version has no built-in service for it");
+            let datagram = self.service.is_set(Id::ListenDatagram);
+            if id.row().later || id == Id::Internal && !is_internal(&text, datagram) {
+                return Err("there is no built-in service for it");
             }
             self.set(id, &text, self.block.place);
             return Ok(());

@@ -1,0 +1,96 @@
+//! The command line of an inetd: when the program is called by that name it takes what busybox and OpenBSD inetd take,
+//! so that an image only changes a symlink.
+
+use super::table::Command;
+use super::{Control, Inetd, Options, UsageError};
+use crate::logging::Target;
+use lexopt::Arg;
+use log::LevelFilter;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// Where inetd.conf is if nobody says otherwise.
+const DEFAULT_FILE: &str = "/etc/inetd.conf";
+
+/// The help text.
+const USAGE: &str = "\
+Usage: inetd [-dEefil] [-q N] [-R N] [-a ADDRESS] [-p PIDFILE] [OPTION]... [FILE]...
+
+Reads inetd.conf and holds the sockets of its services.
+
+  -d              stay in the foreground, tell everything on standard error
+  -f, -i          stay in the foreground
+  -e              log to standard error (with -f or -i)
+  -E              children get the whole environment
+  -l              log each connection
+  -q N            connections that may wait at a socket
+  -R N            starts of a service in a minute (no limit)
+  -a ADDRESS      listen there where a line names no address
+  -p PIDFILE      where the process id goes (/var/run/inetd.pid when detached)
+  --dialect NAME  busybox (default), openbsd, freebsd or inetutils
+  --control PATH  the control socket (/run/dormouse.sock), or off
+";
+
+/// Understands the words after the name.
+///
+/// # Errors
+/// The text for the user; the exit code is [`super::exit::USAGE`].
+pub fn parse_inetd(words: impl IntoIterator<Item = OsString>) -> Result<Options, UsageError> {
+    let mut parser = lexopt::Parser::from_args(words);
+    let mut inetd = Inetd { by_name: true, ..Inetd::default() };
+    let mut options = Options { detach: true, log: Target::Syslog, ..Options::default() };
+    loop {
+        let argument = parser.next().map_err(|error| fault(&[&error.to_string()]))?;
+        let Some(argument) = argument else { break };
+        match argument {
+            Arg::Short('d') => {
+                (options.detach, options.log, options.level) = (false, Target::Stderr, LevelFilter::Debug);
+            }
+            Arg::Short('f' | 'i') => options.detach = false,
+            Arg::Short('e') => options.log = Target::Stderr,
+            Arg::Short('E') => inetd.keep_environment = true,
+            Arg::Short('l') => options.level = LevelFilter::Debug,
+            Arg::Short('q') => inetd.backlog = Some(number(&mut parser, "-q")?),
+            Arg::Short('R') => inetd.rate = Some(number(&mut parser, "-R")?),
+            Arg::Short('a') => inetd.address = Some(word(&mut parser, "-a", "an address")?),
+            Arg::Short('p') => options.pidfile = Some(PathBuf::from(word(&mut parser, "-p", "a path")?)),
+            Arg::Long("dialect") => inetd.dialect = Some(word(&mut parser, "--dialect", "a name")?),
+            Arg::Long("control") => {
+                let path = word(&mut parser, "--control", "a path, or off")?;
+                options.control = if path == "off" { Control::Off } else { Control::Path(PathBuf::from(path)) };
+            }
+            Arg::Short('h') | Arg::Long("help") => options.command = Command::Help,
+            Arg::Short('V') | Arg::Long("version") => options.command = Command::Version,
+            Arg::Value(file) => options.config.push(PathBuf::from(file)),
+            Arg::Short(_) | Arg::Long(_) => return Err(fault(&[&argument.unexpected().to_string()])),
+        }
+    }
+    if options.config.is_empty() {
+        options.config.push(PathBuf::from(DEFAULT_FILE));
+    }
+    if options.detach {
+        options.log = Target::Syslog; // standard error leads nowhere from there
+    }
+    options.inetd = inetd;
+    Ok(options)
+}
+
+/// The help text of `inetd`.
+#[must_use]
+pub fn usage_inetd() -> String {
+    USAGE.to_owned()
+}
+
+fn number(parser: &mut lexopt::Parser, option: &str) -> Result<u32, UsageError> {
+    let word = word(parser, option, "a number")?;
+    word.parse().map_err(|_| fault(&[option, " got \"", &word.escape_debug().to_string(), "\"; expected a number"]))
+}
+
+fn word(parser: &mut lexopt::Parser, option: &str, expected: &str) -> Result<String, UsageError> {
+    let word = parser.value().ok().and_then(|word| word.into_string().ok()).filter(|word| !word.is_empty());
+    word.ok_or_else(|| fault(&[option, " needs ", expected]))
+}
+
+fn fault(pieces: &[&str]) -> UsageError {
+    UsageError { text: pieces.concat() }
+}

@@ -1,0 +1,392 @@
+//! The fields of a line as the directives of a service.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::fields::{Field, split};
+use super::flags::{Wait, owner, wait};
+use super::place::{Family, kind, listens, text_of};
+use super::readings::Reading;
+use super::{Dialect, Reader};
+use crate::config::address::{Kind, Listen, ListenAddress};
+use crate::config::directive::Id;
+use crate::config::draft::{Draft, MUX, ServiceDraft};
+use crate::config::fault::{Fault, Place};
+use crate::config::lex::Line;
+use crate::config::message::Code;
+use crate::config::words;
+use crate::limits;
+
+/// Arguments that most inetds have room for.
+const ARGUMENTS: usize = 20;
+/// The services that are built in, as Internal= names them.
+const INTERNAL: [&str; 6] = ["echo", "discard", "chargen", "daytime", "time", "tcpmux"];
+
+/// A line on its way to become a service.
+struct Entry<'a> {
+    line: &'a Line,
+    fields: &'a [Field],
+    service: ServiceDraft,
+    faults: Vec<Fault>,
+}
+
+impl Entry<'_> {
+    /// Sets a directive that the field `at` asks for.
+    #[inline(never)]
+    fn set(&mut self, id: Id, text: &str, place: Place) {
+        if let Err(problem) = self.service.set(id, text, place, &mut Vec::new()) {
+            self.faults.push(Fault { place, ..problem.fault });
+        }
+    }
+
+    fn text(&self, index: usize) -> &str {
+        self.fields.get(index).map_or("", |field| &field.text)
+    }
+}
+
+impl Reader<'_> {
+    /// One entry. The faults keep it from becoming a service.
+    pub(super) fn entry(&mut self, draft: &mut Draft, line: &Line) -> Result<(), Vec<Fault>> {
+        let located = |mut problem: Box<crate::config::Problem>| {
+            problem.fault.place = self.place(line, &problem.at.take().unwrap_or(0..line.text.len()));
+            vec![problem.fault]
+        };
+        let fields = split(&line.text, self.dialect).map_err(located)?;
+        if let [only] = &fields[..]
+            && let Some(address) = only.text.strip_suffix(':').filter(|_| self.dialect != Dialect::Freebsd)
+        {
+            self.address = Some(address.to_owned()).filter(|address| address != "*");
+            return Ok(());
+        }
+        let whole = self.place(line, &(0..line.text.len()));
+        if fields.len() < 6 {
+            return Err(vec![Fault::new(Code::InetdFields, whole, &[&fields.len().to_string()])]);
+        }
+        self.disagreements(draft, line, &fields);
+        let mut service = ServiceDraft::default();
+        service.place = whole;
+        let mut entry = Entry { line, fields: &fields, service, faults: Vec::new() };
+        let services = self.services(draft, &mut entry);
+        if !entry.faults.is_empty() {
+            return Err(entry.faults);
+        }
+        for mut service in services {
+            part_ways(draft, &mut service);
+            if let Some(first) = twin(draft, &service) {
+                let fault = Fault::new(Code::InetdTwice, whole, &[&service.name]).with_other(first);
+                draft.faults.push(fault);
+                continue;
+            }
+            service.name = unique(draft, &service);
+            draft.services.push(service);
+        }
+        Ok(())
+    }
+
+    /// Tells where the line means something else to other dialects.
+    fn disagreements(&mut self, draft: &mut Draft, line: &Line, fields: &[Field]) {
+        let place = |index: usize| self.place(line, &fields.get(index).map_or(0..1, |field| field.at.clone()));
+        let text = |index: usize| fields.get(index).map_or("", |field| &*field.text);
+        let mut found = Vec::new();
+        match text(2) {
+            "tcp" | "udp" => found.push((Reading::Plain, place(2))),
+            "tcp6" | "udp6" => found.push((Reading::Six, place(2))),
+            _ => {}
+        }
+        if text(1) == "dgram" && text(3).starts_with("nowait") && text(5) != "internal" {
+            found.push((Reading::DatagramNowait, place(3)));
+        }
+        if let Some(index) = fields.iter().position(|field| line.text[field.at.clone()].contains(['"', '\''])) {
+            found.push((Reading::Quotes, place(index)));
+        }
+        if fields.len() > 6 + ARGUMENTS {
+            found.push((Reading::ManyArguments, place(6 + ARGUMENTS)));
+        } else if fields.len() == 6 && text(5) != "internal" {
+            found.push((Reading::NoArguments, place(5)));
+        }
+        for (reading, place) in found {
+            self.told(draft, reading, place);
+        }
+    }
+
+    /// The services of an entry: one, but a listening socket on descriptor 0 must be alone, so that a `wait` line with
+    /// several addresses makes several.
+    fn services(&mut self, draft: &mut Draft, entry: &mut Entry<'_>) -> Vec<ServiceDraft> {
+        let place = |entry: &Entry<'_>, index: usize| {
+            let at = entry.fields.get(index).map_or(0..1, |field| field.at.clone());
+            entry.line.place(self.file, at)
+        };
+        let [type_place, protocol_place, wait_place] = [1, 2, 3].map(|index| place(entry, index));
+        let found = kind([entry.text(1), entry.text(2)], self.dialect, [type_place, protocol_place]);
+        let flag = wait(entry.text(3), self.dialect, wait_place);
+        let (kind, family, flag) = match (found, flag) {
+            (Ok((kind, family)), Ok(flag)) => (kind, family, flag),
+            (found, flag) => {
+                entry.faults.extend(found.err());
+                entry.faults.extend(flag.err());
+                return Vec::new();
+            }
+        };
+        let service_place = place(entry, 0);
+        self.sockets(entry, kind, family, service_place);
+        let program_place = place(entry, 5);
+        let internal = entry.text(5) == "internal";
+        if entry.text(0).starts_with(MUX) && (flag.wait || kind != Kind::Stream) {
+            entry.faults.push(Fault::new(Code::InetdMux, service_place, &[]));
+        }
+        if internal {
+            self.internal(entry, kind, flag, [service_place, wait_place]);
+        } else {
+            self.habits(entry, kind, flag, wait_place);
+            let user_place = place(entry, 4);
+            self.user(draft, entry, user_place);
+            self.command(entry, program_place);
+        }
+        if let Some(backlog) = self.form.backlog.filter(|_| kind != Kind::Datagram) {
+            entry.set(Id::Backlog, &backlog.to_string(), service_place);
+        }
+        let service = std::mem::take(&mut entry.service);
+        if internal || service.flag(Id::Accept) || service.listens.len() <= 1 {
+            return vec![service];
+        }
+        let alone = |listen: &Listen| {
+            let mut alone = service.clone();
+            alone.listens.retain(|other| other == listen);
+            if !is_v6(listen) {
+                alone.reset(Id::BindIPv6Only);
+            }
+            alone
+        };
+        service.listens.iter().map(alone).collect()
+    }
+
+    /// Name and sockets.
+    fn sockets(&self, entry: &mut Entry<'_>, kind: Kind, family: Family, place: Place) {
+        let field = entry.text(0).to_owned();
+        let directive = kind.directive();
+        if family == Family::Unix {
+            return self.unix(entry, &field, directive, place);
+        }
+        if field.starts_with(MUX) {
+            entry.service.name = field;
+            return;
+        }
+        let split = field.rsplit_once(':');
+        if split.is_some() && self.dialect == Dialect::Freebsd {
+            return entry.faults.push(Fault::new(Code::BadPort, place, &[&field]));
+        }
+        let (list, service) = split.map_or((self.address.as_deref(), &*field), |(list, name)| (Some(list), name));
+        entry.service.name = [service, "/", entry.text(2)].concat();
+        match listens(list, service, family, place) {
+            Err(fault) => entry.faults.push(fault),
+            Ok(listens) => listens.iter().for_each(|listen| entry.set(directive, listen, place)),
+        }
+        let wide = entry.service.listens.iter().any(|listen| {
+            let text = listen.address.text();
+            text.starts_with("[::]:") || !text.contains(':')
+        });
+        if wide {
+            entry.set(Id::BindIPv6Only, if family == Family::Dual { "both" } else { "ipv6-only" }, place);
+        }
+    }
+
+    /// `/path`, with FreeBSD also `:user:group:mode:/path`. FreeBSD lets only the owner in, the others everybody.
+    fn unix(&self, entry: &mut Entry<'_>, field: &str, directive: Id, place: Place) {
+        let mut path = field;
+        if self.dialect == Dialect::Freebsd {
+            let mut mode = "";
+            if let Some(rest) = field.strip_prefix(':') {
+                let mut parts = rest.splitn(4, ':');
+                let [user, group, bits, rest] = [(); 4].map(|()| parts.next().unwrap_or_default());
+                for (id, name) in [(Id::SocketUser, user), (Id::SocketGroup, group)] {
+                    if !name.is_empty() {
+                        entry.set(id, name, place);
+                    }
+                }
+                (mode, path) = (bits, rest);
+            }
+            entry.set(Id::SocketMode, if mode.is_empty() { "0200" } else { mode }, place);
+        }
+        if !path.starts_with('/') {
+            return entry.faults.push(Fault::new(Code::RelativePath, place, &[path]));
+        }
+        entry.set(directive, &path.replace('%', "%%"), place);
+        entry.set(Id::RemoveOnStop, "yes", place);
+        let short =
+            if path.len() > limits::SERVICE_NAME_BYTES { path.rsplit('/').next().unwrap_or(path) } else { path };
+        short.clone_into(&mut entry.service.name);
+    }
+
+    /// What inetd does without being asked, as directives.
+    fn habits(&self, entry: &mut Entry<'_>, kind: Kind, flag: Wait, place: Place) {
+        let per_peer =
+            kind == Kind::Datagram && !flag.wait && self.dialect == Dialect::Busybox && entry.text(2) != "unix";
+        let accept = !flag.wait && kind != Kind::Datagram || per_peer;
+        entry.set(Id::StandardInput, "socket", place);
+        entry.set(Id::StandardOutput, "socket", place);
+        // With busybox a wait service keeps inetd's own standard error.
+        if accept || self.dialect != Dialect::Busybox {
+            entry.set(Id::StandardError, "socket", place);
+        }
+        if accept {
+            entry.set(Id::Accept, "yes", place);
+            // without a number in the line: as many as there is room for
+            let most = flag.most.unwrap_or(u32::try_from(limits::CHILDREN).unwrap_or(u32::MAX));
+            entry.set(Id::MaxConnections, &most.to_string(), place);
+            if let Some(most) = flag.source_most {
+                entry.set(Id::MaxConnectionsPerSource, &most.to_string(), place);
+            }
+            if let Some(rate) = flag.source_rate {
+                entry.set(Id::MaxConnectionRate, &rate.to_string(), place);
+            }
+        }
+        if per_peer {
+            entry.set(Id::ReusePort, "yes", place);
+        }
+        self.rate(entry, flag, place);
+        entry.set(Id::KillMode, "none", place);
+        if self.form.keep_environment {
+            let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+            let names: Vec<String> = names.filter(|name| crate::config::value::is_variable(name)).collect();
+            entry.set(Id::PassEnvironment, &names.join(" "), place);
+        }
+    }
+
+    /// Starts in a minute.
+    fn rate(&self, entry: &mut Entry<'_>, flag: Wait, place: Place) {
+        match flag.rate.or(self.form.rate).filter(|rate| *rate > 0) {
+            Some(rate) => {
+                entry.set(Id::TriggerLimitIntervalSec, "60s", place);
+                entry.set(Id::TriggerLimitBurst, &rate.to_string(), place);
+            }
+            None => entry.set(Id::TriggerLimitBurst, "0", place),
+        }
+    }
+
+    /// `internal`: the service is found by its name.
+    fn internal(&self, entry: &mut Entry<'_>, kind: Kind, flag: Wait, [place, wait_place]: [Place; 2]) {
+        let name = entry.service.name.split('/').next().unwrap_or_default().to_ascii_lowercase();
+        let mux = name == "tcpmux" && (kind != Kind::Stream || entry.text(0).starts_with(MUX));
+        if !INTERNAL.contains(&&*name) || mux || matches!(entry.text(2), "unix") {
+            return entry.faults.push(Fault::new(Code::InetdInternal, place, &[&entry.service.name]));
+        }
+        if flag.wait != (kind == Kind::Datagram) && self.dialect == Dialect::Busybox {
+            let word = if flag.wait { "nowait" } else { "wait" };
+            return entry.faults.push(Fault::new(Code::InetdInternalWait, wait_place, &[entry.text(1), word]));
+        }
+        if name == "tcpmux" {
+            entry.service.name.clone_from(&name); // what follows a slash would be one of those that it serves
+        }
+        entry.set(Id::Internal, &name, place);
+        self.rate(entry, flag, wait_place);
+    }
+
+    /// root alone changes nothing; root with a group is in that group alone; others are what they are.
+    fn user(&self, draft: &mut Draft, entry: &mut Entry<'_>, place: Place) {
+        let owner = owner(entry.text(4), self.dialect, &is_user);
+        if owner.user != "root" {
+            entry.set(Id::User, &owner.user, place);
+        }
+        if owner.user.is_empty() || owner.group.as_deref() == Some("") {
+            entry.faults.push(Fault::new(Code::BadName, place, &[entry.text(4)]));
+        } else if let Some(group) = owner.group {
+            entry.set(Id::Group, &group, place);
+        }
+        if let Some(class) = owner.class {
+            draft.faults.push(Fault::new(Code::InetdClass, place, &[&class]));
+        }
+    }
+
+    /// Program and arguments, argv\[0\] among them.
+    fn command(&self, entry: &mut Entry<'_>, place: Place) {
+        let program = entry.text(5).to_owned();
+        // busybox looks for a bare name in PATH
+        let bare = self.dialect == Dialect::Busybox && !program.contains('/') && !program.is_empty();
+        if !program.starts_with('/') && !bare {
+            return entry.faults.push(Fault::new(Code::InetdProgram, place, &[&program]));
+        }
+        let mut text = String::from(":@");
+        words::quote(&program, true, &mut text);
+        let name = match self.dialect {
+            Dialect::Busybox | Dialect::Openbsd => &*program,
+            Dialect::Freebsd | Dialect::Inetutils => program.rsplit('/').next().unwrap_or_default(),
+        };
+        let mut arguments: Vec<&str> = entry.fields[6..].iter().map(|field| &*field.text).collect();
+        if arguments.is_empty() {
+            arguments.push(name);
+        }
+        for word in arguments {
+            text.push(' ');
+            words::quote(word, false, &mut text);
+        }
+        entry.set(Id::ExecStart, &text, place);
+    }
+}
+
+/// Whether a user bears this whole name, dots included.
+fn is_user(name: &str) -> bool {
+    if !name.contains('.') {
+        return false;
+    }
+    let text = text_of("/etc/passwd");
+    text.lines().any(|line| line.split(':').next() == Some(name))
+}
+
+/// The earlier service that has one of the sockets already.
+fn twin(draft: &Draft, service: &ServiceDraft) -> Option<Place> {
+    let only = |service: &ServiceDraft| service.choice(Id::BindIPv6Only) == "ipv6-only";
+    let has = |earlier: &ServiceDraft, listen: &Listen| {
+        let same = |other: &Listen| other.kind == listen.kind && other.address == listen.address;
+        earlier.listens.iter().any(same) && (listen.address.is_local() || only(earlier) == only(service))
+    };
+    let twin = |earlier: &&ServiceDraft| service.listens.iter().any(|listen| has(earlier, listen));
+    draft.services.iter().find(twin).map(|earlier| earlier.place)
+}
+
+/// Where one line is for IPv4 alone and another for both, the latter is left with IPv6: so both can be opened, and that
+/// is what two lines are there for.
+fn part_ways(draft: &mut Draft, service: &mut ServiceDraft) {
+    for earlier in &mut draft.services {
+        leave_v4(earlier, service);
+        leave_v4(service, earlier);
+    }
+}
+
+/// Leaves IPv4 to `other` where it asks for just that.
+fn leave_v4(service: &mut ServiceDraft, other: &ServiceDraft) {
+    if service.choice(Id::BindIPv6Only) != "both" {
+        return;
+    }
+    let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    for listen in &mut service.listens {
+        let ListenAddress::Port(port) = &listen.address else { continue };
+        let v4 = ListenAddress::Inet { ip: any, scope: None, port: port.clone() };
+        if other.listens.iter().any(|other| other.kind == listen.kind && other.address == v4) {
+            let ip = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+            listen.address = ListenAddress::Inet { ip, scope: None, port: port.clone() };
+            let place = listen.place;
+            let _ = service.set(Id::BindIPv6Only, "ipv6-only", place, &mut Vec::new()); // a word of its list
+            return;
+        }
+    }
+}
+
+fn is_v6(listen: &Listen) -> bool {
+    matches!(listen.address, ListenAddress::Inet { ip: IpAddr::V6(_), .. })
+}
+
+/// The name of a service, with an address or a number behind it where it is taken.
+fn unique(draft: &Draft, service: &ServiceDraft) -> String {
+    let address = service.listens.first().map(|listen| listen.address.text()).unwrap_or_default();
+    let host = address.rsplit_once(':').map_or("", |(host, _)| host).replace(['[', ']'], "").replace(':', "-");
+    let mut name = service.name.clone();
+    if draft.service(&name).is_some() && !host.is_empty() {
+        name = if host == "--" { [&service.name, "6"].concat() } else { [&service.name, "@", &host].concat() };
+    }
+    let base = name.clone();
+    let mut number = 2;
+    while draft.service(&name).is_some() {
+        name = [&base, "-", &number.to_string()].concat();
+        number += 1;
+    }
+    name
+}

@@ -1,0 +1,213 @@
+//! inetd.conf: one line for each service, in four dialects that disagree on more than they show.
+//!
+//! Every line becomes a [`ServiceDraft`](super::ServiceDraft) with the habits of inetd written out as directives: the
+//! socket on 0, 1 and 2, no limits but those of the line, processes that nobody signals. A line that is present and
+//! means something else in another dialect is told, once for each such thing and file, unless the dialect was named.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `mod` | lines, comments, continuation |
+//! | `fields` | a line in its fields |
+//! | `entry` | the fields as directives |
+//! | `place` | service, protocol and addresses as sockets |
+//! | `flags` | wait flag and user |
+//! | `readings` | what the dialects disagree on |
+
+mod entry;
+mod fields;
+mod flags;
+mod place;
+mod readings;
+
+use std::ops::Range;
+
+use super::draft::Draft;
+use super::fault::{Fault, Place, Severity, count};
+use super::lex::Line;
+use super::message::Code;
+use super::words::is_blank;
+use crate::limits;
+use readings::Reading;
+
+/// Whose inetd.conf it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(u8)]
+pub enum Dialect {
+    /// busybox inetd.
+    #[default]
+    Busybox,
+    /// OpenBSD's inetd, and Debian's package of it.
+    Openbsd,
+    /// FreeBSD's inetd.
+    Freebsd,
+    /// The inetd of GNU inetutils.
+    Inetutils,
+}
+
+impl Dialect {
+    /// Their names for `--dialect`, in the order of the type.
+    pub const NAMES: [&'static str; 4] = ["busybox", "openbsd", "freebsd", "inetutils"];
+
+    /// The dialect of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        const ALL: [Dialect; 4] = [Dialect::Busybox, Dialect::Openbsd, Dialect::Freebsd, Dialect::Inetutils];
+        ALL.into_iter().find(|dialect| dialect.name() == name)
+    }
+
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        Self::NAMES[self as usize]
+    }
+}
+
+/// How inetd.conf is to be read, and what the command line of an inetd adds to each line.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Inetd {
+    /// `--dialect`: then every file that is named is an inetd.conf, unless it ends as a unit file does. `None`: those
+    /// named inetd.conf or `*.inetd`, in the busybox dialect, and disagreements between the dialects are told.
+    pub dialect: Option<Dialect>,
+    /// Every file that is named is an inetd.conf, even without a dialect.
+    pub all: bool,
+    /// A faulty line is left out and told as a warning; otherwise it is an error.
+    pub tolerant: bool,
+    /// `-a`: where lines without an address listen.
+    pub address: Option<String>,
+    /// `-q`: Backlog= of each line.
+    pub backlog: Option<u32>,
+    /// `-R`: starts a minute of lines that say nothing of it; 0: no limit.
+    pub rate: Option<u32>,
+    /// `-E`: children get the whole environment of dormouse.
+    pub keep_environment: bool,
+}
+
+/// Reads files of inetd.conf.
+pub(super) struct Reader<'a> {
+    form: &'a Inetd,
+    dialect: Dialect,
+    file: u32,
+    /// What a line with an address and nothing else has set for those after it.
+    address: Option<String>,
+    /// An IPsec policy is in force.
+    policy: bool,
+    /// Disagreements that were told, one bit each.
+    told: u16,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(form: &'a Inetd, file: u32) -> Self {
+        let dialect = form.dialect.unwrap_or_default();
+        Self { form, dialect, file, address: form.address.clone(), policy: false, told: 0 }
+    }
+
+    /// Reads a text that is kept as `file` in the draft's sources.
+    pub(super) fn read(&mut self, draft: &mut Draft, text: &str) {
+        if self.form.tolerant {
+            draft.tolerant.push(self.file);
+        }
+        super::lex::carriage_return(draft, self.file, text);
+        let mut open: Option<Line> = None;
+        let mut joined = false;
+        for (index, raw) in text.split('\n').enumerate() {
+            let raw = raw.strip_suffix('\r').unwrap_or(raw);
+            let number = count(index + 1);
+            if !joined && raw.starts_with('#') {
+                self.comment(draft, raw, number);
+                continue;
+            }
+            let continues = raw.starts_with(is_blank) && !raw.trim_ascii().is_empty();
+            let continued = continues && self.continues();
+            if !joined && !continued {
+                self.line(draft, open.take());
+            }
+            if continues && !joined {
+                self.told(draft, Reading::Continuation, Place { file: self.file, line: number, ..Place::default() });
+            }
+            let (kept, joins) = self.backslash(draft, raw, number);
+            open.get_or_insert_default().add(kept, number);
+            joined = joins;
+        }
+        self.line(draft, open);
+    }
+
+    /// A line that begins with a blank belongs to the one before.
+    fn continues(&self) -> bool {
+        matches!(self.dialect, Dialect::Openbsd | Dialect::Freebsd)
+    }
+
+    /// Takes a backslash at the end of a line away where it joins the line with the next.
+    fn backslash<'t>(&mut self, draft: &mut Draft, raw: &'t str, number: u32) -> (&'t str, bool) {
+        let Some(kept) = raw.strip_suffix('\\') else { return (raw, false) };
+        self.told(draft, Reading::Backslash, Place { file: self.file, line: number, ..Place::default() });
+        if self.dialect == Dialect::Busybox { (kept, true) } else { (raw, false) }
+    }
+
+    /// `#@` begins an IPsec policy that holds for the lines after it, until an empty one.
+    fn comment(&mut self, draft: &mut Draft, raw: &str, number: u32) {
+        let Some(policy) = raw.strip_prefix("#@").filter(|_| self.dialect == Dialect::Freebsd) else { return };
+        self.policy = !policy.trim_ascii().is_empty();
+        if self.policy {
+            let place = Place { file: self.file, line: number, ..Place::default() };
+            draft.faults.push(Fault::new(Code::InetdPolicy, place, &[]));
+        }
+    }
+
+    /// One logical line.
+    fn line(&mut self, draft: &mut Draft, line: Option<Line>) {
+        let Some(mut line) = line else { return };
+        if let Some(at) = line.text.find('#') {
+            let place = line.place(self.file, at..line.text.len());
+            self.told(draft, Reading::Hash, place);
+            if self.dialect == Dialect::Busybox {
+                line.text.truncate(at);
+            }
+        }
+        if line.text.trim_ascii().is_empty() {
+            return;
+        }
+        if let Some(fault) = self.unreadable(&line) {
+            return self.fault(draft, fault);
+        }
+        if let Err(faults) = self.entry(draft, &line) {
+            faults.into_iter().for_each(|fault| self.fault(draft, fault));
+        }
+    }
+
+    /// A line that no dialect can mean.
+    fn unreadable(&self, line: &Line) -> Option<Fault> {
+        let text = &*line.text;
+        let whole = line.place(self.file, 0..text.len());
+        if text.len() > limits::CONFIG_LINE_BYTES {
+            let sizes = [text.len().to_string(), limits::CONFIG_LINE_BYTES.to_string()];
+            return Some(Fault::new(Code::LineLong, whole, &[&sizes[0], &sizes[1]]));
+        }
+        let (at, c) = text.char_indices().find(|(_, c)| c.is_control() && *c != '\t' || *c == '\u{fffd}')?;
+        let place = line.place(self.file, at..at + c.len_utf8());
+        Some(match c {
+            '\0' => Fault::new(Code::FileNul, place, &[]),
+            '\u{fffd}' => Fault::new(Code::FileNotUtf8, place, &[]),
+            _ => Fault::new(Code::ControlCharacter, place, &[&c.escape_default().to_string()]),
+        })
+    }
+
+    /// Adds a fault; where faulty lines are left out it is a warning that says so.
+    fn fault(&self, draft: &mut Draft, mut fault: Fault) {
+        if self.form.tolerant && fault.severity == Severity::Error {
+            fault.skip();
+        }
+        draft.faults.push(fault);
+    }
+
+    /// The dialects disagree here: told once, unless the user has named the dialect.
+    fn told(&mut self, draft: &mut Draft, reading: Reading, place: Place) {
+        let bit = 1 << reading as u16;
+        if self.form.dialect.is_some() || self.told & bit != 0 {
+            return;
+        }
+        self.told |= bit;
+        draft.faults.push(readings::fault(reading, self.dialect, place));
+    }
+
+    fn place(&self, line: &Line, at: &Range<usize>) -> Place {
+        line.place(self.file, at.clone())
+    }
+}

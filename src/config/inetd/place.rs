@@ -1,0 +1,130 @@
+//! Service, type of socket and protocol of a line as the sockets that it opens.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use super::Dialect;
+use crate::config::address::Kind;
+use crate::config::fault::{Fault, Place};
+use crate::config::message::Code;
+use crate::limits;
+use crate::sys::file;
+
+/// What the third field asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Family {
+    /// A path.
+    Unix,
+    /// 0.0.0.0.
+    V4,
+    /// [::] for IPv6 alone.
+    V6,
+    /// One socket for both, as far as the kernel has IPv6.
+    Dual,
+    /// A socket for each.
+    Both,
+}
+
+/// Reads type and protocol together: `stream tcp6`. The places are theirs.
+pub(super) fn kind(
+    [socktype, protocol]: [&str; 2],
+    dialect: Dialect,
+    [type_place, protocol_place]: [Place; 2],
+) -> Result<(Kind, Family), Fault> {
+    if protocol.starts_with("rpc/") {
+        return Err(Fault::new(Code::InetdRpc, protocol_place, &[]));
+    }
+    let (base, end) = ["tcp", "udp"]
+        .iter()
+        .find_map(|base| Some((*base, protocol.strip_prefix(base)?)))
+        .unwrap_or(("unix", if protocol == "unix" { "" } else { "?" }));
+    let family = match (dialect, end) {
+        _ if base == "unix" && end.is_empty() && dialect != Dialect::Inetutils => Family::Unix,
+        (Dialect::Openbsd, "") | (Dialect::Openbsd, "46") => Family::Both,
+        (_, "") if base != "unix" => Family::V4,
+        (Dialect::Busybox, "6") | (Dialect::Inetutils, "6") | (Dialect::Freebsd, "46") => Family::Dual,
+        (Dialect::Openbsd | Dialect::Freebsd, "6") | (Dialect::Inetutils, "6only") => Family::V6,
+        (Dialect::Openbsd | Dialect::Freebsd | Dialect::Inetutils, "4") | (Dialect::Inetutils, "46") => Family::V4,
+        _ => {
+            let expected = match dialect {
+                Dialect::Busybox => "tcp, udp, tcp6, udp6 or unix",
+                Dialect::Openbsd | Dialect::Freebsd => "tcp or udp, alone or with 4, 6 or 46, or unix",
+                Dialect::Inetutils => "tcp or udp, alone or with 4, 6, 6only or 46",
+            };
+            return Err(Fault::new(Code::InetdProtocol, protocol_place, &[protocol, dialect.name(), expected]));
+        }
+    };
+    let kind = match socktype {
+        "stream" => Kind::Stream,
+        "dgram" => Kind::Datagram,
+        "seqpacket" if base == "unix" => Kind::SequentialPacket,
+        _ => return Err(Fault::new(Code::InetdSocketType, type_place, &[socktype])),
+    };
+    match (kind, base) {
+        (Kind::Stream, "udp") | (Kind::Datagram, "tcp") => {
+            Err(Fault::new(Code::InetdMismatch, protocol_place, &[socktype, protocol]))
+        }
+        _ => Ok((kind, family)),
+    }
+}
+
+/// The addresses of a list, as Listen lines with `service` as their port.
+pub(super) fn listens(list: Option<&str>, service: &str, family: Family, place: Place) -> Result<Vec<String>, Fault> {
+    let mut out = Vec::new();
+    for host in list.unwrap_or("*").split(',') {
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        if bare == "*" {
+            match family {
+                Family::V4 => out.push(["0.0.0.0:", service].concat()),
+                Family::V6 => out.push(["[::]:", service].concat()),
+                Family::Dual => out.push(service.to_owned()),
+                Family::Both => out.extend(["0.0.0.0:", "[::]:"].map(|any| [any, service].concat())),
+                Family::Unix => {}
+            }
+            continue;
+        }
+        let (ip, scope) = bare.split_once('%').map_or((bare, ""), |(ip, scope)| (ip, scope));
+        let ips = match ip.parse::<IpAddr>() {
+            Ok(ip) => vec![ip],
+            Err(_) => named(bare, family),
+        };
+        if ips.is_empty() {
+            return Err(Fault::new(Code::InetdAddress, place, &[host]));
+        }
+        for ip in ips {
+            out.push(match ip {
+                IpAddr::V4(ip) => [&ip.to_string(), ":", service].concat(),
+                IpAddr::V6(ip) if scope.is_empty() => ["[", &ip.to_string(), "]:", service].concat(),
+                IpAddr::V6(ip) => ["[", &ip.to_string(), "]:", service, "%", scope].concat(),
+            });
+        }
+    }
+    Ok(out)
+}
+
+/// The addresses that /etc/hosts has for a name and the protocol can use. Only that file: a name server may not be
+/// there when a board starts, and nobody would wait for it.
+fn named(name: &str, family: Family) -> Vec<IpAddr> {
+    let text = text_of("/etc/hosts");
+    let mut found = Vec::new();
+    for line in text.lines() {
+        let line = line.split('#').next().unwrap_or_default();
+        let mut words = line.split_ascii_whitespace();
+        let Some(ip) = words.next().and_then(|ip| ip.parse::<IpAddr>().ok()) else { continue };
+        let fits = match family {
+            Family::V4 => ip.is_ipv4(),
+            Family::V6 => ip.is_ipv6(),
+            _ => true,
+        };
+        if fits && words.any(|word| word.eq_ignore_ascii_case(name)) && !found.contains(&ip) {
+            found.push(ip);
+        }
+    }
+    found
+}
+
+/// The text of a file of the system; empty where it cannot be read.
+pub(super) fn text_of(path: &str) -> String {
+    let bytes = file::read(Path::new(path), limits::CONFIG_FILE_BYTES).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
+}

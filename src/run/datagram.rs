@@ -1,0 +1,146 @@
+//! Accept=yes for datagrams. A built-in service answers by itself. A program gets the socket, connected to the peer
+//! whose datagram lies at its head, and a new socket takes its place (the way of busybox inetd): so there is one process
+//! for each peer, and one datagram never starts two.
+
+use core::mem::MaybeUninit;
+use log::Level;
+use rustix::event::epoll;
+use rustix::fd::AsFd;
+use rustix::net::{RecvFlags, SendFlags, SocketAddrAny, connect, connect_unspec, recv, recvfrom, sendto};
+
+use super::history::Refusal;
+use super::internal::wall_clock;
+use super::protocol::{daytime, may_answer, pattern, time};
+use super::{Phase, Server, Watch};
+use crate::limits::INTERNAL_BYTES;
+use crate::logging::Kind;
+use crate::peer::Peer;
+use crate::plan::{Internal, address};
+use crate::spawn::Start;
+
+/// Bytes that chargen sends in a datagram: a line.
+const CHARGEN_BYTES: usize = 74;
+
+impl Server {
+    /// A datagram socket with Accept=yes is readable: one datagram, or one peer.
+    pub(super) fn on_datagram(&mut self, service: usize, row: usize) {
+        match self.spec(service).and_then(|spec| spec.internal()) {
+            Some(what) => self.answer(service, row, what),
+            None => self.on_peer(service, row),
+        }
+    }
+
+    /// Answers one datagram.
+    fn answer(&mut self, service: usize, row: usize, what: Internal) {
+        let (now, Some(policy)) = (self.now, self.policy(service)) else { return };
+        let Some(opened) = self.tables.listeners.get(row).and_then(|listener| listener.opened.as_ref()) else { return };
+        let mut buffer = [0; INTERNAL_BYTES];
+        let Ok((_, length, Some(from))) = recvfrom(&opened.socket, &mut buffer[..], RecvFlags::DONTWAIT) else {
+            return;
+        };
+        let peer = Peer::of(Some(from.clone()), &opened.socket);
+        let allowed = may_answer(&peer, |port| self.is_own_port(port));
+        if let Some(state) = self.state(service) {
+            state.accepted = state.accepted.saturating_add(1);
+            state.trigger.count(policy.trigger, now);
+        }
+        if !allowed {
+            return self.refuse(service, &peer, Refusal::Reflection);
+        }
+        let (daytime, time) = (daytime(wall_clock()), time(wall_clock()));
+        let mut line = [0; CHARGEN_BYTES];
+        (0..).zip(&mut line).for_each(|(place, byte)| *byte = pattern(place));
+        let text = match what {
+            Internal::Echo => buffer.get(..length).unwrap_or(&[]),
+            Internal::Daytime => daytime.as_bytes(),
+            Internal::Time => &time,
+            Internal::Chargen => &line,
+            Internal::Discard | Internal::Tcpmux => return,
+        };
+        let Some(opened) = self.tables.listeners.get(row).and_then(|listener| listener.opened.as_ref()) else { return };
+        let _ = sendto(&opened.socket, text, SendFlags::DONTWAIT | SendFlags::NOSIGNAL, &from); // as lost as any other
+    }
+
+    /// Whether a built-in service of ours receives datagrams at this port.
+    fn is_own_port(&self, port: u16) -> bool {
+        self.plan.listeners.iter().enumerate().any(|(row, listener)| {
+            let built_in = || self.spec(usize::from(listener.service)).is_some_and(|spec| spec.internal().is_some());
+            let bound = address::ip(self.plan.arena.get(listener.address)).map(|(_, port)| port);
+            bound == Some(port) && self.is_datagram(row) && built_in()
+        })
+    }
+
+    /// A peer whose datagram nobody serves yet.
+    fn on_peer(&mut self, service: usize, row: usize) {
+        let (Some(spec), Some(policy)) = (self.spec(service), self.policy(service)) else { return };
+        let Some(opened) = self.tables.listeners.get(row).and_then(|listener| listener.opened.as_ref()) else { return };
+        let Some((from, peer)) = head(opened.socket.as_fd()) else { return };
+        if let Some(state) = self.state(service) {
+            state.accepted = state.accepted.saturating_add(1);
+        }
+        if let Some(why) = self.refusal(service, policy, &peer).or_else(|| self.too_often(service, policy, &peer)) {
+            self.drop_head(row);
+            return self.refuse(service, &peer, why);
+        }
+        let Some(listener) = self.tables.listeners.get_mut(row) else { return };
+        let Some(opened) = listener.opened.take() else { return };
+        let _ = epoll::delete(&self.epoll, &opened.socket); // ENOENT: it is out already
+        listener.watch = Watch::Out;
+        if let Err(errno) = connect(&opened.socket, &from) {
+            // nobody can be answered there: without this datagram the socket is as good as before
+            listener.opened = Some(opened);
+            self.drop_head(row);
+            self.record(
+                Kind::Other,
+                service,
+                Level::Info,
+                format_args!("peer={peer} why={}", crate::sys::errno::text(errno)),
+            );
+            return self.arm(service);
+        }
+        // before the program starts: when its answer is there, the next peer finds the new socket
+        self.retry(row);
+        let start = Start {
+            plan: self.plan,
+            service: spec,
+            sockets: &[opened.socket.as_fd()],
+            present: 1,
+            connection: None,
+            log: super::output::log_of(&self.tables.outputs, spec.policy),
+        };
+        match self.tables.spawner.start(&start) {
+            Ok(pid) => {
+                drop(opened);
+                self.served(service, policy, pid, &peer);
+            }
+            Err(failed) => {
+                // the datagram stays where it is, and is served when the program can be started
+                let _ = connect_unspec(&opened.socket);
+                self.disarm(service);
+                if let Some(listener) = self.tables.listeners.get_mut(row) {
+                    (listener.opened, listener.watch, listener.tries) = (Some(opened), Watch::Out, 0);
+                }
+                self.start_failed(service, failed);
+            }
+        }
+        if self.phase(service) == Phase::Waiting {
+            self.arm(service);
+        }
+    }
+
+    /// Throws the datagram at the head away.
+    fn drop_head(&self, row: usize) {
+        if let Some(opened) = self.tables.listeners.get(row).and_then(|listener| listener.opened.as_ref()) {
+            let _ = recv(&opened.socket, &mut [0_u8; 1][..], RecvFlags::DONTWAIT); // somebody was faster
+        }
+    }
+}
+
+/// Who has sent the datagram at the head.
+fn head(socket: rustix::fd::BorrowedFd<'_>) -> Option<(SocketAddrAny, Peer)> {
+    let mut byte = [MaybeUninit::uninit(); 1];
+    let (_, _, from) = recvfrom(socket, &mut byte[..], RecvFlags::PEEK | RecvFlags::DONTWAIT).ok()?;
+    let from = from?;
+    let peer = Peer::of(Some(from.clone()), &socket);
+    Some((from, peer))
+}
