@@ -185,7 +185,8 @@ fn inetd_by_name_serves_an_inetd_file(ctx: &mut Ctx) {
     let inetd = ctx.path("inetd");
     std::os::unix::fs::symlink(dormouse_path(), &inetd).unwrap();
     let log = std::fs::File::create(ctx.path("log")).unwrap();
-    let mut child = Command::new(&inetd).args(["-i", &file]).stderr(log).spawn().unwrap();
+    let mut child =
+        Command::new(&inetd).args(crate::harness::without_control()).args(["-i", &file]).stderr(log).spawn().unwrap();
     let served = crate::harness::within(crate::harness::PATIENCE, || {
         crate::client::try_connect(crate::client::local(port), crate::harness::PATIENCE).is_ok()
     });

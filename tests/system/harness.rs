@@ -118,6 +118,11 @@ pub fn has_control() -> bool {
     *ANSWER.get_or_init(|| crate::commands::dormouse(&["help", "run"]).1.contains("--control"))
 }
 
+/// The words that keep an inetd's control socket closed, where it has one.
+pub fn without_control() -> &'static [&'static str] {
+    if has_control() { &["--control", "off"] } else { &[] }
+}
+
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }

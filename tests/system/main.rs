@@ -26,6 +26,8 @@ mod faults;
 mod forward;
 mod harness;
 mod idle;
+mod inetd;
+mod inetd_peers;
 mod lifecycle;
 mod limits;
 mod listen_protocol;
@@ -63,7 +65,7 @@ fn main() {
     let mut arguments = Arguments::from_args();
     // Most tests wait for something to happen or not to happen, so more of them than processors run at once.
     arguments.test_threads.get_or_insert(12);
-    let all: [&[Test]; 28] = [
+    let all: [&[Test]; 30] = [
         serve::TESTS,
         listen_protocol::TESTS,
         adopt::TESTS,
@@ -89,6 +91,8 @@ fn main() {
         reload_commands::TESTS,
         reload_load::TESTS,
         idle::TESTS,
+        inetd::TESTS,
+        inetd_peers::TESTS,
         idle::STOP_TESTS,
         sleep::TESTS,
         pressure::TESTS,

@@ -25,6 +25,7 @@ pub fn run(words: &[String]) {
             write_whole(file, &report());
             answer("reported", 1);
         }
+        ["inherited", file] => inherited(file),
         ["report"] => print!("{}", report()),
         ["sockopts", file] => sockopts(file),
         ["shutdown", state, text] => shutdown_once(state, text),
@@ -173,6 +174,44 @@ fn report() -> String {
         writeln!(text, "fd.{fd}={} cloexec={cloexec} nonblock={nonblock} {}", target.display(), address(fd)).unwrap();
     }
     text
+}
+
+/// Writes all that a child of an inetd has inherited into `file`, a thing a line, then takes what woke us, and ends.
+fn inherited(file: &str) {
+    let read = |path: &str| String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned();
+    let status = read("/proc/self/status");
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.unwrap_or("").split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let mut text = String::new();
+    let arguments = read("/proc/self/cmdline").replace('\0', " ");
+    writeln!(text, "arguments={}", arguments.replace(file, "FILE")).unwrap();
+    for name in ["Uid", "Gid", "Groups", "Umask", "SigBlk", "SigIgn", "NoNewPrivs"] {
+        writeln!(text, "{name}={}", field(name)).unwrap();
+    }
+    let limits = read("/proc/self/limits");
+    let limits = limits.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+    writeln!(text, "limits={}", limits.collect::<Vec<_>>().join(", ")).unwrap();
+    let kind = |fd: RawFd| {
+        let target = std::fs::read_link(format!("/proc/self/fd/{fd}")).ok()?.display().to_string();
+        // SAFETY: fcntl with this command only reads.
+        let nonblocking = unsafe { libc::fcntl(fd, libc::F_GETFL) } & libc::O_NONBLOCK != 0;
+        let end = if nonblocking { " nonblocking" } else { "" };
+        Some(format!("{fd} {}{end}", target.split(':').next().unwrap_or_default()))
+    };
+    writeln!(text, "descriptors={}", (0..256).filter_map(kind).collect::<Vec<_>>().join(", ")).unwrap();
+    writeln!(text, "folder={}", std::env::current_dir().unwrap_or_default().display()).unwrap();
+    let own = rustix::process::getsid(None).ok() == Some(rustix::process::getpid());
+    writeln!(text, "own session={own}").unwrap();
+    let names: Vec<_> = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned()).collect();
+    writeln!(text, "env={}", names.join(" ")).unwrap();
+    write_whole(file, &text);
+    let mut byte = [0_u8; 1];
+    // SAFETY: reads at most one byte into `byte`; on a listening socket it fails at once.
+    if unsafe { libc::recv(0, byte.as_mut_ptr().cast(), 1, libc::MSG_DONTWAIT) } < 0 {
+        drop(accept(0)); // with one process for each connection there is nothing to accept
+    }
 }
 
 /// The local address of an internet or unix socket, as far as std can tell.
