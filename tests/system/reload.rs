@@ -69,7 +69,7 @@ fn reload_keeps_sockets_and_children(ctx: &mut Ctx) {
     ctx.file("dormouse.conf", &config("after"));
     reload(&daemon);
     assert_eq!(talk(held), "after\n");
-    assert_eq!(daemon.descendants(), services, "no child is lost");
+    wait_until("the last one is reaped, and no child is lost", || daemon.descendants() == services);
     exchange(&mut client, "two");
     kill(services[0], libc::SIGKILL);
     wait_until("its end is seen", || !daemon.descendants().contains(&services[0]));
