@@ -18,12 +18,14 @@
 
 mod activate;
 mod adopt;
+mod awake;
 mod client;
 mod commands;
 mod control;
 mod daemon;
 mod faults;
 mod forward;
+mod hammer;
 mod harness;
 mod idle;
 mod inetd;
@@ -97,7 +99,14 @@ fn main() {
         sleep::TESTS,
         pressure::TESTS,
     ];
-    let trials = all.iter().flat_map(|tests| tests.iter()).map(Test::trial).chain(faults::table()).collect();
+    let trials = all
+        .iter()
+        .flat_map(|tests| tests.iter())
+        .map(Test::trial)
+        .chain(faults::table())
+        .chain(hammer::table())
+        .chain(awake::table())
+        .collect();
     libtest_mimic::run(&arguments, trials).exit();
 }
 

@@ -18,6 +18,8 @@ pub fn run(words: &[String]) {
         ["answer", text, times] => answer(text, times.parse().unwrap()),
         ["echo"] => echo(),
         ["hold"] => hold(),
+        ["never"] => std::thread::sleep(std::time::Duration::from_secs(1000)),
+        ["pour", mb] => pour(mb.parse().unwrap()),
         ["udp", text, times] => udp(text, times.parse().unwrap()),
         ["listenfd"] => listenfd(),
         ["report", file] => write_whole(file, &report()),
@@ -112,6 +114,13 @@ fn echo() {
                 }
             }
         });
+    }
+}
+
+/// Sends each connection so many MB, in packets of 16 kB where its kind has packets, and closes it.
+fn pour(mb: usize) {
+    while let Some(mut connection) = accept(listener()) {
+        std::thread::spawn(move || (0..mb * 64).try_for_each(|_| connection.write_all(&[b'x'; 16 << 10])));
     }
 }
 
