@@ -12,7 +12,7 @@
 use log::Level;
 use rustix::fd::AsFd;
 
-use super::session::{is_stopped, signal_sessions, usage};
+use super::session::{cpu, make_stand_still, memory_kb, signal_sessions};
 use super::stop::SIGCONT;
 use super::tables::{Ending, Life};
 use super::{Seconds, Server, Tick};
@@ -23,9 +23,6 @@ use crate::logging::Kind;
 use crate::open::connections::{self, Last};
 use crate::open::is_readable;
 use crate::plan::{Evict, Plan, Policy, Sleep, SocketKind};
-
-/// Stops a process without asking it.
-const SIGSTOP: u8 = 19;
 
 /// A running service that may be put to sleep.
 #[derive(Clone, Copy, Debug)]
@@ -161,7 +158,7 @@ impl Server {
             Last::Unknown => row.used,
         };
         let quiet = policy.sleep.quiet_ms != u32::MAX;
-        let cpu = if quiet { usage(row.pid).cpu } else { 0 };
+        let cpu = if quiet { cpu(row.pid) } else { 0 };
         let worked = quiet && (row.fresh || cpu != row.cpu || self.is_waited_for(usize::from(row.service)));
         let Some(row) = self.tables.watched.get_mut(index) else { return false };
         (row.fresh, row.cpu) = (false, cpu);
@@ -213,26 +210,26 @@ impl Server {
         let Some(row) = self.tables.watched.get_mut(index) else { return };
         (row.frozen, row.why, row.look) = (1, why, look);
         let pid = row.pid;
-        signal_sessions(SIGSTOP, &mut |session| session == pid);
+        make_stand_still(pid);
         self.due_at(look);
     }
 
     fn look_at_frozen(&mut self, index: usize) {
         let Some(&row) = self.tables.watched.get(index) else { return };
         let Some(policy) = self.policy(usize::from(row.service)) else { return };
-        let stopped = is_stopped(row.pid);
+        let stopped = make_stand_still(row.pid); // one may have been born in between
         if !stopped && row.frozen < FREEZE_LOOKS {
-            signal_sessions(SIGSTOP, &mut |session| session == row.pid); // one may have been born in between
             if let Some(row) = self.tables.watched.get_mut(index) {
                 row.frozen += 1;
             }
             return self.set_look(index, self.now.after_ms(FREEZE_LOOK_MS));
         }
+        let memory = memory_kb(row.pid); // takes a while: before the look, which the signal is to follow at once
         self.collect_arrivals();
         let fresh = self.tables.watched.get(index).is_some_and(|row| row.fresh);
         let service = usize::from(row.service);
         if stopped && !fresh && self.last_connection(service, policy) != Last::Now && !self.is_waited_for(service) {
-            return self.put_to_sleep(index, row.why);
+            return self.put_to_sleep(index, row.why, memory);
         }
         self.thaw(row.pid);
         let now = self.now;
@@ -244,34 +241,37 @@ impl Server {
         self.record(Kind::Stop, service, Level::Debug, format_args!("pid={} not now: {why}", row.pid));
     }
 
-    /// Asks a service to end, because nobody uses it or because its memory is needed.
-    pub(super) fn put_to_sleep(&mut self, index: usize, why: &'static str) {
+    /// Asks a service to end that takes so many kB, because nobody uses it or because its memory is needed.
+    pub(super) fn put_to_sleep(&mut self, index: usize, why: &'static str, memory: u64) {
         let Some(&row) = self.tables.watched.get(index) else { return };
         let Some(child) = self.tables.children.iter().position(|child| child.pid == row.pid) else { return };
         let service = usize::from(row.service);
-        let resident = usage(row.pid).resident_kb;
         if let Some(state) = self.state(service) {
-            (state.ending, state.given_back_kb) = (Ending::Asked, resident);
+            (state.ending, state.given_back_kb) = (Ending::Asked, memory);
         }
+        self.ask_to_end(child, false);
         let last = if why == "quiet" { row.worked } else { row.used };
         let after = Seconds(self.now.since_ms(last));
         self.record(
             Kind::Stop,
             service,
             Level::Info,
-            format_args!("pid={} why={why} after={after} resident={resident}kB", row.pid),
+            format_args!("pid={} why={why} after={after} memory={memory}kB", row.pid),
         );
-        self.ask_to_end(child, false);
         self.set_look(index, Tick::NEVER);
     }
 
     /// Lets a session that stands still go on.
     pub(super) fn thaw(&mut self, pid: i32) {
-        let frozen = self.tables.watched.iter_mut().find(|row| row.pid == pid && row.frozen > 0);
-        if let Some(row) = frozen {
-            row.frozen = 0;
-            signal_sessions(SIGCONT, &mut |session| session == pid);
+        if self.goes_on(pid) {
+            signal_sessions(&[SIGCONT], &mut |session| session == pid);
         }
+    }
+
+    /// A session goes on; true: it stood still.
+    pub(super) fn goes_on(&mut self, pid: i32) -> bool {
+        let row = self.tables.watched.iter_mut().find(|row| row.pid == pid);
+        row.is_some_and(|row| core::mem::take(&mut row.frozen) > 0)
     }
 
     /// Lets everybody go on: we are about to go.

@@ -11,7 +11,7 @@ use rustix::event::epoll::{self, EventFlags};
 use rustix::fd::OwnedFd;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
-use super::session::open_in;
+use super::session::{memory_kb, open_in};
 use super::tables::{Ending, Life};
 use super::{Phase, Seconds, Server, Tables, Tick, Token, Why};
 use crate::limits::{LOAD_LOOK_MS, MEMORY_LOOK_MS};
@@ -236,7 +236,10 @@ impl Server {
                 log::debug!("memory is short: idle={idle}");
                 self.freeze(index, "memory");
             }
-            Some((true, _, index)) => self.put_to_sleep(index, "memory"),
+            Some((true, _, index)) => {
+                let memory = self.tables.watched.get(index).map_or(0, |row| memory_kb(row.pid));
+                self.put_to_sleep(index, "memory", memory);
+            }
             None => {}
         }
     }

@@ -7,6 +7,9 @@ use rustix::fs::{CWD, Mode, OFlags, RawDir, openat};
 
 use crate::sys::process::send_signal;
 
+/// Stops a process without asking it.
+const SIGSTOP: u8 = 19;
+
 /// What /proc tells of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Process {
@@ -26,45 +29,79 @@ pub(super) struct Process {
     pub(super) resident: u64,
 }
 
-/// What the processes of a session take together.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Usage {
-    /// CPU time in clock ticks, 10 ms each.
-    pub(super) cpu: u64,
-    /// Resident memory; what they share counts for each.
-    pub(super) resident_kb: u64,
-}
-
-/// What a session takes now.
-pub(super) fn usage(session: i32) -> Usage {
-    let mut usage = Usage::default();
-    let page_kb = (rustix::param::page_size() / 1024) as u64;
+/// CPU time that the processes of a session have used, in clock ticks.
+pub(super) fn cpu(session: i32) -> u64 {
+    let mut cpu: u64 = 0;
     for_each_process(&mut |process| {
         if process.session == session {
-            usage.cpu = usage.cpu.saturating_add(process.cpu);
-            usage.resident_kb = usage.resident_kb.saturating_add(process.resident.saturating_mul(page_kb));
+            cpu = cpu.saturating_add(process.cpu);
         }
         true
     });
-    usage
+    cpu
 }
 
-/// Whether every thread of a session stands still.
-pub(super) fn is_stopped(session: i32) -> bool {
-    let mut stopped = true;
-    for_each_process(&mut |of| {
-        if of.session == session && !of.zombie {
-            let mut path = heapless::String::<32>::new();
-            let _ = core::fmt::Write::write_fmt(&mut path, format_args!("/proc/{}/task\0", of.pid)); // 23 bytes at most
-            let path = core::ffi::CStr::from_bytes_with_nul(path.as_bytes()).unwrap_or(c"/proc");
-            for_each_in(path, &mut |thread| {
-                stopped &= thread.stopped || thread.zombie;
-                stopped
-            });
+/// Memory of the processes of a session in kB: their share of all pages. Where the kernel tells only what is resident,
+/// pages that they share count for each.
+pub(super) fn memory_kb(session: i32) -> u64 {
+    let page_kb = (rustix::param::page_size() / 1024) as u64;
+    let mut kb: u64 = 0;
+    for_each_process(&mut |process| {
+        if process.session == session {
+            let resident = || process.resident.saturating_mul(page_kb);
+            kb = kb.saturating_add(share_kb(process.pid).unwrap_or_else(resident));
         }
-        stopped
+        true
     });
-    stopped
+    kb
+}
+
+/// A process's proportional share of all pages, from /proc/PID/smaps_rollup (proc_pid_smaps(5), Linux 4.14).
+fn share_kb(pid: i32) -> Option<u64> {
+    let mut text = [0; 512];
+    let text = read_of(pid, "smaps_rollup", &mut text)?;
+    let line = text.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"Pss:"))?;
+    let word = line.split(u8::is_ascii_whitespace).find(|word| !word.is_empty())?;
+    core::str::from_utf8(word).ok()?.parse().ok()
+}
+
+/// The beginning of a file of a process.
+fn read_of<'a>(pid: i32, file: &str, text: &'a mut [u8]) -> Option<&'a [u8]> {
+    use core::fmt::Write;
+    let mut path = heapless::String::<40>::new();
+    write!(path, "/proc/{pid}/{file}\0").ok()?;
+    let path = core::ffi::CStr::from_bytes_with_nul(path.as_bytes()).ok()?;
+    let file = open_in(CWD, path, OFlags::empty()).ok()?;
+    let length = rustix::io::read(&file, &mut *text).ok()?;
+    text.get(..length)
+}
+
+/// Sends SIGSTOP to the processes of a session of which a thread does not stand still yet. True: all of them do.
+pub(super) fn make_stand_still(session: i32) -> bool {
+    let mut still = true;
+    for_each_process(&mut |process| {
+        if process.session == session && !process.zombie && !stands_still(process) {
+            still = false;
+            let _ = send_signal(process.pid, SIGSTOP); // ESRCH: it has just ended
+        }
+        true
+    });
+    still
+}
+
+/// Whether every thread of a process stands still.
+fn stands_still(process: Process) -> bool {
+    let mut still = process.stopped;
+    if still {
+        let mut path = heapless::String::<32>::new();
+        let _ = core::fmt::Write::write_fmt(&mut path, format_args!("/proc/{}/task\0", process.pid)); // 23 bytes at most
+        let path = core::ffi::CStr::from_bytes_with_nul(path.as_bytes()).unwrap_or(c"/proc");
+        for_each_in(path, &mut |thread| {
+            still = thread.stopped || thread.zombie;
+            still
+        });
+    }
+    still
 }
 
 /// Whether a process of this session is alive. Zombies do not count: they hold nothing, and their parent may be slow.
@@ -77,14 +114,16 @@ pub(super) fn is_alive(session: i32) -> bool {
     alive
 }
 
-/// Sends `signal` to every process of the sessions that `wanted` names. One look at /proc finds those that have left
-/// the session's first process group.
-pub(super) fn signal_sessions(signal: u8, wanted: &mut dyn FnMut(i32) -> bool) {
+/// Sends signals, in this order, to every process of the sessions that `wanted` names. One look at /proc finds those
+/// that have left the session's first process group.
+pub(super) fn signal_sessions(signals: &[u8], wanted: &mut dyn FnMut(i32) -> bool) {
     let mut seen = false;
     for_each_process(&mut |process| {
         seen = true;
         if wanted(process.session) {
-            let _ = send_signal(process.pid, signal); // ESRCH: it has just ended
+            for &signal in signals {
+                let _ = send_signal(process.pid, signal); // ESRCH: it has just ended
+            }
         }
         true
     });
@@ -117,14 +156,7 @@ fn for_each_in(folder: &core::ffi::CStr, act: &mut dyn FnMut(Process) -> bool) {
 
 /// One process or thread, from /proc/PID/stat (proc_pid_stat(5)); a thread has such a file too, which is not listed.
 pub(super) fn process(pid: i32) -> Option<Process> {
-    use core::fmt::Write;
-    let mut path = heapless::String::<32>::new();
-    write!(path, "/proc/{pid}/stat\0").ok()?;
-    let path = core::ffi::CStr::from_bytes_with_nul(path.as_bytes()).ok()?;
-    let file = open_in(CWD, path, OFlags::empty()).ok()?;
-    let mut text = [0; 512];
-    let length = rustix::io::read(&file, &mut text).ok()?;
-    parse(pid, text.get(..length)?)
+    parse(pid, read_of(pid, "stat", &mut [0; 512])?)
 }
 
 /// The name stands in parentheses and can hold anything, so the fields are counted from the last one.
@@ -169,16 +201,16 @@ mod tests {
         let mut child = command.arg("60").process_group(0).spawn().unwrap();
         let pid = i32::try_from(child.id()).unwrap();
         // it is in our session, which runs: look at the one process
-        let stands = || process(pid).is_some_and(|process| process.stopped);
+        let stands = || process(pid).is_some_and(stands_still);
         assert!(!stands());
-        send_signal(pid, 19).unwrap();
+        send_signal(pid, SIGSTOP).unwrap();
         assert!((0..1000).any(|_| {
             crate::sys::clock::pause_ms(2);
             stands()
         }));
         let own = process(i32::try_from(std::process::id()).unwrap()).unwrap().session;
-        assert!(!is_stopped(own));
-        assert!(usage(own).resident_kb > 100);
+        assert!(process(i32::try_from(std::process::id()).unwrap()).is_some_and(|own| !stands_still(own)));
+        assert!(cpu(own) < u64::MAX && memory_kb(own) > 100);
         child.kill().unwrap();
         child.wait().unwrap();
     }

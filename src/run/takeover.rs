@@ -88,7 +88,7 @@ impl Server {
             state.phase = Phase::Running(pid);
             state.live += 1;
         }
-        signal_sessions(SIGCONT, &mut |session| session == pid); // an earlier Dormouse may have died while it stood still
+        signal_sessions(&[SIGCONT], &mut |session| session == pid); // an earlier Dormouse may have died while it stood still
         self.suspect(service);
         self.watch(service, pid);
         self.record(
