@@ -78,6 +78,16 @@ pub fn method(family: u16) -> Option<Method> {
     let mut nobody = [0; 28];
     nobody[..2].copy_from_slice(&family.to_ne_bytes());
     let name = if family == address::UNIX { &nobody[..8] } else { &nobody[..] };
+    method_for(name)
+}
+
+/// How those of this listener are found just now. `None`: not at all.
+pub fn method_of(listener: BorrowedFd<'_>) -> Option<Method> {
+    let mut buffer = [0; socket::ADDRESS_BYTES];
+    method_for(socket::name(listener, &mut buffer).ok()?)
+}
+
+fn method_for(name: &[u8]) -> Option<Method> {
     if by_sock_diag(name).is_ok() {
         return Some(Method::SockDiag);
     }

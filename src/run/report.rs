@@ -1,15 +1,20 @@
 //! The rows of an answer to `status`: one at a time, so that no buffer depends on the number of services. The words are
 //! explained in [`crate::control`].
 
+use rustix::fd::AsFd;
+
 use super::account::BOUNDS_US;
 use super::end::End;
 use super::history::Refusal;
 use super::tables::Life;
 use super::{Child, Phase, Server, Why};
 use crate::control::{self, Row};
+use crate::open::connections;
 use crate::peer::Address;
 use crate::plan::SocketKind;
-use crate::plan::address::Text;
+use crate::plan::address::{self, Text};
+use crate::sys::clock::Tick;
+use crate::sys::socket::drops;
 use crate::text::Line;
 use crate::{logging, seal};
 
@@ -119,9 +124,12 @@ impl Server {
             row.counter("rested_", why.word(), count);
         }
         row.number("failures", state.failures.into()).number("dropped", state.dropped.into());
-        row.number("ended", state.ended)
-            .number("given_back_kb", state.given_back_kb)
-            .number("slept_ms", state.slept_ms);
+        row.number("ended", state.ended).number("given_back_kb", state.given_back_kb);
+        let asleep = (state.asleep_since != Tick(0)).then(|| self.now.since_ms(state.asleep_since));
+        row.number("slept_ms", state.slept_ms.saturating_add(asleep.unwrap_or(0)));
+        if let Some(asleep) = asleep {
+            row.number("asleep_ms", asleep);
+        }
         Some(row)
     }
 
@@ -154,11 +162,21 @@ impl Server {
             SocketKind::Fifo => "fifo",
         };
         let mut row = Row::new("socket");
-        let address = self.plan.arena.get(spec.address);
+        let name = self.plan.arena.get(spec.address);
         row.word("kind", kind);
-        row.text("address", &Text(address)).flag("open", state.opened.is_some());
+        row.text("address", &Text(name)).flag("open", state.opened.is_some());
         if state.opened.is_none() {
             row.number("retry_ms", state.retry.since_ms(self.now));
+        }
+        let opened = state.opened.as_ref().map(|opened| opened.socket.as_fd());
+        if let Some(drops) = opened.filter(|_| address::ip(name).is_some()).and_then(drops) {
+            row.number("drops", drops.into());
+        }
+        let policy = self.policy(usize::from(spec.service));
+        let is_counted = policy.is_some_and(|policy| policy.sleep.idle_ms != u32::MAX)
+            && matches!(spec.kind, SocketKind::Stream | SocketKind::SequentialPacket);
+        if let Some(method) = opened.filter(|_| is_counted).and_then(connections::method_of) {
+            row.text("counted_by", &method);
         }
         Some(row)
     }

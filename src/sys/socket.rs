@@ -74,6 +74,20 @@ pub fn option(socket: BorrowedFd<'_>, level: i32, name: i32) -> Result<i32, Errn
     Ok(value)
 }
 
+/// Packets that the kernel has dropped at this socket: turned away by its filter, or its queue was full. `None`: not
+/// known, before Linux 4.12 and for what is not a socket (`SO_MEMINFO`, linux/sock_diag.h: `SK_MEMINFO_DROPS`).
+pub fn drops(socket: BorrowedFd<'_>) -> Option<u32> {
+    const SO_MEMINFO: i32 = 55;
+    const DROPS: usize = 8;
+    let mut words = [0_u32; DROPS + 1];
+    let whole = libc::socklen_t::try_from(size_of_val(&words)).ok()?;
+    let mut len = whole;
+    let (fd, at) = (socket.as_raw_fd(), words.as_mut_ptr().cast());
+    // SAFETY: the kernel writes at most `len` bytes, which is the size of `words`, and sets `len`.
+    check(unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, SO_MEMINFO, at, &raw mut len) }).ok()?;
+    words.get(DROPS).copied().filter(|_| len == whole)
+}
+
 /// Attaches a classic BPF program, `struct sock_filter` each as bytes, and locks it: neither we nor a child that gets
 /// the socket can take it off (`SO_ATTACH_FILTER` and `SO_LOCK_FILTER`, socket(7)).
 ///

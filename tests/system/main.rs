@@ -24,6 +24,7 @@ mod commands;
 mod control;
 mod daemon;
 mod faults;
+mod filters;
 mod forward;
 mod hammer;
 mod harness;
@@ -67,7 +68,7 @@ fn main() {
     let mut arguments = Arguments::from_args();
     // Most tests wait for something to happen or not to happen, so more of them than processors run at once.
     arguments.test_threads.get_or_insert(12);
-    let all: [&[Test]; 30] = [
+    let all: &[&[Test]] = &[
         serve::TESTS,
         listen_protocol::TESTS,
         adopt::TESTS,
@@ -79,6 +80,7 @@ fn main() {
         faults::TESTS,
         forward::TESTS,
         limits::TESTS,
+        filters::TESTS,
         units::TESTS,
         unix::TESTS,
         netns::TESTS,

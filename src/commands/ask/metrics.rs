@@ -37,6 +37,20 @@ pub(super) fn text(status: &Status) -> String {
     each(&mut out, status, "live", "gauge", "Processes of a service.", |out, service, label| {
         sample(out, "live", "", &[label], &service.row.count("live").to_string());
     });
+    each(&mut out, status, "slept_seconds", "counter", "Time asleep for want of use.", |out, service, label| {
+        sample(out, "slept_seconds", "_total", &[label], &thousandths(service.counts.count("slept_ms")));
+    });
+    let help = "Memory that the last stop for want of use gave back.";
+    each(&mut out, status, "given_back_bytes", "gauge", help, |out, service, label| {
+        sample(out, "given_back_bytes", "", &[label], &(service.counts.count("given_back_kb") * 1024).to_string());
+    });
+    let help = "Packets that the kernel dropped at a socket: turned away by its address rules, or its queue was full.";
+    each(&mut out, status, "dropped_packets", "counter", help, |out, service, label| {
+        for socket in service.sockets.iter().filter(|socket| socket.number("drops").is_some()) {
+            let labels = [label, ("address", &socket.text("address"))];
+            sample(out, "dropped_packets", "_total", &labels, &socket.text("drops"));
+        }
+    });
     for (name, group, help) in [
         ("refused", "refused_", "Connections closed, by the reason."),
         ("rested", "rested_", "Rests with the sockets left open, by the reason."),
@@ -177,6 +191,9 @@ mod tests {
             "dormouse_start_seconds_bucket{service=\"ssh\",le=\"0.0005\"} 11\n",
             "dormouse_start_seconds_bucket{service=\"ssh\",le=\"+Inf\"} 12\n",
             "dormouse_start_seconds_sum{service=\"ssh\"} 0.006\n",
+            "dormouse_dropped_packets_total{service=\"wi\\\"ki\",address=\"[::]:80\"} 7\n",
+            "dormouse_slept_seconds_total{service=\"wi\\\"ki\"} 61.000\n",
+            "dormouse_given_back_bytes{service=\"wi\\\"ki\"} 14889984\n",
             "dormouse_accepted_total{service=\"wi\\\"ki\"} 1\n",
         ] {
             assert!(text.contains(line), "{line}{text}");

@@ -146,9 +146,9 @@ impl Status {
             "socket kind=stream address=\"[::]:22\" open=yes",
             "future thing=1",
             "service name=\"wi\\\"ki\" state=running accept=no paused=no live=1 program=\"/usr/bin/gunicorn\"",
-            "counts accepted=1 refused=0 failures=0 dropped=0 ended=0",
+            "counts accepted=1 refused=0 failures=0 dropped=0 ended=0 given_back_kb=14541 slept_ms=61000 asleep_ms=2000",
             "starts count=1 last_us=700 worst_us=700 sum_us=700 bounds_us=250,500 buckets=0,0,1",
-            "socket kind=stream address=\"[::]:80\" open=yes",
+            "socket kind=stream address=\"[::]:80\" open=yes drops=7 counted_by=\"/proc/net\"",
             "socket kind=stream address=\"/run/w\\u00e4.sock\" open=no retry_ms=250",
             "process pid=812 age_ms=182000 stage=running",
         ])

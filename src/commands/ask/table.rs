@@ -85,7 +85,7 @@ pub(super) fn service(service: &Service, out: &mut String) {
         let _ = writeln!(out, "  {title:<10} {text}");
     };
     for (index, row) in service.sockets.iter().enumerate() {
-        line(if index == 0 { "sockets" } else { "" }, &socket(row));
+        line(if index == 0 { "sockets" } else { "" }, &whole_socket(row));
     }
     let how = if row.is("accept") { "for each connection" } else { "with all sockets" };
     line("starts", &[&row.text("program"), " ", how].concat());
@@ -102,6 +102,13 @@ pub(super) fn service(service: &Service, out: &mut String) {
         }
     }
     line("start", &starts(&service.starts));
+    if counts.count("slept_ms") > 0 {
+        let (all, back) = (span(counts.count("slept_ms")), memory(counts.count("given_back_kb")));
+        match counts.number("asleep_ms").map(span) {
+            Some(now) => line("asleep", &format!("{now}, {back} given back; {all} in all")),
+            None => line("slept", &format!("{all} in all, {back} given back the last time")),
+        }
+    }
     for (index, row) in service.processes.iter().enumerate() {
         line(if index == 0 { "processes" } else { "" }, &process(row));
     }
@@ -114,6 +121,19 @@ fn socket(row: &Row) -> String {
     let mut text = [&row.text("kind"), " ", &row.text("address")].concat();
     if !row.is("open") {
         text.push_str(&[" (not open, tried again in ", &span(row.count("retry_ms")), ")"].concat());
+    }
+    text
+}
+
+/// [`socket`], and what the kernel tells of it.
+fn whole_socket(row: &Row) -> String {
+    let mut text = socket(row);
+    if row.count("drops") > 0 {
+        text.push_str(&[", ", &row.text("drops"), " packets dropped by the kernel"].concat());
+    }
+    let method = row.text("counted_by");
+    if !method.is_empty() {
+        text.push_str(&[", connections counted by ", &method].concat());
     }
     text
 }
@@ -237,6 +257,11 @@ mod tests {
         text.clear();
         service(&status.services[1], &mut text);
         assert!(text.contains("\n  processes  812 , age 3min 2s\n"), "{text}");
+        assert!(
+            text.contains("[::]:80, 7 packets dropped by the kernel, connections counted by /proc/net\n"),
+            "{text}"
+        );
+        assert!(text.contains("\n  asleep     2.0s, 14.2 MB given back; 1min 1s in all\n"), "{text}");
         assert!(daemon(&status.daemon).contains("late allocations 0, lost log lines 2, log level info\n"));
     }
 }
