@@ -49,9 +49,7 @@ pub(super) fn checked_plan(
 }
 
 fn fill_plan(plan: &'static mut Plan, draft: &mut Draft, context: &Context) -> Result<&'static mut Plan, u8> {
-    if !draft.is_faulty() {
-        compile(draft, plan, context);
-    }
+    compile(draft, plan, context); // of a faulty one, too: all that is wrong is told in one run
     if report(draft) { Err(exit::CONFIG) } else { Ok(plan) }
 }
 

@@ -24,7 +24,8 @@ pub struct Context {
     pub parent_death: Option<u8>,
 }
 
-/// Fills an empty plan from a draft without errors. What is wrong is added to the draft's faults.
+/// Fills an empty plan from a draft. What is wrong is added to the draft's faults; with an error among them, from before
+/// or from here, the plan is of no use.
 pub fn compile(draft: &mut Draft, plan: &mut Plan, context: &Context) {
     let mut all = Vec::new();
     for service in draft.services.iter().filter(|service| !service.is_set(Id::Service)) {
