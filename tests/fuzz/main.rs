@@ -2,7 +2,7 @@
 
 mod mutate;
 
-use mutate::{Random, Reader};
+use mutate::{Plans, Random, Reader};
 use std::time::{Duration, Instant};
 
 fn main() {
@@ -12,10 +12,11 @@ fn main() {
         Some("native") => Some(Reader::Native),
         Some("units") => Some(Reader::Units),
         Some("xinetd") => Some(Reader::Xinetd),
+        Some("inetd") => Some(Reader::Inetd),
         _ => None,
     };
     let (Some(reader), Some(minutes)) = (reader, number(1)) else {
-        eprintln!("usage: fuzz native|units|xinetd MINUTES [SEED]");
+        eprintln!("usage: fuzz native|units|xinetd|inetd MINUTES [SEED]");
         std::process::exit(2);
     };
     let mut random = Random(number(2).unwrap_or(0x9E37_79B9_7F4A_7C15));
@@ -23,10 +24,12 @@ fn main() {
     let folder = std::env::temp_dir().join(format!("dormouse-fuzz-{}", std::process::id()));
     let end = Instant::now() + Duration::from_secs(60 * minutes);
     let mut rounds = 0u64;
-    while Instant::now() < end {
-        reader.round(&seeds, &mut random, &folder);
-        rounds += 1;
-    }
+    Plans::with(|plans| {
+        while Instant::now() < end {
+            reader.round(&seeds, &mut random, &folder, plans);
+            rounds += 1;
+        }
+    });
     let _ = std::fs::remove_dir_all(&folder);
     println!("{rounds} rounds");
 }

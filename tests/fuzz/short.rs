@@ -4,16 +4,18 @@
 
 mod mutate;
 
-use mutate::{Random, Reader};
+use mutate::{Plans, Random, Reader};
 use std::path::Path;
 
 fn run(reader: Reader, rounds: usize) {
     let seeds = reader.seeds(Path::new("tests"));
     let folder = std::env::temp_dir().join(format!("dormouse-fuzz-{}-{}", std::process::id(), reader as u8));
     let mut random = Random(88_172_645_463_325_252);
-    for _ in 0..rounds {
-        reader.round(&seeds, &mut random, &folder);
-    }
+    Plans::with(|plans| {
+        for _ in 0..rounds {
+            reader.round(&seeds, &mut random, &folder, plans);
+        }
+    });
     let _ = std::fs::remove_dir_all(&folder);
 }
 
@@ -30,4 +32,9 @@ fn units() {
 #[test]
 fn xinetd() {
     run(Reader::Xinetd, 1_000);
+}
+
+#[test]
+fn inetd() {
+    run(Reader::Inetd, 1_000);
 }
