@@ -29,6 +29,7 @@ Reads inetd.conf and holds the sockets of its services.
   -p PIDFILE      where the process id goes (/var/run/inetd.pid when detached)
   --dialect NAME  busybox (default), openbsd, freebsd or inetutils
   --control PATH  the control socket (/run/dormouse.sock), or off
+The long options of GNU inetutils are taken as well: --debug, --environment, --pidfile, --rate.
 ";
 
 /// Understands the words after the name.
@@ -43,17 +44,19 @@ pub fn parse_inetd(words: impl IntoIterator<Item = OsString>) -> Result<Options,
         let argument = parser.next().map_err(|error| fault(&[&error.to_string()]))?;
         let Some(argument) = argument else { break };
         match argument {
-            Arg::Short('d') => {
+            Arg::Short('d') | Arg::Long("debug") => {
                 (options.detach, options.log, options.level) = (false, Target::Stderr, LevelFilter::Debug);
             }
             Arg::Short('f' | 'i') => options.detach = false,
             Arg::Short('e') => options.log = Target::Stderr,
-            Arg::Short('E') => inetd.keep_environment = true,
+            Arg::Short('E') | Arg::Long("environment") => inetd.keep_environment = true,
             Arg::Short('l') => options.level = LevelFilter::Debug,
             Arg::Short('q') => inetd.backlog = Some(number(&mut parser, "-q")?),
-            Arg::Short('R') => inetd.rate = Some(number(&mut parser, "-R")?),
+            Arg::Short('R') | Arg::Long("rate") => inetd.rate = Some(number(&mut parser, "-R")?),
             Arg::Short('a') => inetd.address = Some(word(&mut parser, "-a", "an address")?),
-            Arg::Short('p') => options.pidfile = Some(PathBuf::from(word(&mut parser, "-p", "a path")?)),
+            Arg::Short('p') | Arg::Long("pidfile") => {
+                options.pidfile = Some(PathBuf::from(word(&mut parser, "-p", "a path")?))
+            }
             Arg::Long("dialect") => inetd.dialect = Some(word(&mut parser, "--dialect", "a name")?),
             Arg::Long("control") => {
                 let path = word(&mut parser, "--control", "a path, or off")?;

@@ -106,6 +106,10 @@ fn inetd(options: &Options, tolerant: bool) -> Result<Inetd, u8> {
         address: asked.address.clone(),
         backlog: asked.backlog,
         rate: asked.rate,
+        folder: std::env::current_dir()
+            .ok()
+            .and_then(|folder| folder.into_os_string().into_string().ok())
+            .filter(|_| asked.by_name && !options.detach),
         keep_environment: asked.keep_environment,
     })
 }

@@ -112,6 +112,12 @@ impl Draft {
     }
 }
 
+/// A text that other forms than the native one may have: here a backslash at the end would go on in the next line.
+fn whole(text: &str) -> Parsed<&str> {
+    let end = text.len() - text.trim_end_matches('\\').len();
+    if end % 2 == 1 { fail(Problem::new(Code::LoneBackslash, text.len() - 1..text.len(), &[])) } else { Ok(text) }
+}
+
 impl ServiceDraft {
     /// A service without any setting. The name is not checked, see [`super::native::check_name`].
     pub fn new(name: &str) -> Self {
@@ -139,6 +145,7 @@ impl ServiceDraft {
             self.reset(id);
             return Ok(());
         }
+        let text = whole(text).inspect_err(|_| self.failed.push(id))?;
         let value = self.parse(id, text, notes).inspect_err(|_| self.failed.push(id))?;
         match (row.syntax, value) {
             (Syntax::Listen(kind), Value::Listen(address)) => self.listens.push(Listen { kind, address, place }),

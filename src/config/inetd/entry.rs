@@ -76,6 +76,7 @@ impl Reader<'_> {
                 draft.faults.push(fault);
                 continue;
             }
+            service.name = section_name(&service.name);
             service.name = unique(draft, &service);
             draft.services.push(service);
         }
@@ -130,7 +131,8 @@ impl Reader<'_> {
         self.sockets(entry, kind, family, service_place);
         let program_place = place(entry, 5);
         let internal = entry.text(5) == "internal";
-        if entry.text(0).starts_with(MUX) && (flag.wait || kind != Kind::Stream) {
+        let long = entry.text(0).len() > limits::SERVICE_NAME_BYTES;
+        if entry.text(0).starts_with(MUX) && (flag.wait || kind != Kind::Stream || long) {
             entry.faults.push(Fault::new(Code::InetdMux, service_place, &[]));
         }
         if internal {
@@ -211,9 +213,7 @@ impl Reader<'_> {
         }
         entry.set(directive, &path.replace('%', "%%"), place);
         entry.set(Id::RemoveOnStop, "yes", place);
-        let short =
-            if path.len() > limits::SERVICE_NAME_BYTES { path.rsplit('/').next().unwrap_or(path) } else { path };
-        short.clone_into(&mut entry.service.name);
+        path.clone_into(&mut entry.service.name);
     }
 
     /// What inetd does without being asked, as directives.
@@ -298,7 +298,11 @@ impl Reader<'_> {
 
     /// Program and arguments, argv\[0\] among them.
     fn command(&self, entry: &mut Entry<'_>, place: Place) {
-        let program = entry.text(5).to_owned();
+        let mut program = entry.text(5).to_owned();
+        if let Some(folder) = self.form.folder.as_deref().filter(|_| program.contains('/') && !program.starts_with('/'))
+        {
+            program = [folder, "/", program.trim_start_matches("./")].concat();
+        }
         // busybox looks for a bare name in PATH
         let bare = self.dialect == Dialect::Busybox && !program.contains('/') && !program.is_empty();
         if !program.starts_with('/') && !bare {
@@ -329,6 +333,18 @@ fn is_user(name: &str) -> bool {
     }
     let text = text_of("/etc/passwd");
     text.lines().any(|line| line.split(':').next() == Some(name))
+}
+
+/// The name of a section for what may be any word or path: what cannot stand there becomes `_`.
+fn section_name(name: &str) -> String {
+    let good = |c: char| c.is_ascii_graphic() && !":=[]".contains(c);
+    fit(&name.chars().map(|c| if good(c) { c } else { '_' }).collect::<String>(), "")
+}
+
+/// A name with this end; of a long one the beginning is left out.
+fn fit(name: &str, end: &str) -> String {
+    let most = limits::SERVICE_NAME_BYTES.saturating_sub(end.len());
+    [name.get(name.len().saturating_sub(most)..).unwrap_or_default(), end].concat()
 }
 
 /// The earlier service that has one of the sockets already.
@@ -380,12 +396,12 @@ fn unique(draft: &Draft, service: &ServiceDraft) -> String {
     let host = address.rsplit_once(':').map_or("", |(host, _)| host).replace(['[', ']'], "").replace(':', "-");
     let mut name = service.name.clone();
     if draft.service(&name).is_some() && !host.is_empty() {
-        name = if host == "--" { [&service.name, "6"].concat() } else { [&service.name, "@", &host].concat() };
+        name = if host == "--" { fit(&name, "6") } else { fit(&name, &["@", &host].concat()) };
     }
     let base = name.clone();
     let mut number = 2;
     while draft.service(&name).is_some() {
-        name = [&base, "-", &number.to_string()].concat();
+        name = fit(&base, &["-", &number.to_string()].concat());
         number += 1;
     }
     name

@@ -76,6 +76,9 @@ pub struct Inetd {
     pub backlog: Option<u32>,
     /// `-R`: starts a minute of lines that say nothing of it; 0: no limit.
     pub rate: Option<u32>,
+    /// Where relative paths of programs begin: an inetd in the foreground stays in the folder in which it was started.
+    /// `None`: such a path is a fault.
+    pub folder: Option<String>,
     /// `-E`: children get the whole environment of dormouse.
     pub keep_environment: bool,
 }
