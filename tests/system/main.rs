@@ -31,6 +31,7 @@ mod harness;
 mod idle;
 mod inetd;
 mod inetd_peers;
+mod inetutils;
 mod lifecycle;
 mod limits;
 mod listen_protocol;
@@ -97,6 +98,7 @@ fn main() {
         idle::TESTS,
         inetd::TESTS,
         inetd_peers::TESTS,
+        inetutils::TESTS,
         idle::STOP_TESTS,
         sleep::TESTS,
         pressure::TESTS,
