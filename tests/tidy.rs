@@ -231,17 +231,25 @@ fn readme() -> String {
 /// Every `dormouse WORD` in the README is a command of the program.
 #[test]
 fn commands_in_the_readme_exist() {
-    let help = std::process::Command::new(env!("CARGO_BIN_EXE_dormouse")).arg("--help").output().unwrap();
-    let help = String::from_utf8_lossy(&help.stdout).into_owned();
+    let words = dormouse::cli::COMMANDS.map(|row| row.word);
     let mut unknown = Vec::new();
     for (at, start) in readme().match_indices("`dormouse ") {
         let rest = readme()[at + start.len()..].to_string();
         let word: String = rest.chars().take_while(char::is_ascii_lowercase).collect();
-        if !word.is_empty() && word != "help" && !has_word(&help, &word) {
+        if !word.is_empty() && !words.contains(&word.as_str()) {
             unknown.push(format!("dormouse {word}"));
         }
     }
     assert_none("the README names commands that the program does not have", &unknown);
+}
+
+/// `--version` names the parts of a build: a feature of Cargo.toml that it does not know has no row in `cli::PARTS`.
+#[test]
+fn parts_are_the_features() {
+    let text = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let all = text.lines().find_map(|line| line.strip_prefix("all = [")?.strip_suffix(']')).unwrap();
+    let features: Vec<String> = all.split(", ").map(|word| word.trim_matches('"').to_owned()).collect();
+    assert_eq!(features, dormouse::cli::PARTS.map(|(name, _)| name));
 }
 
 /// Every relative link and every `path/` in the README leads somewhere.

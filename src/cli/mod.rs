@@ -17,7 +17,7 @@ pub use help::{help, usage};
 pub use inetd::{parse_inetd, usage_inetd};
 pub use output::{complain, print};
 pub use parse::{parse, resolve_names};
-pub use table::{COMMANDS, Command, CommandRow, OPTIONS, OptionRow};
+pub use table::{COMMANDS, Command, CommandRow, OPTIONS, OptionRow, PARTS};
 
 use crate::logging::Target;
 use log::LevelFilter;
@@ -27,6 +27,18 @@ use std::path::PathBuf;
 
 /// The program's version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What `--version` prints: the version, and the parts that a build may leave out and this one has.
+#[must_use]
+pub fn version() -> String {
+    let mut out = ["dormouse ", VERSION, "\nparts:"].concat();
+    for (name, _) in PARTS.iter().filter(|(_, here)| *here) {
+        out.push(' ');
+        out.push_str(name);
+    }
+    out.push('\n');
+    out
+}
 
 /// The command line, understood and checked.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -124,7 +124,10 @@ impl Given {
         let text = &[word(command), " does not take the option \"", dashes, &shown, "\""].concat();
         if let Some(other) = OPTIONS.iter().find(|row| is_it(row)) {
             let taker = COMMANDS.iter().find(|row| row.command.is_some_and(|command| other.is_for(command)));
-            return fail(&[text, ", it belongs to ", taker.map_or("another command", |row| row.word)], command);
+            return match taker {
+                Some(taker) => fail(&[text, ", it belongs to ", taker.word], command),
+                None => Err(fault(&["the option \"", dashes, &shown, "\" is not part of this build"], &[])),
+            };
         }
         match nearest(name, OPTIONS.iter().filter(|row| row.is_for(command)).map(|row| row.long)) {
             Some(near) if dashes == "--" => fail(&[text, "; did you mean \"--", near, "\"?"], command),
@@ -292,7 +295,7 @@ fn command(found: &OsStr) -> Result<Command> {
             let here = COMMANDS.iter().filter(|row| row.command.is_some()).map(|row| row.word);
             let shown = clean(found);
             let text = ["unknown command \"", &shown, "\""].concat();
-            let end = &["\ntry: dormouse --help"];
+            let end: &[&str] = if cfg!(feature = "help") { &["\ntry: dormouse --help"] } else { &[] };
             match nearest(&shown, here) {
                 Some(near) => Err(fault(&[&text, "; did you mean \"", near, "\"?"], end)),
                 None => Err(fault(&[&text], end)),
@@ -427,7 +430,8 @@ fn clean(word: &OsStr) -> String {
 
 /// The error with these pieces as its text. Pieces rather than `format!`, which takes more flash.
 fn fail<T>(pieces: &[&str], command: Command) -> Result<T> {
-    Err(fault(pieces, &["\ntry: dormouse help ", word(command)]))
+    let end = ["\ntry: dormouse help ", word(command)];
+    Err(fault(pieces, if cfg!(feature = "help") { &end } else { &[] }))
 }
 
 /// An argument of an option that is not what was expected.

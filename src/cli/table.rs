@@ -60,6 +60,20 @@ pub struct CommandRow {
     pub command: Option<Command>,
 }
 
+/// The parts of the program that a build may leave out (`[features]` of Cargo.toml), and whether this one has them.
+pub const PARTS: [(&str, bool); 10] = [
+    ("activate", cfg!(feature = "activate")),
+    ("control", cfg!(feature = "control")),
+    ("detach", cfg!(feature = "detach")),
+    ("explain", cfg!(feature = "explain")),
+    ("help", cfg!(feature = "help")),
+    ("print", cfg!(feature = "print")),
+    ("reload", cfg!(feature = "reload")),
+    ("suggest", cfg!(feature = "suggest")),
+    ("units", cfg!(feature = "units")),
+    ("xinetd", cfg!(feature = "xinetd")),
+];
+
 /// The commands in the order of the help text.
 pub const COMMANDS: [CommandRow; 18] = [
     CommandRow {
@@ -297,5 +311,5 @@ pub const OPTIONS: [OptionRow; 23] = [
     row('v', "verbose", "", RUN | ACTIVATE, Id::Verbose, "one level more (repeatable)"),
     row('q', "quiet", "", RUN | ACTIVATE, Id::Quiet, "one level less (repeatable)"),
     row('h', "help", "", HELP, Id::Help, "print this"),
-    row('V', "version", "", ALL, Id::Version, "print the version"),
+    row('V', "version", "", ALL, Id::Version, "print the version and the parts of this build"),
 ];

@@ -71,7 +71,7 @@ fn dispatch(options: Options) -> u8 {
         {
             ask::ask(&options)
         }
-        Command::Version => cli::print(concat!("dormouse ", env!("CARGO_PKG_VERSION"), "\n")),
+        Command::Version => cli::print(&cli::version()),
         // what is not part of this build has been refused as a command
         _ => exit::USAGE,
     }

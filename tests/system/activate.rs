@@ -2,25 +2,25 @@
 
 use crate::client::*;
 use crate::daemon::{descendants, kill};
-use crate::harness::{Ctx, Test, dormouse as dormouse_path, stand_in, wait_until};
+use crate::harness::{Ctx, Need::*, Test, dormouse as dormouse_path, stand_in, wait_until};
 use crate::listen_protocol::Report;
 use crate::test;
 use std::process::{Child, Command, Stdio};
 
 pub const TESTS: &[Test] = &[
-    test!(t1_several_addresses_of_several_types),
-    test!(t1_datagram_and_seqpacket_options),
-    test!(t2_armed_again_when_the_service_ends),
-    test!(t2_once_becomes_the_service),
-    test!(t2_now_starts_at_once),
-    test!(t3_one_process_per_connection),
-    test!(t4_inetd_descriptors),
-    test!(t4_inetd_with_two_sockets_is_refused),
-    test!(t5_clean_environment),
-    test!(t5_children_end_with_the_tool),
-    test!(t6_one_name_for_all),
-    test!(t6_names_must_match_in_number),
-    test!(unix_path_and_bad_address),
+    test!(t1_several_addresses_of_several_types, Command("activate")),
+    test!(t1_datagram_and_seqpacket_options, Command("activate")),
+    test!(t2_armed_again_when_the_service_ends, Command("activate")),
+    test!(t2_once_becomes_the_service, Command("activate")),
+    test!(t2_now_starts_at_once, Command("activate")),
+    test!(t3_one_process_per_connection, Command("activate")),
+    test!(t4_inetd_descriptors, Command("activate")),
+    test!(t4_inetd_with_two_sockets_is_refused, Command("activate")),
+    test!(t5_clean_environment, Command("activate")),
+    test!(t5_children_end_with_the_tool, Command("activate")),
+    test!(t6_one_name_for_all, Command("activate")),
+    test!(t6_names_must_match_in_number, Command("activate")),
+    test!(unix_path_and_bad_address, Command("activate")),
 ];
 
 /// `dormouse activate WORDS`, killed with what it started when the test ends.

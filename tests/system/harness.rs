@@ -32,10 +32,8 @@ pub enum Need {
     Command(&'static str),
     /// A directive that not every version or build carries out.
     Directive(&'static str),
-    /// Reading systemd's units.
-    Units,
-    /// Reading files of xinetd.
-    Xinetd,
+    /// A part of the program that a build may leave out: a feature of Cargo.toml, as `--version` tells.
+    Part(&'static str),
 }
 
 pub struct Test {
@@ -60,10 +58,11 @@ impl Need {
             Need::Prog(name) => which(name).is_none().then(|| format!("no program {name}")),
             Need::File(path) => (!Path::new(path).exists()).then(|| format!("no {path}")),
             Need::Applet(name) => (!has_applet(name)).then(|| format!("no busybox with {name}")),
-            Need::Command(word) => lacks(&["help", word]).then(|| format!("this dormouse has no command {word}")),
+            Need::Command(word) => {
+                lacks(&[word, "--no-such-option"]).then(|| format!("this dormouse has no command {word}"))
+            }
             Need::Directive(name) => (!has_directive(name)).then(|| format!("this dormouse has no {name}=")),
-            Need::Xinetd => (!reads_xinetd()).then(|| "this dormouse reads no files of xinetd".into()),
-            Need::Units => (!reads_units()).then(|| "this dormouse reads no units".into()),
+            Need::Part(name) => (!has_part(name)).then(|| format!("this dormouse is built without {name}")),
             Need::Python(module) => {
                 let found = Command::new("/usr/bin/python3").args(["-c", &format!("import {module}")]).output();
                 (!found.is_ok_and(|out| out.status.success())).then(|| format!("no python3 module {module}"))
@@ -93,29 +92,16 @@ fn has_directive(name: &str) -> bool {
     !lacks
 }
 
-fn reads_xinetd() -> bool {
-    let file =
-        std::env::temp_dir().join(format!("dmt-{}-{:?}.xinetd", std::process::id(), std::thread::current().id()));
-    let _ = fs::write(&file, "defaults\n{\n}\n");
-    let (status, _) = crate::commands::dormouse(&["check", "-c", &file.display().to_string()]);
-    let _ = fs::remove_file(&file);
-    status == 0
-}
-
-fn reads_units() -> bool {
-    let folder = new_folder("units");
-    let _ = fs::create_dir_all(&folder);
-    let _ = fs::write(folder.join("x.socket"), "[Socket]\nListenStream=1\n");
-    let _ = fs::write(folder.join("x.service"), "[Service]\nExecStart=/bin/true\n");
-    let (status, _) = crate::commands::dormouse(&["check", "-c", &folder.display().to_string()]);
-    let _ = fs::remove_dir_all(&folder);
-    status == 0
+/// Whether the program has a part that a build may leave out.
+pub fn has_part(name: &str) -> bool {
+    static VERSION: OnceLock<String> = OnceLock::new();
+    let version = VERSION.get_or_init(|| crate::commands::dormouse(&["--version"]).1);
+    version.split_whitespace().any(|word| word == name)
 }
 
 /// Whether the daemon can be asked and ordered about.
 pub fn has_control() -> bool {
-    static ANSWER: OnceLock<bool> = OnceLock::new();
-    *ANSWER.get_or_init(|| crate::commands::dormouse(&["help", "run"]).1.contains("--control"))
+    has_part("control")
 }
 
 /// The words that keep an inetd's control socket closed, where it has one.

@@ -18,7 +18,7 @@ pub const TESTS: &[Test] = &[
     test!(restart_always_after_a_pause),
     test!(success_exit_status),
     test!(runtime_max),
-    test!(detach_writes_the_pidfile),
+    test!(detach_writes_the_pidfile, Part("detach")),
     test!(orders_stop_start_restart, Command("stop")),
     test!(orders_pause_resume, Command("pause")),
     test!(list_status_and_json, Command("status")),

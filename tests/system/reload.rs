@@ -2,33 +2,33 @@
 
 use crate::client::*;
 use crate::daemon::{Daemon, is_live, kill};
-use crate::harness::{Ctx, PATIENCE, Test, dormouse as dormouse_path, sleep_ms, stand_in, wait_until};
+use crate::harness::{Ctx, Need::*, PATIENCE, Test, dormouse as dormouse_path, sleep_ms, stand_in, wait_until};
 use crate::test;
 use std::io::Write;
 use std::time::Duration;
 
 pub const TESTS: &[Test] = &[
-    test!(reload_keeps_sockets_and_children),
-    test!(reload_refuses_a_faulty_configuration),
-    test!(an_empty_configuration_is_refused),
-    test!(trap_12_configuration_gone_at_hup),
-    test!(reload_adds_and_removes_services),
-    test!(reload_during_a_reload_reads_again),
-    test!(upgrade_keeps_sockets_and_children),
-    test!(upgrade_refuses_other_programs),
-    test!(trap_16_queued_clients_are_not_reset),
-    test!(limits_apply_to_the_next_start),
-    test!(a_child_of_a_service_that_is_gone_goes_on),
-    test!(a_service_that_is_renamed_keeps_its_child),
-    test!(wait_becomes_nowait_while_a_child_runs),
-    test!(nowait_becomes_wait_while_children_run),
-    test!(a_running_service_keeps_its_time_limit),
-    test!(a_service_that_rests_goes_on_resting),
-    test!(a_connection_without_a_program_is_served_later),
-    test!(more_sockets_than_before),
-    test!(options_follow_the_configuration),
-    test!(nothing_is_left_open),
-    test!(sockets_survive_a_state_that_cannot_be_read),
+    test!(reload_keeps_sockets_and_children, Part("reload")),
+    test!(reload_refuses_a_faulty_configuration, Part("reload")),
+    test!(an_empty_configuration_is_refused, Part("reload")),
+    test!(trap_12_configuration_gone_at_hup, Part("reload")),
+    test!(reload_adds_and_removes_services, Part("reload")),
+    test!(reload_during_a_reload_reads_again, Part("reload")),
+    test!(upgrade_keeps_sockets_and_children, Part("reload")),
+    test!(upgrade_refuses_other_programs, Part("reload")),
+    test!(trap_16_queued_clients_are_not_reset, Part("reload")),
+    test!(limits_apply_to_the_next_start, Part("reload")),
+    test!(a_child_of_a_service_that_is_gone_goes_on, Part("reload")),
+    test!(a_service_that_is_renamed_keeps_its_child, Part("reload")),
+    test!(wait_becomes_nowait_while_a_child_runs, Part("reload")),
+    test!(nowait_becomes_wait_while_children_run, Part("reload")),
+    test!(a_running_service_keeps_its_time_limit, Part("reload")),
+    test!(a_service_that_rests_goes_on_resting, Part("reload")),
+    test!(a_connection_without_a_program_is_served_later, Part("reload")),
+    test!(more_sockets_than_before, Part("reload")),
+    test!(options_follow_the_configuration, Part("reload")),
+    test!(nothing_is_left_open, Part("reload")),
+    test!(sockets_survive_a_state_that_cannot_be_read, Part("reload")),
 ];
 
 /// Sends the signal and waits for the outcome; true if it was done.

@@ -13,10 +13,10 @@ pub const TESTS: &[Test] = &[
     test!(the_command_shows_what_check_shows, Command("reload")),
     test!(watchers_and_orders_outlive_a_reload, Command("reload"), Command("watch")),
     test!(what_was_counted_and_paused_stays, Command("reload"), Command("status")),
-    test!(the_pid_file_stays_locked),
-    test!(the_supervisor_is_told),
-    test!(a_detached_daemon_with_relative_names),
-    test!(the_name_of_the_process_stays),
+    test!(the_pid_file_stays_locked, Part("reload"), Part("detach")),
+    test!(the_supervisor_is_told, Part("reload")),
+    test!(a_detached_daemon_with_relative_names, Part("reload"), Part("detach")),
+    test!(the_name_of_the_process_stays, Part("reload")),
 ];
 
 fn reload_and_upgrade_as_commands(ctx: &mut Ctx) {

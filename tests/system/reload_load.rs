@@ -2,13 +2,14 @@
 
 use crate::client::*;
 use crate::daemon::Daemon;
-use crate::harness::{Ctx, Test, sleep_ms, stand_in};
+use crate::harness::{Ctx, Need::*, Test, sleep_ms, stand_in};
 use crate::reload::{order, own_program, replace};
 use crate::test;
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-pub const TESTS: &[Test] = &[test!(two_hundred_reloads_lose_nothing), test!(fifty_upgrades_lose_nothing)];
+pub const TESTS: &[Test] =
+    &[test!(two_hundred_reloads_lose_nothing, Part("reload")), test!(fifty_upgrades_lose_nothing, Part("reload"))];
 
 const NO_LIMITS: &str = "TriggerLimitBurst=0\nPollLimitBurst=0\nMaxConnections=1000\n";
 

@@ -1,7 +1,7 @@
 //! Known traps around addresses and sockets.
 
 use crate::client::*;
-use crate::harness::{Ctx, Need::*, Test, stand_in, wait_until};
+use crate::harness::{Ctx, Need::*, Test, has_part, stand_in, wait_until};
 use crate::test;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::time::Duration;
@@ -35,7 +35,7 @@ fn trap_13_check_reports_every_fault(ctx: &mut Ctx) {
     for place in ["faulty.conf:2:", "faulty.conf:6:", "faulty.conf:11:"] {
         assert!(message.contains(place), "{place} is not in\n{message}");
     }
-    assert!(message.contains("Accept"), "did you mean:\n{message}");
+    assert!(message.contains("Accept") || !has_part("suggest"), "did you mean:\n{message}");
 }
 
 fn trap_13_one_faulty_file_does_not_hide_the_next(ctx: &mut Ctx) {

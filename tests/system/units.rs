@@ -10,16 +10,16 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::Command;
 
 pub const TESTS: &[Test] = &[
-    test!(gunicorn_units_run_unchanged, Root, Prog("gunicorn"), Units),
-    test!(ssh_units_run_unchanged, Root, Prog("sshd"), Prog("ssh"), Prog("ssh-keygen"), Units),
-    test!(agent_units_run_unchanged, Root, File("/usr/bin/python3"), Units),
-    test!(several_sockets_of_one_service, Units),
-    test!(drop_ins_replace_what_the_unit_says, Units),
-    test!(an_instance_of_a_template, Units),
-    test!(enabled_units_are_links, Units),
-    test!(folders_are_made_before_the_start, Root, Units),
-    test!(a_service_of_xinetd, Xinetd, Root),
-    test!(xinetd_access, Xinetd, Root),
+    test!(gunicorn_units_run_unchanged, Root, Prog("gunicorn"), Part("units")),
+    test!(ssh_units_run_unchanged, Root, Prog("sshd"), Prog("ssh"), Prog("ssh-keygen"), Part("units")),
+    test!(agent_units_run_unchanged, Root, File("/usr/bin/python3"), Part("units")),
+    test!(several_sockets_of_one_service, Part("units")),
+    test!(drop_ins_replace_what_the_unit_says, Part("units")),
+    test!(an_instance_of_a_template, Part("units")),
+    test!(enabled_units_are_links, Part("units")),
+    test!(folders_are_made_before_the_start, Root, Part("units")),
+    test!(a_service_of_xinetd, Part("xinetd"), Root),
+    test!(xinetd_access, Part("xinetd"), Root),
 ];
 
 /// A copy of a folder of units in the test's own, at `units`.
