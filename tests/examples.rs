@@ -281,7 +281,7 @@ fn procd_script() -> Outcome {
     let output = Command::new("busybox").args(["sh", "-c", STUB, "sh", script, "true"]).output()?;
     let found = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     let expected = "open\nset command true run -c /etc/dormouse.conf\nset respawn 3600 1 0\nset file /etc/dormouse.conf\n\
-                    set stderr 1\nset term_timeout 100\nclose\ntrigger dormouse\n";
+                    set reload_signal HUP\nset stderr 1\nset term_timeout 100\nclose\ntrigger dormouse\n";
     if found == expected { Ok(()) } else { Err(format!("found:\n{found}expected:\n{expected}").into()) }
 }
 

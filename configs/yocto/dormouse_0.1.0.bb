@@ -1,7 +1,8 @@
 SUMMARY = "Holds the sockets of services that sleep"
 DESCRIPTION = "Dormouse holds the sockets of services that are not running, and starts a service when a connection or \
-a datagram arrives. A successor of inetd with the directives of systemd.socket."
+               a datagram arrives. A successor of inetd with the directives of systemd.socket."
 HOMEPAGE = "https://example.org/dormouse"
+BUGTRACKER = "https://example.org/dormouse/issues"
 SECTION = "net"
 LICENSE = "MIT | Apache-2.0"
 LIC_FILES_CHKSUM = "\
@@ -9,9 +10,12 @@ LIC_FILES_CHKSUM = "\
     file://LICENSE-APACHE;md5=3b83ef96387f14655fc854ddc3c6bd57 \
 "
 
-# Where the release archives are; bitbake tells the checksum. The crates of Cargo.lock are listed in a file beside this
-# one, which is written by: bitbake -c update_crates dormouse
+# Where the release archives are, and the checksum of this one, which bitbake tells when it has fetched it.
 SRC_URI = "https://example.org/dormouse/dormouse-${PV}.tar.gz"
+SRC_URI[sha256sum] = "0000000000000000000000000000000000000000000000000000000000000000"
+
+CVE_PRODUCT = "dormouse"
+
 require ${BPN}-crates.inc
 
 inherit cargo cargo-update-recipe-crates systemd

@@ -122,7 +122,9 @@ pub fn commands() -> String {
     for row in COMMANDS.iter().filter(|row| row.command.is_some()) {
         out += &format!(".It Cm {}\n", row.word);
         out += &prose(&sentence(row.line));
-        for line in row.details.lines() {
+        // What is "the same" as the command before it is not told twice.
+        let details = if row.line.starts_with("the same") { "" } else { row.details };
+        for line in details.lines() {
             match line.strip_prefix("  ") {
                 Some(example) => out += &format!(".Dl {example}\n"),
                 None => out += &prose(line),
@@ -133,15 +135,26 @@ pub fn commands() -> String {
     out + ".El\n.Pp\n" + &prose(&format!("Known, but not part of this version: {}.", later.join(", ")))
 }
 
-/// The options by command.
+/// The options by command; those that take the same ones stand together.
 pub fn options() -> String {
-    let shown = |row: &&OptionRow, command| row.is_for(command) && row.commands != u32::MAX;
-    let mut out = String::new();
+    let mut groups: Vec<(Vec<&str>, Vec<&OptionRow>)> = Vec::new();
     for (command, row) in COMMANDS.iter().filter_map(|row| Some((row.command?, row))) {
-        if OPTIONS.iter().any(|option| shown(&option, command)) {
-            out += &format!(".Ss Options of {}\n", row.word);
-            out += &list(OPTIONS.iter().filter(|option| shown(option, command)));
+        let shown = |option: &&OptionRow| option.is_for(command) && option.commands != u32::MAX;
+        let options: Vec<_> = OPTIONS.iter().filter(shown).collect();
+        match groups
+            .iter_mut()
+            .find(|(_, others)| others.iter().map(|row| row.long).eq(options.iter().map(|row| row.long)))
+        {
+            Some((words, _)) => words.push(row.word),
+            None => groups.push((vec![row.word], options)),
         }
+    }
+    let mut out = String::new();
+    for (words, options) in groups.iter().filter(|(_, options)| !options.is_empty()) {
+        let (last, first) = words.split_last().unwrap();
+        let words = if first.is_empty() { (*last).to_owned() } else { format!("{} and {last}", first.join(", ")) };
+        out += &format!(".Ss Options of {words}\n");
+        out += &list(options.iter().copied());
     }
     out += ".Ss Options of every command\n";
     out + &list(OPTIONS.iter().filter(|option| option.is_for(Command::Version)))

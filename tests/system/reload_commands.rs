@@ -56,7 +56,8 @@ fn the_command_shows_what_check_shows(ctx: &mut Ctx) {
 
 fn watchers_and_orders_outlive_a_reload(ctx: &mut Ctx) {
     let (port, slow) = (ctx.port(), ctx.port());
-    let deaf = ctx.script("deaf", "trap 'sleep 2; exit 0' TERM\nwhile :; do sleep 0.1; done\n");
+    let body = format!("trap 'sleep 2; exit 0' TERM\n: >{}\nwhile :; do sleep 0.1; done\n", ctx.path("trapped"));
+    let deaf = ctx.script("deaf", &body);
     let config = one(port, "Accept=yes\n", "/bin/echo here")
         + &format!("[slow]\nListenStream=127.0.0.1:{slow}\nTimeoutStopSec=10\nExecStart={deaf}\n");
     let daemon = ctx.start(&config);
@@ -70,6 +71,7 @@ fn watchers_and_orders_outlive_a_reload(ctx: &mut Ctx) {
     sleep_ms(300);
     let _client = connect(slow);
     assert!(next().contains("slow"));
+    wait_until("TERM is caught", || std::path::Path::new(&ctx.path("trapped")).exists());
     let mut stop = daemon.begin(&["stop", "slow"]);
     assert!(next().contains("stop"));
     reload(&daemon);
