@@ -61,12 +61,14 @@ pub struct CommandRow {
 }
 
 /// The parts of the program that a build may leave out (`[features]` of Cargo.toml), and whether this one has them.
-pub const PARTS: [(&str, bool); 10] = [
+pub const PARTS: [(&str, bool); 12] = [
     ("activate", cfg!(feature = "activate")),
     ("control", cfg!(feature = "control")),
     ("detach", cfg!(feature = "detach")),
     ("explain", cfg!(feature = "explain")),
     ("help", cfg!(feature = "help")),
+    ("inetd", cfg!(feature = "inetd")),
+    ("internal", cfg!(feature = "internal")),
     ("print", cfg!(feature = "print")),
     ("reload", cfg!(feature = "reload")),
     ("suggest", cfg!(feature = "suggest")),
