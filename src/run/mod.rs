@@ -210,6 +210,7 @@ impl Server {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let arrivals = epoll::create(CreateFlags::CLOEXEC)?;
         let signals = signal::descriptor()?;
+        let pressure = pressure::open(plan, &tables.group);
         epoll::add(&epoll, &signals, Token::Signals.encode(), EventFlags::IN)?;
         let notifications = notified::open(plan)?;
         if let Some(socket) = &notifications {
@@ -228,7 +229,7 @@ impl Server {
             control: None,
             notify,
             notifications,
-            pressure: pressure::open(plan),
+            pressure,
             pressure_armed: false,
             reserve_kb: pressure::reserve_kb(plan),
             now: clock::now(),

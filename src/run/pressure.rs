@@ -26,13 +26,16 @@ pub struct Group {
     limit: String<192>,
     usage: String<192>,
     stat: String<192>,
+    pressure: String<192>,
 }
 
 impl Group {
     /// No limit.
-    pub const NONE: Self = Self { limit: String::new(), usage: String::new(), stat: String::new() };
+    pub const NONE: Self =
+        Self { limit: String::new(), usage: String::new(), stat: String::new(), pressure: String::new() };
 
-    /// Finds the control group of this process, where a service cares for memory (cgroups(7)). Allocates.
+    /// Finds the control group with a memory limit that this process is in (cgroups(7)), where a service cares for memory:
+    /// the innermost that has one, as a supervisor or a container may have put the limit further up. Allocates.
     pub fn find(&mut self, plan: &Plan) {
         let cares = |sleep: &crate::plan::Sleep| sleep.memory_min_kb > 0 || sleep.evict != Evict::No;
         if !plan.policies.iter().any(|policy| cares(&policy.sleep)) {
@@ -41,26 +44,34 @@ impl Group {
         let text = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         for line in text.lines() {
             let mut fields = line.splitn(3, ':').skip(1);
-            let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
+            let (Some(controllers), Some(mut path)) = (fields.next(), fields.next()) else { continue };
             let (root, limit, usage) = match controllers {
                 "" => ("/sys/fs/cgroup", "memory.max", "memory.current"),
                 "memory" => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
                 _ => continue,
             };
-            // in a container the path is that of the host, and the group is the root that is seen
-            for folder in [[root, path].concat(), root.to_owned()] {
-                let name = |file: &str| [folder.trim_end_matches('/'), "/", file, "\0"].concat();
-                if std::fs::exists(name(limit).trim_end_matches('\0')).unwrap_or(false) {
-                    let whole = self.limit.push_str(&name(limit)).is_ok()
-                        && self.usage.push_str(&name(usage)).is_ok()
-                        && self.stat.push_str(&name("memory.stat")).is_ok();
-                    if !whole {
-                        *self = Self::NONE;
-                    }
+            // in a container the path may be that of the host; then the root that is seen is the group
+            loop {
+                path = path.trim_end_matches('/');
+                let folder = [root, path, "/"].concat();
+                if is_limited(&[&folder, limit].concat()) && self.name(&folder, limit, usage).is_ok() {
                     return;
                 }
+                let Some((above, _)) = path.rsplit_once('/') else { break };
+                path = above;
             }
+            *self = Self::NONE;
         }
+    }
+
+    fn name(&mut self, folder: &str, limit: &str, usage: &str) -> Result<(), heapless::CapacityError> {
+        *self = Self::NONE;
+        let Self { limit: to_limit, usage: to_usage, stat, pressure } = self;
+        let files = [(to_limit, limit), (to_usage, usage), (stat, "memory.stat"), (pressure, "memory.pressure")];
+        for (to, file) in files {
+            to.push_str(&[folder, file, "\0"].concat())?;
+        }
+        Ok(())
     }
 
     /// kB that the group may still take; its file cache can go and does not count as taken.
@@ -72,6 +83,12 @@ impl Group {
         let cache = field(stat, b"total_inactive_file ").or_else(|| field(stat, b"inactive_file ")).unwrap_or(0);
         Some(limit.saturating_sub(usage.saturating_sub(cache)) / 1024)
     }
+}
+
+/// Whether a file has a limit: "max" is none, nor are the 8 EB of cgroup v1.
+fn is_limited(file: &str) -> bool {
+    const ALL: u64 = 1 << 60;
+    std::fs::read(file).is_ok_and(|text| number(&text).is_some_and(|limit| limit < ALL))
 }
 
 /// kB available to us: MemAvailable of the machine (proc_meminfo(5), Linux 3.14), or less in a control group.
@@ -110,13 +127,19 @@ fn number(text: &[u8]) -> Option<u64> {
     core::str::from_utf8(word).ok()?.parse().ok()
 }
 
-/// The PSI trigger of the machine, where a service may give way and the kernel has it.
-pub(super) fn open(plan: &Plan) -> Option<OwnedFd> {
+/// The PSI trigger of the control group that limits us, or else of the machine, where a service may give way and the
+/// kernel has it.
+pub(super) fn open(plan: &Plan, group: &Group) -> Option<OwnedFd> {
     if plan.policies.iter().all(|policy| policy.sleep.evict == Evict::No) {
         return None;
     }
+    let of_group = CStr::from_bytes_with_nul(group.pressure.as_bytes()).ok();
+    of_group.and_then(trigger).or_else(|| trigger(c"/proc/pressure/memory"))
+}
+
+fn trigger(file: &CStr) -> Option<OwnedFd> {
     let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let trigger = openat(CWD, c"/proc/pressure/memory", flags, Mode::empty()).ok()?;
+    let trigger = openat(CWD, file, flags, Mode::empty()).ok()?;
     rustix::io::write(&trigger, TRIGGER).ok()?;
     Some(trigger)
 }

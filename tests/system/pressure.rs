@@ -4,8 +4,12 @@ use crate::client::*;
 use crate::daemon::Daemon;
 use crate::harness::{Ctx, Need::*, Test, has_control, sleep_ms, stand_in, wait_until, within};
 use crate::test;
+use crate::trace::Trace;
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 pub const TESTS: &[Test] = &[
@@ -14,6 +18,9 @@ pub const TESTS: &[Test] = &[
     test!(a_start_waits_for_memory, Directive("MemoryAvailableMin"), Root),
     test!(the_longest_idle_service_gives_way, Directive("EvictUnderPressure"), Root),
     test!(connected_services_give_way_last, Directive("EvictUnderPressure"), Root),
+    test!(connected_services_give_way_where_they_may, Directive("EvictUnderPressure"), Root),
+    test!(services_give_way_when_the_kernel_tells_of_pressure, Directive("EvictUnderPressure"), Root),
+    test!(asleep_without_a_system_call, Directive("EvictUnderPressure"), Prog("strace")),
     test!(a_start_waits_for_the_load_to_fall, Directive("LoadMax")),
     test!(sleep_is_counted_and_told, Directive("StopWhenIdleSec")),
 ];
@@ -43,12 +50,12 @@ fn only_the_main_process_may_announce(ctx: &mut Ctx) {
     assert!(!daemon.log().contains("why=announced"), "{}", daemon.log());
 }
 
-/// A control group for the daemon and what it starts, with a limit. Removed at the end.
+/// A control group with a limit, for what is started in it. Removed at the end.
 struct Group(PathBuf);
 
 impl Group {
-    fn new(ctx: &mut Ctx, limit: u64) -> Option<Group> {
-        let name = ctx.dir.file_name().unwrap().to_owned();
+    fn new(ctx: &mut Ctx, name: &str, limit: u64) -> Option<Group> {
+        let name = format!("{}-{name}", ctx.dir.file_name().unwrap().display());
         for (root, file) in [("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")] {
             let folder = PathBuf::from(root).join(&name);
             let made = fs::create_dir(&folder).is_ok();
@@ -61,9 +68,20 @@ impl Group {
         None
     }
 
+    /// A group within this one, without a limit of its own.
+    fn within(&self) -> Group {
+        let folder = self.0.join("within");
+        fs::create_dir(&folder).unwrap();
+        Group(folder)
+    }
+
+    /// The beginning of a shell command line that enters the group.
+    fn enter(&self) -> String {
+        format!("echo $$ >{}/cgroup.procs; ", self.0.display())
+    }
+
     fn start(&self, ctx: &mut Ctx, config: &str) -> Daemon {
-        let script = format!("echo $$ >{}/cgroup.procs; exec \"$@\"", self.0.display());
-        ctx.launch(config).in_shell(&script).start()
+        ctx.launch(config).in_shell(&(self.enter() + "exec \"$@\"")).start()
     }
 
     fn kills(&self) -> String {
@@ -79,6 +97,13 @@ impl Drop for Group {
     }
 }
 
+/// Held by tests whose services give way: pressure that one of them makes is that of the whole machine.
+static GIVES_WAY: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    GIVES_WAY.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
 /// Three services of 20 MB each, where there is room for two.
 fn three(ctx: &mut Ctx, more: &str) -> ([u16; 3], String) {
     let ports = [ctx.port(), ctx.port(), ctx.port()];
@@ -91,9 +116,10 @@ fn three(ctx: &mut Ctx, more: &str) -> ([u16; 3], String) {
 }
 
 fn a_start_waits_for_memory(ctx: &mut Ctx) {
-    let Some(group) = Group::new(ctx, 48 << 20) else { return };
+    let Some(group) = Group::new(ctx, "48M", 48 << 20) else { return };
+    let inner = group.within(); // as a supervisor may have it: the limit is further up
     let (ports, config) = three(ctx, "");
-    let mut daemon = group.start(ctx, &config);
+    let mut daemon = inner.start(ctx, &config);
     assert!(talk(ports[0]).starts_with("a ") && talk(ports[1]).starts_with("b "));
     let waiting = std::thread::spawn(move || talk(ports[2]));
     daemon.wait_log("rest service=c why=memory");
@@ -108,7 +134,8 @@ fn a_start_waits_for_memory(ctx: &mut Ctx) {
 }
 
 fn the_longest_idle_service_gives_way(ctx: &mut Ctx) {
-    let Some(group) = Group::new(ctx, 48 << 20) else { return };
+    let _alone = alone();
+    let Some(group) = Group::new(ctx, "48M", 48 << 20) else { return };
     let (ports, config) = three(ctx, "EvictUnderPressure=idle\nTriggerLimitBurst=0\n");
     let mut daemon = group.start(ctx, &config);
     for round in 0..4 {
@@ -124,7 +151,8 @@ fn the_longest_idle_service_gives_way(ctx: &mut Ctx) {
 }
 
 fn connected_services_give_way_last(ctx: &mut Ctx) {
-    let Some(group) = Group::new(ctx, 48 << 20) else { return };
+    let _alone = alone();
+    let Some(group) = Group::new(ctx, "48M", 48 << 20) else { return };
     let ports = [ctx.port(), ctx.port(), ctx.port()];
     let rows = ports.iter().zip([("a", "hold-fat"), ("b", "fat b"), ("c", "fat c")]).map(|(port, (name, mode))| {
         let exec = stand_in(&format!("{mode} 18"));
@@ -143,6 +171,126 @@ fn connected_services_give_way_last(ctx: &mut Ctx) {
     assert!(!daemon.log().contains("stop service=a "), "somebody is connected to it\n{}", daemon.log());
     assert_eq!(group.kills(), "oom_kill 0");
     daemon.stop();
+}
+
+/// EvictUnderPressure=yes: one of those that somebody is connected to, when no other is left.
+fn connected_services_give_way_where_they_may(ctx: &mut Ctx) {
+    let _alone = alone();
+    let Some(group) = Group::new(ctx, "48M", 48 << 20) else { return };
+    let ports = [ctx.port(), ctx.port(), ctx.port()];
+    let rows = ports.iter().zip([("a", "hold-fat"), ("b", "hold-fat"), ("c", "fat c")]).map(|(port, (name, mode))| {
+        let exec = stand_in(&format!("{mode} 18"));
+        format!(
+            "[{name}]\nListenStream=127.0.0.1:{port}\nMemoryAvailableMin=22M\nEvictUnderPressure=yes\nExecStart={exec}\n"
+        )
+    });
+    let config: String = rows.collect();
+    let mut daemon = group.start(ctx, &config);
+    let mut clients = Vec::new();
+    for (number, port) in ports[..2].iter().enumerate() {
+        clients.push(connect(*port));
+        wait_until("it runs", || daemon.descendants().len() == number + 1);
+        sleep_ms(300);
+    }
+    assert!(talk(ports[2]).starts_with("c "));
+    let gone = |name: &str| daemon.log().contains(&format!("stop service={name} "));
+    assert!(gone("a") != gone("b") && !gone("c"), "{}", daemon.log());
+    let (lost, kept) = if gone("a") { (0, 1) } else { (1, 0) };
+    let kept = &clients[kept];
+    kept.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    let mut byte = [0];
+    let waits = kept.peek(&mut byte).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
+    assert!(waits, "the other one keeps its client");
+    assert_eq!(read_all(clients.swap_remove(lost)), "");
+    assert_eq!(group.kills(), "oom_kill 0");
+    daemon.stop();
+}
+
+/// Real pressure: a group with little memory that reads more than it can keep, again and again.
+fn services_give_way_when_the_kernel_tells_of_pressure(ctx: &mut Ctx) {
+    let _alone = alone();
+    if fs::File::options().write(true).open("/proc/pressure/memory").is_err() {
+        return ctx.skip("this kernel tells of no pressure");
+    }
+    if shell(&format!("stat -f -c %T {}", ctx.dir.display())).starts_with("tmpfs") {
+        return ctx.skip("the folder of the tests lies in memory");
+    }
+    let Some(small) = Group::new(ctx, "small", 4 << 20) else { return };
+    let ports = [ctx.port(), ctx.port(), ctx.port()];
+    let config: String = ["a", "b", "c"]
+        .iter()
+        .zip(ports)
+        .map(|(name, port)| {
+            let evict = if *name == "c" { "no" } else { "idle" };
+            let exec = stand_in(&format!("answer {name}"));
+            format!("[{name}]\nListenStream=127.0.0.1:{port}\nEvictUnderPressure={evict}\nExecStart={exec}\n")
+        })
+        .collect();
+    let daemon = ctx.start(&config);
+    for (port, name) in ports.into_iter().zip(["a ", "b ", "c "]) {
+        assert!(talk(port).starts_with(name));
+        sleep_ms(1200);
+    }
+    let read = |name: &str| {
+        let file = ctx.path(name);
+        let line = format!("{}dd if=/dev/zero of={file} bs=1M count=24; while cat {file}; do :; done", small.enter());
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", &line]).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+        Process(command.spawn().unwrap())
+    };
+    let readers = [read("big1"), read("big2")];
+    let told = |name: &str| daemon.log().find(&format!("stop service={name} ")).unwrap_or(usize::MAX);
+    let both = within(Duration::from_secs(60), || told("a").max(told("b")) != usize::MAX);
+    let pressure = fs::read_to_string("/proc/pressure/memory").unwrap();
+    assert!(both, "{pressure}{}", daemon.log());
+    assert!(told("a") < told("b") && told("c") == usize::MAX, "the longest idle one first\n{}", daemon.log());
+    assert!(daemon.log().contains("why=memory"), "{}", daemon.log());
+    sleep_ms(1000);
+    let before = daemon.wakeups();
+    sleep_ms(4000);
+    assert_eq!(daemon.wakeups(), before, "nobody is left who could give way: the pressure wakes nobody");
+    drop(readers);
+    for (port, name) in ports.into_iter().zip(["a ", "b ", "c "]) {
+        assert!(talk(port).starts_with(name));
+    }
+}
+
+/// A process group of the test, ended with it.
+struct Process(std::process::Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // SAFETY: a plain system call on the group that this child leads.
+        unsafe { libc::kill(-(self.0.id() as i32), libc::SIGKILL) };
+        let _ = self.0.wait();
+    }
+}
+
+/// Every condition at once: whatever a service would be watched for, nothing is when all of them sleep.
+fn asleep_without_a_system_call(ctx: &mut Ctx) {
+    let _alone = alone();
+    let (a, b, fifo) = (ctx.port(), ctx.port(), ctx.path("fifo"));
+    let all = "MemoryAvailableMin=1M\nEvictUnderPressure=yes\nLoadMax=9999\n";
+    let daemon = ctx.start(&format!(
+        "[a]\nListenStream=127.0.0.1:{a}\nStopWhenIdleSec=300ms\nStopWhenQuietSec=300ms\n{all}ExecStart={}\n\
+         [b]\nListenDatagram=127.0.0.1:{b}\nStopWhenQuietSec=300ms\n{all}ExecStart={}\n\
+         [c]\nListenFIFO={fifo}\nStopWhenQuietSec=300ms\n{all}ExecStart=/bin/cat\nStandardInput=socket\n",
+        stand_in("answer here"),
+        stand_in("udp heard 0"),
+    ));
+    for _ in 0..2 {
+        assert!(talk(a).starts_with("here") && udp_ask(b, "x").starts_with("heard"));
+        fs::write(&fifo, "x").unwrap();
+        wait_until("all of them run", || daemon.descendants().len() == 3);
+        wait_until("all of them sleep", || daemon.descendants().is_empty());
+    }
+    sleep_ms(6000); // windows of the limits close
+    let trace = Trace::attach(&daemon, &ctx.path("trace"), &[]);
+    let before = trace.lines().len();
+    sleep_ms(5000);
+    let seen = trace.lines()[before..].to_vec();
+    trace.end();
+    assert!(seen.is_empty(), "{}", seen.join("\n"));
 }
 
 /// The load is what it is here; the limits are one that it always reaches, and one that it never does.
