@@ -1,5 +1,5 @@
-//! Address rules of sockets that are handed over: the kernel applies them, so a source that is turned away neither wakes
-//! the service nor costs the daemon anything, and the service cannot lift them.
+//! Who may wake a service. The address rules of a socket that is handed over are applied by the kernel, so a source that
+//! is turned away neither wakes the service nor costs the daemon anything, and the service cannot lift them.
 
 use crate::client::*;
 use crate::harness::{Ctx, Need::*, PATIENCE, Test, has_control, sleep_ms, stand_in};
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 pub const TESTS: &[Test] = &[
     test!(a_refused_source_costs_nothing_and_is_counted, Root, Prog("strace")),
     test!(a_service_cannot_lift_the_rules, Root),
+    test!(a_port_scan_starts_nothing, Directive("DeferAcceptSec")),
     test!(the_kernel_agrees_with_the_rule, Root, Prog("ip")),
 ];
 
@@ -75,6 +76,21 @@ fn a_service_cannot_lift_the_rules(ctx: &mut Ctx) {
     assert!(stranger.is_err(), "the rules hold while the service runs");
     assert!(talk(port).starts_with("here"));
     assert_eq!(daemon.descendants().len(), 1);
+}
+
+/// DeferAcceptSec=: who connects without a word, or resets the connection as scanners do, does not wake the service. (Who
+/// closes it in good order does: to the kernel the end of a stream is something to read.)
+fn a_port_scan_starts_nothing(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let exec = stand_in("echo");
+    let daemon = ctx.start(&format!("[x]\nListenStream=127.0.0.1:{port}\nDeferAcceptSec=60\nExecStart={exec}\n"));
+    let silent: Vec<_> = (0..20).map(|_| connect(port)).collect();
+    (0..20).for_each(|_| reset(connect(port)));
+    sleep_ms(700);
+    assert!(daemon.descendants().is_empty(), "{}", daemon.log());
+    assert_eq!(ask(port, "hello\n"), "hello\n");
+    assert_eq!(daemon.log().matches("start service=x").count(), 1, "{}", daemon.log());
+    drop(silent);
 }
 
 /// xorshift64, so that a failure can be repeated.

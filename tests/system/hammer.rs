@@ -5,8 +5,10 @@
 //! `DORMOUSE_ROUNDS=500` makes each service sleep and wake 500 times instead of a few; it takes a quarter of an hour.
 
 use crate::client::*;
-use crate::daemon::{Daemon, Launch};
-use crate::harness::{Ctx, Need, Need::*, PATIENCE, has_control, prog, service_file, stand_in, trial};
+use crate::daemon::{Daemon, Launch, proc_status};
+use crate::harness::{
+    Ctx, Need, Need::*, PATIENCE, has_control, prog, service_file, sleep_ms, stand_in, trial, which, within,
+};
 use libtest_mimic::Trial;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -52,8 +54,12 @@ const SERVICES: &[Service] = &[
     ("threads", &[Directive("StopWhenIdleSec"), Python("http.server")], 150, [15, 8], threads),
 ];
 
-/// A test for each service and method.
+/// A test for each service and method, and for each service and gap.
 pub fn table() -> impl Iterator<Item = Trial> {
+    by_chance().chain(in_the_gaps())
+}
+
+fn by_chance() -> impl Iterator<Item = Trial> {
     [By::SockDiag, By::Proc].into_iter().flat_map(|by| {
         SERVICES.iter().map(move |&(name, needs, idle_ms, wakes, make)| {
             trial(format!("hammer::nobody_is_lost_by_{name}_{}", by.word()), needs, move |ctx| {
@@ -61,6 +67,40 @@ pub fn table() -> impl Iterator<Item = Trial> {
             })
         })
     })
+}
+
+/// What chance seldom meets, made long: the service stands still before the second look, or after it, when its end is
+/// decided and the signal is still to come. Signals take 300 ms, by strace.
+fn in_the_gaps() -> impl Iterator<Item = Trial> {
+    [("before", "inject=kill:delay_exit=300000"), ("behind", "inject=kill:delay_enter=300000")].into_iter().flat_map(
+        |(word, inject)| {
+            SERVICES.iter().map(move |&(name, needs, idle_ms, _, make)| {
+                trial(format!("hammer::nobody_is_lost_{word}_the_look_by_{name}"), needs, move |ctx| {
+                    in_the_gap(ctx, inject, idle_ms, make);
+                })
+            })
+        },
+    )
+}
+
+fn in_the_gap(ctx: &mut Ctx, inject: &str, idle_ms: u64, make: Make) {
+    if which("strace").is_none() {
+        return ctx.skip("no program strace");
+    }
+    let (listen, exec, visit) = make(ctx);
+    let launch = ctx.launch(&sleeper(idle_ms, &listen, &exec)).arg("-v");
+    let daemon = launch.strace("trace", &["-e", "trace=kill", "-e", inject]).start();
+    let stands_still = || daemon.descendants().iter().any(|pid| proc_status(*pid, "State").starts_with('T'));
+    let mut met = 0;
+    for round in 0..rounds(6) {
+        visit().unwrap_or_else(|fault| panic!("client {round}: {fault}"));
+        if within(Duration::from_secs(15), stands_still) {
+            met += 1;
+            sleep_ms(u64::from(round % 4) * 90);
+            visit().unwrap_or_else(|fault| panic!("client {round} of one that stands still: {fault}"));
+        }
+    }
+    assert!(met > 0, "it was never seen to stand still");
 }
 
 /// Rounds of a test that hammers: `standard`, or as many as somebody has the time for (`DORMOUSE_ROUNDS`).

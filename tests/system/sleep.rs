@@ -1,7 +1,7 @@
 //! How services are put to sleep. What keeps them awake is shown by `awake`, that nobody is lost meanwhile by `hammer`.
 
 use crate::client::*;
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, is_live};
 use crate::hammer::{Pauses, hammer, rounds, sleeper, talk_whole, tcp};
 use crate::harness::{Ctx, Need::*, Test, sleep_ms, stand_in, wait_until, within};
 use crate::test;
@@ -12,6 +12,7 @@ pub const TESTS: &[Test] = &[
     test!(no_datagram_is_lost_to_a_quiet_stop, Directive("StopWhenQuietSec")),
     test!(who_ignores_the_stop_is_killed, Directive("StopWhenIdleSec")),
     test!(workers_sleep_with_their_main_process, Directive("StopWhenIdleSec")),
+    test!(workers_that_ignore_the_stop_are_killed, Directive("StopWhenIdleSec")),
     test!(a_sleep_is_no_failure_and_no_restart, Directive("StopWhenIdleSec")),
     test!(a_frozen_service_goes_on_when_dormouse_quits, Directive("StopWhenIdleSec")),
     test!(no_look_at_all_when_the_kernel_tells_nothing, Directive("StopWhenIdleSec"), Prog("strace")),
@@ -69,6 +70,23 @@ fn workers_sleep_with_their_main_process(ctx: &mut Ctx) {
         wait_until("all four run", || daemon.descendants().len() == 4);
         wait_until("all four sleep", || daemon.descendants().is_empty());
     }
+}
+
+/// The main process ends when it is asked to, its workers do not: they have their time, and are killed.
+fn workers_that_ignore_the_stop_are_killed(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let own = stand_in("answer here");
+    let exec = ctx.script("workers", &format!("(trap '' TERM; exec {own}) &\n(trap '' TERM; exec {own}) &\nwait\n"));
+    let config = sleeper(300, &tcp(port), &format!("{exec}\nTimeoutStopSec=1")).replacen("TimeoutStopSec=10\n", "", 1);
+    let daemon = ctx.start(&config);
+    for _ in 0..2 {
+        talk_whole(port).unwrap();
+        let workers = daemon.descendants();
+        wait_until("nobody is left", || !workers.iter().any(|pid| is_live(*pid)));
+    }
+    assert!(daemon.log().contains("signal=KILL"), "{}", daemon.log());
+    assert!(!daemon.log().contains("rest service=x"), "a sleep is no failure\n{}", daemon.log());
+    talk_whole(port).unwrap();
 }
 
 fn a_sleep_is_no_failure_and_no_restart(ctx: &mut Ctx) {
