@@ -5,7 +5,7 @@
 //!
 //! `UPDATE_GOLDEN=1 cargo test --test golden` writes the files anew; read the difference before committing it.
 
-#![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends at the first surprise")]
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -112,10 +112,36 @@ fn every_message_has_a_case() {
         assert!(draft.services.is_empty());
         seen.extend(draft.faults.iter().map(|fault| fault.code));
     }
+    seen.extend(writable().faults.iter().map(|fault| fault.code));
     // Later stations write their own words, and smaller builds have one more.
     seen.extend([Code::Later, Code::NotInBuild]);
     let unseen: Vec<_> = Code::ALL.iter().filter(|code| !seen.contains(code)).collect();
     assert!(unseen.is_empty(), "no golden case shows {unseen:?}");
+}
+
+/// A folder and a file in it that anybody may write to.
+fn writable() -> Draft {
+    let everybody = |mode| std::os::unix::fs::PermissionsExt::from_mode(mode);
+    let number = std::thread::current().id();
+    let folder = std::env::temp_dir().join(format!("dormouse-writable-{}-{number:?}", std::process::id()));
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("a.conf"), "[a]\nListenStream=7\nExecStart=/bin/cat\n").unwrap();
+    fs::set_permissions(folder.join("a.conf"), everybody(0o646)).unwrap();
+    fs::set_permissions(&folder, everybody(0o777)).unwrap();
+    let draft = config::read(std::slice::from_ref(&folder));
+    fs::remove_dir_all(&folder).unwrap();
+    draft
+}
+
+#[test]
+fn what_anybody_may_write_to_is_told() {
+    let report = writable().report();
+    let lines: Vec<_> = report.lines().map(|line| line.rsplit_once('/').map_or(line, |(_, end)| end)).collect();
+    let hint = "      = hint: chmod o-w; it should belong to root";
+    let warning = ": warning: anybody may write here, and so decide what is run";
+    let [folder, first, file, second] = lines[..] else { panic!("{report}") };
+    assert!(folder.ends_with(warning) && file == format!("a.conf{warning}"), "{report}");
+    assert_eq!((first, second), (hint, hint), "{report}");
 }
 
 /// Every directive is set in the case that is about all of them, unless this version refuses it.

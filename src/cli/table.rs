@@ -116,9 +116,10 @@ pub const COMMANDS: [CommandRow; 18] = [
     CommandRow {
         word: "convert",
         synopsis: told("[--dialect NAME] PATH..."),
-        line: told("print inetd.conf in the native form"),
+        line: told("print inetd.conf, xinetd or units in the native form"),
         details: told(
-            "What could not be carried over stands in a comment. The files are not changed.\n\
+            "PATH is a .socket or .service file, one of xinetd, an inetd.conf, or a folder of them.\n\
+                  What could not be carried over stands in a comment. The files are not changed.\n\
                   Exit codes: 0 done, 78 something could not be carried over.\n",
         ),
         command: part(cfg!(feature = "inetd"), Command::Convert),
@@ -295,7 +296,7 @@ pub const OPTIONS: [OptionRow; 23] = [
     row(' ', "print", "", PRINT, Id::Print, "write the configuration in the native form"),
     row(' ', "control", "PATH|off", CONTROL, Id::Control, "the control socket (/run/dormouse.sock)"),
     row(' ', "json", "", JSON, Id::Json, "for programs; see above"),
-    row(' ', "dialect", "NAME", DIALECT, Id::Dialect, "whose inetd.conf it is: busybox, openbsd, ..."),
+    row(' ', "dialect", "NAME", DIALECT, Id::Dialect, "whose file it is: busybox, openbsd, xinetd, ..."),
     row('d', "detach", "", DETACH, Id::Detach, "go to the background when all sockets are open"),
     row(' ', "pidfile", "FILE", DETACH, Id::Pidfile, "write the process id there, and lock it"),
     row(' ', "notify-fd", "N", RUN, Id::NotifyFd, "write a newline there when ready (s6)"),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::inetd;
 use crate::cli::{self, Options, exit};
-use crate::config::{self, Draft, Fault, Inetd, Place, Severity};
+use crate::config::{self, Code, Draft, Fault, Inetd, Place, Severity};
 
 /// Prints each file; the exit code tells whether all of it could be carried over.
 pub(super) fn convert(options: &Options) -> u8 {
@@ -17,13 +17,36 @@ pub(super) fn convert(options: &Options) -> u8 {
     let mut whole = true;
     for path in &options.paths {
         let draft = read(path, &form);
-        whole &= !draft.faults.iter().any(|fault| fault.severity == Severity::Error || fault.is_left_out());
+        whole &= !draft.faults.iter().any(is_lost);
         native(&draft, &mut text);
     }
+    text.truncate(text.trim_end().len());
+    text.push('\n');
     match cli::print(&text) {
         exit::DONE if !whole => exit::CONFIG,
         code => code,
     }
+}
+
+/// Whether a fault tells of something that is not carried over.
+fn is_lost(fault: &Fault) -> bool {
+    let told = [
+        Code::UnitUnprotected,
+        Code::UnitLost,
+        Code::UnitStream,
+        Code::UnitNoSockets,
+        Code::UnitNoService,
+        Code::DynamicUser,
+        Code::XinetdLine,
+        Code::XinetdLost,
+        Code::XinetdUnknown,
+        Code::XinetdHost,
+        Code::XinetdLeftOut,
+        Code::InetdClass,
+        Code::InetdPolicy,
+        Code::InetdTwice,
+    ];
+    fault.severity == Severity::Error || fault.is_left_out() || told.contains(&fault.code)
 }
 
 /// Reads a file in the format that its name tells.
@@ -31,26 +54,36 @@ fn read(path: &PathBuf, form: &Inetd) -> Draft {
     config::read_as(std::slice::from_ref(path), form)
 }
 
-/// A draft as native text: what was found at a place stands before the service of that place.
+/// A draft as native text: what was found stands before the service that it is about, or where the service would be
+/// that was left out.
 fn native(draft: &Draft, out: &mut String) {
+    let line = |place: Place| (place.file, place.line);
+    let left_out = |fault: &&Fault| fault.is_left_out() || fault.code == Code::XinetdLeftOut;
+    let alone = |fault: &&Fault| draft.is_tolerant(fault.place) || left_out(fault);
+    let mut places: Vec<_> = draft.services.iter().map(|service| line(service.place)).collect();
+    places.extend(draft.faults.iter().filter(alone).map(|fault| line(fault.place)));
+    places.push((0, 0));
+    places.sort_unstable();
+    places.dedup();
     let mut faults: Vec<&Fault> = draft.faults.iter().collect();
     faults.sort_by_key(|fault| fault.place);
-    let mut rest = faults.into_iter().peekable();
-    let mut after = Place::default();
-    for service in &draft.services {
-        let end = Place { line: service.place.line + 1, column: 0, len: 0, ..service.place };
-        while let Some(fault) = rest.next_if(|fault| fault.place < end) {
-            comment(draft, fault, out);
-        }
+    let mut faults = faults.into_iter().peekable();
+    let mut next = places.iter().skip(1);
+    for place in &places {
+        let end = next.next();
         // the services of one line stand together
-        if service.place != after && !out.is_empty() && !out.ends_with("\n\n") && !out.ends_with("#\n") {
+        let services = || draft.services.iter().filter(|service| line(service.place) == *place);
+        if services().next().is_some() && !out.is_empty() && !out.ends_with("\n\n") {
             out.push('\n');
         }
-        after = service.place;
-        out.push_str(&config::print_service(service));
-        out.push('\n');
+        while let Some(fault) = faults.next_if(|fault| end.is_none_or(|end| line(fault.place) < *end)) {
+            comment(draft, fault, out);
+        }
+        for service in services() {
+            out.push_str(&config::print_service(service));
+            out.push('\n');
+        }
     }
-    rest.for_each(|fault| comment(draft, fault, out));
 }
 
 /// The lines of a fault as comments.

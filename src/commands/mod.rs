@@ -21,6 +21,9 @@ use crate::sys::{signal, stdio};
 /// Where the configuration is if nobody says otherwise.
 pub const DEFAULT_CONFIG: &str = "/etc/dormouse.conf";
 
+/// The name of xinetd's form for `--dialect`.
+const XINETD: &str = "xinetd";
+
 /// The program: what the words of the command line ask for, the program's name first. The exit code.
 pub fn main(words: Vec<OsString>) -> u8 {
     if stdio::guard().is_err() {
@@ -90,17 +93,19 @@ fn read(options: &Options, tolerant: bool) -> Result<Draft, u8> {
 /// What the command line says of inetd.conf.
 fn inetd(options: &Options, tolerant: bool) -> Result<Inetd, u8> {
     let asked = &options.inetd;
+    let xinetd = asked.dialect.as_deref() == Some(XINETD);
     let dialect = match asked.dialect.as_deref().map(|name| (name, Dialect::from_name(name))) {
-        Some((name, None)) => {
-            let expected = Dialect::NAMES.join(", ");
+        Some((name, None)) if name != XINETD => {
+            let expected = [&Dialect::NAMES.join(", "), ", ", XINETD].concat();
             cli::complain(&format_args!("--dialect got \"{}\"; expected one of {expected}", name.escape_debug()));
             return Err(exit::USAGE);
         }
-        Some((_, known)) => known,
+        Some((_, known)) => known, // none for xinetd
         None => None,
     };
     Ok(Inetd {
         dialect,
+        xinetd,
         all: asked.by_name,
         tolerant,
         address: asked.address.clone(),

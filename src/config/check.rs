@@ -9,6 +9,7 @@ use super::directive::{self, Id};
 use super::draft::{Draft, ServiceDraft};
 use super::fault::{Fault, Place};
 use super::message::Code;
+use super::own_port;
 use super::value::{Stream, Value};
 use crate::limits;
 
@@ -152,6 +153,9 @@ impl Check<'_> {
         }
         if service.command().is_none() && !internal && !service.has_failed(Id::ExecStart) {
             self.fault(Code::NoExecStart, service.place, &[&service.name]);
+        }
+        if !service.accepts() {
+            self.faults.extend(own_port::fault(service, service.place(Id::ExecStart)));
         }
         let words = service.command().map_or(0, |command| command.arguments.len());
         self.words(Id::ExecStart, words, limits::ARGUMENTS);

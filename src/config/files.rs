@@ -41,6 +41,9 @@ pub fn read_as(paths: &[PathBuf], inetd: &Inetd) -> Draft {
     };
     for path in paths {
         if path.is_dir() {
+            if file::is_open_to_all(path) {
+                push(&mut draft, path, Code::FileWritable, "");
+            }
             match folder(path, &["conf", "socket", "inetd", "xinetd"]) {
                 Ok(files) if files.is_empty() => push(&mut draft, path, Code::FolderEmpty, ""),
                 Ok(files) => files.iter().for_each(|file| read_file(&mut draft, &mut readers, file, false)),
@@ -102,9 +105,10 @@ enum Form {
 fn form(path: &Path, inetd: &Inetd, named: bool) -> Form {
     let ends = |known: &str| path.extension().is_some_and(|end| end == known);
     let of_xinetd = path.parent().is_some_and(|above| above.ends_with(xinetd::FOLDER));
+    let asked = named && inetd.xinetd && !path.ends_with("inetd.conf");
     if ends("socket") || ends("service") {
         Form::Unit
-    } else if ends("xinetd") || path.ends_with("xinetd.conf") || of_xinetd {
+    } else if ends("xinetd") || path.ends_with("xinetd.conf") || of_xinetd || asked {
         Form::Xinetd
     } else if ends("inetd") || path.ends_with("inetd.conf") || named && (inetd.all || inetd.dialect.is_some()) {
         Form::Inetd
@@ -132,6 +136,8 @@ fn read_file(draft: &mut Draft, readers: &mut Readers, path: &Path, named: bool)
             }
         }
         Form::Inetd => missing(draft, "inetd.conf"),
+        // who asks for other programs' files in a folder has no use for ours
+        Form::Native if readers.inetd.all && !named => {}
         Form::Native => {
             if let Some((file, text)) = load(draft, path) {
                 readers.native.read(draft, file, &text);
@@ -148,7 +154,12 @@ pub(super) fn load(draft: &mut Draft, path: &Path) -> Option<(u32, String)> {
 /// The content of a file.
 fn bytes(draft: &mut Draft, path: &Path) -> Option<Vec<u8>> {
     let (code, argument) = match file::read(path, limits::CONFIG_FILE_BYTES) {
-        Ok(bytes) => return Some(bytes),
+        Ok(bytes) => {
+            if file::is_open_to_all(path) {
+                push(draft, path, Code::FileWritable, "");
+            }
+            return Some(bytes);
+        }
         Err(Errno::FBIG) => (Code::FileBig, limits::CONFIG_FILE_BYTES.to_string()),
         Err(why) => (Code::FileMissing, Why(why).to_string()),
     };

@@ -202,10 +202,13 @@ messages! {
     FileBig: Error, "this file has more than the {0} bytes that are possible", "", "";
     FileNul: Error, "this line has a NUL byte, so the file is not text", "", "";
     FileNotUtf8: Error, "this line is not UTF-8", "", "iconv -t UTF-8 converts the file";
+    FileWritable: Warning,
+        "anybody may write here, and so decide what is run",
+        "", "chmod o-w; it should belong to root";
     NotInBuild: Error,
         "reading {0} is not part of this build",
         "", "write its services in the native form, or build with all features";
-    FolderEmpty: Warning, "this folder has no file that ends in .conf or .socket", "", "";
+    FolderEmpty: Warning, "this folder has no file that ends in .conf, .socket, .inetd or .xinetd", "", "";
     NoService: Warning, "no service is configured", "", "a section begins with its name: [name]";
 
     // Units.
@@ -301,6 +304,11 @@ messages! {
         "", "each connection starts the program of its own section";
     ServiceUnknown: Error, "Service={0}: there is no section [{0}] with a program", "", "";
     ServiceSetting: Error, "{0}= belongs into [{1}], the section with the program", "", "";
+    OwnPort: Warning,
+        "[{0}] gets the socket of {1}, and its command line names the same: a program that opens it by itself finds it \
+         in use",
+        "",
+        "leave the address out if the program takes LISTEN_FDS; one that does not can't be started on demand this way";
     InternalProgram: Error, "a service with Internal= has no program", "", "remove ExecStart= or Internal=";
     InternalDatagram: Error, "tcpmux has no datagrams", "only ListenStream=", "";
     AcceptKind: Error,

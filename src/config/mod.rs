@@ -23,6 +23,7 @@ mod lex;
 mod message;
 mod names;
 mod native;
+mod own_port;
 mod print;
 mod problem;
 #[cfg(test)]

@@ -3,11 +3,14 @@
 //! What the machine lacks (a user, a group) is a fault at the place of the directive, as if the text were wrong. A
 //! program that is missing is only a warning: it may be there when somebody knocks.
 
+use std::path::Path;
+
 use super::environment::{self, Environment};
 use super::policy::{policy, streams};
 use super::{ChildLog, Internal, Plan, Policy, ServiceSpec, Span, Stdio, privileges, sockets};
 use crate::config::{self, Draft, Fault, Id, ServiceDraft, Severity};
 use crate::limits::{ARENA_BYTES, ARGUMENTS, ENVIRONMENT, FD_NAMES_BYTES};
+use crate::sys::file;
 
 /// Variables that a start adds: four of the hand-over, eight of the connection.
 const START_VARIABLES: usize = 12;
@@ -79,7 +82,9 @@ fn add(plan: &mut Plan, draft: &ServiceDraft, more: &[&ServiceDraft], context: &
     let environment = environment::compose(draft, identity.user.as_ref(), faults);
     let steps = privileges::steps(draft, &identity, &streams.wanted, context.parent_death, faults);
     let internal = internal(draft);
-    let words = if internal.is_some() { Some(Default::default()) } else { command(draft, &environment, faults) };
+    let as_root = identity.user.as_ref().is_none_or(|user| user.uid == 0);
+    let words =
+        if internal.is_some() { Some(Default::default()) } else { command(draft, as_root, &environment, faults) };
     let Some((program, argv)): Option<(String, Vec<String>)> = words else { return };
     let base = program.rsplit('/').next().unwrap_or(&program);
     let identifier = draft.text(Id::SyslogIdentifier).unwrap_or(base);
@@ -147,7 +152,12 @@ pub(super) fn store(plan: &mut Plan, draft: &ServiceDraft, bytes: &[u8], faults:
 }
 
 /// Program and arguments, variables put in.
-fn command(draft: &ServiceDraft, environment: &Environment, faults: &mut Vec<Fault>) -> Option<(String, Vec<String>)> {
+fn command(
+    draft: &ServiceDraft,
+    as_root: bool,
+    environment: &Environment,
+    faults: &mut Vec<Fault>,
+) -> Option<(String, Vec<String>)> {
     let command = draft.command()?;
     let place = draft.place(Id::ExecStart);
     let root = draft.text(Id::RootDirectory).unwrap_or("");
@@ -163,6 +173,11 @@ fn command(draft: &ServiceDraft, environment: &Environment, faults: &mut Vec<Fau
         faults.push(fault.with_hint(hint.to_owned()));
     }
     let program = program?;
+    let full = [root, &program].concat();
+    if as_root && file::is_open_to_all(Path::new(&full)) {
+        let message = format!("anybody may write to {program}, which runs as root");
+        faults.push(Fault::warning(place, message).with_hint("chmod o-w; it should belong to root".to_owned()));
+    }
     let lookup = |name: &str| environment.get(name).map(str::to_owned);
     let mut argv = if command.literal {
         command.arguments.clone()

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags, RawDir, openat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, RawDir, openat};
 use rustix::io::Errno;
 
 /// The content of a file of at most `most` bytes.
@@ -26,6 +26,14 @@ pub fn read(path: &Path, most: usize) -> Result<Vec<u8>, Errno> {
         }
     }
     Err(Errno::FBIG)
+}
+
+/// Whether anybody may write to a file, or add files to a folder. What is neither does not count.
+pub fn is_open_to_all(path: &Path) -> bool {
+    let kind = |mode| FileType::from_raw_mode(mode);
+    rustix::fs::stat(path.as_os_str().as_bytes()).is_ok_and(|found| {
+        matches!(kind(found.st_mode), FileType::RegularFile | FileType::Directory) && found.st_mode & 0o002 != 0
+    })
 }
 
 /// The names in a folder, in no order.

@@ -159,9 +159,7 @@ impl Plans {
             let context =
                 Context { log: ChildLog::Stderr, keep_streams: false, fd_names: Vec::new(), parent_death: None };
             plan.clear();
-            if !draft.is_faulty() {
-                compile(draft, plan, &context);
-            }
+            compile(draft, plan, &context); // faulty or not, as check does
         }
         if usable && whole(draft) && whole(again) {
             let [one, two] = &self.0;

@@ -2,7 +2,7 @@
 
 use crate::client::*;
 use crate::daemon::{Daemon, Launch, descendants, is_live};
-use crate::harness::{Ctx, Need::*, PATIENCE, Test, dormouse, prog, sleep_ms, stand_in, wait_until, within};
+use crate::harness::{Ctx, Need::*, PATIENCE, Test, dormouse, prog, sleep_ms, stand_in, wait_until};
 use crate::test;
 use std::io::{Read, Write};
 use std::process::{Child, Command};
@@ -30,7 +30,6 @@ pub const TESTS: &[Test] = &[
     test!(the_name_inetd_detaches, Part("inetd"), Root),
     test!(an_ordinary_user_names_itself, Part("inetd"), Root, Prog("setpriv")),
     test!(sessions_outlive_inetd, Part("inetd")),
-    test!(convert_carries_everything_over, Part("inetd")),
     test!(tftp_forks_and_leaves, Part("inetd"), Root, Prog("in.tftpd"), Prog("tftp")),
     test!(rsync_as_in_every_manual, Part("inetd"), Prog("rsync")),
 ];
@@ -356,10 +355,6 @@ impl Drop for Inetd {
     }
 }
 
-fn opens(port: u16) -> bool {
-    within(PATIENCE, || try_connect(local(port), PATIENCE).is_ok())
-}
-
 fn the_name_inetd_and_its_options(ctx: &mut Ctx) {
     let port = ctx.port();
     let file = ctx.file("services", &format!("{port} stream tcp nowait {} /usr/bin/env env\nbad line\n", user()));
@@ -419,21 +414,6 @@ fn sessions_outlive_inetd(ctx: &mut Ctx) {
     assert!(daemon.stop().success());
     session.write_all(b"two\n").unwrap();
     assert_eq!(read_line(&mut session), "two");
-}
-
-fn convert_carries_everything_over(ctx: &mut Ctx) {
-    let port = ctx.port();
-    let text = format!("{port} stream tcp nowait.50 {} /bin/echo echo here\n", user());
-    let file = ctx.file("inetd.conf", &text);
-    let (status, native) = crate::commands::dormouse(&["convert", "--dialect", "busybox", &file]);
-    assert_eq!(status, 0, "{native}");
-    assert!(native.contains("TriggerLimitBurst=50") && !native.contains('#'), "{native}");
-    let _daemon = ctx.start(&native);
-    assert_eq!(talk(port), "here\n");
-    let file = ctx.file("bad.conf", "x stream rpc/tcp wait root /bin/a a\n");
-    let (status, native) = crate::commands::dormouse(&["convert", &file]);
-    assert!(status == 78 && native.contains("# ") && native.contains("portmapper"), "{status}\n{native}");
-    assert!(opens(port));
 }
 
 /// tftpd answers in a child and leaves the socket: the next client is served at once.

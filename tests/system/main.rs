@@ -22,6 +22,7 @@ mod awake;
 mod client;
 mod commands;
 mod control;
+mod convert;
 mod daemon;
 mod faults;
 mod filters;
@@ -99,6 +100,7 @@ fn main() {
         inetd::TESTS,
         inetd_peers::TESTS,
         inetutils::TESTS,
+        convert::TESTS,
         idle::STOP_TESTS,
         sleep::TESTS,
         pressure::TESTS,

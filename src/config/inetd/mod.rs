@@ -66,6 +66,8 @@ pub struct Inetd {
     /// `--dialect`: then every file that is named is an inetd.conf, unless it ends as a unit file does. `None`: those
     /// named inetd.conf or `*.inetd`, in the busybox dialect, and disagreements between the dialects are told.
     pub dialect: Option<Dialect>,
+    /// `--dialect xinetd`: every file that is named is one of xinetd, unless its name tells otherwise.
+    pub xinetd: bool,
     /// Every file that is named is an inetd.conf, even without a dialect.
     pub all: bool,
     /// A faulty line is left out and told as a warning; otherwise it is an error.
