@@ -19,6 +19,7 @@
 //! | [`text`] | | lines and numbers in fixed buffers | allocates |
 //! | [`sys`] | | thin, safe functions over system calls: the one door to the kernel beside rustix | decides |
 //! | [`seal`] | the heap of the start | no heap | |
+//! | [`packed`] | texts that are packed by the compiler | the texts | is asked after the seal |
 //! | [`peer`] | an accepted connection | who is at its other end | |
 //! | [`logging`] | an event | one bounded line | blocks, allocates after the seal |
 //! | [`cli`] | argv | options, or an error that says what was expected | asks the system |
@@ -82,6 +83,7 @@ pub mod limits;
 pub mod logging;
 pub mod notify;
 pub mod open;
+pub mod packed;
 pub mod peer;
 pub mod plan;
 pub mod run;

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 /// The stations in their order: each uses only those before it.
 const LAYERS: &[&str] = &[
-    "limits", "text", "sys", "seal", "peer", "logging", "cli", "config", "plan", "open", "spawn", "notify", "detach",
-    "control", "handover", "run", "commands",
+    "limits", "text", "sys", "seal", "packed", "peer", "logging", "cli", "config", "plan", "open", "spawn", "notify",
+    "detach", "control", "handover", "run", "commands",
 ];
 /// Lines of a source file, and of a function.
 const FILE_LINES: usize = 500;

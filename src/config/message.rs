@@ -4,6 +4,7 @@
 //! can't be added. Messages are for somebody who edits a file on a board at night: name the thing, tell the next step.
 
 use super::fault::Severity;
+use crate::packed::{self, packed};
 
 /// One row of the table.
 pub(super) struct Message {
@@ -30,19 +31,20 @@ macro_rules! messages {
             pub const ALL: &'static [Self] = &[$(Self::$code,)*];
         }
 
-        static MESSAGES: [Message; Code::ALL.len()] = [$(Message {
-            severity: Severity::$severity,
-            message: $message,
-            expected: $expected,
-            hint: $hint,
-        },)*];
+        packed! {
+            /// A line for each message.
+            fn messages = concat!($(stringify!($severity), "\t", $message, "\t", $expected, "\t", $hint, "\n",)*)
+        }
     };
 }
 
 impl Code {
     /// Its row.
-    pub(super) fn row(self) -> &'static Message {
-        &MESSAGES[self as usize]
+    pub(super) fn row(self) -> Message {
+        let mut parts = packed::line(messages(), self as usize).split('\t');
+        let mut next = || parts.next().unwrap_or_default();
+        let severity = if next() == "Error" { Severity::Error } else { Severity::Warning };
+        Message { severity, message: next(), expected: next(), hint: next() }
     }
 }
 

@@ -1,7 +1,7 @@
 //! A place for a table that exists once: it lies in `.bss`, where what is not touched costs no RAM.
 
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 /// Holds a value that can be borrowed for ever, once.
 pub struct Once<T> {
@@ -26,5 +26,40 @@ impl<T> Once<T> {
         }
         // SAFETY: the flag was false, so no other reference has been or will be given out.
         Some(unsafe { &mut *self.value.get() })
+    }
+}
+
+/// A value that is made in its place by the first who asks for it.
+pub struct Filled<T> {
+    state: AtomicU8,
+    value: UnsafeCell<T>,
+}
+
+/// States of [`Filled`].
+const EMPTY: u8 = 0;
+const FILLING: u8 = 1;
+const FULL: u8 = 2;
+
+// SAFETY: the value is changed by one thread, before anybody has a reference to it.
+unsafe impl<T: Send + Sync> Sync for Filled<T> {}
+
+impl<T> Filled<T> {
+    /// What is to be filled in.
+    pub const fn new(value: T) -> Self {
+        Self { state: AtomicU8::new(EMPTY), value: UnsafeCell::new(value) }
+    }
+
+    /// The value; `fill` makes it if nobody has asked before, and must not ask for it itself.
+    pub fn get(&'static self, fill: impl FnOnce(&mut T)) -> &'static T {
+        if self.state.compare_exchange(EMPTY, FILLING, Ordering::Acquire, Ordering::Acquire).is_ok() {
+            // SAFETY: the state was `EMPTY`, so nobody has a reference, and nobody gets one before it is `FULL`.
+            fill(unsafe { &mut *self.value.get() });
+            self.state.store(FULL, Ordering::Release);
+        }
+        while self.state.load(Ordering::Acquire) != FULL {
+            core::hint::spin_loop(); // another thread fills it
+        }
+        // SAFETY: nobody changes it any more.
+        unsafe { &*self.value.get() }
     }
 }

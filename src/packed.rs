@@ -1,0 +1,224 @@
+//! Texts that are packed at compile time: messages and help, which most runs never show.
+//!
+//! Each bit is predicted from the one to four bytes before it and coded by how likely it was (a context model with an
+//! arithmetic coder), so that English takes a third of its room. The packer runs in the compiler; the program has the
+//! reader only. A text is unpacked as a whole, into `.bss`, when it is first asked for. That takes some milliseconds
+//! and [`MODEL_BYTES`] of heap, so a text that is packed must not be asked for after the seal.
+//!
+//! Builds with debug assertions have their texts plain, which spares them the time of the packer.
+#![allow(clippy::cast_possible_truncation, reason = "arithmetic on parts of a hash, of an interval and of a chance")]
+
+/// Weights of the model, one for a bit in its context; contexts that meet in one slot only pack a little worse.
+const SLOTS: usize = 1 << 16;
+/// How many bytes back a context goes at most.
+const ORDERS: usize = 4;
+/// Bytes of a text at most, packed.
+#[cfg_attr(debug_assertions, allow(dead_code, reason = "texts are plain then"))]
+pub(crate) const PACKED_BYTES: usize = 1 << 14;
+/// The heap that unpacking takes.
+pub const MODEL_BYTES: usize = size_of::<[i16; SLOTS]>();
+
+/// What is known of the next bit, and the coder's interval. Both sides go through the same states.
+struct Coder<'a> {
+    /// For each slot the binary logarithm of the odds of a one, in 1/256.
+    weights: &'a mut [i16; SLOTS],
+    /// The last four bytes.
+    history: u32,
+    /// A one and the bits of this byte so far.
+    node: u32,
+    low: u32,
+    high: u32,
+}
+
+impl<'a> Coder<'a> {
+    const fn new(weights: &'a mut [i16; SLOTS]) -> Self {
+        Self { weights, history: 0, node: 1, low: 0, high: u32::MAX }
+    }
+
+    /// The slots of the next bit, one for each length of context.
+    const fn slots(&self) -> [u16; ORDERS] {
+        let mut slots = [0; ORDERS];
+        let mut order = 0;
+        while order < ORDERS {
+            let context = self.history & (u32::MAX >> (24 - 8 * order));
+            let mut hash =
+                context.wrapping_mul(0x9e37_79b1) ^ (self.node + 256 * order as u32).wrapping_mul(0x85eb_ca6b);
+            hash = (hash ^ hash >> 15).wrapping_mul(0x2c1b_3c6d);
+            slots[order] = (hash >> 16) as u16;
+            order += 1;
+        }
+        slots
+    }
+
+    /// How likely a one is, 1 to 65535 parts of 65536: the odds 2^x, with a straight line between whole powers.
+    const fn chance(&self, slots: &[u16; ORDERS]) -> u32 {
+        let (mut sum, mut order) = (0, 0);
+        while order < ORDERS {
+            sum += self.weights[slots[order] as usize] as i32;
+            order += 1;
+        }
+        let octaves = sum.unsigned_abs();
+        let rest = if octaves < 10 << 8 { ((512 - octaves % 256) << 6) >> (octaves / 256) } else { 24 };
+        if sum < 0 { rest } else { 65536 - rest }
+    }
+
+    /// The point that parts the interval: up to it the next bit is a one.
+    const fn middle(&self, chance: u32) -> u32 {
+        self.low + (((self.high - self.low) as u64 * chance as u64) >> 16) as u32
+    }
+
+    /// Takes a bit: narrows the interval and learns. The bytes that are certain then are `ready` one after the other.
+    const fn take(&mut self, bit: bool, chance: u32, slots: &[u16; ORDERS]) {
+        let middle = self.middle(chance);
+        if bit {
+            self.high = middle
+        } else {
+            self.low = middle + 1
+        }
+        let error = if bit { 65536 - chance.cast_signed() } else { -chance.cast_signed() };
+        let mut order = 0;
+        while order < ORDERS {
+            self.weights[slots[order] as usize] += (error / 256) as i16;
+            order += 1;
+        }
+        self.node = self.node << 1 | bit as u32;
+        if self.node > 255 {
+            (self.history, self.node) = (self.history << 8 | self.node & 255, 1);
+        }
+    }
+
+    /// Shifts the next byte of the packed text out, when it is certain.
+    const fn ready(&mut self) -> Option<u8> {
+        if (self.low ^ self.high) >> 24 != 0 {
+            return None;
+        }
+        let byte = (self.high >> 24) as u8;
+        (self.low, self.high) = (self.low << 8, self.high << 8 | 255);
+        Some(byte)
+    }
+}
+
+/// Packs a text. Gives the bytes and how many of them count.
+#[cfg_attr(debug_assertions, allow(dead_code, reason = "texts are plain then"))]
+pub(crate) const fn pack(text: &[u8]) -> ([u8; PACKED_BYTES], usize) {
+    let mut weights = [0; SLOTS];
+    let mut coder = Coder::new(&mut weights);
+    let mut out = ([0; PACKED_BYTES], 0);
+    let mut bits = 0;
+    while bits < text.len() * 8 {
+        let bit = text[bits / 8] << (bits % 8) & 128 != 0;
+        let slots = coder.slots();
+        coder.take(bit, coder.chance(&slots), &slots);
+        while let Some(byte) = coder.ready() {
+            out.0[out.1] = byte;
+            out.1 += 1;
+        }
+        bits += 1;
+    }
+    // Enough of a number within the interval; zeros follow.
+    out.0[out.1] = (coder.low >> 24) as u8 + 1;
+    (out.0, out.1 + 1)
+}
+
+/// The first bytes of an array.
+#[cfg_attr(debug_assertions, allow(dead_code, reason = "texts are plain then"))]
+pub(crate) const fn first<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    let mut out = [0; N];
+    let mut at = 0;
+    while at < N {
+        out[at] = bytes[at];
+        at += 1;
+    }
+    out
+}
+
+/// Fills `text` with what was packed.
+#[cfg_attr(debug_assertions, allow(dead_code, reason = "texts are plain then"))]
+pub(crate) fn unpack(packed: &[u8], text: &mut [u8]) {
+    let Ok(mut weights) = vec![0; SLOTS].into_boxed_slice().try_into() else { return };
+    let weights: &mut Box<[i16; SLOTS]> = &mut weights;
+    let mut coder = Coder::new(weights);
+    let mut packed = packed.iter();
+    let mut number = 0;
+    let mut take = |number: &mut u32| *number = *number << 8 | u32::from(packed.next().copied().unwrap_or(0));
+    for _ in 0..4 {
+        take(&mut number);
+    }
+    for byte in text {
+        for _ in 0..8 {
+            let slots = coder.slots();
+            let chance = coder.chance(&slots);
+            let bit = number <= coder.middle(chance);
+            *byte = *byte << 1 | u8::from(bit);
+            coder.take(bit, chance, &slots);
+            while coder.ready().is_some() {
+                take(&mut number);
+            }
+        }
+    }
+}
+
+/// A function that gives a constant text which is stored packed.
+macro_rules! packed {
+    ($(#[$meta:meta])* fn $name:ident = $text:expr) => {
+        $(#[$meta])*
+        fn $name() -> &'static str {
+            const TEXT: &str = $text;
+            #[cfg(not(debug_assertions))]
+            {
+                #[allow(long_running_const_eval, reason = "some seconds")]
+                const PACKED: ([u8; $crate::packed::PACKED_BYTES], usize) = $crate::packed::pack(TEXT.as_bytes());
+                static BYTES: [u8; PACKED.1] = $crate::packed::first(&PACKED.0);
+                static PLAIN: $crate::sys::cell::Filled<[u8; TEXT.len()]> = $crate::sys::cell::Filled::new([0; TEXT.len()]);
+                let plain = PLAIN.get(|plain| $crate::packed::unpack(&BYTES, plain));
+                core::str::from_utf8(plain).unwrap_or_default()
+            }
+            #[cfg(debug_assertions)]
+            TEXT
+        }
+    };
+}
+pub(crate) use packed;
+
+/// Line number `index` of a text.
+pub(crate) fn line(text: &str, index: usize) -> &str {
+    text.split('\n').nth(index).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packed(text: &[u8]) -> usize {
+        let (bytes, len) = pack(text);
+        let mut out = vec![0; text.len()];
+        unpack(&bytes[..len], &mut out);
+        assert_eq!(out, text);
+        len
+    }
+
+    #[test]
+    fn any_text_comes_back() {
+        assert_eq!(packed(b""), 1);
+        packed(b"a");
+        packed(&[0; 5000]);
+        packed(&[255; 5000]);
+        packed(&(0..=255).collect::<Vec<u8>>());
+        // a generator of numbers that no model foretells (xorshift)
+        let mut state = 1u32;
+        let noise = std::iter::repeat_with(|| {
+            for (left, by) in [(true, 13), (false, 17), (true, 5)] {
+                state ^= if left { state << by } else { state >> by };
+            }
+            state.to_le_bytes()[1]
+        });
+        packed(&noise.take(9000).collect::<Vec<u8>>());
+    }
+
+    #[test]
+    fn prose_takes_less_than_half() {
+        let prose = include_str!("packed.rs");
+        let len = packed(prose.as_bytes());
+        assert!(len * 2 < prose.len(), "{len} of {}", prose.len());
+    }
+}
