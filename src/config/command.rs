@@ -34,25 +34,10 @@ impl Command {
 }
 
 /// Variables that differ from connection to connection or from start to start.
-const PER_START: [&str; 17] = [
-    "REMOTE_ADDR",
-    "REMOTE_PORT",
-    "LISTEN_FDS",
-    "LISTEN_PID",
-    "LISTEN_FDNAMES",
-    "LISTEN_PIDFDID",
-    "PROTO",
-    "TCPLOCALIP",
-    "TCPLOCALPORT",
-    "TCPREMOTEIP",
-    "TCPREMOTEPORT",
-    "TCPCONNNUM",
-    "IPCREMOTEEUID",
-    "IPCREMOTEEGID",
-    "IPCREMOTEPATH",
-    "IPCCONNNUM",
-    "MAINPID",
-];
+const PER_START: &str = "\
+    REMOTE_ADDR REMOTE_PORT LISTEN_FDS LISTEN_PID LISTEN_FDNAMES LISTEN_PIDFDID PROTO TCPLOCALIP \
+    TCPLOCALPORT TCPREMOTEIP TCPREMOTEPORT TCPCONNNUM IPCREMOTEEUID IPCREMOTEEGID IPCREMOTEPATH \
+    IPCCONNNUM MAINPID";
 
 /// Reads a command line.
 pub(super) fn parse(text: &str) -> Parsed<Command> {
@@ -119,7 +104,7 @@ fn check_variables(word: &str) -> Parsed<()> {
 
 /// Whether a variable is made for each start, so that nobody else can set it or take it out.
 pub fn is_per_start(name: &str) -> bool {
-    PER_START.contains(&name)
+    words::index(PER_START, name).is_some()
 }
 
 /// Puts variables into the words, by the rules of systemd.service(5):

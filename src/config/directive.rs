@@ -4,19 +4,17 @@
 //! fed from it, so that they can't differ. Nothing here reads a value: that is [`super::value`].
 
 use super::address::Kind;
-pub use super::table::{Id, TABLE};
+pub use super::table::Id;
+use super::table::{NAMES, TABLE};
+use crate::packed;
 
-/// One directive: its name, the form of its value and what it has when nobody sets it. See [`Id::help`].
+/// One directive. See also [`Id::name`], [`Id::default_text`] and [`Id::help`].
 #[derive(Debug)]
 pub struct Directive {
-    /// The name, as in systemd.socket(5) and its neighbours.
-    pub name: &'static str,
     /// The part of the manual that it belongs to.
     pub group: Group,
     /// The form of its value.
     pub syntax: Syntax,
-    /// The value when it is not set, in canonical text. Empty: nothing, or a later station decides.
-    pub default: &'static str,
     /// Known, but not carried out by this version: using it is an error.
     pub later: bool,
 }
@@ -39,19 +37,19 @@ pub enum Group {
 pub enum Syntax {
     /// yes, no and their synonyms: [`Number`](super::Value::Number) 1 or 0.
     Bool,
-    /// One word of a list: its index.
-    Choice(&'static [&'static str]),
+    /// One word of a list with blanks between: its index.
+    Choice(&'static str),
     /// A whole number.
-    Uint(u64, u64),
+    Uint(u32, u32),
     /// A whole number with sign.
-    Int(i64, i64),
-    /// A time span up to so many microseconds, systemd.time(7). A bare number is in seconds. `infinity` is
-    /// [`INFINITY`](super::INFINITY) and always allowed when the maximum is.
-    Span(u64),
+    Int(i32, i32),
+    /// A time span up to so many seconds, systemd.time(7). A bare number is in seconds. With [`u32::MAX`] there is no
+    /// maximum, and `infinity` is [`INFINITY`](super::INFINITY).
+    Span(u32),
     /// A time span where 0 means `infinity`, as systemd reads its timeouts.
     Timeout,
-    /// Bytes up to a maximum, with K, M, G or T (base 1024).
-    Size(u64),
+    /// Bytes up to a maximum, with K, M, G or T (base 1024). With [`u32::MAX`] there is none.
+    Size(u32),
     /// Permission bits in octal.
     Mode,
     /// A socket address, systemd.socket(5); each line adds one.
@@ -63,7 +61,7 @@ pub enum Syntax {
     /// Several users or groups.
     Names,
     /// One printable word of at most so many bytes.
-    Word(usize),
+    Word(u8),
     /// A name in LISTEN_FDNAMES, sd_listen_fds(3).
     FdName,
     /// An absolute path.
@@ -123,12 +121,22 @@ impl Id {
 
     /// Its name, as the user writes it.
     pub fn name(self) -> &'static str {
-        self.row().name
+        self.words().0
+    }
+
+    /// The value when it is not set, in canonical text. Empty: nothing, or a later station decides.
+    pub fn default_text(self) -> &'static str {
+        self.words().1
+    }
+
+    fn words(self) -> (&'static str, &'static str) {
+        packed::line(NAMES, self as usize).split_once(' ').unwrap_or_default()
     }
 
     /// The directive of exactly this name.
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|id| id.name() == name)
+        let index = NAMES.split('\n').position(|line| line.split(' ').next() == Some(name))?;
+        Self::ALL.get(index).copied()
     }
 }
 

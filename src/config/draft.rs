@@ -138,7 +138,7 @@ impl ServiceDraft {
     pub(super) fn set(&mut self, id: Id, text: &str, place: Place, notes: &mut Vec<Problem>) -> Parsed<()> {
         let row = id.row();
         if row.later {
-            return fail(Problem::directive(Code::NotYet, row.name));
+            return fail(Problem::directive(Code::NotYet, id.name()));
         }
         // An empty bounding set is a setting of its own: no capability at all.
         if text.is_empty() && row.syntax != Syntax::Capabilities {
@@ -310,8 +310,9 @@ impl ServiceDraft {
     /// The word of a Choice directive; empty when it has none.
     pub fn choice(&self, id: Id) -> &'static str {
         let Syntax::Choice(words) = id.row().syntax else { return "" };
-        let index = self.number(id).and_then(|index| usize::try_from(index).ok());
-        index.and_then(|index| words.get(index).copied()).unwrap_or("")
+        self.number(id)
+            .and_then(|index| usize::try_from(index).ok())
+            .map_or("", |index| super::words::nth(words, index))
     }
 
     /// The number of a Signal directive.
@@ -406,11 +407,8 @@ fn merge(list: &mut Vec<String>, more: Vec<String>, syntax: Syntax) {
 
 /// The table's default of a directive.
 fn default(id: Id) -> Option<Value> {
-    let row = id.row();
-    if row.default.is_empty() {
-        return None;
-    }
-    value::parse(row.syntax, row.default, &mut Vec::new()).ok()
+    let text = Some(id.default_text()).filter(|text| !text.is_empty())?;
+    value::parse(id.row().syntax, text, &mut Vec::new()).ok()
 }
 
 /// A problem in a text of one line as a fault; `place` is where the text begins.
@@ -433,10 +431,8 @@ mod tests {
     fn defaults_of_the_table_are_sound() {
         let service = ServiceDraft::new("a");
         for id in Id::ALL {
-            let (row, help) = (id.row(), id.help());
-            let read = value::parse(row.syntax, row.default, &mut Vec::new());
-            assert!(row.default.is_empty() || read.is_ok(), "{}", row.name);
-            assert!(help.ends_with('.') && help.len() < 200, "{}", row.name);
+            assert!(id.default_text().is_empty() || default(*id).is_some(), "{}", id.name());
+            assert!(id.help().ends_with('.') && id.help().len() < 200, "{}", id.name());
         }
         assert_eq!(service.number(Id::MaxConnections), Some(64));
         assert_eq!(service.number(Id::Backlog), Some(u64::from(u32::MAX)));

@@ -1,7 +1,8 @@
 //! Directives that systemd has and this program does not: named in faults, so that nobody looks for a typing error.
 //!
 //! The list is that of systemd.directives(7) (version 258) for [Unit], [Service], [Socket] and [Install], less those of
-//! our own table.
+//! our own table. The names themselves would take five kilobytes, so the compiler leaves a hash of each. That some other
+//! name has one of these hashes is less likely than one in ten million.
 
 /// What leaving a directive out means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,16 +76,67 @@ const OTHER: &str = "\
     TimeoutSec TimerSlackNSec Timestamping USBFunctionDescriptors USBFunctionStrings UtmpIdentifier UtmpMode \
     WatchdogSec WatchdogSignal Writable";
 
+/// Where each list ends in [`HASHES`].
+const PROTECTIONS: usize = count(PROTECTION);
+const MEANINGLESSES: usize = PROTECTIONS + count(MEANINGLESS);
+const OTHERS: usize = MEANINGLESSES + count(OTHER);
+
+/// The hashes of all names, list after list.
+static HASHES: [u32; OTHERS] = {
+    let mut all = [0; OTHERS];
+    let lists = [(PROTECTION, 0), (MEANINGLESS, PROTECTIONS), (OTHER, MEANINGLESSES)];
+    let mut list = 0;
+    while list < lists.len() {
+        fill(&mut all, lists[list].1, lists[list].0.as_bytes());
+        list += 1;
+    }
+    all
+};
+
+/// Names in a list.
+const fn count(list: &str) -> usize {
+    let (mut names, mut at) = (1, 0);
+    while at < list.len() {
+        names += (list.as_bytes()[at] == b' ') as usize;
+        at += 1;
+    }
+    names
+}
+
+/// Writes the hashes of a list from `index` on.
+const fn fill(all: &mut [u32], mut index: usize, mut list: &[u8]) {
+    let mut at = 0;
+    while at <= list.len() {
+        if at == list.len() || list[at] == b' ' {
+            all[index] = hash(list.split_at(at).0);
+            if at == list.len() {
+                return;
+            }
+            list = list.split_at(at + 1).1;
+            (index, at) = (index + 1, 0);
+        } else {
+            at += 1;
+        }
+    }
+}
+
+/// FNV-1a of a name without regard to case.
+const fn hash(name: &[u8]) -> u32 {
+    let (mut hash, mut at) = (0x811c_9dc5_u32, 0);
+    while at < name.len() {
+        hash = (hash ^ name[at].to_ascii_lowercase() as u32).wrapping_mul(0x0100_0193);
+        at += 1;
+    }
+    hash
+}
+
 /// What kind of directive of systemd this is; `None`: systemd has no such name, or it is in our own table.
 pub fn foreign(name: &str) -> Option<Foreign> {
-    let within = |list: &str| list.split(' ').any(|word| word.eq_ignore_ascii_case(name));
-    if within(PROTECTION) {
-        Some(Foreign::Protection)
-    } else if within(MEANINGLESS) {
-        Some(Foreign::Meaningless)
-    } else if within(OTHER) || name.starts_with("Condition") || name.starts_with("Assert") {
-        Some(Foreign::Other)
-    } else {
-        None
+    let hash = hash(name.as_bytes());
+    match HASHES.iter().position(|known| *known == hash) {
+        Some(index) if index < PROTECTIONS => Some(Foreign::Protection),
+        Some(index) if index < MEANINGLESSES => Some(Foreign::Meaningless),
+        None if !name.starts_with("Condition") && !name.starts_with("Assert") => None,
+        _ => Some(Foreign::Other),
     }
 }

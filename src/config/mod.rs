@@ -42,7 +42,7 @@ mod xinetd;
 pub use address::{Kind, Listen, ListenAddress, PortRef, Prefix};
 pub use check::check;
 pub use command::{Command, PROGRAM_PATH, expand, find_program, is_per_start};
-pub use directive::{Directive, Group, Id, Syntax, TABLE, Unit};
+pub use directive::{Directive, Group, Id, Syntax, Unit};
 pub use draft::{Draft, MUX, ServiceDraft, locate};
 pub use fault::{Fault, Place, Severity, Sources};
 pub use files::{read, read_as, read_text};

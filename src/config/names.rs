@@ -7,40 +7,53 @@ use super::suggest;
 use super::value::ExitStatus;
 use super::words;
 
-/// Signals by name. Their numbers differ between processors, so they come from the C library.
-const SIGNALS: [(&str, i32); 31] = [
-    ("HUP", libc::SIGHUP),
-    ("INT", libc::SIGINT),
-    ("QUIT", libc::SIGQUIT),
-    ("ILL", libc::SIGILL),
-    ("TRAP", libc::SIGTRAP),
-    ("ABRT", libc::SIGABRT),
-    ("BUS", libc::SIGBUS),
-    ("FPE", libc::SIGFPE),
-    ("KILL", libc::SIGKILL),
-    ("USR1", libc::SIGUSR1),
-    ("SEGV", libc::SIGSEGV),
-    ("USR2", libc::SIGUSR2),
-    ("PIPE", libc::SIGPIPE),
-    ("ALRM", libc::SIGALRM),
-    ("TERM", libc::SIGTERM),
-    ("CHLD", libc::SIGCHLD),
-    ("CONT", libc::SIGCONT),
-    ("STOP", libc::SIGSTOP),
-    ("TSTP", libc::SIGTSTP),
-    ("TTIN", libc::SIGTTIN),
-    ("TTOU", libc::SIGTTOU),
-    ("URG", libc::SIGURG),
-    ("XCPU", libc::SIGXCPU),
-    ("XFSZ", libc::SIGXFSZ),
-    ("VTALRM", libc::SIGVTALRM),
-    ("PROF", libc::SIGPROF),
-    ("WINCH", libc::SIGWINCH),
-    ("IO", libc::SIGIO),
-    ("PWR", libc::SIGPWR),
-    ("SYS", libc::SIGSYS),
-    ("POLL", libc::SIGIO),
-];
+/// Signals by name.
+const SIGNALS: &str = "\
+    HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM CHLD CONT STOP TSTP TTIN TTOU \
+    URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS POLL";
+/// Their numbers differ between processors, so they come from the C library.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "1 to 31")]
+const SIGNAL_NUMBERS: [u8; 31] = {
+    let numbers = [
+        libc::SIGHUP,
+        libc::SIGINT,
+        libc::SIGQUIT,
+        libc::SIGILL,
+        libc::SIGTRAP,
+        libc::SIGABRT,
+        libc::SIGBUS,
+        libc::SIGFPE,
+        libc::SIGKILL,
+        libc::SIGUSR1,
+        libc::SIGSEGV,
+        libc::SIGUSR2,
+        libc::SIGPIPE,
+        libc::SIGALRM,
+        libc::SIGTERM,
+        libc::SIGCHLD,
+        libc::SIGCONT,
+        libc::SIGSTOP,
+        libc::SIGTSTP,
+        libc::SIGTTIN,
+        libc::SIGTTOU,
+        libc::SIGURG,
+        libc::SIGXCPU,
+        libc::SIGXFSZ,
+        libc::SIGVTALRM,
+        libc::SIGPROF,
+        libc::SIGWINCH,
+        libc::SIGIO,
+        libc::SIGPWR,
+        libc::SIGSYS,
+        libc::SIGIO,
+    ];
+    let (mut bytes, mut at) = ([0; 31], 0);
+    while at < numbers.len() {
+        bytes[at] = numbers[at] as u8;
+        at += 1;
+    }
+    bytes
+};
 
 /// A signal by name, with or without `SIG`, or by number; `RTMIN+n` and `RTMAX-n`, signal(7).
 pub(super) fn signal(text: &str) -> Parsed<u8> {
@@ -52,8 +65,8 @@ fn signal_number(text: &str) -> Option<u8> {
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
     let offset = |digits: &str| if digits.is_empty() { None } else { digits.parse::<u8>().ok().map(i32::from) };
     let (first, last) = (libc::SIGRTMIN(), libc::SIGRTMAX());
-    let number = if let Some((_, number)) = SIGNALS.iter().find(|(known, _)| *known == name) {
-        *number
+    let number = if let Some(index) = words::index(SIGNALS, name) {
+        SIGNAL_NUMBERS[index].into()
     } else if let Some(rest) = name.strip_prefix("RTMIN") {
         let number = first + if rest.is_empty() { 0 } else { offset(rest.strip_prefix('+')?)? };
         (number <= last).then_some(number)?
@@ -69,7 +82,7 @@ fn signal_number(text: &str) -> Option<u8> {
 
 /// A signal's name without `SIG`, for those that have a name of their own. Takes no memory.
 pub fn signal_word(number: u8) -> Option<&'static str> {
-    SIGNALS.iter().find(|(_, known)| *known == i32::from(number)).map(|(name, _)| *name)
+    SIGNAL_NUMBERS.iter().position(|known| *known == number).map(|index| words::nth(SIGNALS, index))
 }
 
 /// A signal's name as the reader takes it: `SIGTERM`, `RTMIN+3` or a number.
@@ -86,73 +99,19 @@ pub fn signal_name(number: u8) -> String {
 }
 
 /// Exit statuses by name: systemd.exec(5), which has them from sysexits.h, LSB and its own list.
-const STATUSES: [(&str, u8); 66] = [
-    ("SUCCESS", 0),
-    ("FAILURE", 1),
-    ("INVALIDARGUMENT", 2),
-    ("NOTIMPLEMENTED", 3),
-    ("NOPERMISSION", 4),
-    ("NOTINSTALLED", 5),
-    ("NOTCONFIGURED", 6),
-    ("NOTRUNNING", 7),
-    ("USAGE", 64),
-    ("DATAERR", 65),
-    ("NOINPUT", 66),
-    ("NOUSER", 67),
-    ("NOHOST", 68),
-    ("UNAVAILABLE", 69),
-    ("SOFTWARE", 70),
-    ("OSERR", 71),
-    ("OSFILE", 72),
-    ("CANTCREAT", 73),
-    ("IOERR", 74),
-    ("TEMPFAIL", 75),
-    ("PROTOCOL", 76),
-    ("NOPERM", 77),
-    ("CONFIG", 78),
-    ("CHDIR", 200),
-    ("NICE", 201),
-    ("FDS", 202),
-    ("EXEC", 203),
-    ("MEMORY", 204),
-    ("LIMITS", 205),
-    ("OOM_ADJUST", 206),
-    ("SIGNAL_MASK", 207),
-    ("STDIN", 208),
-    ("STDOUT", 209),
-    ("CHROOT", 210),
-    ("IOPRIO", 211),
-    ("TIMERSLACK", 212),
-    ("SECUREBITS", 213),
-    ("SETSCHEDULER", 214),
-    ("CPUAFFINITY", 215),
-    ("GROUP", 216),
-    ("USER", 217),
-    ("CAPABILITIES", 218),
-    ("CGROUP", 219),
-    ("SETSID", 220),
-    ("CONFIRM", 221),
-    ("STDERR", 222),
-    ("PAM", 224),
-    ("NETWORK", 225),
-    ("NAMESPACE", 226),
-    ("NO_NEW_PRIVILEGES", 227),
-    ("SECCOMP", 228),
-    ("SELINUX_CONTEXT", 229),
-    ("PERSONALITY", 230),
-    ("APPARMOR_PROFILE", 231),
-    ("ADDRESS_FAMILIES", 232),
-    ("RUNTIME_DIRECTORY", 233),
-    ("CHOWN", 235),
-    ("SMACK_PROCESS_LABEL", 236),
-    ("KEYRING", 237),
-    ("STATE_DIRECTORY", 238),
-    ("CACHE_DIRECTORY", 239),
-    ("LOGS_DIRECTORY", 240),
-    ("CONFIGURATION_DIRECTORY", 241),
-    ("NUMA_POLICY", 242),
-    ("CREDENTIALS", 243),
-    ("BPF", 245),
+const STATUSES: &str = "\
+    SUCCESS FAILURE INVALIDARGUMENT NOTIMPLEMENTED NOPERMISSION NOTINSTALLED NOTCONFIGURED NOTRUNNING \
+    USAGE DATAERR NOINPUT NOUSER NOHOST UNAVAILABLE SOFTWARE OSERR OSFILE CANTCREAT IOERR TEMPFAIL \
+    PROTOCOL NOPERM CONFIG CHDIR NICE FDS EXEC MEMORY LIMITS OOM_ADJUST SIGNAL_MASK STDIN STDOUT CHROOT \
+    IOPRIO TIMERSLACK SECUREBITS SETSCHEDULER CPUAFFINITY GROUP USER CAPABILITIES CGROUP SETSID CONFIRM \
+    STDERR PAM NETWORK NAMESPACE NO_NEW_PRIVILEGES SECCOMP SELINUX_CONTEXT PERSONALITY APPARMOR_PROFILE \
+    ADDRESS_FAMILIES RUNTIME_DIRECTORY CHOWN SMACK_PROCESS_LABEL KEYRING STATE_DIRECTORY CACHE_DIRECTORY \
+    LOGS_DIRECTORY CONFIGURATION_DIRECTORY NUMA_POLICY CREDENTIALS BPF";
+/// Their numbers.
+const STATUS_NUMBERS: [u8; 66] = [
+    0, 1, 2, 3, 4, 5, 6, 7, 64, 65, 66, 67, 68, 69, 70, 71, 72, 73, 74, 75, 76, 77, 78, 200, 201, 202, 203, 204, 205,
+    206, 207, 208, 209, 210, 211, 212, 213, 214, 215, 216, 217, 218, 219, 220, 221, 222, 224, 225, 226, 227, 228, 229,
+    230, 231, 232, 233, 235, 236, 237, 238, 239, 240, 241, 242, 243, 245,
 ];
 
 /// An exit status by number or name, or a signal by name. A number is always a status.
@@ -160,62 +119,25 @@ pub(super) fn exit_status(text: &str) -> Parsed<ExitStatus> {
     if text.bytes().all(|b| b.is_ascii_digit()) {
         return text.parse().map_or_else(|_| wrong(Code::BadStatus, text), |code| Ok(ExitStatus::Code(code)));
     }
-    if let Some((_, code)) = STATUSES.iter().find(|(name, _)| *name == text) {
-        return Ok(ExitStatus::Code(*code));
+    if let Some(index) = words::index(STATUSES, text) {
+        return Ok(ExitStatus::Code(STATUS_NUMBERS[index]));
     }
     match signal_number(text) {
         Some(signal) => Ok(ExitStatus::Signal(signal)),
-        None => {
-            let hint = suggest::nearest(text, STATUSES.iter().map(|(name, _)| *name));
-            fail(Problem::about(Code::BadStatus, text).with_hint(suggest::did_you_mean(hint)))
-        }
+        None => fail(Problem::about(Code::BadStatus, text).with_hint(suggest::hint(text, STATUSES))),
     }
 }
 
-/// Capabilities in the order of their numbers, capabilities(7), without `CAP_`.
-const CAPABILITIES: [&str; 41] = [
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "DAC_READ_SEARCH",
-    "FOWNER",
-    "FSETID",
-    "KILL",
-    "SETGID",
-    "SETUID",
-    "SETPCAP",
-    "LINUX_IMMUTABLE",
-    "NET_BIND_SERVICE",
-    "NET_BROADCAST",
-    "NET_ADMIN",
-    "NET_RAW",
-    "IPC_LOCK",
-    "IPC_OWNER",
-    "SYS_MODULE",
-    "SYS_RAWIO",
-    "SYS_CHROOT",
-    "SYS_PTRACE",
-    "SYS_PACCT",
-    "SYS_ADMIN",
-    "SYS_BOOT",
-    "SYS_NICE",
-    "SYS_RESOURCE",
-    "SYS_TIME",
-    "SYS_TTY_CONFIG",
-    "MKNOD",
-    "LEASE",
-    "AUDIT_WRITE",
-    "AUDIT_CONTROL",
-    "SETFCAP",
-    "MAC_OVERRIDE",
-    "MAC_ADMIN",
-    "SYSLOG",
-    "WAKE_ALARM",
-    "BLOCK_SUSPEND",
-    "AUDIT_READ",
-    "PERFMON",
-    "BPF",
-    "CHECKPOINT_RESTORE",
-];
+/// Capabilities in the order of their numbers, capabilities(7).
+const CAPABILITIES: &str = "\
+    CAP_CHOWN CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_FOWNER CAP_FSETID CAP_KILL CAP_SETGID CAP_SETUID \
+    CAP_SETPCAP CAP_LINUX_IMMUTABLE CAP_NET_BIND_SERVICE CAP_NET_BROADCAST CAP_NET_ADMIN CAP_NET_RAW \
+    CAP_IPC_LOCK CAP_IPC_OWNER CAP_SYS_MODULE CAP_SYS_RAWIO CAP_SYS_CHROOT CAP_SYS_PTRACE CAP_SYS_PACCT \
+    CAP_SYS_ADMIN CAP_SYS_BOOT CAP_SYS_NICE CAP_SYS_RESOURCE CAP_SYS_TIME CAP_SYS_TTY_CONFIG CAP_MKNOD \
+    CAP_LEASE CAP_AUDIT_WRITE CAP_AUDIT_CONTROL CAP_SETFCAP CAP_MAC_OVERRIDE CAP_MAC_ADMIN CAP_SYSLOG \
+    CAP_WAKE_ALARM CAP_BLOCK_SUSPEND CAP_AUDIT_READ CAP_PERFMON CAP_BPF CAP_CHECKPOINT_RESTORE";
+/// How many they are.
+const CAPABILITY_COUNT: usize = 41;
 
 /// Reads a list of capabilities: whether `~` turns it round, and a bit for each name.
 fn capabilities(text: &str) -> Parsed<(bool, u64)> {
@@ -224,12 +146,10 @@ fn capabilities(text: &str) -> Parsed<(bool, u64)> {
     for word in words::plain(&text[start..]) {
         let name = &text[start..][word.clone()];
         let upper = name.to_ascii_uppercase();
-        let bare = upper.strip_prefix("CAP_").filter(|bare| !bare.is_empty());
-        let Some(bit) = bare.and_then(|bare| CAPABILITIES.iter().position(|known| *known == bare)) else {
-            let near = suggest::nearest(bare.unwrap_or(&upper), CAPABILITIES.iter().copied());
-            let near = near.map(|near| ["CAP_", near].concat());
+        let Some(bit) = words::index(CAPABILITIES, &upper) else {
             let problem = Problem::new(Code::BadCapability, word, &[name]).moved(start);
-            return fail(problem.with_hint(suggest::did_you_mean(near.as_deref())));
+            let whole = if upper.starts_with("CAP_") { upper } else { ["CAP_", &upper].concat() };
+            return fail(problem.with_hint(suggest::hint(&whole, CAPABILITIES)));
         };
         set |= 1 << bit;
     }
@@ -250,50 +170,58 @@ pub(super) fn merge_capabilities(text: &str, before: Option<u64>) -> Parsed<u64>
 
 /// A set of capabilities as the reader takes it. Bits without a name are on in an inverted set.
 pub(super) fn capabilities_text(set: u64) -> String {
-    let inverted = set >> CAPABILITIES.len() != 0;
+    let inverted = set >> CAPABILITY_COUNT != 0;
     let shown = if inverted { !set } else { set };
-    let names = CAPABILITIES.iter().enumerate().filter(|(bit, _)| shown >> bit & 1 == 1);
-    let names: Vec<_> = names.map(|(_, name)| ["CAP_", name].concat()).collect();
-    [if inverted { "~" } else { "" }, &names.join(" ")].concat()
+    let mut out = String::from(if inverted { "~" } else { "" });
+    for (bit, name) in CAPABILITIES.split(' ').enumerate().filter(|(bit, _)| shown >> bit & 1 == 1) {
+        out.push_str(name);
+        out.push_str(if shown >> bit > 1 { " " } else { "" });
+    }
+    out
 }
 
-/// Types of service by name, ip(7).
-const TOS: [(&str, u8); 4] = [("low-delay", 0x10), ("throughput", 0x08), ("reliability", 0x04), ("low-cost", 0x02)];
+/// Types of service by name, ip(7), and their numbers.
+const TOS: &str = "low-delay throughput reliability low-cost";
+const TOS_NUMBERS: [u8; 4] = [0x10, 0x08, 0x04, 0x02];
 
 pub(super) fn tos(text: &str) -> Parsed<u8> {
-    let named = TOS.iter().find(|(name, _)| *name == text).map(|(_, number)| *number);
+    let named = words::index(TOS, text).map(|index| TOS_NUMBERS[index]);
     let number = || if text.bytes().all(|b| b.is_ascii_digit()) { text.parse().ok() } else { None };
     named.or_else(number).map_or_else(|| wrong(Code::BadTos, text), Ok)
 }
 
 /// Type of service as the reader takes it.
 pub(super) fn tos_text(number: u64) -> String {
-    let named = TOS.iter().find(|(_, known)| u64::from(*known) == number);
-    named.map_or_else(|| number.to_string(), |(name, _)| (*name).to_owned())
+    let named = TOS_NUMBERS.iter().position(|known| u64::from(*known) == number);
+    named.map_or_else(|| number.to_string(), |index| words::nth(TOS, index).to_owned())
 }
 
 /// The resource of a Limit directive for prlimit(2): the constants differ between processors.
 pub fn resource(id: Id) -> Option<u32> {
-    #[allow(clippy::cast_sign_loss, clippy::unnecessary_cast, reason = "small constants, of another type in each libc")]
-    const RESOURCES: [(Id, u32); 16] = [
-        (Id::LimitCPU, libc::RLIMIT_CPU as u32),
-        (Id::LimitFSIZE, libc::RLIMIT_FSIZE as u32),
-        (Id::LimitDATA, libc::RLIMIT_DATA as u32),
-        (Id::LimitSTACK, libc::RLIMIT_STACK as u32),
-        (Id::LimitCORE, libc::RLIMIT_CORE as u32),
-        (Id::LimitRSS, libc::RLIMIT_RSS as u32),
-        (Id::LimitNOFILE, libc::RLIMIT_NOFILE as u32),
-        (Id::LimitAS, libc::RLIMIT_AS as u32),
-        (Id::LimitNPROC, libc::RLIMIT_NPROC as u32),
-        (Id::LimitMEMLOCK, libc::RLIMIT_MEMLOCK as u32),
-        (Id::LimitLOCKS, libc::RLIMIT_LOCKS as u32),
-        (Id::LimitSIGPENDING, libc::RLIMIT_SIGPENDING as u32),
-        (Id::LimitMSGQUEUE, libc::RLIMIT_MSGQUEUE as u32),
-        (Id::LimitNICE, libc::RLIMIT_NICE as u32),
-        (Id::LimitRTPRIO, libc::RLIMIT_RTPRIO as u32),
-        (Id::LimitRTTIME, libc::RLIMIT_RTTIME as u32),
+    #[allow(
+        clippy::cast_sign_loss,
+        clippy::cast_possible_truncation,
+        reason = "below 16, of another type in each libc"
+    )]
+    const RESOURCES: [(Id, u8); 16] = [
+        (Id::LimitCPU, libc::RLIMIT_CPU as u8),
+        (Id::LimitFSIZE, libc::RLIMIT_FSIZE as u8),
+        (Id::LimitDATA, libc::RLIMIT_DATA as u8),
+        (Id::LimitSTACK, libc::RLIMIT_STACK as u8),
+        (Id::LimitCORE, libc::RLIMIT_CORE as u8),
+        (Id::LimitRSS, libc::RLIMIT_RSS as u8),
+        (Id::LimitNOFILE, libc::RLIMIT_NOFILE as u8),
+        (Id::LimitAS, libc::RLIMIT_AS as u8),
+        (Id::LimitNPROC, libc::RLIMIT_NPROC as u8),
+        (Id::LimitMEMLOCK, libc::RLIMIT_MEMLOCK as u8),
+        (Id::LimitLOCKS, libc::RLIMIT_LOCKS as u8),
+        (Id::LimitSIGPENDING, libc::RLIMIT_SIGPENDING as u8),
+        (Id::LimitMSGQUEUE, libc::RLIMIT_MSGQUEUE as u8),
+        (Id::LimitNICE, libc::RLIMIT_NICE as u8),
+        (Id::LimitRTPRIO, libc::RLIMIT_RTPRIO as u8),
+        (Id::LimitRTTIME, libc::RLIMIT_RTTIME as u8),
     ];
-    RESOURCES.iter().find(|(limit, _)| *limit == id).map(|(_, resource)| *resource)
+    RESOURCES.iter().find(|(limit, _)| *limit == id).map(|(_, resource)| u32::from(*resource))
 }
 
 #[cfg(test)]
@@ -326,7 +254,10 @@ mod tests {
     }
 
     #[test]
-    fn every_limit_has_a_resource() {
+    fn every_name_has_a_number() {
+        assert_eq!(CAPABILITIES.split(' ').count(), CAPABILITY_COUNT);
+        assert_eq!(SIGNALS.split(' ').count(), SIGNAL_NUMBERS.len());
+        assert_eq!(STATUSES.split(' ').count(), STATUS_NUMBERS.len());
         let limits = Id::ALL.iter().filter(|id| id.name().starts_with("Limit"));
         assert_eq!(limits.filter(|id| resource(**id).is_some()).count(), 16);
     }

@@ -99,10 +99,7 @@ fn quoted(word: &str) -> String {
 fn number_text(syntax: Syntax, number: u64) -> String {
     match syntax {
         Syntax::Bool => if number == 0 { "no" } else { "yes" }.to_owned(),
-        Syntax::Choice(words) => {
-            let word = usize::try_from(number).ok().and_then(|index| words.get(index));
-            word.copied().unwrap_or_default().to_owned()
-        }
+        Syntax::Choice(list) => usize::try_from(number).map_or("", |index| words::nth(list, index)).to_owned(),
         Syntax::Span(_) | Syntax::Timeout => span_text(number),
         Syntax::Size(_) => size_text(number),
         Syntax::Mode => octal(number),

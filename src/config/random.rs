@@ -46,12 +46,12 @@ impl Random {
         let path = |random: &mut Self| ["/srv", random.pick(&["", "/a", "//b", "/c%%", "/\u{e4}", "/d/."])].concat();
         match syntax {
             Syntax::Bool => self.pick(&["yes", "no", "ON", "0", "t"]).to_owned(),
-            Syntax::Choice(words) => words[self.below(words.len())].to_owned(),
-            Syntax::Uint(min, max) => self.between(min, max).to_string(),
+            Syntax::Choice(words) => self.pick(&words.split(' ').collect::<Vec<_>>()).to_owned(),
+            Syntax::Uint(min, max) => self.between(min.into(), max.into()).to_string(),
             Syntax::Int(min, max) => {
-                (min + i64::try_from(self.below(usize::try_from(max - min).unwrap())).unwrap()).to_string()
+                (min + i32::try_from(self.below(usize::try_from(max - min).unwrap())).unwrap()).to_string()
             }
-            Syntax::Span(u64::MAX) | Syntax::Timeout => {
+            Syntax::Span(u32::MAX) | Syntax::Timeout => {
                 self.pick(&["0", "1", "1.5s", "2min 3ms", "infinity", "7us"]).to_owned()
             }
             Syntax::Span(_) => self.below(32_767).to_string(),
@@ -112,10 +112,11 @@ fn what_is_printed_reads_back() {
         for section in ["[one]\n", "[defaults]\n", "[two]\n", "[three]\n"] {
             text.push_str(section);
             for _ in 0..random.below(12) {
-                let row = Id::ALL[random.below(Id::ALL.len())].row();
-                let own = section != "[defaults]\n" || !(row.name.starts_with("Listen") || row.name == "ExecStart");
+                let id = Id::ALL[random.below(Id::ALL.len())];
+                let (row, name) = (id.row(), id.name());
+                let own = section != "[defaults]\n" || !(name.starts_with("Listen") || name == "ExecStart");
                 if own && !row.later {
-                    text.extend([row.name, " = ", &random.value(row.syntax), "\n"]);
+                    text.extend([name, " = ", &random.value(row.syntax), "\n"]);
                 }
             }
         }

@@ -4,42 +4,30 @@ use super::message::Code;
 use super::problem::{Parsed, Problem, fail, wrong};
 use super::suggest;
 use super::value::INFINITY;
-use super::words::is_blank;
+use super::words::{self, is_blank};
 
 /// Microseconds in a second.
 pub(super) const SECOND: u64 = 1_000_000;
 
-/// Words for yes and no, as systemd takes them in any case.
-const BOOLEANS: [(&str, bool); 12] = [
-    ("yes", true),
-    ("no", false),
-    ("true", true),
-    ("false", false),
-    ("on", true),
-    ("off", false),
-    ("1", true),
-    ("0", false),
-    ("y", true),
-    ("n", false),
-    ("t", true),
-    ("f", false),
-];
+/// Words for yes and no in turn, as systemd takes them in any case.
+const BOOLEANS: &str = "yes no true false on off 1 0 y n t f";
 
 pub(super) fn boolean(text: &str) -> Parsed<bool> {
-    if let Some((_, value)) = BOOLEANS.iter().find(|(word, _)| word.eq_ignore_ascii_case(text)) {
-        return Ok(*value);
+    match words::index(BOOLEANS, &text.to_ascii_lowercase()) {
+        Some(index) => Ok(index % 2 == 0),
+        None => fail(Problem::about(Code::NotBoolean, text).with_hint(suggest::hint(text, &BOOLEANS[..24]))),
     }
-    let hint = suggest::nearest(text, BOOLEANS[..6].iter().map(|(word, _)| *word));
-    fail(Problem::about(Code::NotBoolean, text).with_hint(suggest::did_you_mean(hint)))
 }
 
 /// The index of a word.
-pub(super) fn choice(words: &[&'static str], text: &str) -> Parsed<u64> {
-    if let Some(index) = words.iter().position(|word| *word == text) {
-        return Ok(index as u64);
+pub(super) fn choice(list: &str, text: &str) -> Parsed<u64> {
+    match words::index(list, text) {
+        Some(index) => Ok(index as u64),
+        None => {
+            let problem = Problem::about(Code::NotAChoice, text).with_expected(list.replace(' ', ", "));
+            fail(problem.with_hint(suggest::hint(text, list)))
+        }
     }
-    let hint = suggest::did_you_mean(suggest::nearest(text, words.iter().copied()));
-    fail(Problem::about(Code::NotAChoice, text).with_expected(words.join(", ")).with_hint(hint))
 }
 
 /// "a number from 1 to 255".
@@ -76,36 +64,16 @@ pub(super) fn not_a_number<T>(text: &str, numeric: bool, expected: &str) -> Pars
 }
 
 /// Units of time spans in microseconds, systemd.time(7). Case matters: `M` is a month.
-const SPANS: [(&str, u64); 29] = [
-    ("seconds", SECOND),
-    ("second", SECOND),
-    ("sec", SECOND),
-    ("s", SECOND),
-    ("minutes", 60 * SECOND),
-    ("minute", 60 * SECOND),
-    ("min", 60 * SECOND),
-    ("m", 60 * SECOND),
-    ("months", 2_629_800 * SECOND),
-    ("month", 2_629_800 * SECOND),
-    ("M", 2_629_800 * SECOND),
-    ("msec", 1_000),
-    ("ms", 1_000),
-    ("hours", 3_600 * SECOND),
-    ("hour", 3_600 * SECOND),
-    ("hr", 3_600 * SECOND),
-    ("h", 3_600 * SECOND),
-    ("days", 86_400 * SECOND),
-    ("day", 86_400 * SECOND),
-    ("d", 86_400 * SECOND),
-    ("weeks", 604_800 * SECOND),
-    ("week", 604_800 * SECOND),
-    ("w", 604_800 * SECOND),
-    ("years", 31_557_600 * SECOND),
-    ("year", 31_557_600 * SECOND),
-    ("y", 31_557_600 * SECOND),
-    ("usec", 1),
-    ("us", 1),
-    ("µs", 1),
+const SPANS: [(&str, u64); 9] = [
+    ("us usec µs", 1),
+    ("ms msec", 1_000),
+    ("s sec second seconds", SECOND),
+    ("m min minute minutes", 60 * SECOND),
+    ("h hr hour hours", 3_600 * SECOND),
+    ("d day days", 86_400 * SECOND),
+    ("w week weeks", 604_800 * SECOND),
+    ("M month months", 2_629_800 * SECOND),
+    ("y year years", 31_557_600 * SECOND),
 ];
 
 /// Microseconds of a sum such as `1min 30s` or `1.5h`. A number without unit counts in `unit`.
@@ -139,8 +107,11 @@ fn sum(text: &str, unit: u64) -> Option<Option<u64>> {
         let tail = tail.trim_ascii_start();
         let word = tail.find(|c: char| c.is_ascii_digit() || is_blank(c)).unwrap_or(tail.len());
         let (word, tail) = tail.split_at(word);
-        let factor =
-            if word.is_empty() { unit } else { SPANS.iter().find(|(name, _)| *name == word).map(|(_, us)| *us)? };
+        let factor = if word.is_empty() {
+            unit
+        } else {
+            SPANS.iter().find(|(names, _)| words::index(names, word).is_some()).map(|(_, us)| *us)?
+        };
         // 2^64-1 stands for infinity, so a finite span has to stay below.
         let part = scaled(number, factor)?.filter(|part| *part < INFINITY);
         total = total.zip(part).and_then(|(total, part)| total.checked_add(part)).filter(|total| *total < INFINITY);

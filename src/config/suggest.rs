@@ -4,35 +4,27 @@ use super::directive::Id;
 use super::fault::{Fault, Place};
 use super::foreign::{Foreign, foreign};
 use super::message::Code;
+use super::table::NAMES;
+use super::words;
 use crate::text::edits;
 
 /// Words of other configurations, in lower case, and the directive that does the same.
-const ALIASES: [(&str, Id); 32] = [
-    ("port", Id::ListenStream),
-    ("bind", Id::ListenStream),
-    ("listen", Id::ListenStream),
+const ALIASES: [(&str, Id); 22] = [
+    ("port bind listen", Id::ListenStream),
     ("interface", Id::BindToDevice),
-    ("server", Id::ExecStart),
-    ("server_args", Id::ExecStart),
-    ("exec", Id::ExecStart),
-    ("command", Id::ExecStart),
-    ("program", Id::ExecStart),
-    ("instances", Id::MaxConnections),
-    ("accept_max", Id::MaxConnections),
-    ("per_source", Id::MaxConnectionsPerSource),
-    ("maxconnectionpersource", Id::MaxConnectionsPerSource),
+    ("server server_args exec command program", Id::ExecStart),
+    ("instances accept_max", Id::MaxConnections),
+    ("per_source maxconnectionpersource", Id::MaxConnectionsPerSource),
     ("only_from", Id::IPAddressAllow),
     ("no_access", Id::IPAddressDeny),
     ("cps", Id::TriggerLimitBurst),
-    ("wait", Id::Accept),
-    ("nowait", Id::Accept),
+    ("wait nowait", Id::Accept),
     ("env", Id::Environment),
     ("passenv", Id::PassEnvironment),
     ("groups", Id::SupplementaryGroups),
     ("chroot", Id::RootDirectory),
     ("directory", Id::WorkingDirectory),
-    ("socket-mode", Id::SocketMode),
-    ("socketpermissions", Id::SocketMode),
+    ("socket-mode socketpermissions", Id::SocketMode),
     ("rlimit_as", Id::LimitAS),
     ("rlimit_cpu", Id::LimitCPU),
     ("rlimit_files", Id::LimitNOFILE),
@@ -42,15 +34,31 @@ const ALIASES: [(&str, Id); 32] = [
     ("stdin", Id::StandardInput),
 ];
 
-/// The word nearest to `text`: the same but for case, or few enough edits away.
-pub(super) fn nearest<'a>(text: &str, words: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+/// The word of a list nearest to `text`: the same but for case, or few enough edits away. Blanks and ends of lines part
+/// the words; what stands behind a blank in its line does not count when `first`.
+fn nearest<'a>(text: &str, list: &'a str, first: bool) -> Option<&'a str> {
     let lower = text.to_ascii_lowercase();
-    let most = (lower.chars().count() / 3).clamp(1, 4);
-    words
-        .map(|word| (edits(&lower, &word.to_ascii_lowercase()), word))
-        .filter(|(distance, _)| *distance <= most)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, word)| word)
+    let mut most = (lower.chars().count() / 3).clamp(1, 4) + 1;
+    let mut nearest = None;
+    for line in list.split('\n') {
+        for word in line.split(' ').take(if first { 1 } else { usize::MAX }) {
+            let distance = edits(&lower, &word.to_ascii_lowercase());
+            if distance < most {
+                (most, nearest) = (distance, Some(word));
+            }
+        }
+    }
+    nearest
+}
+
+/// The directive nearest to a name.
+pub(super) fn directive(name: &str) -> Option<&'static str> {
+    nearest(name, NAMES, true)
+}
+
+/// The hint about the nearest word of a list with blanks between; empty without one.
+pub(super) fn hint(text: &str, list: &str) -> String {
+    did_you_mean(nearest(text, list, false))
 }
 
 /// The hint about a near word; empty without one.
@@ -62,16 +70,14 @@ pub(super) fn did_you_mean(word: Option<&str>) -> String {
 pub(super) fn unknown(name: &str, place: Place) -> Fault {
     let lower = name.to_ascii_lowercase();
     let aliases: &[_] = if cfg!(feature = "suggest") { &ALIASES } else { &[] };
-    let alias = aliases.iter().find(|(alias, _)| *alias == lower).map(|(_, id)| id.name());
-    let near = || nearest(name, Id::ALL.iter().map(|id| id.name()));
-    match (alias, foreign(name)) {
-        (None, Some(Foreign::Protection)) => Fault::new(Code::NoProtection, place, &[name]),
-        (None, Some(_)) => Fault::new(Code::NotCarriedOut, place, &[name]),
-        _ => match alias.or_else(near) {
-            None => Fault::new(Code::UnknownDirective, place, &[name]),
-            word => Fault::new(Code::UnknownDirective, place, &[name]).with_hint(did_you_mean(word)),
-        },
-    }
+    let alias = aliases.iter().find(|(words, _)| words::index(words, &lower).is_some()).map(|(_, id)| id.name());
+    let (code, word) = match (alias, foreign(name)) {
+        (None, Some(Foreign::Protection)) => (Code::NoProtection, None),
+        (None, Some(_)) => (Code::NotCarriedOut, None),
+        _ => (Code::UnknownDirective, alias.or_else(|| directive(name))),
+    };
+    let fault = Fault::new(code, place, &[name]);
+    if word.is_some() { fault.with_hint(did_you_mean(word)) } else { fault }
 }
 
 #[cfg(test)]
@@ -81,8 +87,10 @@ mod tests {
     #[test]
     #[cfg_attr(not(feature = "suggest"), ignore = "there are no suggestions")]
     fn every_alias_and_no_foreign_name_is_ours() {
-        for (alias, id) in ALIASES {
-            assert_eq!(unknown(alias, Place::default()).hint, did_you_mean(Some(id.name())));
+        for (aliases, id) in ALIASES {
+            for alias in aliases.split(' ') {
+                assert_eq!(unknown(alias, Place::default()).hint, did_you_mean(Some(id.name())));
+            }
         }
         assert!(Id::ALL.iter().all(|id| foreign(id.name()).is_none()));
         assert_eq!(unknown("DynamicUser", Place::default()).code, Code::NoProtection);

@@ -7,7 +7,7 @@ use super::address::Kind;
 use super::directive::{Directive, Group, Syntax, Unit};
 use crate::limits;
 
-/// Makes [`Id`] and [`TABLE`] from one list, so that the number of a directive is the number of its row.
+/// Makes [`Id`], [`TABLE`] and [`NAMES`] from one list, so that the number of a directive is the number of its row.
 macro_rules! directives {
     ($($group:ident later=$later:tt { $($id:ident: $syntax:expr, $default:literal, $help:literal;)* })*) => {
         /// The directives by name.
@@ -22,13 +22,14 @@ macro_rules! directives {
         }
 
         /// One row for each directive, in the order of [`Id`].
-        pub static TABLE: [Directive; Id::ALL.len()] = [$($(Directive {
-            name: stringify!($id),
+        pub(super) static TABLE: [Directive; Id::ALL.len()] = [$($(Directive {
             group: Group::$group,
             syntax: $syntax,
-            default: $default,
             later: $later,
         },)*)*];
+
+        /// A line for each: its name, a blank, its default.
+        pub(super) const NAMES: &str = concat!($($(stringify!($id), " ", $default, "\n",)*)*);
 
         /// A line about each, apart from the rows: a program that never shows them does not carry them.
         static HELP: [&str; Id::ALL.len()] = [$($($help,)*)*];
@@ -36,17 +37,22 @@ macro_rules! directives {
 }
 
 /// The widest count that the kernel or systemd keeps in 32 bits.
-const COUNT: Syntax = Syntax::Uint(0, u32::MAX as u64);
+const COUNT: Syntax = Syntax::Uint(0, u32::MAX);
 /// Any time span.
-const SPAN: Syntax = Syntax::Span(u64::MAX);
+const SPAN: Syntax = Syntax::Span(u32::MAX);
 /// The longest time that tcp(7) keeps for its probes: 32767 s.
-const PROBE: Syntax = Syntax::Span(32_767_000_000);
+const PROBE: Syntax = Syntax::Span(32_767);
 /// A socket buffer: the kernel takes an int.
-const BUFFER: Syntax = Syntax::Size(i32::MAX as u64);
+const BUFFER: Syntax = Syntax::Size(i32::MAX as u32);
 /// A resource limit that counts things.
 const COUNTED: Syntax = Syntax::Limit(Unit::Count);
 /// A resource limit in bytes.
 const BYTES: Syntax = Syntax::Limit(Unit::Bytes);
+
+/// The name of a service.
+#[allow(clippy::cast_possible_truncation, reason = "the next line")]
+const NAME_BYTES: u8 = limits::SERVICE_NAME_BYTES as u8;
+const _: () = assert!(limits::SERVICE_NAME_BYTES <= u8::MAX as usize);
 
 directives! {
     Sockets later=false {
@@ -59,7 +65,7 @@ directives! {
             "Listens for SOCK_SEQPACKET connections: /path or @abstract. Each line adds a socket.";
         ListenFIFO: Syntax::Listen(Kind::Fifo), "",
             "Opens the FIFO at an absolute path and makes it when it is missing. Each line adds one.";
-        BindIPv6Only: Syntax::Choice(&["default", "both", "ipv6-only"]), "default",
+        BindIPv6Only: Syntax::Choice("default both ipv6-only"), "default",
             "Whether an IPv6 socket takes IPv4 clients as well: default (what the kernel is set to), both or \
              ipv6-only.";
         Backlog: COUNT, "4294967295",
@@ -81,7 +87,7 @@ directives! {
         Accept: Syntax::Bool, "no",
             "yes: a new process for each connection, and for each peer of a datagram socket with ReusePort=yes. \
              no: one process gets the listening sockets.";
-        Service: Syntax::Word(limits::SERVICE_NAME_BYTES), "",
+        Service: Syntax::Word(NAME_BYTES), "",
             "The section whose service gets these sockets beside its own; needs Accept=no.";
         FileDescriptorName: Syntax::FdName, "",
             "The name of the sockets in LISTEN_FDNAMES: up to 255 printable ASCII characters without a colon; unset: \
@@ -102,7 +108,7 @@ directives! {
             "Sends small TCP segments at once (TCP_NODELAY).";
         DeferAcceptSec: PROBE, "",
             "Reports a TCP connection only when its first data is there, or after this time, 0 to 32767 s.";
-        Priority: Syntax::Uint(0, i32::MAX as u64), "",
+        Priority: Syntax::Uint(0, i32::MAX as u32), "",
             "Priority of what is sent (SO_PRIORITY), 0 to 2147483647; over 6 needs CAP_NET_ADMIN.";
         ReceiveBuffer: BUFFER, "",
             "Receive buffer of each socket in bytes, up to 2147483647; K, M and G are powers of 1024.";
@@ -252,7 +258,7 @@ directives! {
             "Capabilities that the program has although it does not run as root; a leading ~ means all but these.";
         KillSignal: Syntax::Signal, "SIGTERM",
             "The signal that asks the service to end, a name or number.";
-        KillMode: Syntax::Choice(&["control-group", "mixed", "process", "none"]), "control-group",
+        KillMode: Syntax::Choice("control-group mixed process none"), "control-group",
             "Who is signalled at a stop: control-group (all in its session), mixed (KillSignal= to the main process, \
              SIGKILL to all), process (the main one), none.";
         SendSIGKILL: Syntax::Bool, "yes",
@@ -261,7 +267,7 @@ directives! {
             "Time between KillSignal= and SIGKILL; 0 or infinity: waits for ever.";
         RuntimeMaxSec: Syntax::Timeout, "infinity",
             "Longest time the service may run before it is stopped; 0 or infinity: no limit.";
-        Restart: Syntax::Choice(&["no", "always", "on-success", "on-failure", "on-abnormal", "on-abort"]), "no",
+        Restart: Syntax::Choice("no always on-success on-failure on-abnormal on-abort"), "no",
             "When a service with Accept=no is started again without waiting for traffic: no, always, \
              on-success, on-failure, on-abnormal or on-abort.";
         RestartSec: SPAN, "100ms",
@@ -270,7 +276,7 @@ directives! {
             "Interval of StartLimitBurst=; 0: no such limit.";
         StartLimitBurst: COUNT, "5",
             "Failed starts in one interval before the service rests until it is over; 0: no such limit.";
-        NotifyAccess: Syntax::Choice(&["none", "main", "exec", "all"]), "none",
+        NotifyAccess: Syntax::Choice("none main exec all"), "none",
             "Whose messages on NOTIFY_SOCKET count (STOPPING=1: clients wait for the next instance): none, main or exec \
              (the main process), all (the whole session).";
         SuccessExitStatus: Syntax::ExitStatuses, "",
@@ -282,7 +288,7 @@ directives! {
             "Hands the socket over on descriptor 0 and on descriptor 3 with LISTEN_FDS; needs exactly one socket.";
     }
     New later=(!cfg!(feature = "internal")) {
-        Internal: Syntax::Choice(&["echo", "discard", "daytime", "time", "chargen", "tcpmux"]), "",
+        Internal: Syntax::Choice("echo discard daytime time chargen tcpmux"), "",
             "A small service that is built in, instead of a program: echo, discard, daytime, time, chargen or tcpmux \
              (which serves the sections named tcpmux/NAME).";
     }
@@ -294,10 +300,10 @@ directives! {
             "Stops the service when it has used no CPU time (counted in 10 ms) and nothing has come in for this time.";
         MinRunSec: SPAN, "0",
             "Shortest time the service runs before it is stopped for being idle, or evicted.";
-        MemoryAvailableMin: Syntax::Size(u64::MAX), "0",
+        MemoryAvailableMin: Syntax::Size(u32::MAX), "0",
             "Memory that must be available before the service is started, in bytes (K, M, G, T); clients wait \
              until then.";
-        EvictUnderPressure: Syntax::Choice(&["no", "idle", "yes"]), "no",
+        EvictUnderPressure: Syntax::Choice("no idle yes"), "no",
             "May be stopped when memory is short, the longest idle service first: no, idle (not while somebody is \
              connected) or yes (those with connections last).";
         LoadMax: Syntax::Word(16), "",

@@ -216,7 +216,7 @@ impl Unit {
             _ => "Service",
         };
         let fault = Fault::new(Code::StrangeSetting, place, &[name, section, self.specifiers.unit.kind()]);
-        let near = suggest::nearest(name, Id::ALL.iter().map(|id| id.name())).filter(|near| *near != name);
+        let near = suggest::directive(name).filter(|near| *near != name);
         if near.is_some() { fault.with_hint(suggest::did_you_mean(near)) } else { fault }
     }
 

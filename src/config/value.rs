@@ -92,14 +92,14 @@ pub fn parse(syntax: Syntax, text: &str, notes: &mut Vec<Problem>) -> Parsed<Val
     Ok(match syntax {
         Syntax::Bool => Value::Number(scalar::boolean(text)?.into()),
         Syntax::Choice(words) => Value::Number(scalar::choice(words, text)?),
-        Syntax::Uint(min, max) => Value::Number(scalar::unsigned(text, min, max)?),
-        Syntax::Int(min, max) => Value::Integer(scalar::signed(text, min, max)?),
-        Syntax::Span(max) => Value::Number(scalar::span(text, scalar::SECOND, max)?),
+        Syntax::Uint(min, max) => Value::Number(scalar::unsigned(text, min.into(), max.into())?),
+        Syntax::Int(min, max) => Value::Integer(scalar::signed(text, min.into(), max.into())?),
+        Syntax::Span(max) => Value::Number(scalar::span(text, scalar::SECOND, most(max, scalar::SECOND))?),
         Syntax::Timeout => match scalar::span(text, scalar::SECOND, INFINITY)? {
             0 => Value::Number(INFINITY),
             span => Value::Number(span),
         },
-        Syntax::Size(max) => Value::Number(scalar::size(text, max)?),
+        Syntax::Size(max) => Value::Number(scalar::size(text, most(max, 1))?),
         Syntax::Mode => Value::Number(scalar::mode(text)?),
         Syntax::Signal => Value::Number(names::signal(text)?.into()),
         Syntax::Tos => Value::Number(names::tos(text)?.into()),
@@ -107,7 +107,7 @@ pub fn parse(syntax: Syntax, text: &str, notes: &mut Vec<Problem>) -> Parsed<Val
         Syntax::Prefixes => prefixes(text, notes)?,
         Syntax::Name => Value::Text(name(text)?),
         Syntax::Names => each_word(text, &|word| name(&word.text))?,
-        Syntax::Word(most) => Value::Text(word(text, most)?),
+        Syntax::Word(most) => Value::Text(word(text, most.into())?),
         Syntax::FdName => Value::Text(fd_name(text)?),
         Syntax::Path => Value::Text(path(text)?),
         Syntax::Directory => Value::Text(directory(text)?),
@@ -124,6 +124,11 @@ pub fn parse(syntax: Syntax, text: &str, notes: &mut Vec<Problem>) -> Parsed<Val
         Syntax::Input => Value::Stream(stream(text, true)?),
         Syntax::Output => Value::Stream(stream(text, false)?),
     })
+}
+
+/// A maximum of the table; the highest number stands for none.
+fn most(max: u32, unit: u64) -> u64 {
+    if max == u32::MAX { INFINITY } else { u64::from(max) * unit }
 }
 
 /// Reads each word of a list; a fault points at its word.

@@ -44,6 +44,16 @@ pub(super) fn plain(text: &str) -> impl Iterator<Item = Range<usize>> {
     })
 }
 
+/// The place of a word in a list that has one blank between its words.
+pub(super) fn index(list: &str, word: &str) -> Option<usize> {
+    list.split(' ').position(|known| known == word)
+}
+
+/// The word at a place of such a list; empty when it has fewer.
+pub(super) fn nth(list: &str, index: usize) -> &str {
+    list.split(' ').nth(index).unwrap_or_default()
+}
+
 /// Blanks between words.
 pub(super) fn is_blank(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\n' | '\r')

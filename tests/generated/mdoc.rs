@@ -39,10 +39,10 @@ fn directives(group: Group, later: bool) -> String {
     let mut out = String::from(".Bl -tag -width 4n\n");
     for id in Id::ALL.iter().filter(|id| id.row().group == group && id.row().later == later) {
         let row = id.row();
-        out += &format!(".It Ic {}= Ns {}\n", row.name, value(row.syntax));
+        out += &format!(".It Ic {}= Ns {}\n", id.name(), value(row.syntax));
         out += &prose(id.help());
-        if !row.default.is_empty() {
-            out += &prose(&format!("Default: {}.", row.default));
+        if !id.default_text().is_empty() {
+            out += &prose(&format!("Default: {}.", id.default_text()));
         }
     }
     out + ".El\n"
@@ -51,8 +51,8 @@ fn directives(group: Group, later: bool) -> String {
 /// The form of a value.
 fn value(syntax: Syntax) -> String {
     let name = match syntax {
-        Syntax::Bool => return choice(&["yes", "no"]),
-        Syntax::Choice(words) if words.len() <= 4 => return choice(words),
+        Syntax::Bool => return choice("yes no"),
+        Syntax::Choice(words) if words.split(' ').count() <= 4 => return choice(words),
         Syntax::Choice(_) => "word",
         Syntax::Uint(..) | Syntax::Int(..) => "number",
         Syntax::Span(_) | Syntax::Timeout => "time",
@@ -78,8 +78,8 @@ fn value(syntax: Syntax) -> String {
     ["Ar ", name].concat()
 }
 
-fn choice(words: &[&str]) -> String {
-    ["Cm ", &words.join(" | ")].concat()
+fn choice(words: &str) -> String {
+    ["Cm ", &words.replace(' ', " | ")].concat()
 }
 
 /// Text in sentences, each on lines of its own, none longer than mandoc likes.

@@ -6,7 +6,7 @@ use super::super::fault::{Fault, Place, Severity};
 use super::super::message::Code;
 use super::super::native::check_name;
 use super::super::value::Value;
-use super::super::words::quote;
+use super::super::words::{self, quote};
 use super::{Attribute, Block, Operator, SETS, access};
 
 /// Attributes that one directive stands for.
@@ -68,7 +68,7 @@ pub(super) fn told(attribute: &Attribute) -> Option<Fault> {
 /// Whether there is a built-in service of this name.
 fn is_internal(name: &str, datagram: bool) -> bool {
     let Syntax::Choice(names) = Id::Internal.row().syntax else { return false };
-    names.contains(&name) && !(datagram && name == "tcpmux")
+    words::index(names, name).is_some() && !(datagram && name == "tcpmux")
 }
 
 struct Entry<'a> {
