@@ -10,7 +10,7 @@ const LEFT: usize = 26;
 pub fn usage() -> String {
     let mut out = String::from("Usage: dormouse [COMMAND] [OPTION]...\n\nCommands:\n");
     for row in COMMANDS.iter().filter(|row| row.command.is_some()) {
-        line(&mut out, row.word, row.line);
+        line(&mut out, row.word, row.line());
     }
     out.push_str("\ndormouse help COMMAND tells the rest and the options; run takes -c PATH.\n");
     out
@@ -20,8 +20,8 @@ pub fn usage() -> String {
 #[must_use]
 pub fn help(command: Command) -> String {
     let Some(row) = COMMANDS.iter().find(|row| row.command == Some(command)) else { return usage() };
-    let mut out = ["Usage: dormouse ", row.word, " ", row.synopsis, "\n\n", &capital(row.line), "\n"].concat();
-    out.push_str(row.details);
+    let mut out = ["Usage: dormouse ", row.word, " ", row.synopsis(), "\n\n", &capital(row.line()), "\n"].concat();
+    out.push_str(row.details());
     out.push_str("\nOptions:\n");
     options(&mut out, command);
     out
@@ -29,7 +29,7 @@ pub fn help(command: Command) -> String {
 
 fn options(out: &mut String, command: Command) {
     for row in OPTIONS.iter().filter(|row| row.is_for(command)) {
-        line(out, &names(row), row.line);
+        line(out, &names(row), row.line());
     }
 }
 

@@ -1,6 +1,7 @@
 //! The command line of an inetd: when the program is called by that name it takes what busybox and OpenBSD inetd take,
 //! so that an image only changes a symlink.
 
+use super::parse::{clean, lexopt_text};
 use super::table::Command;
 use super::{Control, Inetd, Options, UsageError};
 use crate::logging::Target;
@@ -12,8 +13,8 @@ use std::path::PathBuf;
 /// Where inetd.conf is if nobody says otherwise.
 const DEFAULT_FILE: &str = "/etc/inetd.conf";
 
-/// The help text.
-const USAGE: &str = "\
+/// The help text, see [`super::usage_inetd`].
+pub(super) const USAGE: &str = "\
 Usage: inetd [-dEefil] [-q N] [-R N] [-a ADDRESS] [-p PIDFILE] [OPTION]... [FILE]...
 
 Reads inetd.conf and holds the sockets of its services.
@@ -41,7 +42,7 @@ pub fn parse_inetd(words: impl IntoIterator<Item = OsString>) -> Result<Options,
     let mut inetd = Inetd { by_name: true, ..Inetd::default() };
     let mut options = Options { detach: true, log: Target::Syslog, ..Options::default() };
     loop {
-        let argument = parser.next().map_err(|error| fault(&[&error.to_string()]))?;
+        let argument = parser.next().map_err(|error| fault(&[&lexopt_text(&error)]))?;
         let Some(argument) = argument else { break };
         match argument {
             Arg::Short('d') | Arg::Long("debug") => {
@@ -65,7 +66,8 @@ pub fn parse_inetd(words: impl IntoIterator<Item = OsString>) -> Result<Options,
             Arg::Short('h') | Arg::Long("help") => options.command = Command::Help,
             Arg::Short('V') | Arg::Long("version") => options.command = Command::Version,
             Arg::Value(file) => options.config.push(PathBuf::from(file)),
-            Arg::Short(_) | Arg::Long(_) => return Err(fault(&[&argument.unexpected().to_string()])),
+            Arg::Short(letter) => return Err(unknown("-", letter.encode_utf8(&mut [0; 4]))),
+            Arg::Long(word) => return Err(unknown("--", word)),
         }
     }
     if options.config.is_empty() {
@@ -78,15 +80,13 @@ pub fn parse_inetd(words: impl IntoIterator<Item = OsString>) -> Result<Options,
     Ok(options)
 }
 
-/// The help text of `inetd`.
-#[must_use]
-pub fn usage_inetd() -> String {
-    USAGE.to_owned()
+fn unknown(dashes: &str, name: &str) -> UsageError {
+    fault(&["inetd does not take the option \"", dashes, &clean(name.as_ref()), "\"\ntry: inetd --help"])
 }
 
 fn number(parser: &mut lexopt::Parser, option: &str) -> Result<u32, UsageError> {
     let word = word(parser, option, "a number")?;
-    word.parse().map_err(|_| fault(&[option, " got \"", &word.escape_debug().to_string(), "\"; expected a number"]))
+    word.parse().map_err(|_| fault(&[option, " got \"", &clean(word.as_ref()), "\"; expected a number"]))
 }
 
 fn word(parser: &mut lexopt::Parser, option: &str, expected: &str) -> Result<String, UsageError> {

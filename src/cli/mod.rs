@@ -14,10 +14,10 @@ mod table;
 mod tests;
 
 pub use help::{help, usage};
-pub use inetd::{parse_inetd, usage_inetd};
+pub use inetd::parse_inetd;
 pub use output::{complain, print};
-pub use parse::{parse, resolve_names};
-pub use table::{COMMANDS, Command, CommandRow, OPTIONS, OptionRow, PARTS};
+pub use parse::{clean, parse, resolve_names};
+pub use table::{COMMANDS, Command, CommandRow, OPTIONS, OptionRow, PARTS, usage_inetd};
 
 use crate::logging::Target;
 use log::LevelFilter;

@@ -129,7 +129,7 @@ impl Given {
                 None => Err(fault(&["the option \"", dashes, &shown, "\" is not part of this build"], &[])),
             };
         }
-        match nearest(name, OPTIONS.iter().filter(|row| row.is_for(command)).map(|row| row.long)) {
+        match nearest(name, &mut OPTIONS.iter().filter(|row| row.is_for(command)).map(|row| row.long)) {
             Some(near) if dashes == "--" => fail(&[text, "; did you mean \"--", near, "\"?"], command),
             _ => fail(&[text], command),
         }
@@ -292,11 +292,11 @@ fn command(found: &OsStr) -> Result<Command> {
         Some(CommandRow { command: Some(command), .. }) => Ok(*command),
         Some(row) => Err(fault(&["the command \"", row.word, "\" is not part of this build"], &[])),
         None => {
-            let here = COMMANDS.iter().filter(|row| row.command.is_some()).map(|row| row.word);
+            let mut here = COMMANDS.iter().filter(|row| row.command.is_some()).map(|row| row.word);
             let shown = clean(found);
             let text = ["unknown command \"", &shown, "\""].concat();
             let end: &[&str] = if cfg!(feature = "help") { &["\ntry: dormouse --help"] } else { &[] };
-            match nearest(&shown, here) {
+            match nearest(&shown, &mut here) {
                 Some(near) => Err(fault(&[&text, "; did you mean \"", near, "\"?"], end)),
                 None => Err(fault(&[&text], end)),
             }
@@ -401,10 +401,11 @@ fn shift(level: LevelFilter, by: isize) -> LevelFilter {
     LEVELS[at.saturating_add_signed(by).min(LEVELS.len() - 1)].1
 }
 
-fn lexopt_text(error: &lexopt::Error) -> String {
+/// The only error that reading words one by one can have; lexopt's own text would bring the code that shows any text.
+pub(super) fn lexopt_text(error: &lexopt::Error) -> String {
     match error {
         lexopt::Error::UnexpectedValue { option, .. } => ["the option ", option, " takes no argument"].concat(),
-        other => other.to_string(),
+        _ => "the words are not understood".to_owned(),
     }
 }
 
@@ -413,16 +414,19 @@ fn word(command: Command) -> &'static str {
 }
 
 /// The candidate that `found` is probably a slip of: at most a third of its letters differ.
-fn nearest<'a>(found: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    candidates
-        .map(|candidate| (edits(found, candidate), candidate))
-        .filter(|&(distance, candidate)| distance <= (candidate.len() / 3).max(1))
-        .min_by_key(|&(distance, _)| distance)
-        .map(|(_, candidate)| candidate)
+fn nearest(found: &str, candidates: &mut dyn Iterator<Item = &'static str>) -> Option<&'static str> {
+    let mut nearest = (usize::MAX, None);
+    for candidate in candidates {
+        let distance = edits(found, candidate);
+        if distance < nearest.0 && distance <= (candidate.len() / 3).max(1) {
+            nearest = (distance, Some(candidate));
+        }
+    }
+    nearest.1
 }
 
-/// `word` without control characters.
-fn clean(word: &OsStr) -> String {
+/// At most 200 bytes of a word, with control characters and what is no UTF-8 as `\xNN`.
+pub fn clean(word: &OsStr) -> String {
     let mut line = crate::text::Line::<200>::new();
     line.push_bytes(word.as_bytes());
     line.as_str().to_owned()

@@ -1,4 +1,9 @@
-//! The commands and options as data: the parser, `--help` and `help COMMAND` read the same rows.
+//! The commands and options as data: the parser, `--help` and `help COMMAND` read the same rows. The texts of the help
+//! are kept apart and packed.
+#![allow(clippy::cast_possible_truncation, reason = "there are few commands")]
+
+use super::inetd::USAGE;
+use crate::packed::packed;
 
 /// What is to be done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,18 +51,31 @@ pub enum Command {
 }
 
 /// One command.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct CommandRow {
     /// Its word on the command line.
     pub word: &'static str,
-    /// What may follow the word.
-    pub synopsis: &'static str,
-    /// What it does, in one line of at most 52 bytes.
-    pub line: &'static str,
-    /// What else `help COMMAND` tells.
-    pub details: &'static str,
     /// What it is; `None` for a command that is not part of this build.
     pub command: Option<Command>,
+    /// Its place in the table.
+    index: u8,
+}
+
+impl CommandRow {
+    /// What may follow the word.
+    pub fn synopsis(&self) -> &'static str {
+        part(3 * usize::from(self.index))
+    }
+
+    /// What it does, in one line of at most 52 bytes.
+    pub fn line(&self) -> &'static str {
+        part(3 * usize::from(self.index) + 1)
+    }
+
+    /// What else `help COMMAND` tells.
+    pub fn details(&self) -> &'static str {
+        part(3 * usize::from(self.index) + 2)
+    }
 }
 
 /// The parts of the program that a build may leave out (`[features]` of Cargo.toml), and whether this one has them.
@@ -77,8 +95,27 @@ pub const PARTS: [(&str, bool); 12] = [
 ];
 
 /// The commands in the order of the help text.
-pub const COMMANDS: [CommandRow; 18] = [
-    CommandRow {
+pub static COMMANDS: [CommandRow; ROWS.len()] = {
+    let mut rows = [CommandRow { word: "", command: None, index: 0 }; ROWS.len()];
+    let mut at = 0;
+    while at < ROWS.len() {
+        rows[at] = CommandRow { word: ROWS[at].word, command: ROWS[at].command, index: at as u8 };
+        at += 1;
+    }
+    rows
+};
+
+/// One command with its texts.
+struct Row {
+    word: &'static str,
+    synopsis: &'static str,
+    line: &'static str,
+    details: &'static str,
+    command: Option<Command>,
+}
+
+const ROWS: [Row; 18] = [
+    Row {
         word: "run",
         synopsis: told("[-c PATH]..."),
         line: told("hold the sockets, start services on demand (default)"),
@@ -88,14 +125,14 @@ pub const COMMANDS: [CommandRow; 18] = [
         ),
         command: Some(Command::Run),
     },
-    CommandRow {
+    Row {
         word: "check",
         synopsis: told("[-c PATH]... [--print]"),
         line: told("report every fault of the configuration"),
         details: told("Exit codes: 0 the configuration is sound, 78 it is not.\n"),
         command: Some(Command::Check),
     },
-    CommandRow {
+    Row {
         word: "activate",
         synopsis: told("-l ADDR... [OPTION]... [--] PROG ARG..."),
         line: told("try a service without any configuration"),
@@ -104,16 +141,16 @@ pub const COMMANDS: [CommandRow; 18] = [
                   tcp: udp: unix: unixgram: seqpacket: or fifo: before it gives its type.\n\
                   What follows PROG belongs to PROG. Example:\n  dormouse activate -l 8080 -a --inetd cat\n",
         ),
-        command: part(cfg!(feature = "activate"), Command::Activate),
+        command: built(cfg!(feature = "activate"), Command::Activate),
     },
-    CommandRow {
+    Row {
         word: "explain",
         synopsis: told("[-c PATH]... NAME"),
         line: told("show the descriptors, environment and ids of a child"),
         details: told("Exit codes: 0 done, 1 no such service, 78 faulty configuration.\n"),
-        command: part(cfg!(feature = "explain"), Command::Explain),
+        command: built(cfg!(feature = "explain"), Command::Explain),
     },
-    CommandRow {
+    Row {
         word: "convert",
         synopsis: told("[--dialect NAME] PATH..."),
         line: told("print inetd.conf, xinetd or units in the native form"),
@@ -122,14 +159,14 @@ pub const COMMANDS: [CommandRow; 18] = [
                   What could not be carried over stands in a comment. The files are not changed.\n\
                   Exit codes: 0 done, 78 something could not be carried over.\n",
         ),
-        command: part(cfg!(feature = "inetd"), Command::Convert),
+        command: built(cfg!(feature = "inetd"), Command::Convert),
     },
-    CommandRow {
+    Row {
         word: "help",
         synopsis: told("[COMMAND]"),
         line: told("tell more about a command"),
         details: "",
-        command: part(cfg!(feature = "help"), Command::Help),
+        command: built(cfg!(feature = "help"), Command::Help),
     },
     asking(
         Command::List,
@@ -163,12 +200,12 @@ pub const COMMANDS: [CommandRow; 18] = [
     asking(Command::Restart, "restart", "NAME...", "end a service and start it again", ORDER),
     asking(Command::Pause, "pause", "NAME...", "disarm the sockets; clients wait in them", ORDER),
     asking(Command::Resume, "resume", "NAME...", "arm the sockets again", ORDER),
-    CommandRow {
-        command: part(cfg!(feature = "control") && cfg!(feature = "reload"), Command::Reload),
+    Row {
+        command: built(cfg!(feature = "control") && cfg!(feature = "reload"), Command::Reload),
         ..asking(Command::Reload, "reload", "", "switch to the configuration as it is on disk now", RELOAD)
     },
-    CommandRow {
-        command: part(cfg!(feature = "control") && cfg!(feature = "reload"), Command::Upgrade),
+    Row {
+        command: built(cfg!(feature = "control") && cfg!(feature = "reload"), Command::Upgrade),
         ..asking(Command::Upgrade, "upgrade", "", "the same, and to the program as it is on disk", RELOAD)
     },
 ];
@@ -181,7 +218,7 @@ const RELOAD: &str = "The configuration is read as a whole first; a faulty one c
 const ORDER: &str = "Exit codes: 0 done, 1 no such service, it failed, or no daemon is there.\n";
 
 /// A command that can be left out of a build.
-const fn part(is_built_in: bool, command: Command) -> Option<Command> {
+const fn built(is_built_in: bool, command: Command) -> Option<Command> {
     if is_built_in { Some(command) } else { None }
 }
 
@@ -192,9 +229,9 @@ const fn asking(
     synopsis: &'static str,
     line: &'static str,
     details: &'static str,
-) -> CommandRow {
+) -> Row {
     let (synopsis, line, details) = (told(synopsis), told(line), told(details));
-    CommandRow { word, synopsis, line, details, command: part(cfg!(feature = "control"), command) }
+    Row { word, synopsis, line, details, command: built(cfg!(feature = "control"), command) }
 }
 
 /// A text that only the help shows.
@@ -202,21 +239,17 @@ const fn told(text: &'static str) -> &'static str {
     if cfg!(feature = "help") { text } else { "" }
 }
 
-/// Names an option for the parser.
+/// Names an option for the parser, in the order of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Id {
     Config,
-    Detach,
-    Pidfile,
-    NotifyFd,
-    Log,
-    LogLevel,
-    Verbose,
-    Quiet,
     Print,
     Control,
     Json,
     Dialect,
+    Detach,
+    Pidfile,
+    NotifyFd,
     Listen,
     Accept,
     Datagram,
@@ -226,12 +259,16 @@ pub(super) enum Id {
     SetEnv,
     Now,
     Once,
+    Log,
+    LogLevel,
+    Verbose,
+    Quiet,
     Help,
     Version,
 }
 
 /// One option.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct OptionRow {
     /// The letter after one dash; `' '` if it has none.
     pub short: char,
@@ -239,14 +276,17 @@ pub struct OptionRow {
     pub long: &'static str,
     /// What its argument stands for; empty if it takes none.
     pub argument: &'static str,
-    /// What it does, in one line of at most 52 bytes.
-    pub line: &'static str,
     /// The commands that take it: bit 1 << [`Command`].
     pub commands: u32,
     pub(super) id: Id,
 }
 
 impl OptionRow {
+    /// What it does, in one line of at most 52 bytes.
+    pub fn line(&self) -> &'static str {
+        part(3 * ROWS.len() + self.id as usize)
+    }
+
     /// Whether `command` takes it.
     #[must_use]
     pub const fn is_for(&self, command: Command) -> bool {
@@ -283,15 +323,27 @@ const fn row(
     commands: u32,
     id: Id,
     line: &'static str,
-) -> OptionRow {
-    OptionRow { short, long, argument, line: told(line), commands, id }
+) -> (OptionRow, &'static str) {
+    (OptionRow { short, long, argument, commands, id }, told(line))
 }
 
 /// Those that take `--control`.
 const CONTROL: u32 = if cfg!(feature = "control") { RUN | ASK } else { 0 };
 
 /// The options in the order of the help text.
-pub const OPTIONS: [OptionRow; 23] = [
+pub static OPTIONS: [OptionRow; LINES.len()] = {
+    let mut rows = [LINES[0].0; LINES.len()];
+    let mut at = 0;
+    while at < LINES.len() {
+        assert!(LINES[at].0.id as usize == at);
+        rows[at] = LINES[at].0;
+        at += 1;
+    }
+    rows
+};
+
+/// The same with what each does.
+const LINES: [(OptionRow, &str); 23] = [
     row('c', "config", "PATH", RUN | CHECK | EXPLAIN, Id::Config, "file or folder to read (/etc/dormouse.conf)"),
     row(' ', "print", "", PRINT, Id::Print, "write the configuration in the native form"),
     row(' ', "control", "PATH|off", CONTROL, Id::Control, "the control socket (/run/dormouse.sock)"),
@@ -316,3 +368,51 @@ pub const OPTIONS: [OptionRow; 23] = [
     row('h', "help", "", HELP, Id::Help, "print this"),
     row('V', "version", "", ALL, Id::Version, "print the version and the parts of this build"),
 ];
+
+/// The help texts: three for each command, one for each option, that of `inetd`.
+const TEXT_COUNT: usize = 3 * ROWS.len() + LINES.len() + 1;
+/// What ends a part.
+const END: u8 = 0;
+
+/// All of them one after the other, and how many bytes they are.
+const TEXTS: &([u8; 1 << 13], usize) = &{
+    let mut out = ([0; 1 << 13], 0);
+    let mut index = 0;
+    while index < TEXT_COUNT {
+        let (row, option) = (index / 3, index.saturating_sub(3 * ROWS.len()));
+        let text = match index % 3 {
+            _ if index == TEXT_COUNT - 1 => USAGE,
+            _ if row >= ROWS.len() => LINES[option].1,
+            0 => ROWS[row].synopsis,
+            1 => ROWS[row].line,
+            _ => ROWS[row].details,
+        };
+        let mut at = 0;
+        while at < text.len() {
+            out.0[out.1] = text.as_bytes()[at];
+            (out.1, at) = (out.1 + 1, at + 1);
+        }
+        out.0[out.1] = END;
+        out.1 += 1;
+        index += 1;
+    }
+    out
+};
+
+packed! {
+    fn texts = match core::str::from_utf8(TEXTS.0.split_at(TEXTS.1).0) {
+        Ok(text) => text,
+        Err(_) => "",
+    }
+}
+
+/// One of the help texts.
+fn part(index: usize) -> &'static str {
+    texts().split(char::from(END)).nth(index).unwrap_or_default()
+}
+
+/// The help text of `inetd`.
+#[must_use]
+pub fn usage_inetd() -> String {
+    part(TEXT_COUNT - 1).to_owned()
+}

@@ -194,7 +194,7 @@ fn help_names_every_option_of_the_command() {
     for command in [Command::Run, Command::Check, Command::Activate, Command::Explain, Command::Help] {
         let text = help(command);
         for row in OPTIONS.iter().filter(|row| row.is_for(command)) {
-            assert!(text.contains(&format!("--{}", row.long)) && text.contains(row.line), "{text}");
+            assert!(text.contains(&format!("--{}", row.long)) && text.contains(row.line()), "{text}");
         }
         for line in text.lines().chain(usage().lines()) {
             assert!(line.len() <= 80, "{line}");

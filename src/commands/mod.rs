@@ -97,7 +97,8 @@ fn inetd(options: &Options, tolerant: bool) -> Result<Inetd, u8> {
     let dialect = match asked.dialect.as_deref().map(|name| (name, Dialect::from_name(name))) {
         Some((name, None)) if name != XINETD => {
             let expected = [&Dialect::NAMES.join(", "), ", ", XINETD].concat();
-            cli::complain(&format_args!("--dialect got \"{}\"; expected one of {expected}", name.escape_debug()));
+            let name = cli::clean(name.as_ref());
+            cli::complain(&format_args!("--dialect got \"{name}\"; expected one of {expected}"));
             return Err(exit::USAGE);
         }
         Some((_, known)) => known, // none for xinetd

@@ -5,7 +5,7 @@ use dormouse::cli::{COMMANDS, Command, OPTIONS, OptionRow};
 use crate::{Outcome, expect};
 
 fn commands() -> impl Iterator<Item = (&'static str, Command, &'static str)> {
-    COMMANDS.iter().filter_map(|row| Some((row.word, row.command?, row.line)))
+    COMMANDS.iter().filter_map(|row| Some((row.word, row.command?, row.line())))
 }
 
 fn options(command: Command) -> impl Iterator<Item = &'static OptionRow> {
@@ -63,7 +63,7 @@ pub fn zsh() -> String {
     for (word, command, _) in commands() {
         out += &format!("    {word}) _dormouse_options=(\n");
         for row in options(command) {
-            let many = row.line.contains("repeatable") || row.argument == "PATH";
+            let many = row.line().contains("repeatable") || row.argument == "PATH";
             let argument = match (row.argument, words(row)) {
                 ("", _) => String::new(),
                 (name, Some(words)) => format!(":{}:({words})", name.replace('|', " or ")),
@@ -73,7 +73,7 @@ pub fn zsh() -> String {
             let star = if many { "*" } else { "" };
             let except = if many { String::new() } else { format!("({})", names.join(" ")) };
             for name in &names {
-                out += &format!("        '{except}{star}{name}[{}]{argument}'\n", row.line);
+                out += &format!("        '{except}{star}{name}[{}]{argument}'\n", row.line());
             }
         }
         out += "    ) ;;\n";

@@ -111,7 +111,7 @@ fn prose(text: &str) -> String {
 pub fn synopsis() -> String {
     let mut out = String::new();
     for row in COMMANDS.iter().filter(|row| row.command.is_some()) {
-        out += &format!(".Nm\n.Cm {}\n{}", row.word, arguments(row.synopsis));
+        out += &format!(".Nm\n.Cm {}\n{}", row.word, arguments(row.synopsis()));
     }
     out
 }
@@ -121,9 +121,9 @@ pub fn commands() -> String {
     let mut out = String::from(".Bl -tag -width 4n\n");
     for row in COMMANDS.iter().filter(|row| row.command.is_some()) {
         out += &format!(".It Cm {}\n", row.word);
-        out += &prose(&sentence(row.line));
+        out += &prose(&sentence(row.line()));
         // What is "the same" as the command before it is not told twice.
-        let details = if row.line.starts_with("the same") { "" } else { row.details };
+        let details = if row.line().starts_with("the same") { "" } else { row.details() };
         for line in details.lines() {
             match line.strip_prefix("  ") {
                 Some(example) => out += &format!(".Dl {example}\n"),
@@ -174,7 +174,7 @@ fn list<'a>(options: impl Iterator<Item = &'a OptionRow>) -> String {
             out += &[" Ar ", row.argument].concat();
         }
         out.push('\n');
-        out += &prose(&sentence(row.line));
+        out += &prose(&sentence(row.line()));
     }
     out + ".El\n"
 }
