@@ -6,8 +6,8 @@ use crate::harness::{Ctx, Need::*, Test};
 use crate::test;
 
 pub const TESTS: &[Test] = &[
-    test!(convert_carries_everything_over),
-    test!(convert_reads_folders_of_every_form, Units, Xinetd),
+    test!(convert_carries_everything_over, Command("convert"), Part("inetd")),
+    test!(convert_reads_folders_of_every_form, Command("convert"), Part("units"), Part("xinetd")),
     test!(a_program_that_anybody_may_write_to),
 ];
 
