@@ -9,10 +9,10 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 pub const TESTS: &[Test] = &[
-    test!(inetd_sh, Root, Prog("script"), File(TOOLS)),
-    test!(tftp_sh, Root, Prog("script"), Prog("netstat"), File(TOOLS)),
-    test!(telnet_localhost_sh, Root, Prog("script"), File(TOOLS)),
-    test!(ftp_localhost_sh, Root, Prog("script"), Prog("netstat"), File(TOOLS)),
+    test!(inetd_sh, Part("inetd"), Root, Prog("script"), File(TOOLS)),
+    test!(tftp_sh, Part("inetd"), Root, Prog("script"), Prog("netstat"), File(TOOLS)),
+    test!(telnet_localhost_sh, Part("inetd"), Root, Prog("script"), File(TOOLS)),
+    test!(ftp_localhost_sh, Part("inetd"), Root, Prog("script"), Prog("netstat"), File(TOOLS)),
 ];
 
 const FOLDER: &str = "target/neighbours/inetutils";

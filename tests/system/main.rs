@@ -31,6 +31,7 @@ mod hammer;
 mod harness;
 mod idle;
 mod inetd;
+mod inetd_corpus;
 mod inetd_peers;
 mod inetutils;
 mod lifecycle;
@@ -60,6 +61,9 @@ use harness::Test;
 use libtest_mimic::Arguments;
 
 fn main() {
+    if let Some(report) = stand_in::line_of_corpus() {
+        return stand_in::inherited(&report);
+    }
     let argv: Vec<String> = std::env::args().collect();
     if argv.get(1).is_some_and(|word| word == "--as-service") {
         stand_in::run(&argv[2..]);
@@ -100,6 +104,7 @@ fn main() {
         inetd::TESTS,
         inetd_peers::TESTS,
         inetutils::TESTS,
+        inetd_corpus::TESTS,
         convert::TESTS,
         idle::STOP_TESTS,
         sleep::TESTS,

@@ -214,8 +214,16 @@ fn report() -> String {
     text
 }
 
+/// The file into which this process reports, if it was executed by a path that ends in `.line`: as the program of a line
+/// whose arguments are not ours to choose.
+pub fn line_of_corpus() -> Option<String> {
+    // SAFETY: the kernel has put a string there that stays.
+    let path = unsafe { std::ffi::CStr::from_ptr(libc::getauxval(libc::AT_EXECFN) as *const libc::c_char) };
+    path.to_str().ok()?.strip_suffix(".line").map(|path| format!("{path}.report"))
+}
+
 /// Writes all that a child of an inetd has inherited into `file`, a thing a line, then takes what woke us, and ends.
-fn inherited(file: &str) {
+pub fn inherited(file: &str) {
     let read = |path: &str| String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned();
     let status = read("/proc/self/status");
     let field = |name: &str| {

@@ -272,7 +272,6 @@ impl Entry<'_> {
         self.set(Id::TriggerLimitIntervalSec, "1s", place);
         self.set(Id::TriggerLimitBurst, &self.word("cps").unwrap_or_else(|| "50".to_owned()), place);
         if let Some(mask) = self.word("umask") {
-            let mask = u32::from_str_radix(&mask, 8).map_or(mask, |mask| format!("{:o}", mask | 0o022));
             self.set(Id::UMask, &mask, self.place("umask"));
         }
         let mut variables = String::new();
