@@ -60,14 +60,14 @@ fn native(draft: &Draft, out: &mut String) {
     let line = |place: Place| (place.file, place.line);
     let left_out = |fault: &&Fault| fault.is_left_out() || fault.code == Code::XinetdLeftOut;
     let alone = |fault: &&Fault| draft.is_tolerant(fault.place) || left_out(fault);
-    let mut places: Vec<_> = draft.services.iter().map(|service| line(service.place)).collect();
-    places.extend(draft.faults.iter().filter(alone).map(|fault| line(fault.place)));
-    places.push((0, 0));
-    places.sort_unstable();
-    places.dedup();
-    let mut faults: Vec<&Fault> = draft.faults.iter().collect();
-    faults.sort_by_key(|fault| fault.place);
-    let mut faults = faults.into_iter().peekable();
+    let mut places = vec![(0, 0)];
+    let faulty = draft.faults.iter().filter(alone).map(|fault| fault.place);
+    for place in draft.services.iter().map(|service| service.place).chain(faulty) {
+        if let Err(index) = places.binary_search(&line(place)) {
+            places.insert(index, line(place));
+        }
+    }
+    let mut faults = draft.sorted_faults().into_iter().peekable();
     let mut next = places.iter().skip(1);
     for place in &places {
         let end = next.next();

@@ -2,7 +2,6 @@
 //!
 //! Pure text to data: names of ports and interfaces stay names here, the plan station looks them up.
 
-use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::directive::Id;
@@ -249,60 +248,78 @@ pub(super) fn prefix(text: &str, out: &mut Vec<Prefix>) -> Parsed<bool> {
             _ => return fail(Problem::new(Code::BadPrefixLength, 0..text.len(), &[text, &most.to_string()])),
         },
     };
-    let masked = mask(address, len);
-    out.push(Prefix { address: masked, len });
-    Ok(masked != address)
+    let range = Prefix::new(address, len);
+    out.push(range);
+    Ok(range.address != address)
 }
 
-/// The address with everything after the first `len` bits cleared.
-fn mask(address: IpAddr, len: u8) -> IpAddr {
+/// The bytes of an address at the beginning of 16.
+fn octets(address: IpAddr) -> [u8; 16] {
     match address {
-        IpAddr::V4(a) => {
-            Ipv4Addr::from_bits(a.to_bits() & u32::MAX.checked_shl(32 - u32::from(len)).unwrap_or(0)).into()
+        IpAddr::V4(ip) => {
+            let [a, b, c, d] = ip.octets();
+            [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
         }
-        IpAddr::V6(a) => {
-            Ipv6Addr::from_bits(a.to_bits() & u128::MAX.checked_shl(128 - u32::from(len)).unwrap_or(0)).into()
-        }
+        IpAddr::V6(ip) => ip.octets(),
     }
 }
 
 impl Prefix {
+    /// The range of the addresses that begin with the first `len` bits of this one.
+    pub(super) fn new(address: IpAddr, len: u8) -> Self {
+        let mut bytes = octets(address);
+        for (index, byte) in bytes.iter_mut().enumerate() {
+            let kept = usize::from(len).saturating_sub(8 * index);
+            *byte &= !0xff_u8.checked_shr(u32::try_from(kept).unwrap_or(8)).unwrap_or(0);
+        }
+        Self { address: Self::like(address, bytes), len }
+    }
+
+    /// An address of the same family from bytes.
+    fn like(address: IpAddr, bytes: [u8; 16]) -> IpAddr {
+        match bytes {
+            [a, b, c, d, ..] if address.is_ipv4() => IpAddr::from([a, b, c, d]),
+            _ => IpAddr::from(bytes),
+        }
+    }
+
+    /// Whether all addresses of the other range are in this one.
+    pub(super) fn contains(&self, other: &Self) -> bool {
+        let same = self.address.is_ipv4() == other.address.is_ipv4();
+        same && self.len <= other.len && Self::new(other.address, self.len) == *self
+    }
+
+    /// The two ranges that make up this one, which must be more than one address.
+    pub(super) fn halves(&self) -> [Self; 2] {
+        let (mut bytes, len) = (octets(self.address), self.len + 1);
+        bytes[usize::from(self.len / 8) % 16] |= 0x80 >> (self.len % 8);
+        [Self { len, ..*self }, Self { address: Self::like(self.address, bytes), len }]
+    }
+
     /// Its text, as the reader takes it.
     pub fn text(&self) -> String {
-        let mut out = self.address.to_string();
-        out.push('/');
-        out.push_str(&self.len.to_string());
-        out
+        [&self.address.to_string(), "/", &self.len.to_string()].concat()
     }
 }
 
 impl ListenAddress {
     /// Its text, as the reader takes it.
     pub fn text(&self) -> String {
-        let mut out = String::new();
         match self {
-            Self::Port(port) => out.push_str(&port.text()),
-            Self::Inet { ip: IpAddr::V4(ip), port, .. } => {
-                let _ = write!(out, "{ip}:{}", port.text());
-            }
+            Self::Port(port) => port.text(),
             Self::Inet { ip, scope, port } => {
-                let _ = write!(out, "[{ip}]:{}", port.text());
-                if let Some(scope) = scope {
-                    out.push('%');
-                    out.push_str(scope);
-                }
+                let (ip, v4) = (ip.to_string(), ip.is_ipv4());
+                let (open, close) = if v4 { ("", ":") } else { ("[", "]:") };
+                let (mark, scope) = scope.as_deref().map_or(("", ""), |scope| ("%", scope));
+                [open, &ip, close, &port.text(), mark, scope].concat()
             }
-            Self::Path(path) => out.push_str(path),
-            Self::Abstract(name) => {
-                out.push('@');
-                out.push_str(name);
-            }
+            Self::Path(path) => path.clone(),
+            Self::Abstract(name) => ["@", name].concat(),
             Self::Vsock { cid, port } => {
                 let cid = cid.map(|cid| cid.to_string()).unwrap_or_default();
-                let _ = write!(out, "vsock:{cid}:{port}");
+                ["vsock:", &cid, ":", &port.to_string()].concat()
             }
         }
-        out
     }
 }
 

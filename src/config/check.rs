@@ -7,7 +7,7 @@ use super::address::Kind;
 use super::collide;
 use super::directive::{self, Id};
 use super::draft::{Draft, ServiceDraft};
-use super::fault::{Fault, Place};
+use super::fault::{Fault, Place, tell};
 use super::message::Code;
 use super::own_port;
 use super::value::{Stream, Value};
@@ -17,7 +17,7 @@ use crate::limits;
 pub fn check(draft: &mut Draft) {
     let mut faults = Vec::new();
     if draft.services.is_empty() && draft.faults.is_empty() {
-        faults.push(Fault::new(Code::NoService, Place::default(), &[]));
+        tell(&mut faults, Code::NoService, Place::default(), &[]);
     }
     for service in &draft.services {
         let more = draft.sections_of(&service.name).map(|section| section.listens.len()).sum();
@@ -101,7 +101,7 @@ const NEEDS: [(Id, Needs); 34] = [
 
 impl Check<'_> {
     fn fault(&mut self, code: Code, place: Place, arguments: &[&str]) {
-        self.faults.push(Fault::new(code, place, arguments));
+        tell(self.faults, code, place, arguments);
     }
 
     /// A section that adds sockets to another one has nothing else.
@@ -303,7 +303,7 @@ fn capacity(draft: &Draft, faults: &mut Vec<Fault>) -> bool {
     let mut check = |place: Place, count: usize, most: usize, what: &str, variable: &str| {
         if count > most {
             let (count, most) = (count.to_string(), most.to_string());
-            faults.push(Fault::new(Code::TooMany, place, &[&count, what, &most, variable]));
+            tell(faults, Code::TooMany, place, &[&count, what, &most, variable]);
         }
     };
     let services = &draft.services;

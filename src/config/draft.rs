@@ -92,13 +92,18 @@ impl Draft {
 
     /// All faults as text, sorted by file and line. Empty when there are none.
     pub fn report(&self) -> String {
+        self.sorted_faults().into_iter().map(|fault| self.sources.render(fault)).collect()
+    }
+
+    /// All faults in the order of their places.
+    pub fn sorted_faults(&self) -> Vec<&Fault> {
         // Nearly sorted already, so inserting is quick, and far smaller than a general sort.
         let mut faults: Vec<&Fault> = Vec::new();
         for fault in &self.faults {
             let index = faults.partition_point(|earlier| earlier.place <= fault.place);
             faults.insert(index, fault);
         }
-        faults.iter().map(|fault| self.sources.render(fault)).collect()
+        faults
     }
 
     /// The sections that add sockets to a service by Service=, in the order of the files.

@@ -113,6 +113,12 @@ impl Fault {
     }
 }
 
+/// Adds the message `code` with its arguments, as [`Fault::new`] makes it.
+#[inline(never)]
+pub(super) fn tell(faults: &mut Vec<Fault>, code: Code, place: Place, arguments: &[&str]) {
+    faults.push(Fault::new(code, place, arguments));
+}
+
 /// What is said of a line that is left out.
 const LEFT_OUT: &str = "; this line is left out";
 

@@ -6,7 +6,7 @@ use rustix::io::Errno;
 
 use super::check;
 use super::draft::Draft;
-use super::fault::{Fault, Place, count};
+use super::fault::{Place, count, tell};
 use super::inetd::{self, Inetd};
 use super::message::Code;
 use super::{native, unit_files, xinetd};
@@ -186,12 +186,12 @@ fn take(draft: &mut Draft, name: &str, bytes: &[u8]) -> Option<(u32, String)> {
     let bad = nul.map(|at| (Code::FileNul, at)).or(other.map(|at| (Code::FileNotUtf8, at)));
     let Some((code, at)) = bad else { return Some((file, text)) };
     let line = count(bytes[..at].iter().filter(|byte| **byte == b'\n').count() + 1);
-    draft.faults.push(Fault::new(code, Place { file, line, ..Place::default() }, &[]));
+    tell(&mut draft.faults, code, Place { file, line, ..Place::default() }, &[]);
     None
 }
 
 /// A fault about a file as a whole.
 pub(super) fn push(draft: &mut Draft, path: &Path, code: Code, argument: &str) {
     let file = draft.sources.add(&path.to_string_lossy(), "");
-    draft.faults.push(Fault::new(code, Place { file, ..Place::default() }, &[argument]));
+    tell(&mut draft.faults, code, Place { file, ..Place::default() }, &[argument]);
 }

@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use super::draft::Draft;
-use super::fault::{Fault, Place, count};
+use super::fault::{Fault, Place, count, tell};
 use super::message::Code;
 use super::words::is_blank;
 use crate::limits;
@@ -103,7 +103,7 @@ pub(super) fn shape<'a>(line: &'a Line, file: u32, faults: &mut Vec<Fault>) -> O
 pub(super) fn carriage_return(draft: &mut Draft, file: u32, text: &str) {
     if let Some(index) = text.split('\n').position(|line| line.ends_with('\r')) {
         let place = Place { file, line: count(index + 1), ..Place::default() };
-        draft.faults.push(Fault::new(Code::CarriageReturn, place, &[]));
+        tell(&mut draft.faults, Code::CarriageReturn, place, &[]);
     }
 }
 

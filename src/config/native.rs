@@ -5,7 +5,7 @@
 
 use super::directive::{Id, Syntax};
 use super::draft::{Draft, ServiceDraft};
-use super::fault::{Fault, Place};
+use super::fault::{Fault, Place, tell};
 use super::lex::{self, Line, Shape};
 use super::message::Code;
 use super::problem::Problem;
@@ -81,7 +81,7 @@ impl Reader {
         let name = line.place(file, 0..id.name().len());
         let own = matches!(id.row().syntax, Syntax::Listen(_)) || id == Id::ExecStart;
         if own && self.target == Target::Defaults {
-            return draft.faults.push(Fault::new(Code::InDefaults, name, &[id.name()]));
+            return tell(&mut draft.faults, Code::InDefaults, name, &[id.name()]);
         }
         let place = if value.is_empty() { name } else { line.place(file, start..line.text.len()) };
         let mut notes = Vec::new();
@@ -113,7 +113,7 @@ impl Reader {
         }
         if matches!(name, "Socket" | "Service" | "Unit" | "Install") {
             self.target = Target::Skip;
-            return draft.faults.push(Fault::new(Code::UnitSection, whole, &[name]));
+            return tell(&mut draft.faults, Code::UnitSection, whole, &[name]);
         }
         self.current.inherit(&self.defaults);
         name.clone_into(&mut self.current.name);

@@ -111,8 +111,8 @@ fn number_text(syntax: Syntax, number: u64) -> String {
 }
 
 /// Four octal digits.
-fn octal(mode: u64) -> String {
-    format!("{mode:04o}")
+pub(super) fn octal(mode: u64) -> String {
+    [9, 6, 3, 0].into_iter().map(|shift| char::from(b'0' + (mode >> shift & 7).to_le_bytes()[0])).collect()
 }
 
 fn status_text(status: &ExitStatus) -> String {

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use super::address::Kind;
 use super::directive::{Group, Id, Syntax};
 use super::draft::{Draft, ServiceDraft};
-use super::fault::{Fault, Place};
+use super::fault::{Fault, Place, tell};
 use super::foreign::{Foreign, foreign};
 use super::lex::{self, Line, Shape};
 use super::message::Code;
@@ -103,7 +103,7 @@ impl Unit {
             "Install" => Section::Skip,
             _ => {
                 if !name.starts_with("X-") {
-                    faults.push(Fault::new(Code::StrangeSection, place, &[name, self.specifiers.unit.kind()]));
+                    tell(faults, Code::StrangeSection, place, &[name, self.specifiers.unit.kind()]);
                 }
                 Section::Skip
             }
@@ -117,9 +117,9 @@ impl Unit {
             Section::Skip => return,
             Section::Nothing => {
                 self.section = Section::Skip;
-                return faults.push(Fault::new(Code::BeforeSection, whole, &[]));
+                return tell(faults, Code::BeforeSection, whole, &[]);
             }
-            _ if name.is_empty() => return faults.push(Fault::new(Code::NoDirective, whole, &[])),
+            _ if name.is_empty() => return tell(faults, Code::NoDirective, whole, &[]),
             _ => {}
         }
         let place = if value.is_empty() { at_name } else { line.place(file, start..line.text.len()) };
@@ -187,7 +187,7 @@ impl Unit {
                     "" | "simple" | "exec" | "notify" | "notify-reload" | "oneshot" | "idle" => return,
                     _ => "there is no such type",
                 };
-                faults.push(Fault::new(Code::UnitType, place, &[value, what]));
+                tell(faults, Code::UnitType, place, &[value, what]);
             }
             _ => {}
         }
@@ -310,12 +310,12 @@ impl Unit {
         }
         if self.commands > 1 {
             let (place, count) = (self.draft.place(Id::ExecStart), self.commands.to_string());
-            draft.faults.push(Fault::new(Code::UnitCommands, place, &[&self.draft.name, &count]));
+            tell(&mut draft.faults, Code::UnitCommands, place, &[&self.draft.name, &count]);
         }
         for (lost, code) in self.lost.iter().zip([Code::UnitUnprotected, Code::UnitLost]) {
             if let Some((_, place)) = lost.first() {
                 let names: Vec<_> = lost.iter().map(|(name, _)| [name, "="].concat()).collect();
-                draft.faults.push(Fault::new(code, *place, &[&self.draft.name, &names.join(", ")]));
+                tell(&mut draft.faults, code, *place, &[&self.draft.name, &names.join(", ")]);
             }
         }
         self.draft
@@ -327,14 +327,14 @@ impl Unit {
             let ids = [Id::User, Id::Group, Id::SupplementaryGroups];
             if ids.iter().any(|id| self.draft.is_set(*id)) {
                 ids.iter().for_each(|id| self.draft.forget(*id));
-                draft.faults.push(Fault::new(Code::UnitPrivileges, place, &[mark]));
+                tell(&mut draft.faults, Code::UnitPrivileges, place, &[mark]);
             }
         }
         if let Some(place) = self.dynamic_user
             && !self.draft.is_set(Id::User)
         {
             self.draft.default_to(Id::User, Value::Text("nobody".to_owned()));
-            draft.faults.push(Fault::new(Code::DynamicUser, place, &[]));
+            tell(&mut draft.faults, Code::DynamicUser, place, &[]);
         }
     }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::directive::Id;
 use super::draft::{Draft, ServiceDraft};
-use super::fault::{Fault, Place, Severity};
+use super::fault::{Fault, Place, Severity, tell};
 use super::files;
 use super::message::Code;
 use super::native::check_name;
@@ -72,12 +72,12 @@ impl Reader {
         let Some(file) = load(draft, &mut unit, path, &name, folders) else { return };
         let whole = Place { file, ..Place::default() };
         if let Some((names, place)) = unit.strange_sockets() {
-            return draft.faults.push(Fault::new(Code::UnitNoSockets, place, &[&name.0, &names]));
+            return tell(&mut draft.faults, Code::UnitNoSockets, place, &[&name.0, &names]);
         }
         unit.draft.place = whole;
         let service = if unit.accepts() {
             if unit.service.is_some() {
-                draft.faults.push(Fault::new(Code::ServiceAccept, whole, &[]));
+                tell(&mut draft.faults, Code::ServiceAccept, whole, &[]);
             }
             UnitName([name.prefix(), "@.service"].concat())
         } else {

@@ -10,7 +10,7 @@ use super::{Dialect, Reader};
 use crate::config::address::{Kind, Listen, ListenAddress};
 use crate::config::directive::Id;
 use crate::config::draft::{Draft, MUX, ServiceDraft};
-use crate::config::fault::{Fault, Place};
+use crate::config::fault::{Fault, Place, tell};
 use crate::config::lex::Line;
 use crate::config::message::Code;
 use crate::config::words;
@@ -133,7 +133,7 @@ impl Reader<'_> {
         let internal = entry.text(5) == "internal";
         let long = entry.text(0).len() > limits::SERVICE_NAME_BYTES;
         if entry.text(0).starts_with(MUX) && (flag.wait || kind != Kind::Stream || long) {
-            entry.faults.push(Fault::new(Code::InetdMux, service_place, &[]));
+            tell(&mut entry.faults, Code::InetdMux, service_place, &[]);
         }
         if internal {
             self.internal(entry, kind, flag, [service_place, wait_place]);
@@ -174,7 +174,7 @@ impl Reader<'_> {
         }
         let split = field.rsplit_once(':');
         if split.is_some() && self.dialect == Dialect::Freebsd {
-            return entry.faults.push(Fault::new(Code::BadPort, place, &[&field]));
+            return tell(&mut entry.faults, Code::BadPort, place, &[&field]);
         }
         let (list, service) = split.map_or((self.address.as_deref(), &*field), |(list, name)| (Some(list), name));
         entry.service.name = [service, "/", entry.text(2)].concat();
@@ -209,7 +209,7 @@ impl Reader<'_> {
             entry.set(Id::SocketMode, if mode.is_empty() { "0200" } else { mode }, place);
         }
         if !path.starts_with('/') {
-            return entry.faults.push(Fault::new(Code::RelativePath, place, &[path]));
+            return tell(&mut entry.faults, Code::RelativePath, place, &[path]);
         }
         entry.set(directive, &path.replace('%', "%%"), place);
         entry.set(Id::RemoveOnStop, "yes", place);
@@ -267,11 +267,12 @@ impl Reader<'_> {
         let name = entry.service.name.split('/').next().unwrap_or_default().to_ascii_lowercase();
         let mux = name == "tcpmux" && (kind != Kind::Stream || entry.text(0).starts_with(MUX));
         if !INTERNAL.contains(&&*name) || mux || matches!(entry.text(2), "unix") {
-            return entry.faults.push(Fault::new(Code::InetdInternal, place, &[&entry.service.name]));
+            return tell(&mut entry.faults, Code::InetdInternal, place, &[&entry.service.name]);
         }
         if flag.wait != (kind == Kind::Datagram) && self.dialect == Dialect::Busybox {
             let word = if flag.wait { "nowait" } else { "wait" };
-            return entry.faults.push(Fault::new(Code::InetdInternalWait, wait_place, &[entry.text(1), word]));
+            let fault = Fault::new(Code::InetdInternalWait, wait_place, &[entry.text(1), word]);
+            return entry.faults.push(fault);
         }
         if name == "tcpmux" {
             entry.service.name.clone_from(&name); // what follows a slash would be one of those that it serves
@@ -287,12 +288,13 @@ impl Reader<'_> {
             entry.set(Id::User, &owner.user, place);
         }
         if owner.user.is_empty() || owner.group.as_deref() == Some("") {
-            entry.faults.push(Fault::new(Code::BadName, place, &[entry.text(4)]));
+            let fault = Fault::new(Code::BadName, place, &[entry.text(4)]);
+            entry.faults.push(fault);
         } else if let Some(group) = owner.group {
             entry.set(Id::Group, &group, place);
         }
         if let Some(class) = owner.class {
-            draft.faults.push(Fault::new(Code::InetdClass, place, &[&class]));
+            tell(&mut draft.faults, Code::InetdClass, place, &[&class]);
         }
     }
 
@@ -306,7 +308,7 @@ impl Reader<'_> {
         // busybox looks for a bare name in PATH
         let bare = self.dialect == Dialect::Busybox && !program.contains('/') && !program.is_empty();
         if !program.starts_with('/') && !bare {
-            return entry.faults.push(Fault::new(Code::InetdProgram, place, &[&program]));
+            return tell(&mut entry.faults, Code::InetdProgram, place, &[&program]);
         }
         let mut text = String::from(":@");
         words::quote(&program, true, &mut text);

@@ -22,7 +22,7 @@ mod readings;
 use std::ops::Range;
 
 use super::draft::Draft;
-use super::fault::{Fault, Place, Severity, count};
+use super::fault::{Fault, Place, Severity, count, tell};
 use super::lex::Line;
 use super::message::Code;
 use super::words::is_blank;
@@ -152,7 +152,7 @@ impl<'a> Reader<'a> {
         self.policy = !policy.trim_ascii().is_empty();
         if self.policy {
             let place = Place { file: self.file, line: number, ..Place::default() };
-            draft.faults.push(Fault::new(Code::InetdPolicy, place, &[]));
+            tell(&mut draft.faults, Code::InetdPolicy, place, &[]);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::super::directive::{Id, Syntax};
 use super::super::draft::{Draft, MUX, ServiceDraft, locate};
-use super::super::fault::{Fault, Place, Severity};
+use super::super::fault::{Fault, Place, Severity, tell};
 use super::super::message::Code;
 use super::super::native::check_name;
 use super::super::value::Value;
@@ -49,7 +49,7 @@ pub(super) fn add(draft: &mut Draft, block: &Block, defaults: &[Attribute]) {
         draft.faults.push(fault);
     }
     match why {
-        Some(why) => draft.faults.push(Fault::new(Code::XinetdLeftOut, block.place, &[&id, why])),
+        Some(why) => tell(&mut draft.faults, Code::XinetdLeftOut, block.place, &[&id, why]),
         None => draft.services.push(entry.service),
     }
 }
@@ -135,7 +135,7 @@ impl Entry<'_> {
     }
 
     fn lost(&mut self, name: &str, place: Place) {
-        self.faults.push(Fault::new(Code::XinetdLost, place, &[name]));
+        tell(&mut self.faults, Code::XinetdLost, place, &[name]);
     }
 
     fn fill(&mut self) -> Filled {
@@ -209,7 +209,8 @@ impl Entry<'_> {
         }
         let accept = !wait && listen == Id::ListenStream;
         if !wait && !accept && !self.has("type", "INTERNAL") {
-            self.faults.push(Fault::new(Code::XinetdDatagram, self.place("wait"), &[]));
+            let place = self.place("wait");
+            tell(&mut self.faults, Code::XinetdDatagram, place, &[]);
         }
         self.set(Id::Accept, if accept { "yes" } else { "no" }, place);
         for (flag, id) in [("NODELAY", Id::NoDelay), ("KEEPALIVE", Id::KeepAlive)] {
@@ -288,11 +289,14 @@ impl Entry<'_> {
         let mut lists = [Vec::new(), Vec::new()];
         for (name, list) in ["only_from", "no_access"].into_iter().zip(&mut lists) {
             for entry in self.values(name) {
-                match access::prefixes(&entry) {
-                    Some(more) => list.extend(more),
-                    None if name == "no_access" => return Err("no_access has a name that no filter can tell"),
-                    None => self.faults.push(Fault::new(Code::XinetdHost, self.place(name), &[&entry])),
+                if access::prefixes(&entry, list) {
+                    continue;
                 }
+                if name == "no_access" {
+                    return Err("no_access has a name that no filter can tell");
+                }
+                let place = self.place(name);
+                tell(&mut self.faults, Code::XinetdHost, place, &[&entry]);
             }
         }
         let [only_from, no_access] = lists;
@@ -305,7 +309,9 @@ impl Entry<'_> {
         };
         if closed {
             put(Id::IPAddressAllow, access::allowed(&only_from, &no_access));
-            put(Id::IPAddressDeny, access::prefixes("0.0.0.0").unwrap_or_default());
+            let mut all = Vec::new();
+            access::prefixes("0.0.0.0", &mut all);
+            put(Id::IPAddressDeny, all);
         } else {
             put(Id::IPAddressDeny, no_access);
         }

@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::draft::Draft;
-use super::fault::{Fault, Place, count};
+use super::fault::{Fault, Place, count, tell};
 use super::files;
 use super::lex;
 use super::message::Code;
@@ -109,7 +109,7 @@ impl Reader {
         }
         if !matches!(self.open, State::Outside) {
             let end = Place { file, line: count(text.split('\n').count()), ..Place::default() };
-            draft.faults.push(Fault::new(Code::XinetdOpen, end, &[]));
+            tell(&mut draft.faults, Code::XinetdOpen, end, &[]);
             self.open = State::Outside;
         }
     }
@@ -136,14 +136,14 @@ impl Reader {
                         keep(kept, attribute, draft);
                     }
                     None => {
-                        draft.faults.push(Fault::new(Code::XinetdLine, line.whole(), &[]));
+                        tell(&mut draft.faults, Code::XinetdLine, line.whole(), &[]);
                         block.iter_mut().for_each(|block| block.broken = true);
                     }
                 }
                 State::Inside(block)
             }
             (_, _) => {
-                draft.faults.push(Fault::new(Code::XinetdOutside, line.whole(), &[]));
+                tell(&mut draft.faults, Code::XinetdOutside, line.whole(), &[]);
                 State::Outside
             }
         };
@@ -153,7 +153,7 @@ impl Reader {
         self.included += 1;
         if depth >= DEPTH || self.included > INCLUDED {
             let most = [DEPTH.to_string(), INCLUDED.to_string()];
-            return draft.faults.push(Fault::new(Code::XinetdDepth, line.whole(), &[&most[0], &most[1]]));
+            return tell(&mut draft.faults, Code::XinetdDepth, line.whole(), &[&most[0], &most[1]]);
         }
         if let Some((file, text)) = files::load(draft, path) {
             self.read(draft, file, &text, path.parent().unwrap_or(path), depth + 1);
@@ -164,7 +164,7 @@ impl Reader {
     fn folder(&mut self, draft: &mut Draft, line: &Line, path: &Path, depth: usize) {
         let Ok(names) = file::names(path) else {
             let error = path.to_string_lossy();
-            return draft.faults.push(Fault::new(Code::XinetdFolder, line.whole(), &[&error]));
+            return tell(&mut draft.faults, Code::XinetdFolder, line.whole(), &[&error]);
         };
         let mut sorted: Vec<PathBuf> = Vec::new();
         for path in names.iter().map(|name| path.join(name)).filter(|path| is_included(path)) {
