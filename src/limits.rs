@@ -125,6 +125,10 @@ pub const IDLE_LOOK_MAX_MS: u64 = 60_000;
 pub const LOOKS_PER_TURN: usize = 8;
 /// How often a start that waits for memory looks again; the end of a service wakes it earlier.
 pub const MEMORY_LOOK_MS: u64 = 1_000;
+/// For so long after its start what MemoryAvailableMin= says that a service needs counts as taken, if it takes less yet.
+pub const GROWING_MS: u64 = 3_000;
+/// Such services at a time. More: their memory counts when they have taken it.
+pub const GROWING: usize = 16;
 /// How often a start that waits for a lower load looks again: the kernel counts it anew every 5 s.
 pub const LOAD_LOOK_MS: u64 = 5_000;
 /// How long the threads of a session have to stand still after SIGSTOP until it is looked at again.

@@ -107,7 +107,7 @@ directives! {
         NoDelay: Syntax::Bool, "no",
             "Sends small TCP segments at once (TCP_NODELAY).";
         DeferAcceptSec: PROBE, "",
-            "Reports a TCP connection only when its first data is there, or after this time, 0 to 32767 s.";
+            "Reports a TCP connection only when its first data, or its end, is there, or after this time, 0 to 32767 s.";
         Priority: Syntax::Uint(0, i32::MAX as u32), "",
             "Priority of what is sent (SO_PRIORITY), 0 to 2147483647; over 6 needs CAP_NET_ADMIN.";
         ReceiveBuffer: BUFFER, "",
@@ -301,8 +301,8 @@ directives! {
         MinRunSec: SPAN, "0",
             "Shortest time the service runs before it is stopped for being idle, or evicted.";
         MemoryAvailableMin: Syntax::Size(u32::MAX), "0",
-            "Memory that must be available before the service is started, in bytes (K, M, G, T); clients wait \
-             until then.";
+            "Memory that must be available before the service is started, in bytes (K, M, G, T): what it takes. \
+             Clients wait until then.";
         EvictUnderPressure: Syntax::Choice("no idle yes"), "no",
             "May be stopped when memory is short, the longest idle service first: no, idle (not while somebody is \
              connected) or yes (those with connections last).";

@@ -11,10 +11,10 @@ use rustix::event::epoll::{self, EventFlags};
 use rustix::fd::OwnedFd;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
-use super::session::{memory_kb, open_in};
+use super::session::{for_each_process, memory_kb, open_in};
 use super::tables::{Ending, Life};
 use super::{Phase, Seconds, Server, Tables, Tick, Token, Why};
-use crate::limits::{LOAD_LOOK_MS, MEMORY_LOOK_MS};
+use crate::limits::{GROWING, GROWING_MS, LOAD_LOOK_MS, MEMORY_LOOK_MS};
 use crate::logging::Kind;
 use crate::plan::{Evict, Plan, sleep::hundredths};
 
@@ -163,7 +163,7 @@ impl Server {
         let (memory, most) = (policy.sleep.memory_min_kb, policy.sleep.load_max);
         let (why, look) = if most != u32::MAX && load() >= most {
             (Why::Load, LOAD_LOOK_MS)
-        } else if memory > 0 && available_kb(&self.tables.group) < memory {
+        } else if memory > 0 && available_kb(&self.tables.group).saturating_sub(self.growing_kb()) < memory {
             (Why::Memory, MEMORY_LOOK_MS)
         } else {
             if let Some(state) = self.state(service) {
@@ -180,6 +180,27 @@ impl Server {
             self.evict(service);
         }
         true
+    }
+
+    /// kB that services which have just been started are still going to take. Without this, knocks at one moment would all
+    /// find the same room.
+    fn growing_kb(&self) -> u64 {
+        let mut growing = heapless::Vec::<(i32, u64), GROWING>::new();
+        for child in self.tables.children.iter().filter(|child| self.now.since_ms(child.since) < GROWING_MS) {
+            let need = self.policy(usize::from(child.service)).map_or(0, |policy| policy.sleep.memory_min_kb);
+            if need > 0 && growing.push((child.pid, need)).is_err() {
+                break;
+            }
+        }
+        if !growing.is_empty() {
+            for_each_process(&mut |process| {
+                if let Some((_, need)) = growing.iter_mut().find(|(pid, _)| *pid == process.session) {
+                    *need = need.saturating_sub(process.resident_kb());
+                }
+                true
+            });
+        }
+        growing.iter().map(|(_, need)| need).fold(0, |sum, need| sum.saturating_add(*need))
     }
 
     /// Memory may have become free: those that wait for it look again.

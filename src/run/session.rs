@@ -29,6 +29,13 @@ pub(super) struct Process {
     pub(super) resident: u64,
 }
 
+impl Process {
+    /// Resident memory in kB; what it shares counts in full.
+    pub(super) fn resident_kb(&self) -> u64 {
+        self.resident.saturating_mul((rustix::param::page_size() / 1024) as u64)
+    }
+}
+
 /// CPU time that the processes of a session have used, in clock ticks.
 pub(super) fn cpu(session: i32) -> u64 {
     let mut cpu: u64 = 0;
@@ -44,12 +51,10 @@ pub(super) fn cpu(session: i32) -> u64 {
 /// Memory of the processes of a session in kB: their share of all pages. Where the kernel tells only what is resident,
 /// pages that they share count for each.
 pub(super) fn memory_kb(session: i32) -> u64 {
-    let page_kb = (rustix::param::page_size() / 1024) as u64;
     let mut kb: u64 = 0;
     for_each_process(&mut |process| {
         if process.session == session {
-            let resident = || process.resident.saturating_mul(page_kb);
-            kb = kb.saturating_add(share_kb(process.pid).unwrap_or_else(resident));
+            kb = kb.saturating_add(share_kb(process.pid).unwrap_or_else(|| process.resident_kb()));
         }
         true
     });

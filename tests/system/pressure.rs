@@ -17,6 +17,7 @@ pub const TESTS: &[Test] = &[
     test!(only_the_main_process_may_announce, Directive("NotifyAccess")),
     test!(a_start_waits_for_memory, Directive("MemoryAvailableMin"), Root),
     test!(the_longest_idle_service_gives_way, Directive("EvictUnderPressure"), Root),
+    test!(starts_at_once_wait_for_each_other, Directive("EvictUnderPressure"), Root),
     test!(connected_services_give_way_last, Directive("EvictUnderPressure"), Root),
     test!(connected_services_give_way_where_they_may, Directive("EvictUnderPressure"), Root),
     test!(services_give_way_when_the_kernel_tells_of_pressure, Directive("EvictUnderPressure"), Root),
@@ -150,6 +151,25 @@ fn the_longest_idle_service_gives_way(ctx: &mut Ctx) {
     daemon.stop();
 }
 
+/// Three knocks in one moment: what a service is still going to take counts as well.
+fn starts_at_once_wait_for_each_other(ctx: &mut Ctx) {
+    let _alone = alone();
+    let Some(group) = Group::new(ctx, "48M", 48 << 20) else { return };
+    let (ports, config) = three(ctx, "EvictUnderPressure=idle\nTriggerLimitBurst=0\n");
+    let mut daemon = group.start(ctx, &config);
+    for round in 0..2 {
+        let clients = ports.map(|port| std::thread::spawn(move || talk(port)));
+        for (client, name) in clients.into_iter().zip(["a ", "b ", "c "]) {
+            let answer = client.join().unwrap();
+            assert!(answer.starts_with(name), "round {round}: {answer:?}\n{}", daemon.log());
+        }
+        daemon.descendants().into_iter().for_each(|pid| crate::daemon::kill(pid, libc::SIGTERM));
+        wait_until("all have ended", || daemon.descendants().is_empty());
+    }
+    assert_eq!(group.kills(), "oom_kill 0", "{}", daemon.log());
+    daemon.stop();
+}
+
 fn connected_services_give_way_last(ctx: &mut Ctx) {
     let _alone = alone();
     let Some(group) = Group::new(ctx, "48M", 48 << 20) else { return };
@@ -189,8 +209,11 @@ fn connected_services_give_way_where_they_may(ctx: &mut Ctx) {
     let mut clients = Vec::new();
     for (number, port) in ports[..2].iter().enumerate() {
         clients.push(connect(*port));
-        wait_until("it runs", || daemon.descendants().len() == number + 1);
-        sleep_ms(300);
+        let fat = |pid: &i32| {
+            let resident = crate::daemon::proc_status(*pid, "VmRSS");
+            resident.trim_end_matches(" kB").parse::<u64>().is_ok_and(|kb| kb > 18 << 10)
+        };
+        wait_until("it takes its memory", || daemon.descendants().iter().filter(|pid| fat(pid)).count() == number + 1);
     }
     assert!(talk(ports[2]).starts_with("c "));
     let gone = |name: &str| daemon.log().contains(&format!("stop service={name} "));
