@@ -45,6 +45,7 @@ mod ready;
 mod reload;
 mod reload_commands;
 mod reload_load;
+mod samples;
 mod scarce;
 mod serve;
 mod sleep;
@@ -76,6 +77,7 @@ fn main() {
     arguments.test_threads.get_or_insert(12);
     let all: &[&[Test]] = &[
         serve::TESTS,
+        samples::TESTS,
         listen_protocol::TESTS,
         adopt::TESTS,
         storms::TESTS,
