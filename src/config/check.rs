@@ -6,7 +6,7 @@
 use super::address::Kind;
 use super::collide;
 use super::directive::{self, Id};
-use super::draft::{Draft, ServiceDraft};
+use super::draft::{Draft, Links, ServiceDraft};
 use super::fault::{Fault, Place, tell};
 use super::message::Code;
 use super::own_port;
@@ -19,8 +19,9 @@ pub fn check(draft: &mut Draft) {
     if draft.services.is_empty() && draft.faults.is_empty() {
         tell(&mut faults, Code::NoService, Place::default(), &[]);
     }
+    let links = draft.links();
     for service in &draft.services {
-        let more = draft.sections_of(&service.name).map(|section| section.listens.len()).sum();
+        let more = links.of(&service.name).map(|section| section.listens.len()).sum();
         let mut check = Check { service, more, faults: &mut faults };
         if let Some(name) = service.text(Id::Service) {
             check.belongs(name, draft.service(name));
@@ -34,7 +35,7 @@ pub fn check(draft: &mut Draft) {
         check.effects();
     }
     // With more sockets than fit, the one fault about that is enough.
-    if capacity(draft, &mut faults) {
+    if capacity(draft, &links, &mut faults) {
         collide::check(&draft.services, &mut faults);
     }
     draft.faults.append(&mut faults);
@@ -248,10 +249,10 @@ impl Check<'_> {
         if self.service.listens.is_empty() {
             return;
         }
-        for (id, needs) in NEEDS {
+        for (id, needs) in NEEDS.into_iter().filter(|(id, _)| self.service.is_own(*id)) {
             let off = self.service.value(id) == Some(&Value::Number(0));
             let told = self.service.is_set(Id::Service) && !is_of_socket(id);
-            if self.service.is_own(id) && !off && !told && !self.has(needs) {
+            if !off && !told && !self.has(needs) {
                 let why = match needs {
                     Needs::Path => "the service has no unix socket or FIFO with a path",
                     Needs::Tcp => "the service has no TCP socket",
@@ -299,7 +300,7 @@ fn is_of_socket(id: Id) -> bool {
 }
 
 /// Whether the fixed tables have room for all sockets; a fault for each that has not.
-fn capacity(draft: &Draft, faults: &mut Vec<Fault>) -> bool {
+fn capacity(draft: &Draft, links: &Links<'_>, faults: &mut Vec<Fault>) -> bool {
     let mut check = |place: Place, count: usize, most: usize, what: &str, variable: &str| {
         if count > most {
             let (count, most) = (count.to_string(), most.to_string());
@@ -315,7 +316,7 @@ fn capacity(draft: &Draft, faults: &mut Vec<Fault>) -> bool {
     for service in services {
         let place = service.listens.last().map_or(service.place, |listen| listen.place);
         let what = ["sockets in [", &service.name, "]"].concat();
-        let more: usize = draft.sections_of(&service.name).map(|section| section.listens.len()).sum();
+        let more: usize = links.of(&service.name).map(|section| section.listens.len()).sum();
         check(place, service.listens.len() + more, limits::SERVICE_LISTENERS, &what, "DORMOUSE_SERVICE_LISTENERS");
     }
     sockets <= limits::LISTENERS

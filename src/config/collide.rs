@@ -21,12 +21,14 @@ enum Meeting {
 
 /// Adds a fault for each socket that meets an earlier one.
 pub(super) fn check(services: &[ServiceDraft], faults: &mut Vec<Fault>) {
-    let mut earlier: Vec<(&ServiceDraft, &Listen)> = Vec::new();
+    let mut earlier: Vec<(u32, (&ServiceDraft, &Listen))> = Vec::new();
     for service in services {
         for listen in &service.listens {
+            let key = key(&listen.address);
             let worst = earlier
                 .iter()
-                .filter_map(|old| Some((meeting(*old, (service, listen))?, old)))
+                .filter(|(other, _)| *other == key)
+                .filter_map(|(_, old)| Some((meeting(*old, (service, listen))?, old)))
                 .max_by_key(|(meeting, _)| *meeting);
             if let Some((meeting, (first, old))) = worst {
                 let code = match meeting {
@@ -38,8 +40,21 @@ pub(super) fn check(services: &[ServiceDraft], faults: &mut Vec<Fault>) {
                 let fault = Fault::new(code, listen.place, &[&text, &service.name, &other, &first.name]);
                 faults.push(fault.with_other(old.place));
             }
-            earlier.push((service, listen));
+            earlier.push((key, (service, listen)));
         }
+    }
+}
+
+/// A number that is the same for all addresses that can meet, and for few others: each two sockets are compared.
+fn key(address: &ListenAddress) -> u32 {
+    let sum = |text: &str| text.bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
+    match address {
+        ListenAddress::Port(PortRef::Number(port)) => u32::from(*port),
+        ListenAddress::Inet { port: PortRef::Number(port), .. } => u32::from(*port),
+        ListenAddress::Port(PortRef::Name(name)) | ListenAddress::Inet { port: PortRef::Name(name), .. } => sum(name),
+        ListenAddress::Path(path) => sum(path),
+        ListenAddress::Abstract(name) => sum(name),
+        ListenAddress::Vsock { port, .. } => *port,
     }
 }
 

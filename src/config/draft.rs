@@ -106,9 +106,10 @@ impl Draft {
         faults
     }
 
-    /// The sections that add sockets to a service by Service=, in the order of the files.
-    pub fn sections_of<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a ServiceDraft> + Clone {
-        self.services.iter().filter(move |section| section.text(Id::Service) == Some(name))
+    /// The sections that add sockets to a service by Service=, in the order of the files. There are few or none, so that
+    /// who asks for many services finds them once.
+    pub fn links(&self) -> Links<'_> {
+        Links(self.services.iter().filter_map(|section| Some((section.text(Id::Service)?, section))).collect())
     }
 
     /// The service of this name.
@@ -121,6 +122,16 @@ impl Draft {
 fn whole(text: &str) -> Parsed<&str> {
     let end = text.len() - text.trim_end_matches('\\').len();
     if end % 2 == 1 { fail(Problem::new(Code::LoneBackslash, text.len() - 1..text.len(), &[])) } else { Ok(text) }
+}
+
+/// Sections with Service=, each with the name there.
+pub struct Links<'a>(Vec<(&'a str, &'a ServiceDraft)>);
+
+impl<'a> Links<'a> {
+    /// Those of one service, in the order of the files.
+    pub fn of(&self, name: &str) -> impl Iterator<Item = &'a ServiceDraft> {
+        self.0.iter().filter(move |(service, _)| *service == name).map(|(_, section)| *section)
+    }
 }
 
 impl ServiceDraft {
@@ -413,7 +424,10 @@ fn merge(list: &mut Vec<String>, more: Vec<String>, syntax: Syntax) {
 /// The table's default of a directive.
 fn default(id: Id) -> Option<Value> {
     let text = Some(id.default_text()).filter(|text| !text.is_empty())?;
-    value::parse(id.row().syntax, text, &mut Vec::new()).ok()
+    match id.row().syntax {
+        Syntax::Bool => Some(Value::Number(u64::from(text == "yes"))), // most of them, and often asked for
+        syntax => value::parse(syntax, text, &mut Vec::new()).ok(),
+    }
 }
 
 /// A problem in a text of one line as a fault; `place` is where the text begins.
@@ -436,7 +450,9 @@ mod tests {
     fn defaults_of_the_table_are_sound() {
         let service = ServiceDraft::new("a");
         for id in Id::ALL {
-            assert!(id.default_text().is_empty() || default(*id).is_some(), "{}", id.name());
+            let text = id.default_text();
+            let read = || value::parse(id.row().syntax, text, &mut Vec::new()).ok();
+            assert!(text.is_empty() || read().is_some() && read() == default(*id), "{}", id.name());
             assert!(id.help().ends_with('.') && id.help().len() < 200, "{}", id.name());
         }
         assert_eq!(service.number(Id::MaxConnections), Some(64));

@@ -31,19 +31,26 @@ impl Span {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ArenaFull;
 
+/// Pieces that are remembered, to find equal ones: neighbours in a configuration are alike, and looking through all of
+/// them would make the start-up quadratic.
+const REMEMBERED: usize = 32;
+
 /// The block of bytes.
 pub struct Arena {
     bytes: [u8; ARENA_BYTES],
     used: u32,
+    /// The pieces stored or found last, the latest first.
+    latest: [Span; REMEMBERED],
 }
 
 impl Arena {
     /// An empty arena.
-    pub const EMPTY: Self = Self { bytes: [0; ARENA_BYTES], used: 0 };
+    pub const EMPTY: Self = Self { bytes: [0; ARENA_BYTES], used: 0, latest: [Span::EMPTY; REMEMBERED] };
 
     /// Forgets what was stored since [`Arena::used`] was this.
     pub fn truncate(&mut self, used: usize) {
         self.used = u32::try_from(used).map_or(self.used, |used| used.min(self.used));
+        self.latest = [Span::EMPTY; REMEMBERED]; // they may be of what was cut off
     }
 
     /// Stores `piece` and says where. An equal piece that is already there is used again, so that 500 services with
@@ -56,16 +63,25 @@ impl Arena {
             return Ok(Span::default());
         }
         let len = u32::try_from(piece.len()).map_err(|_| ArenaFull)?;
-        let used = &self.bytes[..self.used as usize];
-        if let Some(at) = recent(used).windows(piece.len()).position(|window| window == piece) {
-            let skipped = used.len() - recent(used).len();
-            return u32::try_from(skipped + at).map(|at| Span { at, len }).map_err(|_| ArenaFull);
+        let known = self.latest.iter().position(|known| known.len == len && self.get(*known) == piece);
+        if let Some(place) = known {
+            let found = self.latest[place];
+            self.remember(found, place);
+            return Ok(found);
         }
         let at = self.used;
         let end = at.checked_add(len).filter(|&end| end as usize <= ARENA_BYTES).ok_or(ArenaFull)?;
         self.bytes[at as usize..end as usize].copy_from_slice(piece);
         self.used = end;
-        Ok(Span { at, len })
+        let stored = Span { at, len };
+        self.remember(stored, REMEMBERED - 1);
+        Ok(stored)
+    }
+
+    /// Puts a piece in front of the others; the one at `place` makes room.
+    fn remember(&mut self, piece: Span, place: usize) {
+        self.latest.copy_within(..place, 1);
+        self.latest[0] = piece;
     }
 
     /// The bytes of a piece. A span that this arena never gave out yields nothing.
@@ -88,6 +104,7 @@ impl Arena {
     pub fn refill(&mut self, used: u32) -> Option<&mut [u8]> {
         let room = self.bytes.get_mut(..used as usize)?;
         self.used = used;
+        self.latest = [Span::EMPTY; REMEMBERED];
         Some(room)
     }
 
@@ -95,13 +112,6 @@ impl Arena {
     pub const fn used(&self) -> usize {
         self.used as usize
     }
-}
-
-/// The end of the used part, where equal pieces are looked for: neighbours in a configuration are alike, and looking
-/// through everything would make the start-up quadratic.
-fn recent(used: &[u8]) -> &[u8] {
-    const LOOK_BACK_BYTES: usize = 4096;
-    &used[used.len().saturating_sub(LOOK_BACK_BYTES)..]
 }
 
 #[cfg(test)]
@@ -116,6 +126,16 @@ mod tests {
         assert_eq!(first, second);
         assert_eq!(arena.used(), 10);
         assert_eq!(arena.get(second), b"PATH=/bin\0");
+    }
+
+    #[test]
+    fn a_piece_that_is_used_again_and_again_is_not_forgotten() {
+        let mut arena = Box::new(Arena::EMPTY);
+        let common = arena.store(b"common").unwrap();
+        for number in 0..4 * REMEMBERED {
+            assert_ne!(arena.store(&number.to_le_bytes()).unwrap(), common);
+            assert_eq!(arena.store(b"common").unwrap(), common);
+        }
     }
 
     #[test]

@@ -31,8 +31,9 @@ pub struct Context {
 /// or from here, the plan is of no use.
 pub fn compile(draft: &mut Draft, plan: &mut Plan, context: &Context) {
     let mut all = Vec::new();
+    let links = draft.links();
     for service in draft.services.iter().filter(|service| !service.is_set(Id::Service)) {
-        let more: Vec<_> = draft.sections_of(&service.name).collect();
+        let more: Vec<_> = links.of(&service.name).collect();
         let mut faults = Vec::new();
         let before = Size::of(plan);
         add(plan, service, &more, context, &mut faults);
