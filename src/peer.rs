@@ -7,6 +7,7 @@ use rustix::fd::AsFd;
 use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix, SocketAddrV4, SocketAddrV6, sockopt};
 
 use crate::sys::vsock::vsock_parts;
+use crate::text::Line;
 
 /// The peer of a connection, or an address of our own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,6 +132,21 @@ pub fn mapped(ip: IpAddr) -> Ipv6Addr {
 
 /// The address without the port, as in REMOTE_ADDR.
 pub struct Address<'a>(pub &'a Peer);
+
+impl Address<'_> {
+    /// Appends it to a line. An IPv4 address goes without the formatting of the standard library: this is done for each
+    /// connection.
+    pub fn append_to<const N: usize>(&self, line: &mut Line<N>) {
+        if let Peer::Internet { ip: IpAddr::V4(ip), .. } = self.0 {
+            for (index, octet) in ip.octets().into_iter().enumerate() {
+                line.push_str(if index == 0 { "" } else { "." });
+                line.push_decimal(octet.into());
+            }
+        } else {
+            let _ = fmt::write(line, format_args!("{self}")); // a line takes everything
+        }
+    }
+}
 
 impl fmt::Display for Address<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -20,7 +20,6 @@ use crate::handover::{VARIABLE, VERSION};
 use crate::limits::{CHECK_OUTPUT_BYTES, CHECK_TIMEOUT_MS, COMMAND_LINE_BYTES};
 use crate::logging::LeftOut;
 use crate::plan::image::{VERSION_BYTES, version_of};
-use crate::spawn::strings;
 use crate::sys::environment::{set_inheritable, variables};
 use crate::sys::errno::Why as Words;
 use crate::sys::process::{self, Image, install_descriptor, send_signal};
@@ -340,11 +339,8 @@ fn command_line(buffer: &mut [u8; COMMAND_LINE_BYTES]) -> Result<&[u8], Refusal>
 /// The program with our own words and environment, and one or two variables more.
 fn image<'a>(path: &'a [u8], line: &'a [u8], part: &'a [u8], notify: Option<&'a [u8]>) -> Result<Image<'a>, Refusal> {
     let mut image = Image::new(CStr::from_bytes_with_nul(path).unwrap_or(c"/"));
-    let mut whole = strings(line).fold(true, |whole, word| whole & image.argument(word));
-    for more in [Some(part), notify].into_iter().flatten().flat_map(strings) {
-        whole &= image.variable(more);
-    }
-    whole &= variables().fold(true, |whole, variable| whole & image.variable(variable));
+    let mut whole = image.arguments(line) && image.variables(part) && notify.is_none_or(|word| image.variables(word));
+    whole &= variables().fold(true, |whole, variable| whole & image.variables(variable.to_bytes_with_nul()));
     if whole { Ok(image) } else { Err(Refusal::Because("our own command line or environment is too long")) }
 }
 

@@ -1,10 +1,10 @@
 //! The variables that differ from start to start: who is connected (systemd.exec(5) REMOTE_ADDR, and the UCSPI set).
 
 use core::ffi::CStr;
-use core::fmt::{self, Write};
 
 use crate::limits::START_TEXT_BYTES;
 use crate::peer::{Address, Peer};
+use crate::text::{DECIMAL_BYTES, Line, decimal};
 
 /// What is said of a connection.
 pub struct Connection<'a> {
@@ -16,98 +16,107 @@ pub struct Connection<'a> {
     pub number: u32,
 }
 
-/// Variables as text, each with its NUL.
+/// Variables as text, each with its NUL. Put together for each start, so they are copied and not formatted.
 pub struct Variables {
     bytes: [u8; START_TEXT_BYTES],
     used: usize,
 }
 
+/// Room for any address of a peer: the path of a unix socket is the longest.
+type AddressText = Line<160>;
+
 impl Variables {
     /// No variables.
-    pub const EMPTY: Self = Self { bytes: [0; START_TEXT_BYTES], used: 0 };
+    pub const fn new() -> Self {
+        Self { bytes: [0; START_TEXT_BYTES], used: 0 }
+    }
 
     /// Adds LISTEN_FDS and LISTEN_FDNAMES (sd_listen_fds(3)) for `count` sockets.
-    pub fn listen<'a>(&mut self, count: usize, names: impl Iterator<Item = &'a str> + Clone) {
-        self.set("LISTEN_FDS", format_args!("{count}"));
-        self.set("LISTEN_FDNAMES", format_args!("{}", Joined(names)));
+    pub fn listen<'a>(&mut self, count: usize, names: impl Iterator<Item = &'a str>) {
+        self.number("LISTEN_FDS=", count as u64);
+        let start = self.used;
+        let mut whole = self.push(b"LISTEN_FDNAMES=");
+        for (index, name) in names.enumerate() {
+            whole &= self.push(if index == 0 { b"" } else { b":" }) && self.push(name.as_bytes());
+        }
+        self.close(start, whole);
     }
 
     /// Adds NOTIFY_SOCKET (sd_notify(3)) for an abstract name.
     pub fn notify(&mut self, name: &str) {
-        self.set("NOTIFY_SOCKET", format_args!("@{name}"));
+        self.set("NOTIFY_SOCKET=@", name.as_bytes());
     }
 
     /// Adds what a child may know of its connection.
     pub fn describe(&mut self, connection: &Connection<'_>) {
         let Connection { peer, local, number } = connection;
+        let mut address = AddressText::new();
+        Address(peer).append_to(&mut address);
+        let address = address.as_bytes();
         match peer {
             Peer::Internet { port, .. } => {
-                let address = Address(peer);
-                self.set("REMOTE_ADDR", format_args!("{address}"));
-                self.set("REMOTE_PORT", format_args!("{port}"));
-                self.set("PROTO", format_args!("TCP"));
-                self.set("TCPREMOTEIP", format_args!("{address}"));
-                self.set("TCPREMOTEPORT", format_args!("{port}"));
+                self.set("REMOTE_ADDR=", address);
+                self.number("REMOTE_PORT=", (*port).into());
+                self.set("PROTO=TCP", b"");
+                self.set("TCPREMOTEIP=", address);
+                self.number("TCPREMOTEPORT=", (*port).into());
                 if let Peer::Internet { port, .. } = local {
-                    self.set("TCPLOCALIP", format_args!("{}", Address(local)));
-                    self.set("TCPLOCALPORT", format_args!("{port}"));
+                    let mut address = AddressText::new();
+                    Address(local).append_to(&mut address);
+                    self.set("TCPLOCALIP=", address.as_bytes());
+                    self.number("TCPLOCALPORT=", (*port).into());
                 }
-                self.set("TCPCONNNUM", format_args!("{number}"));
+                self.number("TCPCONNNUM=", (*number).into());
             }
             Peer::Unix { uid, gid, path } => {
-                self.set("PROTO", format_args!("IPC"));
-                self.set("IPCREMOTEEUID", format_args!("{uid}"));
-                self.set("IPCREMOTEEGID", format_args!("{gid}"));
+                self.set("PROTO=IPC", b"");
+                self.number("IPCREMOTEEUID=", (*uid).into());
+                self.number("IPCREMOTEEGID=", (*gid).into());
                 if !path.is_empty() {
-                    self.set("REMOTE_ADDR", format_args!("{}", Address(peer)));
-                    self.set("IPCREMOTEPATH", format_args!("{}", Address(peer)));
+                    self.set("REMOTE_ADDR=", address);
+                    self.set("IPCREMOTEPATH=", address);
                 }
-                self.set("IPCCONNNUM", format_args!("{number}"));
+                self.number("IPCCONNNUM=", (*number).into());
             }
             Peer::Vsock { port, .. } => {
-                self.set("REMOTE_ADDR", format_args!("{}", Address(peer)));
-                self.set("REMOTE_PORT", format_args!("{port}"));
+                self.set("REMOTE_ADDR=", address);
+                self.number("REMOTE_PORT=", (*port).into());
             }
             Peer::Unknown => {}
         }
     }
 
-    /// Adds one variable; one that does not fit as a whole is left out.
-    fn set(&mut self, name: &str, value: fmt::Arguments<'_>) {
+    fn number(&mut self, name: &str, value: u64) {
+        let mut digits = [0; DECIMAL_BYTES];
+        let length = decimal(value, &mut digits);
+        self.set(name, &digits[..length]);
+    }
+
+    /// Adds one variable; `name` has its `=`. One that does not fit as a whole is left out.
+    fn set(&mut self, name: &str, value: &[u8]) {
         let start = self.used;
-        let written = self.write_str(name).and_then(|()| self.write_char('=')).and_then(|()| self.write_fmt(value));
         // an address with a NUL in it must not turn into a second variable
-        let whole = written.is_ok() && !self.bytes[start..self.used].contains(&0);
-        if !whole || self.write_char('\0').is_err() {
+        let whole = !value.contains(&0) && self.push(name.as_bytes()) && self.push(value);
+        self.close(start, whole);
+    }
+
+    fn push(&mut self, text: &[u8]) -> bool {
+        let end = self.used + text.len();
+        let Some(room) = self.bytes.get_mut(self.used..end) else { return false };
+        room.copy_from_slice(text);
+        self.used = end;
+        true
+    }
+
+    fn close(&mut self, start: usize, whole: bool) {
+        if !whole || !self.push(b"\0") {
             self.used = start;
         }
     }
 
-    /// The variables one by one.
-    pub fn iter(&self) -> impl Iterator<Item = &CStr> {
-        strings(&self.bytes[..self.used])
-    }
-}
-
-impl Write for Variables {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let end = self.used + text.len();
-        self.bytes.get_mut(self.used..end).ok_or(fmt::Error)?.copy_from_slice(text.as_bytes());
-        self.used = end;
-        Ok(())
-    }
-}
-
-/// Names joined by colons.
-struct Joined<I>(I);
-
-impl<'a, I: Iterator<Item = &'a str> + Clone> fmt::Display for Joined<I> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, name) in self.0.clone().enumerate() {
-            f.write_str(if index == 0 { "" } else { ":" })?;
-            f.write_str(name)?;
-        }
-        Ok(())
+    /// The variables, NUL-ended, side by side.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.used]
     }
 }
 
@@ -121,9 +130,9 @@ mod tests {
     use super::*;
 
     fn described(peer: &Peer, local: &Peer) -> Vec<String> {
-        let mut variables = Variables::EMPTY;
+        let mut variables = Variables::new();
         variables.describe(&Connection { peer, local, number: 3 });
-        variables.iter().map(|variable| variable.to_str().unwrap().to_owned()).collect()
+        strings(variables.bytes()).map(|variable| variable.to_str().unwrap().to_owned()).collect()
     }
 
     #[test]
@@ -165,9 +174,9 @@ mod tests {
 
     #[test]
     fn there_are_as_many_names_as_descriptors() {
-        let mut variables = Variables::EMPTY;
+        let mut variables = Variables::new();
         variables.listen(3, ["web.socket", "b", "c"].into_iter());
-        let told: Vec<_> = variables.iter().collect();
+        let told: Vec<_> = strings(variables.bytes()).collect();
         assert_eq!(told, [c"LISTEN_FDS=3", c"LISTEN_FDNAMES=web.socket:b:c"]);
     }
 

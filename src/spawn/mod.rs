@@ -119,24 +119,23 @@ impl Spawner {
         act: impl FnOnce(&mut Self, &Policy, &mut Image<'_>) -> Result<T, StartFailed>,
     ) -> Result<T, StartFailed> {
         let policy = policy(start);
-        let (program, argv) = words(start);
-        let mut variables = environment::Variables::EMPTY;
+        let arena = &start.plan.arena;
+        let program = CStr::from_bytes_with_nul(arena.get(start.service.program)).unwrap_or(c"/");
+        let mut variables = environment::Variables::new();
         if let Some(connection) = &start.connection {
             variables.describe(connection);
         }
         let mut image = Image::new(program);
-        let environment = start.plan.arena.get(policy.environment);
         if gets_descriptors(start) {
-            let name = |index| start.service.fd_name(&start.plan.arena, index);
+            let name = |index| start.service.fd_name(arena, index);
             variables.listen(start.sockets.len(), (0..64).filter(|index| start.present >> index & 1 == 1).map(name));
         }
         if policy.sleep.notify != NotifyAccess::None {
             variables.notify(&notify_name());
         }
-        let whole = argv.fold(true, |whole, word| whole & image.argument(word))
-            && strings(environment)
-                .chain(variables.iter())
-                .fold(true, |whole, variable| whole & image.variable(variable));
+        let whole = image.arguments(arena.get(start.service.argv))
+            && image.variables(arena.get(policy.environment))
+            && image.variables(variables.bytes());
         if !whole {
             return Err(StartFailed { stage: Stage::EXEC, errno: Errno::TOOBIG });
         }
@@ -246,12 +245,6 @@ fn gets_descriptors(start: &Start<'_>) -> bool {
 
 fn policy(start: &Start<'_>) -> Policy {
     start.plan.policies[usize::from(start.service.policy)]
-}
-
-/// Path and arguments of the program.
-fn words<'a>(start: &Start<'a>) -> (&'a CStr, impl Iterator<Item = &'a CStr>) {
-    let program = CStr::from_bytes_with_nul(start.plan.arena.get(start.service.program)).unwrap_or(c"/");
-    (program, strings(start.plan.arena.get(start.service.argv)))
 }
 
 const _: () = assert!(SERVICE_LISTENERS <= 64, "the sockets of a service are a set of bits");

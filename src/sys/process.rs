@@ -57,49 +57,54 @@ pub fn clone_child(stack: &mut ChildStack, sharing: Sharing, child: &mut dyn FnM
     if pid < 0 { Err(last_errno()) } else { Ok(pid) }
 }
 
-/// The program, arguments and environment of a child, as execve(2) takes them.
+/// The program, arguments and environment of a child, as execve(2) takes them. What is not used of it is never touched.
 pub struct Image<'a> {
     program: &'a CStr,
-    argv: [*const c_char; ARGUMENTS + 1],
-    envp: [*const c_char; ENVIRONMENT + 1],
-    arguments: usize,
-    variables: usize,
+    argv: Pointers<{ ARGUMENTS + 1 }>,
+    envp: Pointers<{ ENVIRONMENT + 1 }>,
     own: heapless::Vec<u8, 64>,
     strings: PhantomData<&'a CStr>,
+}
+
+/// Pointers to NUL-ended strings, with room for the null pointer at their end.
+type Pointers<const N: usize> = heapless::Vec<*const c_char, N>;
+
+/// Adds the NUL-ended strings that lie side by side in `block`; what follows the last NUL is left out. False: there is
+/// no room for all of them.
+fn add_all<const N: usize>(pointers: &mut Pointers<N>, block: &[u8]) -> bool {
+    let mut rest = block;
+    while let Some(end) = length(rest) {
+        if pointers.len() + 1 >= N || pointers.push(rest.as_ptr().cast()).is_err() {
+            return false;
+        }
+        rest = &rest[end + 1..];
+    }
+    true
+}
+
+/// Bytes before the first NUL.
+fn length(bytes: &[u8]) -> Option<usize> {
+    // SAFETY: memchr reads at most as many bytes as there are.
+    let end = unsafe { libc::memchr(bytes.as_ptr().cast(), 0, bytes.len()) };
+    (!end.is_null()).then(|| end as usize - bytes.as_ptr() as usize)
 }
 
 impl<'a> Image<'a> {
     /// An image of `program` without arguments and environment.
     pub const fn new(program: &'a CStr) -> Self {
-        Self {
-            program,
-            argv: [ptr::null(); ARGUMENTS + 1],
-            envp: [ptr::null(); ENVIRONMENT + 1],
-            arguments: 0,
-            variables: 0,
-            own: heapless::Vec::new(),
-            strings: PhantomData,
-        }
+        let own = heapless::Vec::new();
+        Self { program, argv: Pointers::new(), envp: Pointers::new(), own, strings: PhantomData }
     }
 
-    /// Adds an argument. False: there is no room for it (a checked plan has room).
-    pub fn argument(&mut self, word: &'a CStr) -> bool {
-        let room = self.arguments < ARGUMENTS;
-        if room {
-            self.argv[self.arguments] = word.as_ptr();
-            self.arguments += 1;
-        }
-        room
+    /// Adds arguments: NUL-ended strings side by side. False: there is no room for all (a checked plan has room).
+    pub fn arguments(&mut self, block: &'a [u8]) -> bool {
+        add_all(&mut self.argv, block)
     }
 
-    /// Adds a variable, `NAME=VALUE`. False: there is no room for it (a checked plan has room).
-    pub fn variable(&mut self, assignment: &'a CStr) -> bool {
-        let room = self.variables < ENVIRONMENT;
-        if room {
-            self.envp[self.variables] = assignment.as_ptr();
-            self.variables += 1;
-        }
-        room
+    /// Adds variables `NAME=VALUE`: NUL-ended strings side by side. False: there is no room for all (a checked plan has
+    /// room).
+    pub fn variables(&mut self, block: &'a [u8]) -> bool {
+        add_all(&mut self.envp, block)
     }
 
     /// Sets a text of the image's own, at most 63 bytes: one or more variables `NAME=VALUE` that are known only in the
@@ -113,18 +118,16 @@ impl<'a> Image<'a> {
 
     /// Replaces this process by the program; returns only when that fails (execve(2)).
     pub fn execute(&mut self) -> Errno {
-        let mut start = 0;
-        for end in 0..self.own.len() {
-            if self.own[end] == 0 && self.variables < ENVIRONMENT {
-                self.envp[self.variables] = self.own[start..].as_ptr().cast();
-                self.variables += 1;
-                start = end + 1;
-            }
+        let _ = add_all(&mut self.envp, &self.own); // a checked plan has room
+        if self.argv.push(ptr::null()).is_err() || self.envp.push(ptr::null()).is_err() {
+            return Errno::TOOBIG;
         }
-        // SAFETY: both arrays end with a null pointer (the last element is never written), and every other element
-        // points to a NUL-ended string that is borrowed for 'a or lies in `own`, which ends with a NUL.
+        // SAFETY: both arrays end with the null pointer that was just added, and every other element points to a
+        // NUL-ended string that is borrowed for 'a or lies in `own`.
         unsafe { libc::execve(self.program.as_ptr(), self.argv.as_ptr(), self.envp.as_ptr()) };
-        last_errno()
+        let errno = last_errno();
+        let _ = (self.argv.pop(), self.envp.pop());
+        errno
     }
 }
 
@@ -275,16 +278,23 @@ mod tests {
     fn an_image_executes_with_its_arguments_and_environment() {
         let mut stack = Box::new(ChildStack::NEW);
         let mut image = Image::new(c"/bin/sh");
-        for word in [c"sh", c"-c", c"test \"$A:$C:$0:$1\" = b:d:zero:one", c"zero", c"one"] {
-            assert!(image.argument(word));
-        }
-        assert!(image.variable(c"A=b"));
+        assert!(image.arguments(b"sh\0-c\0test \"$A:$C:$0:$1\" = b:d:zero:one\0zero\0one\0"));
+        assert!(image.variables(b"A=b\0no end"));
         image.set_own_variables(b"C=d\0");
         let pid = clone_child(&mut stack, Sharing::Memory, &mut || {
             image.execute();
             127
         });
         assert_eq!(status_of(pid.unwrap()), Some(0));
+    }
+
+    #[test]
+    fn an_image_takes_no_more_strings_than_it_has_room_for() {
+        let (words, variables) = (b"a\0".repeat(ARGUMENTS), b"A=\0".repeat(ENVIRONMENT));
+        let mut image = Image::new(c"/bin/true");
+        assert!(image.arguments(&words) && !image.arguments(b"a\0"));
+        assert_eq!(image.argv.len(), ARGUMENTS);
+        assert!(image.variables(b"") && image.variables(b"\0") && !image.variables(&variables));
     }
 
     #[test]
