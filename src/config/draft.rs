@@ -455,7 +455,7 @@ mod tests {
             assert!(text.is_empty() || read().is_some() && read() == default(*id), "{}", id.name());
             assert!(id.help().ends_with('.') && id.help().len() < 200, "{}", id.name());
         }
-        assert_eq!(service.number(Id::MaxConnections), Some(64));
+        assert_eq!(service.number(Id::MaxConnections), None);
         assert_eq!(service.number(Id::Backlog), Some(u64::from(u32::MAX)));
         assert_eq!(service.number(Id::TriggerLimitBurst), None);
         assert_eq!(service.span(Id::TimeoutStopSec), Some(90_000_000));

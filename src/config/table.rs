@@ -92,8 +92,9 @@ directives! {
         FileDescriptorName: Syntax::FdName, "",
             "The name of the sockets in LISTEN_FDNAMES: up to 255 printable ASCII characters without a colon; unset: \
              SERVICE.socket, or connection with Accept=yes.";
-        MaxConnections: COUNT, "64",
-            "Connections served at a time with Accept=yes, 0 to 4294967295; more are closed at once.";
+        MaxConnections: COUNT, "",
+            "Connections served at a time with Accept=yes; more are closed at once. Unset: as many as there is room for, \
+             and more wait.";
         MaxConnectionsPerSource: COUNT, "",
             "Connections served at a time for one address or user with Accept=yes; unset: no limit of its own.";
         KeepAlive: Syntax::Bool, "no",
@@ -141,7 +142,7 @@ directives! {
         TriggerLimitIntervalSec: SPAN, "2s",
             "Interval of TriggerLimitBurst=; 0: no such limit.";
         TriggerLimitBurst: COUNT, "",
-            "Starts in one interval before the service rests until it is over; 0: no such limit; unset: 200 with \
+            "Starts in one interval before the service rests until it is over; 0: no such limit; unset: none with \
              Accept=yes, 20 without.";
         PollLimitIntervalSec: SPAN, "2s",
             "Interval of PollLimitBurst=; 0: no such limit.";

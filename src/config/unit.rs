@@ -301,8 +301,12 @@ impl Unit {
         if !self.draft.is_set(Id::Service) {
             self.privileges(draft);
             self.streams();
-            let burst = if self.draft.flag(Id::Accept) { 150 } else { 15 };
-            self.draft.default_to(Id::PollLimitBurst, Value::Number(burst));
+            let accept = self.draft.flag(Id::Accept);
+            self.draft.default_to(Id::PollLimitBurst, Value::Number(if accept { 150 } else { 15 }));
+            if accept {
+                self.draft.default_to(Id::MaxConnections, Value::Number(64));
+                self.draft.default_to(Id::TriggerLimitBurst, Value::Number(200));
+            }
             if self.notifies {
                 // main
                 self.draft.default_to(Id::NotifyAccess, Value::Number(1));

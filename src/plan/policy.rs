@@ -7,8 +7,9 @@ use crate::sys::users;
 
 use super::compile::{Context, store};
 
-/// Starts in [`Id::TriggerLimitIntervalSec`] where nothing is set (systemd.socket(5)): per connection, otherwise.
-const TRIGGER_BURST: [u32; 2] = [200, 20];
+/// Starts in [`Id::TriggerLimitIntervalSec`] where nothing is set: per connection (no limit: each is asked for by a client
+/// of its own), otherwise (as systemd.socket(5)).
+const TRIGGER_BURST: [u32; 2] = [0, 20];
 
 /// Standard input, output and error of a service, and the log that [`Stdio::Log`] means.
 pub(super) struct Streams {
