@@ -11,8 +11,9 @@ use core::cell::UnsafeCell;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// Bytes of one chunk; a larger request gets a chunk of its own size. Untouched pages of a chunk cost nothing.
-const CHUNK_BYTES: usize = 256 * 1024;
+/// Bytes of one chunk; a larger request gets a chunk of its own size. The pages of a chunk are there at once: taking them
+/// one by one, as they are touched, would be a fifth of the start-up.
+const CHUNK_BYTES: usize = 64 * 1024;
 /// What stands at the beginning of each chunk.
 const HEADER_BYTES: usize = 32;
 
@@ -111,7 +112,7 @@ impl State {
         // SAFETY: a new private mapping touches no other memory; the header is written into it.
         unsafe {
             let protection = libc::PROT_READ | libc::PROT_WRITE;
-            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE;
             let chunk = libc::mmap(ptr::null_mut(), size, protection, flags, -1, 0);
             if chunk == libc::MAP_FAILED {
                 return false;

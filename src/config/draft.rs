@@ -114,7 +114,10 @@ impl Draft {
 
     /// The service of this name.
     pub fn service(&self, name: &str) -> Option<&ServiceDraft> {
-        self.services.iter().find(|service| service.name == name)
+        // a quick look first: each section of a configuration asks this
+        let (length, end) = (name.len(), name.as_bytes().last());
+        let maybe = |service: &&ServiceDraft| service.name.len() == length && service.name.as_bytes().last() == end;
+        self.services.iter().filter(maybe).find(|service| service.name == name)
     }
 }
 
@@ -242,6 +245,14 @@ impl ServiceDraft {
         for setting in &mut self.settings {
             setting.inherited = true;
         }
+    }
+
+    /// Whether another service has the same settings; its sockets and its program may be others.
+    pub fn is_set_like(&self, other: &Self) -> bool {
+        let settings = |service: &'_ Self| service.settings.len() - usize::from(service.command().is_some());
+        let ignores = |service: &Self| service.command().is_some_and(|command| command.ignore_failure);
+        let same = |(id, value): (Id, &Value)| id == Id::ExecStart || other.value(id) == Some(value);
+        settings(self) == settings(other) && ignores(self) == ignores(other) && self.settings().all(same)
     }
 
     fn setting(&self, id: Id) -> Option<&Setting> {

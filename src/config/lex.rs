@@ -27,7 +27,9 @@ impl Line {
         let after = self.pieces.partition_point(|(start, _, _)| *start <= at.start);
         let (start, line, column) = self.pieces.get(after.saturating_sub(1)).copied().unwrap_or_default();
         let end = self.pieces.get(after).map_or(self.text.len(), |(next, _, _)| *next);
-        let characters = |range: Range<usize>| count(self.text.get(range).map_or(0, |part| part.chars().count()));
+        // the bytes that begin a character
+        let begins = |part: &str| part.bytes().filter(|byte| byte & 0xc0 != 0x80).count();
+        let characters = |range: Range<usize>| count(self.text.get(range).map_or(0, begins));
         let len = characters(at.start..at.end.min(end)).max(1);
         Place { file, line, column: column + characters(start..at.start), len }
     }
@@ -69,16 +71,20 @@ pub(super) enum Shape<'a> {
 /// Tells what a line is, or adds the fault of a line that is nothing.
 pub(super) fn shape<'a>(line: &'a Line, file: u32, faults: &mut Vec<Fault>) -> Option<Shape<'a>> {
     let text = &*line.text;
-    let whole = line.place(file, 0..text.len());
+    let whole = || line.place(file, 0..text.len());
     let mut fault = |fault: Fault| {
         faults.push(fault);
         None
     };
     if text.len() > limits::CONFIG_LINE_BYTES {
         let sizes = [text.len().to_string(), limits::CONFIG_LINE_BYTES.to_string()];
-        return fault(Fault::new(Code::LineLong, whole, &[&sizes[0], &sizes[1]]));
+        return fault(Fault::new(Code::LineLong, whole(), &[&sizes[0], &sizes[1]]));
     }
-    if let Some((at, c)) = text.char_indices().find(|(_, c)| c.is_control() && *c != '\t') {
+    // 0xc2 begins the control characters beyond ASCII
+    let strange = |byte: u8| byte.is_ascii_control() || byte == 0xc2;
+    if text.bytes().any(strange)
+        && let Some((at, c)) = text.char_indices().find(|(_, c)| c.is_control() && *c != '\t')
+    {
         let shown = c.escape_default().to_string();
         let place = line.place(file, at..at + c.len_utf8());
         return fault(Fault::new(Code::ControlCharacter, place, &[&shown]));
@@ -86,22 +92,24 @@ pub(super) fn shape<'a>(line: &'a Line, file: u32, faults: &mut Vec<Fault>) -> O
     if text.starts_with('[') {
         return match text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             Some(name) => Some(Shape::Section(name)),
-            None => fault(Fault::new(Code::OpenSection, whole, &[])),
+            None => fault(Fault::new(Code::OpenSection, whole(), &[])),
         };
     }
-    let word = text.split(is_blank).next().unwrap_or_default();
-    if matches!(word, "include" | ".include" | "includedir" | "!include") {
-        return fault(Fault::new(Code::Include, whole, &[]));
+    let word = || text.split(is_blank).next().unwrap_or_default();
+    if text.starts_with(['i', '.', '!']) && matches!(word(), "include" | ".include" | "includedir" | "!include") {
+        return fault(Fault::new(Code::Include, whole(), &[]));
     }
     match text.split_once('=') {
         Some((name, value)) => Some(Shape::Setting(name.trim_ascii_end(), text.len() - value.trim_ascii_start().len())),
-        None => fault(Fault::new(Code::NotALine, whole, &[])),
+        None => fault(Fault::new(Code::NotALine, whole(), &[])),
     }
 }
 
 /// Warns, once for a text, of lines that end with CR LF.
 pub(super) fn carriage_return(draft: &mut Draft, file: u32, text: &str) {
-    if let Some(index) = text.split('\n').position(|line| line.ends_with('\r')) {
+    if text.as_bytes().contains(&b'\r')
+        && let Some(index) = text.split('\n').position(|line| line.ends_with('\r'))
+    {
         let place = Place { file, line: count(index + 1), ..Place::default() };
         tell(&mut draft.faults, Code::CarriageReturn, place, &[]);
     }

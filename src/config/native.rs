@@ -51,12 +51,12 @@ impl Reader {
 
     fn line(&mut self, draft: &mut Draft, file: u32, line: &Line) {
         let text = &*line.text;
-        let whole = line.place(file, 0..text.len());
+        let whole = || line.place(file, 0..text.len());
         let (name, start) = match lex::shape(line, file, &mut draft.faults) {
-            Some(Shape::Section(name)) => return self.section(draft, name, whole),
+            Some(Shape::Section(name)) => return self.section(draft, name, whole()),
             Some(Shape::Setting(name, start)) => (name, start),
             None if draft.faults.last().is_some_and(|fault| fault.code == Code::OpenSection) => {
-                return self.enter(draft, whole);
+                return self.enter(draft, whole());
             }
             None => return,
         };
@@ -64,9 +64,9 @@ impl Reader {
             Target::Skip => return,
             Target::Nothing => {
                 self.target = Target::Skip;
-                Fault::new(Code::BeforeSection, whole, &[])
+                Fault::new(Code::BeforeSection, whole(), &[])
             }
-            _ if name.is_empty() => Fault::new(Code::NoDirective, whole, &[]),
+            _ if name.is_empty() => Fault::new(Code::NoDirective, whole(), &[]),
             _ => match Id::from_name(name) {
                 Some(id) => return self.setting(draft, file, line, id, start),
                 None => suggest::unknown(name, line.place(file, 0..name.len())),

@@ -6,7 +6,9 @@
 use std::path::Path;
 
 use super::environment::{self, Environment};
-use super::policy::{policy, streams};
+use super::policy::{Streams, policy, streams};
+use super::sleep::sleep;
+use super::steps::Steps;
 use super::{ChildLog, Internal, Plan, Policy, ServiceSpec, Span, Stdio, privileges, sockets};
 use crate::config::{self, Draft, Fault, Id, ServiceDraft, Severity};
 use crate::limits::{ARENA_BYTES, ARGUMENTS, ENVIRONMENT, FD_NAMES_BYTES};
@@ -32,11 +34,12 @@ pub struct Context {
 pub fn compile(draft: &mut Draft, plan: &mut Plan, context: &Context) {
     let mut all = Vec::new();
     let links = draft.links();
+    let mut last = None;
     for service in draft.services.iter().filter(|service| !service.is_set(Id::Service)) {
         let more: Vec<_> = links.of(&service.name).collect();
         let mut faults = Vec::new();
         let before = Size::of(plan);
-        add(plan, service, &more, context, &mut faults);
+        add(plan, service, &more, context, &mut last, &mut faults);
         if draft.is_tolerant(service.place) && faults.iter().any(|fault| fault.severity == Severity::Error) {
             before.restore(plan);
             faults.iter_mut().filter(|fault| fault.severity == Severity::Error).for_each(Fault::skip);
@@ -76,22 +79,61 @@ impl Size {
     }
 }
 
-/// Adds a service; `more` sections add sockets to its own.
-fn add(plan: &mut Plan, draft: &ServiceDraft, more: &[&ServiceDraft], context: &Context, faults: &mut Vec<Fault>) {
-    let identity = privileges::identity(draft, faults);
-    let streams = streams(draft, context, faults);
-    let environment = environment::compose(draft, identity.user.as_ref(), faults);
-    let steps = privileges::steps(draft, &identity, &streams.wanted, context.parent_death, faults);
+/// What the settings of a service lead to, whatever its sockets and its program are. Neighbours in a configuration are
+/// mostly set alike, and then share it.
+struct Setup<'a> {
+    draft: &'a ServiceDraft,
+    streams: Streams,
+    environment: Environment,
+    steps: Steps,
+    /// The program runs as root.
+    as_root: bool,
+    /// A program that is there, and was looked at.
+    program: String,
+    /// The policy, and the identifier that it has.
+    policy: Option<(String, Policy)>,
+}
+
+impl<'a> Setup<'a> {
+    fn new(draft: &'a ServiceDraft, context: &Context, faults: &mut Vec<Fault>) -> Self {
+        let identity = privileges::identity(draft, faults);
+        let streams = streams(draft, context, faults);
+        let environment = environment::compose(draft, identity.user.as_ref(), faults);
+        let steps = privileges::steps(draft, &identity, &streams.wanted, context.parent_death, faults);
+        let as_root = identity.user.as_ref().is_none_or(|user| user.uid == 0);
+        Self { draft, streams, environment, steps, as_root, program: String::new(), policy: None }
+    }
+
+    fn policy(&mut self, plan: &mut Plan, draft: &ServiceDraft, identifier: &str, faults: &mut Vec<Fault>) -> Policy {
+        if let Some((_, known)) = self.policy.as_ref().filter(|(known, _)| known == identifier) {
+            return Policy { sleep: sleep(draft, faults), ..*known };
+        }
+        let mut policy = policy(plan, draft, &self.streams, identifier, faults);
+        policy.steps = store(plan, draft, self.steps.bytes(), faults);
+        policy.environment = store(plan, draft, &self.environment.to_bytes(), faults);
+        self.policy = Some((identifier.to_owned(), policy));
+        policy
+    }
+}
+
+/// Adds a service; `more` sections add sockets to its own. `last` is the setup of the one before, if nothing was wrong
+/// with it.
+fn add<'a>(
+    plan: &mut Plan,
+    draft: &'a ServiceDraft,
+    more: &[&ServiceDraft],
+    context: &Context,
+    last: &mut Option<Setup<'a>>,
+    faults: &mut Vec<Fault>,
+) {
+    let alike = last.take().filter(|last| last.draft.is_set_like(draft));
+    let mut setup = alike.unwrap_or_else(|| Setup::new(draft, context, faults));
     let internal = internal(draft);
-    let as_root = identity.user.as_ref().is_none_or(|user| user.uid == 0);
-    let words =
-        if internal.is_some() { Some(Default::default()) } else { command(draft, as_root, &environment, faults) };
+    let words = if internal.is_some() { Some(Default::default()) } else { command(draft, &mut setup, faults) };
     let Some((program, argv)): Option<(String, Vec<String>)> = words else { return };
     let base = program.rsplit('/').next().unwrap_or(&program);
     let identifier = draft.text(Id::SyslogIdentifier).unwrap_or(base);
-    let mut policy = policy(plan, draft, &streams, identifier, faults);
-    policy.steps = store(plan, draft, steps.bytes(), faults);
-    policy.environment = store(plan, draft, &environment.to_bytes(), faults);
+    let policy = setup.policy(plan, draft, identifier, faults);
     let service = row(plan.services.len());
     let (first_listener, mut listeners) = sockets::add(draft, service, plan, faults);
     for section in more {
@@ -113,6 +155,7 @@ fn add(plan: &mut Plan, draft: &ServiceDraft, more: &[&ServiceDraft], context: &
         internal,
     };
     let _ = plan.services.push(spec); // there is room: the draft has been checked against the limits
+    *last = Some(setup).filter(|_| faults.is_empty());
 }
 
 /// Internal= as the plan has it.
@@ -153,19 +196,17 @@ pub(super) fn store(plan: &mut Plan, draft: &ServiceDraft, bytes: &[u8], faults:
 }
 
 /// Program and arguments, variables put in.
-fn command(
-    draft: &ServiceDraft,
-    as_root: bool,
-    environment: &Environment,
-    faults: &mut Vec<Fault>,
-) -> Option<(String, Vec<String>)> {
+fn command(draft: &ServiceDraft, setup: &mut Setup<'_>, faults: &mut Vec<Fault>) -> Option<(String, Vec<String>)> {
     let command = draft.command()?;
     let place = draft.place(Id::ExecStart);
     let root = draft.text(Id::RootDirectory).unwrap_or("");
-    let is_program =
-        |path: &str| rustix::fs::access([root, path].concat().as_str(), rustix::fs::Access::EXEC_OK).is_ok();
+    let there = |path: &str| rustix::fs::access([root, path].concat().as_str(), rustix::fs::Access::EXEC_OK).is_ok();
+    let is_program = |path: &str| path == setup.program || there(path);
     let program = config::find_program(&command.program, &is_program);
-    if program.as_deref().is_none_or(|path| !is_program(path)) {
+    let known = program.as_ref() == Some(&setup.program);
+    if let Some(path) = program.as_deref().filter(|path| is_program(path)) {
+        path.clone_into(&mut setup.program);
+    } else {
         let message = format!("the program {} is not there, or cannot be executed", command.program);
         let (fault, hint) = match program {
             Some(_) => (Fault::warning(place, message), "install it, or mend the path; clients wait until it is there"),
@@ -175,10 +216,11 @@ fn command(
     }
     let program = program?;
     let full = [root, &program].concat();
-    if as_root && file::is_open_to_all(Path::new(&full)) {
+    if setup.as_root && !known && file::is_open_to_all(Path::new(&full)) {
         let message = format!("anybody may write to {program}, which runs as root");
         faults.push(Fault::warning(place, message).with_hint("chmod o-w; it should belong to root".to_owned()));
     }
+    let environment = &setup.environment;
     let lookup = |name: &str| environment.get(name).map(str::to_owned);
     let mut argv = if command.literal {
         command.arguments.clone()
