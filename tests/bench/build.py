@@ -140,7 +140,7 @@ def boards():
 
 def versions():
     try:
-        with open(Places.peers + "/versions") as f:
+        with open((Places.peers or "/nonexistent") + "/versions") as f:
             return f.read().split("\n")
     except OSError:
         return []

@@ -73,15 +73,15 @@ ALL = ("nowait", "wait", "udp-wait")
 OURS = ["{build}/KIND", "run", "--control", "{run}", "-c", "{conf}"]
 
 
-def ours(kind):
-    return dict(name="Dormouse, " + kind, argv=[w.replace("KIND", kind) for w in OURS], conf=dormouse, modes=ALL,
+def ours(name, kind):
+    return dict(name=name, argv=[w.replace("KIND", kind) for w in OURS], conf=dormouse, modes=ALL,
                 files=["{build}/" + kind])
 
 
 FLOOR = dict(name="the floor", argv=["{build}/limit", "-t", "{base}", "{n}", "{prog}"],
              wait_argv=["{build}/limit", "-w", "{base}", "{n}", "{prog}"],
              udp_argv=["{build}/limit", "-u", "{base}", "{n}", "{prog}"], modes=ALL, files=["{build}/limit"])
-SHARED = dict(name="the floor, shared table", argv=["{build}/limit_share", "-t", "{base}", "{n}", "{prog}"],
+SHARED = dict(name="the sharing floor", argv=["{build}/limit_share", "-t", "{base}", "{n}", "{prog}"],
               modes=("nowait",), files=["{build}/limit_share"])
 BUSYBOX = dict(name="busybox inetd", argv=[X + "/busybox-inetd", "-f", "{limits}", "{conf}"],
                limits_off=["-q", "4096"], conf=inetd, modes=ALL, files=[X + "/busybox-inetd"])
@@ -89,8 +89,8 @@ BUSYBOX = dict(name="busybox inetd", argv=[X + "/busybox-inetd", "-f", "{limits}
 CANDIDATES = [
     FLOOR,
     SHARED,
-    ours("firmware"),
-    ours("release"),
+    ours("Dormouse", "firmware"),
+    ours("Dormouse on stable", "release"),
     BUSYBOX,
     dict(name="openbsd-inetd", argv=[X + "/usr/sbin/inetd", "-i", "{limits}", "{conf}"],
          limits_off=["-q", "4096", "-R", "100000000"], conf=inetd, modes=ALL, env=LIBS,
@@ -118,4 +118,4 @@ CANDIDATES = [
                              "EXEC:{prog},nofork"],
          limits_off=[",backlog=4096"], modes=("nowait",), env=LIBS, files=[X + "/usr/bin/socat", "ldd"]),
 ]
-QUICK = [FLOOR, SHARED, ours("firmware"), BUSYBOX]
+QUICK = [FLOOR, SHARED, ours("Dormouse", "firmware"), BUSYBOX]

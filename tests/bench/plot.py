@@ -4,9 +4,9 @@ import math
 PANELS = ["private memory, 4 listeners", "private memory, 512 listeners", "first byte", "connections a second, 8 clients"]
 TITLES = ["Private memory with 4 listeners, kB", "Private memory with 512 listeners, kB",
           "Connect to first byte, microseconds", "Connections served a second (more is better)"]
-FLOOR, OURS = "the floor", "Dormouse, firmware"
-HIDDEN = ("the floor", "the floor, shared table", "Dormouse, release")
-NAMES = {"Dormouse, firmware": "Dormouse", "systemd-socket-activate": "socket-activate"}
+FLOOR, OURS = "the floor", "Dormouse"
+HIDDEN = ("the floor", "the sharing floor", "Dormouse on stable")
+NAMES = {"systemd-socket-activate": "socket-activate"}
 WIDTH, GAP, LEFT, BAR, STEP, TOP = 460, 28, 118, 13, 19, 34
 STYLE = """
 text { font: 12px system-ui, sans-serif; fill: #333 }

@@ -7,7 +7,7 @@ import plot
 from build import HERE, ROOT
 from server import median
 
-FLOOR, SHARED, OURS, RELEASE = "the floor", "the floor, shared table", "Dormouse, firmware", "Dormouse, release"
+FLOOR, SHARED, OURS, RELEASE = "the floor", "the sharing floor", "Dormouse", "Dormouse on stable"
 FIRST = " (first)"  # what is started afresh for each measurement has a floor of its own
 
 
@@ -95,7 +95,7 @@ def head(cells):
 
 def best_peer(q, results, named):
     """The best of those who are not ours and have no column; a server that lost its clients is not good."""
-    found = [(q.value(results, n), n) for n in results["servers"] if n not in named and not n.startswith(("Dormouse", FLOOR))]
+    found = [(q.value(results, n), n) for n in results["servers"] if n not in named and n not in (FLOOR, SHARED, OURS, RELEASE)]
     found = [(v, n) for v, n in found if v is not None]
     if not found:
         return "-"
