@@ -111,7 +111,8 @@ pub const OPEN_FIRST_MS: u64 = 250;
 pub const OPEN_CEILING_MS: u64 = 10_000;
 /// Failed runs in a row with the same datagram at the head of the queue after which it is dropped.
 pub const POISON_RUNS: u32 = 5;
-/// Runs in a row of at most [`SHORT_RUN_MS`] after which it is looked whether they read their input.
+/// Runs in a row of at most [`SHORT_RUN_MS`] with something left in the sockets, after which it is watched whether the
+/// next one reads its input.
 pub const SHORT_RUNS: u32 = 1;
 /// A run that ends within this time with its input still unread counts as a failed start.
 pub const SHORT_RUN_MS: u64 = 1_000;

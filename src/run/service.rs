@@ -127,15 +127,15 @@ impl Server {
         let clean = asked || !timed_out && (policy.ignore_failure || end.is_clean(self.plan.arena.get(policy.success)));
         let now = self.now;
         let short = ran_ms < SHORT_RUN_MS && ending == Ending::Unasked && !asked;
-        let unread =
-            short && self.tables.services.get(service).is_some_and(|state| state.suspected) && self.is_unread(service);
+        let left = short && self.is_readable(service);
+        let unread = left && !self.has_arrived(service);
         self.unsuspect(service);
         if policy.flush_pending && ending != Ending::Asked {
             self.flush_pending(service);
         }
         let Some(state) = self.state(service) else { return };
         state.asleep_since = if ending == Ending::Asked { now } else { Tick(0) };
-        state.short_runs = if short { state.short_runs.saturating_add(1) } else { 0 };
+        state.short_runs = if left { state.short_runs.saturating_add(1) } else { 0 };
         if clean && !unread {
             state.failures = 0;
         } else {
@@ -218,14 +218,12 @@ impl Server {
 
     /// Takes the edges out of the set and notes for each service that something has arrived, a bounded number.
     pub(super) fn collect_arrivals(&mut self) {
-        let mut events = [core::mem::MaybeUninit::<epoll::Event>::uninit(); 8];
+        const AT_ONCE: usize = 8;
+        let mut events = [core::mem::MaybeUninit::<epoll::Event>::uninit(); AT_ONCE];
         for _ in 0..SERVICE_LISTENERS {
             let none = Timespec::default();
             let Ok((events, _)) = epoll::wait(&self.arrivals, &mut events[..], Some(&none)) else { return };
-            if events.is_empty() {
-                return;
-            }
-            for event in events {
+            for event in &*events {
                 let service = usize::try_from(event.data.u64()).unwrap_or(usize::MAX);
                 if let Some(state) = self.state(service) {
                     state.arrived = true;
@@ -234,15 +232,24 @@ impl Server {
                     row.fresh = true;
                 }
             }
+            if events.len() < AT_ONCE {
+                return; // that was all
+            }
         }
     }
 
-    /// Something waits that was there before the run: the service did not read its input.
-    fn is_unread(&mut self, service: usize) -> bool {
-        self.collect_arrivals();
-        if self.state(service).is_none_or(|state| state.arrived) {
-            return false;
+    /// Something may have arrived during the run: what waits need not be what was there before. Not so only if that was
+    /// watched.
+    fn has_arrived(&mut self, service: usize) -> bool {
+        if !self.state(service).is_some_and(|state| state.suspected) {
+            return true;
         }
+        self.collect_arrivals();
+        self.state(service).is_none_or(|state| state.arrived)
+    }
+
+    /// Something waits in the sockets.
+    fn is_readable(&self, service: usize) -> bool {
         let rows = self.listeners_of(service);
         let listeners = self.tables.listeners.get(rows).unwrap_or(&[]);
         let mut asked: Vec<PollFd<'_>, SERVICE_LISTENERS> = listeners

@@ -167,7 +167,7 @@ pub struct ServiceState {
     pub live: u32,
     /// Failures in a row.
     pub failures: u32,
-    /// Runs in a row that ended within [`crate::limits::SHORT_RUN_MS`].
+    /// Runs in a row that ended within [`crate::limits::SHORT_RUN_MS`] and left something in the sockets.
     pub short_runs: u32,
     /// Times in a row that something ran out.
     pub scarcities: u32,
