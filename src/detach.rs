@@ -8,8 +8,8 @@ use crate::cli::exit;
 use crate::limits::SERVICE_LISTENERS;
 use crate::sys::environment::reclaim;
 use crate::sys::errno::Why;
-use crate::sys::fork;
 use crate::sys::stdio::{self, Standard};
+use crate::sys::{file, fork};
 use crate::text::{DECIMAL_BYTES, decimal};
 use core::fmt;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -150,7 +150,7 @@ impl PidFile {
     pub fn lock(path: &Path) -> Result<Self, PidFileError> {
         let failed = |what| PidFileError { path: path.to_owned(), what };
         let call = |why| failed(PidFileFault::System(why));
-        let whole = std::path::absolute(path).map_err(|_| call(Errno::NOENT))?;
+        let whole = file::absolute(path).ok_or(call(Errno::NOENT))?;
         let path = heapless::Vec::from_slice(whole.as_os_str().as_bytes()).map_err(|_| call(Errno::NAMETOOLONG))?;
         let name = path.as_slice();
         // Between open and lock another instance can end and remove the file: then it is a file without a name that
@@ -184,7 +184,7 @@ impl PidFile {
     /// # Errors
     /// EBADF: no such descriptor was inherited; NAMETOOLONG.
     pub fn resume(descriptor: i32, path: &Path) -> Result<Self, Errno> {
-        let whole = std::path::absolute(path).map_err(|_| Errno::NOENT)?;
+        let whole = file::absolute(path).ok_or(Errno::NOENT)?;
         let path = heapless::Vec::from_slice(whole.as_os_str().as_bytes()).map_err(|_| Errno::NAMETOOLONG)?;
         Ok(Self { file: reclaim(descriptor, 3)?, path })
     }

@@ -27,7 +27,7 @@ impl Notify {
     /// `EBADF`: the descriptor is not open, not inherited (close-on-exec), or 0, 1 or 2. A NOTIFY_SOCKET that cannot be used is warned about and passed over.
     pub fn take(fd: Option<i32>) -> Result<Self, Errno> {
         let mut notify = Self::default();
-        if let Some(address) = std::env::var_os("NOTIFY_SOCKET") {
+        if let Some(address) = environment::value("NOTIFY_SOCKET") {
             environment::remove("NOTIFY_SOCKET");
             match connect(address.as_bytes()) {
                 Ok(socket) => notify.socket = Some(socket),

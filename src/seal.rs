@@ -1,9 +1,10 @@
 //! The allocator seal: memory is taken while the program starts, and never again.
 //!
-//! Until [`seal`] the heap is a row of mapped chunks that are filled from one end; freeing gives back the last block
-//! only, since a start-up is short. The seal unmaps all chunks when nothing lives in them any more, so the parser's
-//! memory is gone before the first client comes. Afterwards an allocation is a bug: it ends the program in debug
-//! builds (which the tests run) and is served but counted in release builds ([`late_allocations`], must be 0).
+//! Until [`seal`] the heap is a row of mapped chunks that are filled from one end. Nothing is given back, since a start-up
+//! is short and a command shorter: the compiler then leaves out all that would free something. The seal unmaps the
+//! chunks, so the parser's memory is gone before the first client comes; what goes on behind it keeps nothing there.
+//! Debug builds, which the tests run, count blocks and end the program if one lives at the seal. Afterwards an allocation
+//! is a bug: it ends the program in debug builds and is served but counted otherwise ([`late_allocations`], must be 0).
 #![allow(unsafe_code)]
 
 use core::alloc::{GlobalAlloc, Layout};
@@ -38,7 +39,7 @@ struct State {
     chunk: *mut u8,
     /// Bytes used in it.
     used: usize,
-    /// Blocks given out and not returned.
+    /// Blocks given out and not returned; counted in debug builds.
     live: usize,
 }
 
@@ -48,12 +49,14 @@ struct Header {
     size: usize,
 }
 
-/// Ends the time of allocations. True: the start-up heap was empty and has been returned to the kernel.
-pub fn seal() -> bool {
+/// Ends the time of allocations, and returns the start-up heap to the kernel.
+pub fn seal() {
     SEALED.store(true, Ordering::Release);
+    if live_blocks() > 0 {
+        bug(b"dormouse: bug: a block of the start-up heap is alive at the seal\n");
+    }
     HEAP.with(|state| {
-        let empty = state.live == 0;
-        while empty && !state.chunk.is_null() {
+        while !state.chunk.is_null() {
             // SAFETY: every chunk begins with its header and was mapped with that size; nothing lives in it.
             state.chunk = unsafe {
                 let header = state.chunk.cast::<Header>().read();
@@ -61,8 +64,7 @@ pub fn seal() -> bool {
                 header.previous
             };
         }
-        empty
-    })
+    });
 }
 
 /// Allocations since the seal.
@@ -70,8 +72,8 @@ pub fn late_allocations() -> usize {
     LATE.load(Ordering::Relaxed)
 }
 
-/// Blocks of the start-up heap that are still in use.
-pub fn live_blocks() -> usize {
+/// Blocks of the start-up heap that are still in use, in debug builds; otherwise 0.
+fn live_blocks() -> usize {
     HEAP.with(|state| state.live)
 }
 
@@ -103,7 +105,7 @@ impl State {
         });
         let Some((at, end)) = place else { return ptr::null_mut() };
         self.used = end;
-        self.live += 1;
+        self.live += usize::from(cfg!(debug_assertions));
         // SAFETY: `at` lies in the chunk.
         unsafe { self.chunk.add(at) }
     }
@@ -139,13 +141,10 @@ unsafe impl GlobalAlloc for StartupHeap {
         HEAP.with(|state| state.allocate(layout))
     }
 
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        HEAP.with(|state| {
-            state.live = state.live.saturating_sub(1);
-            if state.is_last(block, layout.size()) {
-                state.used -= layout.size();
-            }
-        });
+    unsafe fn dealloc(&self, _: *mut u8, _: Layout) {
+        if cfg!(debug_assertions) {
+            HEAP.with(|state| state.live = state.live.saturating_sub(1));
+        }
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
@@ -180,7 +179,12 @@ fn refuse() {
     LATE.fetch_add(1, Ordering::Relaxed);
     // a panic has its own message to tell
     if cfg!(debug_assertions) && !std::thread::panicking() {
-        let text = b"dormouse: bug: an allocation after the seal\n";
+        bug(b"dormouse: bug: an allocation after the seal\n");
+    }
+}
+
+fn bug(text: &[u8]) {
+    if cfg!(debug_assertions) {
         // SAFETY: a valid buffer; abort ends the process.
         unsafe {
             libc::write(2, text.as_ptr().cast(), text.len());

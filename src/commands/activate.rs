@@ -5,11 +5,11 @@
 
 use std::ffi::OsStr;
 use std::fmt::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{Access, access};
 use rustix::io::Errno;
 
 use super::daemon;
@@ -24,7 +24,7 @@ use crate::plan::{ChildLog, Plan};
 use crate::seal;
 use crate::spawn::{Spawner, Start};
 use crate::sys::errno::{self, Why};
-use crate::sys::memory;
+use crate::sys::{environment, file, memory};
 
 /// What a child keeps of our environment.
 const KEPT: &str = "TERM PATH USER HOME";
@@ -142,15 +142,13 @@ fn command(asked: &Activate) -> Result<String, u8> {
 
 /// The absolute path of a program; a bare name is looked up in PATH.
 fn find(program: &OsStr) -> Option<String> {
-    let absolute = |path: &Path| std::path::absolute(path).ok()?.into_os_string().into_string().ok();
-    let is_program =
-        |path: &Path| path.is_file() && access(path.as_os_str().as_encoded_bytes(), Access::EXEC_OK).is_ok();
+    let found = |path: &Path| file::is_program(path).then(|| file::absolute(path)?.into_os_string().into_string().ok());
     if program.as_encoded_bytes().contains(&b'/') {
-        return Some(Path::new(program)).filter(|path| is_program(path)).and_then(absolute);
+        return found(Path::new(program)).flatten();
     }
-    let path = std::env::var_os("PATH").unwrap_or_else(|| config::PROGRAM_PATH.join(":").into());
-    let found = std::env::split_paths(&path).map(|folder| folder.join(program)).find(|path| is_program(path));
-    found.and_then(|path| absolute(&path))
+    let usual = config::PROGRAM_PATH.join(":");
+    let path = environment::value("PATH").map_or(usual.as_bytes(), OsStr::as_bytes);
+    path.split(|&byte| byte == b':').find_map(|folder| found(&Path::new(OsStr::from_bytes(folder)).join(program)))?
 }
 
 /// A word in double quotes, so that it is read as it is.

@@ -16,7 +16,7 @@ use crate::config::{self, Dialect, Draft, Inetd};
 use crate::logging::{self, Target};
 use crate::open::adopt;
 use crate::plan::ChildLog;
-use crate::sys::{signal, stdio};
+use crate::sys::{file, signal, stdio};
 
 /// Where the configuration is if nobody says otherwise.
 pub const DEFAULT_CONFIG: &str = "/etc/dormouse.conf";
@@ -112,8 +112,7 @@ fn inetd(options: &Options, tolerant: bool) -> Result<Inetd, u8> {
         address: asked.address.clone(),
         backlog: asked.backlog,
         rate: asked.rate,
-        folder: std::env::current_dir()
-            .ok()
+        folder: file::current_folder()
             .and_then(|folder| folder.into_os_string().into_string().ok())
             .filter(|_| asked.by_name && !options.detach),
         keep_environment: asked.keep_environment,

@@ -21,7 +21,7 @@ use crate::plan::Plan;
 use crate::plan::compile::Context;
 use crate::run::{Resume, Server};
 use crate::sys::errno::Why;
-use crate::sys::memory;
+use crate::sys::{file, memory};
 use crate::{limits, seal};
 
 /// Where the pid file of a detached inetd is if nobody says otherwise; start scripts look for it there.
@@ -50,9 +50,7 @@ pub(super) fn run(options: Options) -> u8 {
         Ok(server) => server,
         Err(code) => return code,
     };
-    if !seal::seal() {
-        log::debug!("blocks of the start-up heap that are kept={}", seal::live_blocks());
-    }
+    seal::seal();
     memory::forget_program_pages();
     memory::forget_stack();
     server.run();
@@ -87,7 +85,7 @@ fn context(options: &Options) -> Context {
 
 /// Stores what a later reload needs. The texts are short; without room for them there is no reload.
 fn remember(plan: &mut Plan, program: &Path) -> Result<(), u8> {
-    let folder = std::env::current_dir().unwrap_or_else(|_| "/".into());
+    let folder = file::current_folder().unwrap_or_else(|| "/".into());
     let mut store = |path: &Path| plan.arena.store(&[path.as_os_str().as_bytes(), b"\0"].concat());
     match (store(&folder), store(program)) {
         (Ok(folder), Ok(program)) => {
@@ -187,7 +185,7 @@ fn control(options: &Options) -> Option<CString> {
 
 /// A path that stays the same wherever we go.
 fn absolute(path: &Path) -> Option<CString> {
-    CString::new(std::path::absolute(path).ok()?.into_os_string().into_encoded_bytes()).ok()
+    CString::new(file::absolute(path)?.into_os_string().into_encoded_bytes()).ok()
 }
 
 /// Goes on with what the image before has left. Its log is sealed at once: standard error may lead nowhere.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use super::check;
@@ -40,7 +41,7 @@ pub fn read_as(paths: &[PathBuf], inetd: &Inetd) -> Draft {
         inetd,
     };
     for path in paths {
-        if path.is_dir() {
+        if file::kind(path) == Some(FileType::Directory) {
             if file::is_open_to_all(path) {
                 push(&mut draft, path, Code::FileWritable, "");
             }
@@ -85,7 +86,7 @@ pub(super) fn folder(path: &Path, ends: &[&str]) -> Result<Vec<PathBuf>, Errno> 
         let of_xinetd = path.ends_with(xinetd::FOLDER) && xinetd::is_included(&entry);
         let hidden = name.as_encoded_bytes().starts_with(b".");
         if of_xinetd || !hidden && entry.extension().is_some_and(|end| ends.iter().any(|known| end == *known)) {
-            let index = files.partition_point(|earlier| *earlier < entry);
+            let index = files.partition_point(|earlier: &PathBuf| earlier.as_os_str() < entry.as_os_str());
             files.insert(index, entry);
         }
     }

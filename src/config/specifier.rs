@@ -8,7 +8,7 @@ use std::path::Path;
 use super::fault::add;
 use super::message::Code;
 use super::problem::{Parsed, Problem, fail};
-use crate::sys::file;
+use crate::sys::{environment, file};
 
 /// Bytes of a file that answers; more: it is no such file.
 const FILE_BYTES: usize = 64 * 1024;
@@ -181,9 +181,9 @@ const OF_USER: [(char, &str); 4] = [('t', "XDG_RUNTIME_DIR"), ('h', "HOME"), ('u
 fn machine(letter: char) -> Machine {
     if let Some((_, name)) = OF_USER.iter().find(|(known, _)| *known == letter)
         && !rustix::process::geteuid().is_root()
-        && let Ok(value) = std::env::var(name)
+        && let Some(value) = environment::text(name)
     {
-        return Machine::Value(value);
+        return Machine::Value(value.to_owned());
     }
     if let Some((_, value)) = FIXED.iter().find(|(known, _)| *known == letter) {
         return Machine::Value((*value).to_owned());

@@ -4,7 +4,6 @@
 //! through as well, in its order, systemd.unit(5). Nothing is read twice, and a masked unit (a link to /dev/null) is not
 //! there.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::directive::Id;
@@ -16,6 +15,7 @@ use super::native::check_name;
 use super::specifier::UnitName;
 use super::unit::Unit;
 use super::value::Value;
+use crate::sys::file;
 
 /// Where systemd looks for units, the first first.
 const UNIT_PATH: [&str; 5] = [
@@ -61,7 +61,7 @@ impl Reader {
             };
         }
         if !self.sockets.contains(&name.0) {
-            let path = if path.exists() { Some(path.to_owned()) } else { find(&folders, &name) };
+            let path = if file::kind(path).is_some() { Some(path.to_owned()) } else { find(&folders, &name) };
             self.sockets.push(name.0.clone());
             self.socket(draft, &path.unwrap_or(target), name, &folders, named);
         }
@@ -147,7 +147,7 @@ fn target(path: &Path) -> PathBuf {
     let mut path = path.to_owned();
     // As many as the kernel follows, path_resolution(7).
     for _ in 0..40 {
-        let Ok(link) = fs::read_link(&path) else { break };
+        let Some(link) = file::link(&path) else { break };
         path = path.parent().unwrap_or(Path::new("")).join(link);
     }
     path
@@ -187,7 +187,7 @@ fn find(folders: &[PathBuf], name: &UnitName) -> Option<PathBuf> {
     let template = name.instance().is_some().then(|| name.template());
     let names = std::iter::once(name.clone()).chain(template);
     let mut paths = names.flat_map(|name| folders.iter().map(move |folder| folder.join(&name.0)));
-    let path = paths.find(|path| path.symlink_metadata().is_ok())?;
+    let path = paths.find(|path| file::own_kind(path).is_some())?;
     (target(&path) != Path::new("/dev/null")).then_some(path)
 }
 

@@ -44,6 +44,7 @@ pub use reader::{Fields, Value};
 pub use row::Row;
 
 use crate::limits::{CONTROL_CLIENTS, CONTROL_IDLE_MS, CONTROL_REQUEST_BYTES};
+use crate::sys::environment;
 use std::path::PathBuf;
 
 /// The version of the protocol; it changes when something that was there gets another meaning.
@@ -130,7 +131,7 @@ pub fn default_path() -> Option<PathBuf> {
     if rustix::process::geteuid().is_root() {
         return Some(PathBuf::from(ROOT_PATH));
     }
-    let folder = std::env::var_os("XDG_RUNTIME_DIR").filter(|folder| !folder.is_empty())?;
+    let folder = environment::value("XDG_RUNTIME_DIR").filter(|folder| !folder.is_empty())?;
     Some(PathBuf::from(folder).join("dormouse.sock"))
 }
 

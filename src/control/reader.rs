@@ -13,25 +13,37 @@ impl Value<'_> {
     /// The text without escapes.
     #[must_use]
     pub fn to_text(self) -> String {
-        let quoted = match self {
-            Self::Bare(word) => return word.to_owned(),
-            Self::Quoted(text) => text,
+        let mut text = String::new();
+        self.push_to(&mut text);
+        text
+    }
+
+    /// Appends the text without escapes. Takes no memory but what `out` needs.
+    pub fn push_to(self, out: &mut String) {
+        out.extend(self.chars());
+    }
+}
+
+impl<'a> Value<'a> {
+    /// The characters of the text without escapes.
+    pub fn chars(self) -> impl Iterator<Item = char> + 'a {
+        let (mut rest, escapes) = match self {
+            Self::Bare(text) => (text.chars(), false),
+            Self::Quoted(text) => (text.chars(), true),
         };
-        let mut units: Vec<u16> = Vec::new();
-        let mut rest = quoted.chars();
-        while let Some(c) = rest.next() {
-            let plain = match c {
-                '\\' => rest.next().unwrap_or('\\'),
-                other => other,
-            };
-            if c == '\\' && plain == 'u' {
-                let digits: String = rest.by_ref().take(4).collect();
-                units.push(u16::from_str_radix(&digits, 16).unwrap_or(0xfffd));
-            } else {
-                units.extend_from_slice(plain.encode_utf16(&mut [0; 2]));
+        let units = core::iter::from_fn(move || {
+            let mut c = rest.next()?;
+            if c == '\\' && escapes {
+                c = rest.next().unwrap_or(c);
+                if c == 'u' {
+                    let digits = rest.as_str().get(..4)?;
+                    rest = rest.as_str().get(4..)?.chars();
+                    return u16::from_str_radix(digits, 16).ok();
+                }
             }
-        }
-        String::from_utf16_lossy(&units)
+            u16::try_from(u32::from(c)).ok() // rows are ASCII
+        });
+        char::decode_utf16(units).map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER))
     }
 }
 

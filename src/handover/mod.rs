@@ -13,11 +13,11 @@ pub mod codec;
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::fd::OwnedFd;
 
-use crate::sys::environment;
+use crate::sys::{environment, file};
 
 /// The variable that tells the part.
 pub const VARIABLE: &str = "DORMOUSE_HANDOVER";
@@ -49,9 +49,9 @@ pub enum Part {
 impl Part {
     /// Takes the variable, so that nobody sees it, and the descriptors in it. What makes no sense is a fresh start.
     pub fn take() -> Self {
-        let Some(text) = std::env::var_os(VARIABLE) else { return Self::Fresh };
+        let Some(text) = environment::value(VARIABLE) else { return Self::Fresh };
         environment::remove(VARIABLE);
-        Self::parse(&text).unwrap_or(Self::Fresh)
+        Self::parse(text).unwrap_or(Self::Fresh)
     }
 
     fn parse(text: &OsStr) -> Option<Self> {
@@ -83,8 +83,8 @@ pub fn own_path() -> PathBuf {
         let identity = |path: &[u8]| rustix::fs::stat(path).map(|file| (file.st_dev, file.st_ino));
         identity(path.as_os_str().as_bytes()).is_ok_and(|found| identity(b"/proc/self/exe") == Ok(found))
     };
-    let told = std::path::absolute(path).ok().filter(|path| !path.starts_with("/proc") && same(path));
-    told.or_else(|| std::env::current_exe().ok()).unwrap_or_default()
+    let told = file::absolute(Path::new(path)).filter(|path| !path.starts_with("/proc") && same(path));
+    told.or_else(|| file::link(Path::new("/proc/self/exe"))).unwrap_or_default()
 }
 
 #[cfg(test)]

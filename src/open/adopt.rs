@@ -89,7 +89,7 @@ pub fn adopt_all(plan: &Plan, least: RawFd, closed: &mut dyn FnMut(Closed<'_>)) 
 
 /// An environment variable that is text.
 fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok()
+    environment::text(name).map(str::to_owned)
 }
 
 /// Gives each socket to its listener: first by address, then by name, so that a name never takes what an address has

@@ -8,8 +8,8 @@ use rustix::io::Errno;
 use crate::config::{self, Fault, Id, ServiceDraft};
 use crate::limits::CONFIG_FILE_BYTES;
 use crate::sys::errno::Why;
-use crate::sys::file;
 use crate::sys::users::User;
+use crate::sys::{self, file};
 
 /// The PATH of a child that is given none (systemd.exec(5), DefaultEnvironment).
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -79,8 +79,8 @@ pub(super) fn compose(draft: &ServiceDraft, user: Option<&User>, faults: &mut Ve
         }
     }
     for name in draft.list(Id::PassEnvironment) {
-        if let Ok(value) = std::env::var(name) {
-            environment.set(name, &value);
+        if let Some(value) = sys::environment::text(name) {
+            environment.set(name, value);
         }
     }
     for assignment in draft.list(Id::Environment) {

@@ -8,6 +8,7 @@ use rustix::process::{getegid, geteuid};
 use super::steps::{OpenMode, Step, Steps};
 use crate::config::{self, Fault, Id, ServiceDraft, Stream};
 use crate::limits::GROUPS;
+use crate::sys::environment;
 use crate::sys::users::{self, User};
 
 /// Who a service runs as.
@@ -215,7 +216,7 @@ impl Builder<'_> {
         let (optional, folder) = folder.strip_prefix('-').map_or((false, folder), |folder| (true, folder));
         let home = identity.user.as_ref().map(|user| user.home.clone());
         let folder = if folder == "~" {
-            home.or_else(|| std::env::var("HOME").ok()).unwrap_or_else(|| "/".to_owned())
+            home.or_else(|| environment::text("HOME").map(str::to_owned)).unwrap_or_else(|| "/".to_owned())
         } else {
             folder.to_owned()
         };

@@ -17,6 +17,7 @@ use super::{Phase, Seconds, Server, Tables, Tick, Token, Why};
 use crate::limits::{GROWING, GROWING_MS, LOAD_LOOK_MS, MEMORY_LOOK_MS};
 use crate::logging::Kind;
 use crate::plan::{Evict, Plan, sleep::hundredths};
+use crate::sys::file;
 
 /// "Somebody waited for memory for 150 ms in 2 s": the shortest window that needs no privilege.
 const TRIGGER: &[u8] = b"some 150000 2000000\0";
@@ -41,7 +42,7 @@ impl Group {
         if !plan.policies.iter().any(|policy| cares(&policy.sleep)) {
             return;
         }
-        let text = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let text = file::text("/proc/self/cgroup");
         for line in text.lines() {
             let mut fields = line.splitn(3, ':').skip(1);
             let (Some(controllers), Some(mut path)) = (fields.next(), fields.next()) else { continue };
@@ -88,7 +89,7 @@ impl Group {
 /// Whether a file has a limit: "max" is none, nor are the 8 EB of cgroup v1.
 fn is_limited(file: &str) -> bool {
     const ALL: u64 = 1 << 60;
-    std::fs::read(file).is_ok_and(|text| number(&text).is_some_and(|limit| limit < ALL))
+    number(file::text(file).as_bytes()).is_some_and(|limit| limit < ALL)
 }
 
 /// kB available to us: MemAvailable of the machine (proc_meminfo(5), Linux 3.14), or less in a control group.

@@ -1,7 +1,5 @@
 //! Time for the loop: milliseconds of the monotonic clock. Wall time is for display only.
 
-use rustix::time::{ClockId, clock_gettime};
-
 /// A moment on the monotonic clock, in milliseconds since boot. It does not jump when the wall clock is set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Tick(pub u64);
@@ -29,9 +27,34 @@ pub fn now() -> Tick {
 
 /// Now, in microseconds since boot.
 pub fn now_us() -> u64 {
-    let now = clock_gettime(ClockId::Monotonic);
-    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
-    let microseconds = u64::try_from(now.tv_nsec).unwrap_or(0) / 1000;
+    read_us(libc::CLOCK_MONOTONIC)
+}
+
+/// The wall clock, in milliseconds since 1970. For display only.
+pub fn wall_ms() -> u64 {
+    read_us(libc::CLOCK_REALTIME) / 1000
+}
+
+/// As struct timespec with a time of 64 bits: where a long has 32, the other half of `nanoseconds` is padding.
+#[repr(C)]
+#[derive(Default)]
+struct Moment {
+    seconds: i64,
+    nanoseconds: i64,
+}
+
+unsafe extern "C" {
+    /// By the C library, which reads the kernel's page for it (vdso(7)) as rustix does, with less code.
+    #[cfg_attr(target_pointer_width = "32", link_name = "__clock_gettime64")]
+    fn clock_gettime(clock: libc::clockid_t, now: *mut Moment) -> core::ffi::c_int;
+}
+
+fn read_us(clock: libc::clockid_t) -> u64 {
+    let mut now = Moment::default();
+    // SAFETY: it fills in what is ours, and leaves the padding as it is: 0.
+    unsafe { clock_gettime(clock, &raw mut now) };
+    let seconds = u64::try_from(now.seconds).unwrap_or(0);
+    let microseconds = u64::try_from(now.nanoseconds).unwrap_or(0) / 1000;
     seconds.saturating_mul(1_000_000).saturating_add(microseconds)
 }
 

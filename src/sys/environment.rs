@@ -3,8 +3,8 @@
 use core::ffi::{CStr, c_char, c_int};
 use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_getfd, fcntl_setfd};
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
 use super::file;
@@ -48,11 +48,43 @@ pub unsafe fn arguments(count: c_int, words: *const *const c_char) -> Vec<OsStri
     (0..count).map(|index| OsString::from_vec(word(index).to_bytes().to_vec())).collect()
 }
 
+/// The value of a variable of our own environment.
+pub fn value(name: &str) -> Option<&'static OsStr> {
+    variables().find_map(|variable| value_of(name, variable))
+}
+
+/// The value of a variable of our own environment, if it is text.
+pub fn text(name: &str) -> Option<&'static str> {
+    value(name)?.to_str()
+}
+
+fn value_of<'a>(name: &str, variable: &'a CStr) -> Option<&'a OsStr> {
+    let value = variable.to_bytes().strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
+    Some(OsStr::from_bytes(value))
+}
+
 /// Removes a variable from our own environment, so that no child sees it. Only before the loop: the program has one
-/// thread there and nobody holds a pointer into the environment.
+/// thread there and nobody walks through the environment.
 pub fn remove(name: &str) {
-    // SAFETY: this program is single-threaded, so nobody reads the environment at the same time.
-    unsafe { std::env::remove_var(name) }
+    unsafe extern "C" {
+        static environ: *mut *const c_char;
+    }
+    // SAFETY: the array ends with a null pointer and lies where the kernel or the C library may write; this program has
+    // one thread, so nobody reads it at the same time. The strings stay.
+    unsafe {
+        let (mut from, mut to) = (environ, environ);
+        while !from.is_null() {
+            let variable = *from;
+            *to = variable;
+            if variable.is_null() {
+                break;
+            }
+            if value_of(name, CStr::from_ptr(variable)).is_none() {
+                to = to.add(1);
+            }
+            from = from.add(1);
+        }
+    }
 }
 
 /// Looks at the inherited descriptor `number` without taking it over.
@@ -71,9 +103,10 @@ pub fn borrow_inherited(number: RawFd) -> Result<BorrowedFd<'static>, Errno> {
 /// The descriptors from 3 on that were open when we were started and are not ours yet (ours have `FD_CLOEXEC`). Where
 /// /proc is missing the first 1024 numbers are looked at.
 pub fn inherited() -> Vec<RawFd> {
-    let listed = file::names(Path::new("/proc/self/fd"));
-    let numbers = listed.map(|names| names.iter().filter_map(|name| name.to_str()?.parse().ok()).collect());
-    let mut numbers: Vec<RawFd> = numbers.unwrap_or_else(|_| (3..1024).collect());
+    let mut numbers: Vec<RawFd> = match file::names(Path::new("/proc/self/fd")) {
+        Ok(names) => names.iter().filter_map(|name| name.to_str()?.parse().ok()).collect(),
+        Err(_) => (3..1024).collect(),
+    };
     numbers.retain(|&number| {
         let flags = borrow_inherited(number).and_then(fcntl_getfd);
         flags.is_ok_and(|flags| !flags.contains(FdFlags::CLOEXEC))

@@ -1,11 +1,13 @@
-//! Whole files and folders, for what is read before the loop: with errors as numbers, and without the C library's heap.
+//! Whole files and folders, for what is read before the loop: with errors as numbers, without the C library's heap, and
+//! with a part only of the code that std brings along.
 
+use core::ffi::CStr;
 use core::mem::MaybeUninit;
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, RawDir, openat};
+use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags, RawDir, access, openat, readlinkat_raw, statat};
 use rustix::io::Errno;
 
 /// The content of a file of at most `most` bytes.
@@ -28,12 +30,78 @@ pub fn read(path: &Path, most: usize) -> Result<Vec<u8>, Errno> {
     Err(Errno::FBIG)
 }
 
+/// The text of a file of the kernel, as those of /proc; empty if it is not there or is no text.
+#[must_use]
+pub fn text(path: &str) -> String {
+    const MOST_BYTES: usize = 1 << 20;
+    read(Path::new(path), MOST_BYTES).ok().and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default()
+}
+
+/// What a path leads to, by way of its links; `None` if there is nothing.
+#[must_use]
+pub fn kind(path: &Path) -> Option<FileType> {
+    kind_at(path, AtFlags::empty())
+}
+
+/// What is at a path: a link is one.
+#[must_use]
+pub fn own_kind(path: &Path) -> Option<FileType> {
+    kind_at(path, AtFlags::SYMLINK_NOFOLLOW)
+}
+
+fn kind_at(path: &Path, flags: AtFlags) -> Option<FileType> {
+    let found = statat(CWD, path.as_os_str().as_bytes(), flags).ok()?;
+    Some(FileType::from_raw_mode(found.st_mode))
+}
+
+/// Whether a path leads to a file that we may execute.
+#[must_use]
+pub fn is_program(path: &Path) -> bool {
+    kind(path) == Some(FileType::RegularFile) && access(path.as_os_str().as_bytes(), Access::EXEC_OK).is_ok()
+}
+
 /// Whether anybody may write to a file, or add files to a folder. What is neither does not count.
+#[must_use]
 pub fn is_open_to_all(path: &Path) -> bool {
-    let kind = |mode| FileType::from_raw_mode(mode);
-    rustix::fs::stat(path.as_os_str().as_bytes()).is_ok_and(|found| {
-        matches!(kind(found.st_mode), FileType::RegularFile | FileType::Directory) && found.st_mode & 0o002 != 0
+    statat(CWD, path.as_os_str().as_bytes(), AtFlags::empty()).is_ok_and(|found| {
+        let kind = FileType::from_raw_mode(found.st_mode);
+        matches!(kind, FileType::RegularFile | FileType::Directory) && found.st_mode & 0o002 != 0
     })
+}
+
+/// Where a symbolic link leads to, readlink(2); `None` if it is none.
+#[must_use]
+pub fn link(path: &Path) -> Option<PathBuf> {
+    let mut buffer = [MaybeUninit::uninit(); 4096]; // PATH_MAX
+    let (target, _) = readlinkat_raw(CWD, path.as_os_str().as_bytes(), &mut buffer).ok()?;
+    Some(OsString::from_vec(target.to_vec()).into())
+}
+
+/// The folder from which relative paths count, getcwd(3); `None` if it was removed.
+#[must_use]
+pub fn current_folder() -> Option<PathBuf> {
+    let mut buffer = [0; 4096]; // PATH_MAX
+    // SAFETY: it writes at most so many bytes, the last of them a NUL.
+    let found = unsafe { !libc::getcwd(buffer.as_mut_ptr().cast(), buffer.len()).is_null() };
+    let path = CStr::from_bytes_until_nul(&buffer).ok().filter(|_| found)?;
+    Some(OsString::from_vec(path.to_bytes().to_vec()).into())
+}
+
+/// The path from the root; `None` if it cannot be told or is empty.
+#[must_use]
+pub fn absolute(path: &Path) -> Option<PathBuf> {
+    match path.as_os_str().as_bytes() {
+        [] => None,
+        [b'/', ..] => Some(path.to_owned()),
+        relative => {
+            let relative = relative.strip_prefix(b"./").unwrap_or(relative);
+            let mut whole = current_folder()?.into_os_string().into_vec();
+            for part in [b"/", relative] {
+                whole.extend_from_slice(part);
+            }
+            Some(OsString::from_vec(whole).into())
+        }
+    }
 }
 
 /// The names in a folder, in no order.
@@ -70,7 +138,24 @@ mod tests {
         assert_eq!(read(&path, 9_999), Err(Errno::FBIG));
         assert_eq!(names(&folder).unwrap(), ["a"]);
         assert_eq!(names(&path), Err(Errno::NOTDIR));
+        std::os::unix::fs::symlink("a", folder.join("b")).unwrap();
+        assert_eq!(link(&folder.join("b")).unwrap(), Path::new("a"));
+        assert_eq!((link(&path), kind(&folder)), (None, Some(FileType::Directory)));
+        assert_eq!(kind(&folder.join("b")), Some(FileType::RegularFile));
+        assert_eq!(own_kind(&folder.join("b")), Some(FileType::Symlink));
         std::fs::remove_dir_all(&folder).unwrap();
+        assert_eq!((kind(&path), own_kind(&path)), (None, None));
         assert_eq!(read(&path, 1), Err(Errno::NOENT));
+    }
+
+    #[test]
+    fn a_path_becomes_absolute() {
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(current_folder().as_deref(), Some(here.as_path()));
+        for (path, whole) in [("/a/b", "/a/b".into()), ("a", here.join("a")), ("./a", here.join("a"))] {
+            assert_eq!(absolute(Path::new(path)), Some(whole));
+        }
+        assert_eq!(absolute(Path::new("")), None);
+        assert!(text("/proc/self/comm").ends_with('\n') && text("/proc/nothing").is_empty());
     }
 }

@@ -1,43 +1,51 @@
 //! The connection to a daemon.
 
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::net::UnixStream;
+use core::time::Duration;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::time::Duration;
+
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
 use super::model::Row;
 use super::shown;
 use crate::cli::{self, exit};
+use crate::sys::errno::Why;
+use crate::sys::stdio;
 
 /// How long a daemon that is alive may take for a row.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Bytes that are read at once.
+const PIECE_BYTES: usize = 4096;
 
 /// A connection.
 pub(super) struct Client {
-    stream: BufReader<UnixStream>,
+    stream: OwnedFd,
+    /// What came behind the rows that were handed out.
+    received: Vec<u8>,
+    /// The row that is handed out. Both are used again and again: whoever watches may do so for months.
+    row: String,
 }
 
 impl Client {
     /// Connects; complains if nobody is there.
     pub(super) fn connect(path: &Path) -> Result<Self, u8> {
-        let failed = |error: std::io::Error| {
-            let path = shown(path);
-            let advice = match error.kind() {
-                std::io::ErrorKind::PermissionDenied => "only root and the user of the daemon may ask it",
+        let stream = open(path).map_err(|why| {
+            let advice = match why {
+                Errno::ACCESS | Errno::PERM => "only root and the user of the daemon may ask it",
                 _ => "is dormouse running, with this --control?",
             };
-            cli::complain(&format_args!("cannot ask the daemon at {path}: {}; {advice}", why(&error)));
+            cli::complain(&format_args!("cannot ask the daemon at {}: {}; {advice}", shown(path), Why(why)));
             exit::NO
-        };
-        let stream = UnixStream::connect(path).map_err(failed)?;
-        let _ = stream.set_read_timeout(Some(PATIENCE));
-        let _ = stream.set_write_timeout(Some(PATIENCE));
-        Ok(Self { stream: BufReader::new(stream) })
+        })?;
+        Ok(Self { stream, received: Vec::new(), row: String::new() })
     }
 
     /// From now on an answer may take as long as it likes.
     pub(super) fn be_patient(&mut self) {
-        let _ = self.stream.get_ref().set_read_timeout(None);
+        let _ = set_socket_timeout(&self.stream, Timeout::Recv, None);
     }
 
     /// Sends a request and hands each row to `each`, until that says false or the answer is complete. Gives the last
@@ -45,39 +53,56 @@ impl Client {
     ///
     /// # Errors
     /// The exit code; why has been said.
-    pub(super) fn ask(&mut self, line: &str, each: &mut dyn FnMut(Row) -> bool) -> Result<Row, u8> {
-        let failed = |error: std::io::Error| {
-            cli::complain(&format_args!("asking the daemon: {}", why(&error)));
-            exit::NO
-        };
-        self.stream.get_ref().write_all([line.trim_ascii_end(), "\n"].concat().as_bytes()).map_err(failed)?;
+    pub(super) fn ask(&mut self, line: &str, each: &mut dyn FnMut(&str) -> bool) -> Result<Row, u8> {
+        let line = [line.trim_ascii_end(), "\n"].concat();
+        stdio::write_all(self.stream.as_fd(), line.as_bytes()).map_err(failed)?;
         loop {
-            let mut text = String::new();
-            if self.stream.read_line(&mut text).map_err(failed)? == 0 {
-                cli::complain(&"the daemon has ended the connection");
-                return Err(exit::NO);
-            }
-            text.truncate(text.trim_ascii_end().len());
-            let row = Row::new(text);
-            match row.kind() {
-                "ok" => return Ok(row),
-                "error" => {
-                    cli::complain(&row.text("text"));
+            self.next_row()?;
+            match self.row.split(' ').next() {
+                Some("ok") => return Ok(Row::new(&self.row)),
+                Some("error") => {
+                    cli::complain(&Row::new(&self.row).text("text"));
                     return Err(exit::NO);
                 }
                 _ => {}
             }
-            if !each(row) {
-                return Ok(Row::new("ok".to_owned()));
+            if !each(&self.row) {
+                return Ok(Row::new("ok"));
             }
         }
     }
+
+    /// Waits for a row.
+    fn next_row(&mut self) -> Result<(), u8> {
+        let end = loop {
+            if let Some(end) = self.received.iter().position(|&byte| byte == b'\n') {
+                break end;
+            }
+            let mut piece = [0; PIECE_BYTES];
+            let len = rustix::io::retry_on_intr(|| rustix::io::read(&self.stream, &mut piece)).map_err(failed)?;
+            if len == 0 {
+                cli::complain(&"the daemon has ended the connection");
+                return Err(exit::NO);
+            }
+            self.received.extend_from_slice(&piece[..len]);
+        };
+        self.row.clear();
+        // rows are ASCII
+        self.row.push_str(core::str::from_utf8(&self.received[..end]).unwrap_or_default().trim_ascii_end());
+        self.received.drain(..=end);
+        Ok(())
+    }
 }
 
-/// Why a call failed, in our own words.
-fn why(error: &std::io::Error) -> String {
-    match error.raw_os_error() {
-        Some(number) => crate::sys::errno::Why(rustix::io::Errno::from_raw_os_error(number)).to_string(),
-        None => error.to_string(),
-    }
+fn open(path: &Path) -> Result<OwnedFd, Errno> {
+    let address = SocketAddrUnix::new(path.as_os_str().as_bytes())?;
+    let stream = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    set_socket_timeout(&stream, Timeout::Recv, Some(PATIENCE))?;
+    connect(&stream, &address)?;
+    Ok(stream)
+}
+
+fn failed(why: Errno) -> u8 {
+    cli::complain(&format_args!("asking the daemon: {}", Why(why)));
+    exit::NO
 }

@@ -1,93 +1,127 @@
 //! JSON (RFC 8259): the rows of the protocol with their own keys, put into each other.
 
+use super::event::age_ms;
 use super::model::{Row, Service, Status};
-use super::span::wall_ms;
-use crate::control::Value;
+use super::span::{digits, wall_ms};
+use crate::control::{Fields, Value};
 
 /// `status --json`.
 pub(super) fn status(status: &Status) -> String {
-    ["{\"daemon\":", &object(&status.daemon, ""), ",\"services\":", &services(status), "}\n"].concat()
+    let mut out = String::from("{\"daemon\":");
+    object(status.daemon.as_str(), "}", &mut out);
+    out.push_str(",\"services\":");
+    services(status, &mut out);
+    out.push_str("}\n");
+    out
 }
 
 /// `list --json`.
 pub(super) fn list(status: &Status) -> String {
-    [&services(status), "\n"].concat()
+    let mut out = String::new();
+    services(status, &mut out);
+    out.push('\n');
+    out
 }
 
-/// One event of `history --json` or `watch --json`, without newline.
-pub(super) fn event(row: &Row) -> String {
-    let time = wall_ms(row.count("age_ms"));
-    let time = format!("\"time\":{}.{:03}", time / 1000, time % 1000);
-    object(row, &time)
+/// One event of `history --json` or `watch --json`, without newline. Adds it to `out`.
+pub(super) fn event(row: &str, out: &mut String) {
+    let time = wall_ms(age_ms(row));
+    out.push_str("{\"time\":");
+    digits(time / 1000, 1, out);
+    out.push('.');
+    digits(time % 1000, 3, out);
+    members(row, ",", out);
+    out.push('}');
 }
 
-fn services(status: &Status) -> String {
-    ["[", &status.services.iter().map(service).collect::<Vec<_>>().join(","), "]"].concat()
-}
-
-fn service(service: &Service) -> String {
-    let rows = |rows: &[Row]| rows.iter().map(|row| object(row, "")).collect::<Vec<_>>().join(",");
-    let mut text = object(&service.row, "");
-    text.pop(); // the closing brace
-    let last = service.last.as_ref().map_or_else(|| "null".to_owned(), |last| object(last, ""));
-    for part in [
-        ",\"counts\":",
-        &object(&service.counts, ""),
-        ",\"starts\":",
-        &object(&service.starts, ""),
-        ",\"last\":",
-        &last,
-        ",\"sockets\":[",
-        &rows(&service.sockets),
-        "],\"processes\":[",
-        &rows(&service.processes),
-        "]}",
-    ] {
-        text.push_str(part);
+fn services(status: &Status, out: &mut String) {
+    let mut separator = "[";
+    for service in &status.services {
+        out.push_str(separator);
+        self::service(service, out);
+        separator = ",";
     }
-    text
+    out.push_str(if separator == "[" { "[]" } else { "]" });
 }
 
-/// A row as an object, its first member already written if there is one.
-fn object(row: &Row, first: &str) -> String {
-    let mut text = ["{", first].concat();
-    for (key, written) in row.fields() {
-        if text.len() > 1 {
-            text.push(',');
-        }
-        text.push_str(&[&string(key), ":", &value(written)].concat());
+fn service(service: &Service, out: &mut String) {
+    object(service.row.as_str(), "", out);
+    for (key, row) in [(",\"counts\":", &service.counts), (",\"starts\":", &service.starts)] {
+        out.push_str(key);
+        object(row.as_str(), "}", out);
     }
-    text.push('}');
-    text
+    out.push_str(",\"last\":");
+    match &service.last {
+        Some(last) => object(last.as_str(), "}", out),
+        None => out.push_str("null"),
+    }
+    rows(",\"sockets\":[", &service.sockets, out);
+    rows(",\"processes\":[", &service.processes, out);
+    out.push('}');
 }
 
-fn value(value: Value<'_>) -> String {
-    let is_list = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit() || byte == b',');
+fn rows(key: &str, rows: &[Row], out: &mut String) {
+    let mut separator = key;
+    for row in rows {
+        out.push_str(separator);
+        object(row.as_str(), "}", out);
+        separator = ",";
+    }
+    if rows.is_empty() {
+        out.push_str(key);
+    }
+    out.push(']');
+}
+
+/// A row as an object, which ends with `end`: a brace, or nothing if more members follow.
+fn object(row: &str, end: &str, out: &mut String) {
+    out.push('{');
+    members(row, "", out);
+    out.push_str(end);
+}
+
+fn members(row: &str, mut separator: &str, out: &mut String) {
+    for (key, value) in Fields::of(row).1 {
+        out.push_str(separator);
+        string(&mut key.chars(), out);
+        out.push(':');
+        self::value(value, out);
+        separator = ",";
+    }
+}
+
+fn value(value: Value<'_>, out: &mut String) {
     match value {
-        Value::Bare("yes") => "true".to_owned(),
-        Value::Bare("no") => "false".to_owned(),
-        Value::Bare(word) if is_list(word) && word.contains(',') => ["[", word, "]"].concat(),
-        Value::Bare(word) if is_list(word) => word.to_owned(),
-        other => string(&other.to_text()),
+        Value::Bare("yes") => out.push_str("true"),
+        Value::Bare("no") => out.push_str("false"),
+        Value::Bare(word) if !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit() || byte == b',') => {
+            let (open, close) = if word.contains(',') { ("[", "]") } else { ("", "") };
+            for part in [open, word, close] {
+                out.push_str(part);
+            }
+        }
+        other => string(&mut other.chars(), out),
     }
 }
 
 /// A string with everything escaped that could be misread.
-fn string(text: &str) -> String {
-    let mut out = String::from("\"");
-    for c in text.chars() {
+fn string(text: &mut dyn Iterator<Item = char>, out: &mut String) {
+    out.push('"');
+    for c in text {
         match c {
             '"' | '\\' => out.extend(['\\', c]),
             ' '..='~' => out.push(c),
             other => {
                 for unit in other.encode_utf16(&mut [0; 2]) {
-                    out.push_str(&format!("\\u{unit:04x}"));
+                    out.push_str("\\u");
+                    for shift in [12, 8, 4, 0] {
+                        out.push(char::from_digit(u32::from(*unit >> shift & 15), 16).unwrap_or('0'));
+                    }
                 }
             }
         }
     }
     out.push('"');
-    out
 }
 
 #[cfg(test)]
@@ -113,12 +147,15 @@ mod tests {
 
     #[test]
     fn an_event_has_its_time() {
-        let text = event(&Row::new("event number=7 age_ms=0 service=\"a\" what=stop".to_owned()));
+        let mut text = String::new();
+        event("event number=7 age_ms=0 service=\"a\" what=stop", &mut text);
         assert!(text.starts_with("{\"time\":1") && text.ends_with(",\"service\":\"a\",\"what\":\"stop\"}"), "{text}");
     }
 
     #[test]
     fn strings_cannot_end_themselves() {
-        assert_eq!(string("a\"\\\n🐭"), r#""a\"\\\u000a\ud83d\udc2d""#);
+        let mut text = String::new();
+        string(&mut "a\"\\\n🐭".chars(), &mut text);
+        assert_eq!(text, r#""a\"\\\u000a\ud83d\udc2d""#);
     }
 }

@@ -28,7 +28,7 @@ use crate::cli::{self, Command, Control, Options, exit};
 use crate::control::{self, Request};
 use crate::sys::{signal, stdio};
 use client::Client;
-use model::Status;
+use model::{Row, Status};
 
 /// Events of a service that `status` shows.
 const EVENTS_SHOWN: usize = 5;
@@ -111,7 +111,9 @@ fn status(client: &mut Client, names: &[&str], json: bool) -> Result<u8, u8> {
         table::service(service, &mut text);
         let mut past = Vec::new();
         client.ask(&["history ", service.name()].concat(), &mut |row| {
-            past.push(event::line(&row));
+            let mut line = String::new();
+            event::line(row, &mut line);
+            past.push(line);
             true
         })?;
         for line in past.iter().skip(past.len().saturating_sub(EVENTS_SHOWN)) {
@@ -128,10 +130,13 @@ fn events(client: &mut Client, request: Request, names: &[&str], json: bool) -> 
     }
     let line = [request.word(), " ", names.first().unwrap_or(&"")].concat();
     let mut code = exit::DONE;
+    let mut out = String::new(); // one for all: freed memory is never used again before the end
     client.ask(&line, &mut |row| {
-        let mut line = if json { json::event(&row) } else { event::line(&row) };
-        line.push('\n');
-        code = cli::print(&line);
+        out.clear();
+        let print = if json { json::event } else { event::line };
+        print(row, &mut out);
+        out.push('\n');
+        code = cli::print(&out);
         code == exit::DONE
     })?;
     Ok(code)
@@ -155,8 +160,8 @@ fn change(client: &mut Client, request: Request) -> Result<u8, u8> {
     client.be_patient(); // users and ports may be looked up slowly
     let mut faulty = false;
     let answer = client.ask(request.word(), &mut |row| {
-        if row.kind() == "fault" {
-            let line = row.text("text");
+        if row.starts_with("fault ") {
+            let line = Row::new(row).text("text");
             faulty |= line.contains(": error: ");
             let _ = stdio::write_all(stdio::stderr(), [&line, "\n"].concat().as_bytes()); // nobody to tell
         }

@@ -7,8 +7,12 @@ use crate::control::{Fields, Value};
 pub(super) struct Row(String);
 
 impl Row {
-    pub(super) fn new(text: String) -> Self {
-        Self(text)
+    pub(super) fn new(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
     }
 
     pub(super) fn kind(&self) -> &str {
@@ -90,9 +94,9 @@ pub(super) struct Status {
 impl Status {
     /// Asks for one service, or for all of them by an empty name.
     pub(super) fn ask(client: &mut Client, name: &str) -> Result<Self, u8> {
-        let mut status = Self { daemon: Row::new(String::new()), services: Vec::new() };
+        let mut status = Self { daemon: Row::new(""), services: Vec::new() };
         client.ask(&["status ", name].concat(), &mut |row| {
-            status.take(row);
+            status.take(Row::new(row));
             true
         })?;
         Ok(status)
@@ -105,7 +109,7 @@ impl Status {
             return;
         }
         if kind == "service" {
-            let empty = || Row::new(String::new());
+            let empty = || Row::new("");
             let (sockets, processes) = (Vec::new(), Vec::new());
             let name = row.text("name");
             self.services.push(Service { row, counts: empty(), starts: empty(), last: None, sockets, processes, name });
@@ -127,8 +131,8 @@ impl Status {
 impl Status {
     /// From the rows of an answer.
     pub(super) fn of(rows: &[&str]) -> Self {
-        let mut status = Self { daemon: Row::new(String::new()), services: Vec::new() };
-        rows.iter().for_each(|row| status.take(Row::new((*row).to_owned())));
+        let mut status = Self { daemon: Row::new(""), services: Vec::new() };
+        rows.iter().for_each(|row| status.take(Row::new(row)));
         status
     }
 

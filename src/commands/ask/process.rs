@@ -3,7 +3,6 @@
 
 use super::model::Status;
 use crate::sys::file;
-use std::fs;
 use std::path::Path;
 
 /// A process of the machine.
@@ -26,7 +25,7 @@ pub(super) fn look(status: &mut Status) {
     let all = processes(&wanted);
     for (pid, row) in &mut rows {
         let its = || all.iter().filter(|process| process.session == *pid);
-        let comm = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        let comm = file::text(&["/proc/", &pid.to_string(), "/comm"].concat());
         let comm: String = comm.trim_ascii_end().chars().filter(|c| c.is_ascii_graphic() && *c != '"').collect();
         row.add("comm", &["\"", &comm.replace('\\', ""), "\""].concat());
         row.add("tasks", &its().count().to_string());
@@ -40,11 +39,11 @@ fn processes(sessions: &[u64]) -> Vec<Process> {
     let mut found = Vec::new();
     for name in file::names(Path::new("/proc")).unwrap_or_default() {
         let Some(name) = name.to_str().filter(|name| name.bytes().all(|byte| byte.is_ascii_digit())) else { continue };
-        let stat = fs::read_to_string(format!("/proc/{name}/stat")).unwrap_or_default();
+        let stat = file::text(&["/proc/", name, "/stat"].concat());
         let Some((session, cpu_ms, pages)) = parse(&stat).filter(|(session, ..)| sessions.contains(session)) else {
             continue;
         };
-        let share = fs::read_to_string(format!("/proc/{name}/smaps_rollup")).ok().and_then(|text| pss(&text));
+        let share = pss(&file::text(&["/proc/", name, "/smaps_rollup"].concat()));
         let memory_kb = share.unwrap_or_else(|| pages * rustix::param::page_size() as u64 / 1024);
         found.push(Process { session, cpu_ms, memory_kb });
     }

@@ -1,6 +1,7 @@
 //! Times and sizes for people.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use crate::sys::clock;
+use crate::text::{DECIMAL_BYTES, decimal};
 
 /// A duration: `250ms`, `3.2s`, `5min 3s`, `2h 5min`, `3d 4h`.
 pub(super) fn span(ms: u64) -> String {
@@ -31,12 +32,12 @@ pub(super) fn memory(kb: u64) -> String {
 
 /// The wall clock `age_ms` ago, in milliseconds of 1970.
 pub(super) fn wall_ms(age_ms: u64) -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    (now.as_secs() * 1000 + u64::from(now.subsec_millis())).saturating_sub(age_ms)
+    clock::wall_ms().saturating_sub(age_ms)
 }
 
 /// A moment in UTC, `2026-11-22T16:45:01Z` (RFC 3339). The date by Howard Hinnant's `civil_from_days`.
-pub(super) fn utc(ms: u64) -> String {
+/// Adds it to `out`.
+pub(super) fn utc(ms: u64, out: &mut String) {
     let (days, seconds) = (ms / 86_400_000, ms / 1000 % 86_400);
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
@@ -47,7 +48,20 @@ pub(super) fn utc(ms: u64) -> String {
     let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
     let year = year_of_era + era * 400 + u64::from(month <= 2);
     let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+    for (value, width, end) in
+        [(year, 4, '-'), (month, 2, '-'), (day, 2, 'T'), (hour, 2, ':'), (minute, 2, ':'), (second, 2, 'Z')]
+    {
+        digits(value, width, out);
+        out.push(end);
+    }
+}
+
+/// Adds a number with at least `width` digits.
+pub(super) fn digits(value: u64, width: usize, out: &mut String) {
+    let mut number = [b'0'; 2 * DECIMAL_BYTES];
+    let len = decimal(value, &mut number[DECIMAL_BYTES..]);
+    let shown = &number[DECIMAL_BYTES - width.saturating_sub(len).min(DECIMAL_BYTES)..DECIMAL_BYTES + len];
+    out.push_str(core::str::from_utf8(shown).unwrap_or_default());
 }
 
 #[cfg(test)]
@@ -79,7 +93,9 @@ mod tests {
             (1_795_279_501, "2026-11-21T16:45:01Z"),
             (4_107_542_400, "2100-03-01T00:00:00Z"),
         ] {
-            assert_eq!(utc(seconds * 1000 + 999), text);
+            let mut shown = String::new();
+            utc(seconds * 1000 + 999, &mut shown);
+            assert_eq!(shown, text);
         }
     }
 }

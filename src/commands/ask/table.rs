@@ -74,7 +74,8 @@ pub(super) fn service(service: &Service, out: &mut String) {
     let (row, counts) = (&service.row, &service.counts);
     out.push_str(&[service.name(), ": ", &row.text("state")].concat());
     if let Some(rest) = row.number("rest_ms") {
-        let until = utc(wall_ms(0) + rest);
+        let mut until = String::new();
+        utc(wall_ms(0) + rest, &mut until);
         out.push_str(&[" for ", &span(rest), " (until ", &until, "): ", &row.text("why")].concat());
     }
     if row.is("paused") && row.text("state") != "paused" {

@@ -15,6 +15,7 @@ use crate::config::lex::Line;
 use crate::config::message::Code;
 use crate::config::words;
 use crate::limits;
+use crate::sys::environment;
 
 /// Arguments that most inetds have room for.
 const ARGUMENTS: usize = 20;
@@ -245,8 +246,9 @@ impl Reader<'_> {
         self.rate(entry, flag, place);
         entry.set(Id::KillMode, "none", place);
         if self.form.keep_environment {
-            let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-            let names: Vec<String> = names.filter(|name| crate::config::value::is_variable(name)).collect();
+            let names =
+                environment::variables().filter_map(|variable| Some(variable.to_str().ok()?.split_once('=')?.0));
+            let names: Vec<&str> = names.filter(|name| crate::config::value::is_variable(name)).collect();
             entry.set(Id::PassEnvironment, &names.join(" "), place);
         }
     }

@@ -9,6 +9,8 @@ mod entry;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::FileType;
+
 use super::draft::Draft;
 use super::fault::{Fault, Place, count, tell};
 use super::files;
@@ -186,7 +188,7 @@ impl Reader {
 /// Whether includedir takes a file by its name.
 pub(super) fn is_included(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().as_encoded_bytes();
-    !name.contains(&b'.') && !name.ends_with(b"~") && path.is_file()
+    !name.contains(&b'.') && !name.ends_with(b"~") && file::kind(path) == Some(FileType::RegularFile)
 }
 
 /// `name operator values`; `None`: it is nothing like that.
