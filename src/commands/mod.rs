@@ -9,7 +9,7 @@ mod explain;
 mod run;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::cli::{self, Command, Options, exit};
 use crate::config::{self, Dialect, Draft, Inetd};
@@ -31,13 +31,13 @@ pub fn main(words: Vec<OsString>) -> u8 {
     }
     signal::prepare();
     let mut words = words.into_iter();
-    let name = words.next().unwrap_or_default();
-    let parsed =
-        if cfg!(feature = "inetd") && std::path::Path::new(&name).file_name().is_some_and(|name| name == "inetd") {
-            cli::parse_inetd(words)
-        } else {
-            cli::parse(words, adopt::offered() > 0)
-        };
+    // in a statement of its own: no word may live on behind the seal
+    let by_name = words.next().is_some_and(|name| Path::new(&name).file_name().is_some_and(|name| name == "inetd"));
+    let parsed = if cfg!(feature = "inetd") && by_name {
+        cli::parse_inetd(words)
+    } else {
+        cli::parse(words, adopt::offered() > 0)
+    };
     let options = match parsed {
         Ok(options) => options,
         Err(error) => {
