@@ -57,7 +57,7 @@ fn prepare(options: &Options) -> Result<&'static Plan, u8> {
     };
     let mut draft = draft(asked, inherited)?;
     let plan = daemon::plan(&mut draft, &context);
-    plan.map(|plan| &*plan).map_err(|code| if code == exit::CONFIG { exit::USAGE } else { code })
+    plan.and_then(daemon::settle).map_err(|code| if code == exit::CONFIG { exit::USAGE } else { code })
 }
 
 /// The command line as a draft with one service.

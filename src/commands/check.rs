@@ -22,7 +22,7 @@ pub(super) fn check(options: &Options) -> u8 {
     match daemon::plan(&mut draft, &context) {
         Err(code) => code,
         Ok(_) if cfg!(feature = "print") && options.print => cli::print(&config::print(&draft)),
-        Ok(plan) => cli::print(&summary(plan)),
+        Ok(plan) => cli::print(&summary(&plan.plan())),
     }
 }
 
@@ -30,10 +30,10 @@ pub(super) fn check(options: &Options) -> u8 {
 fn summary(plan: &Plan) -> String {
     let rows = |count: usize, bytes: usize| count * bytes;
     let used = plan.arena.used()
-        + rows(plan.services.len(), size_of_val(&plan.services[..]) / plan.services.len().max(1))
-        + size_of_val(&plan.listeners[..])
-        + size_of_val(&plan.policies[..])
-        + size_of_val(&plan.sockets[..])
+        + rows(plan.services.len(), size_of_val(plan.services) / plan.services.len().max(1))
+        + size_of_val(plan.listeners)
+        + size_of_val(plan.policies)
+        + size_of_val(plan.sockets)
         + rows(plan.listeners.len(), size_of::<Listener>());
     let running = rows(plan.services.len(), size_of::<ServiceState>());
     let children = rows(limits::CHILDREN, size_of::<Child>());

@@ -8,6 +8,7 @@ use crate::cli::{self, Options, exit};
 use crate::config::{self, Code, Draft, Fault, Inetd, Place, Severity};
 
 /// Prints each file; the exit code tells whether all of it could be carried over.
+#[inline(never)] // its frame must not be part of the loop's caller
 pub(super) fn convert(options: &Options) -> u8 {
     let form = match inetd(options, true) {
         Ok(form) => Inetd { all: true, ..form },

@@ -13,20 +13,20 @@ use crate::limits::SERVICE_LISTENERS;
 use crate::notify::Notify;
 use crate::open::{adopt, adopt::Adopted};
 use crate::plan::compile::{Context, compile};
-use crate::plan::{Plan, Stdio};
+use crate::plan::{Plan, PlanTables, Stdio};
 use crate::run::{self, Listener, Resume, Server, Tables};
 use crate::sys::cell::Once;
 use crate::sys::errno::Why;
 use crate::sys::{environment, process, stdio};
 
-static PLAN: Once<Plan> = Once::new(Plan::EMPTY);
+static PLAN: Once<PlanTables> = Once::new(PlanTables::EMPTY);
 static TABLES: Once<Tables> = Once::new(Tables::EMPTY);
 
 /// Makes the one plan of this process. Faults are reported.
 ///
 /// # Errors
 /// The exit code if the draft cannot be used.
-pub(super) fn plan(draft: &mut Draft, context: &Context) -> Result<&'static mut Plan, u8> {
+pub(super) fn plan(draft: &mut Draft, context: &Context) -> Result<&'static mut PlanTables, u8> {
     fill_plan(PLAN.take().ok_or(exit::SYSTEM)?, draft, context)
 }
 
@@ -38,7 +38,7 @@ pub(super) fn checked_plan(
     file: &OwnedFd,
     draft: impl FnOnce() -> Result<Draft, u8>,
     context: &Context,
-) -> Result<&'static mut Plan, u8> {
+) -> Result<&'static mut PlanTables, u8> {
     let plan = PLAN.take().ok_or(exit::SYSTEM)?;
     if let Err(errno) = plan.read_image(file) {
         log::error!("the checked configuration cannot be used: {}; reading it again", Why(errno));
@@ -48,16 +48,31 @@ pub(super) fn checked_plan(
     Ok(plan)
 }
 
-fn fill_plan(plan: &'static mut Plan, draft: &mut Draft, context: &Context) -> Result<&'static mut Plan, u8> {
+fn fill_plan(
+    plan: &'static mut PlanTables,
+    draft: &mut Draft,
+    context: &Context,
+) -> Result<&'static mut PlanTables, u8> {
     compile(draft, plan, context); // of a faulty one, too: all that is wrong is told in one run
     if report(draft) { Err(exit::CONFIG) } else { Ok(plan) }
+}
+
+/// The plan for the loop, see [`PlanTables::settle`].
+///
+/// # Errors
+/// The exit code; why has been said.
+pub(super) fn settle(plan: &'static mut PlanTables) -> Result<&'static Plan, u8> {
+    plan.settle().map_err(|errno| {
+        log::error!("memory for the plan: {}", Why(errno));
+        exit::SYSTEM
+    })
 }
 
 /// Whether this kernel can do what the plan asks for.
 ///
 /// # Errors
 /// The exit code; why is in the log.
-pub(super) fn capable(plan: &'static Plan) -> Result<(), u8> {
+pub(super) fn capable(plan: &Plan) -> Result<(), u8> {
     if let Err((service, family)) = run::prepare_idle(plan) {
         let family = run::family_name(family);
         log::error!(
@@ -145,7 +160,7 @@ fn first_own(plan: &Plan) -> i32 {
 
 /// One row for each listener; those that were inherited are open already.
 fn fill(plan: &Plan, tables: &mut Tables, adopted: Vec<Adopted>) {
-    for _ in &plan.listeners {
+    for _ in plan.listeners {
         let _ = tables.listeners.push(Listener::CLOSED); // as many rows as the plan can have
     }
     for Adopted { listener, opened } in adopted {

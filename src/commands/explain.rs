@@ -22,7 +22,7 @@ pub(super) fn explain(options: &Options) -> u8 {
     let context =
         Context { log: child_log(options.log), keep_streams: false, fd_names: Vec::new(), parent_death: None };
     let plan = match daemon::plan(&mut draft, &context) {
-        Ok(plan) => plan,
+        Ok(plan) => plan.plan(),
         Err(code) => return code,
     };
     let name = options.name.as_deref().and_then(std::ffi::OsStr::to_str).unwrap_or("");
@@ -31,7 +31,7 @@ pub(super) fn explain(options: &Options) -> u8 {
         cli::complain(&format_args!("no service \"{name}\"; there are: {}", names.join(", ")));
         return exit::NO;
     };
-    cli::print(&describe(plan, service))
+    cli::print(&describe(&plan, service))
 }
 
 fn describe(plan: &Plan, service: &ServiceSpec) -> String {
@@ -93,7 +93,7 @@ fn descriptors(plan: &Plan, service: &ServiceSpec, policy: &Policy, text: &mut S
     }
     let count = if policy.accept { 1 } else { usize::from(service.listeners) };
     for index in 0..count {
-        let name = service.fd_name(&plan.arena, index);
+        let name = service.fd_name(plan.arena, index);
         let blocking = if policy.nonblocking { "non-blocking" } else { "blocking" };
         let _ = writeln!(text, "  {} {socket} ({blocking}), name {name}", index + 3);
     }
@@ -106,7 +106,7 @@ fn variables(plan: &Plan, service: &ServiceSpec, policy: &Policy, text: &mut Str
     }
     if !service.fd_names.is_empty() {
         let count = if policy.accept { 1 } else { usize::from(service.listeners) };
-        let names: Vec<_> = (0..count).map(|index| service.fd_name(&plan.arena, index)).collect();
+        let names: Vec<_> = (0..count).map(|index| service.fd_name(plan.arena, index)).collect();
         let _ = writeln!(text, "  LISTEN_FDS={count}\n  LISTEN_FDNAMES={}\n  LISTEN_PID=<its pid>", names.join(":"));
     }
     if policy.accept {

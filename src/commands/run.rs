@@ -17,7 +17,7 @@ use crate::detach::{PidFile, Side, Waiting, detach};
 use crate::handover::{self, Part};
 use crate::logging;
 use crate::notify::Notify;
-use crate::plan::Plan;
+use crate::plan::PlanTables;
 use crate::plan::compile::Context;
 use crate::run::{Resume, Server};
 use crate::sys::errno::Why;
@@ -64,13 +64,13 @@ pub(super) fn run(options: Options) -> u8 {
 fn check(options: &Options, file: &OwnedFd, program: &Path) -> u8 {
     let made = read(options, true).and_then(|mut draft| daemon::plan(&mut draft, &context(options))).and_then(|plan| {
         remember(plan, program)?;
-        let plan = &*plan;
+        let plan = plan.plan();
         if plan.services.is_empty() {
             // more likely a file that is just being written than the wish to close everything
             cli::complain(&"no service is configured; to close all sockets, stop dormouse");
             return Err(exit::CONFIG);
         }
-        daemon::capable(plan)?;
+        daemon::capable(&plan)?;
         plan.write_image(file, handover::VERSION).map_err(|errno| {
             cli::complain(&format_args!("writing the plan: {}", Why(errno)));
             exit::SYSTEM
@@ -84,7 +84,7 @@ fn context(options: &Options) -> Context {
 }
 
 /// Stores what a later reload needs. The texts are short; without room for them there is no reload.
-fn remember(plan: &mut Plan, program: &Path) -> Result<(), u8> {
+fn remember(plan: &mut PlanTables, program: &Path) -> Result<(), u8> {
     let folder = file::current_folder().unwrap_or_else(|| "/".into());
     let mut store = |path: &Path| plan.arena.store(&[path.as_os_str().as_bytes(), b"\0"].concat());
     match (store(&folder), store(program)) {
@@ -163,6 +163,7 @@ fn open(options: &Options, notify: Notify, pid_file: Option<&PidFile>) -> Result
     let program = handover::own_path();
     let plan = daemon::plan(&mut read(options, true)?, &context(options))?;
     remember(plan, &program)?;
+    let plan = daemon::settle(plan)?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(limits::UMASK));
     let (mut server, reserved) = daemon::server(plan, notify, &mut Origin::Fresh)?;
     if let Some(path) = control(options) {
@@ -195,6 +196,7 @@ fn resume(options: &Options, state: OwnedFd, plan: OwnedFd) -> Result<Server, u8
     if plan.program.is_empty() {
         remember(plan, &handover::own_path())?; // it was read anew
     }
+    let plan = daemon::settle(plan)?;
     let low = daemon::reserve(plan).map_err(|_| exit::SYSTEM)?;
     logging::seal(options.log);
     let mut origin = Resume::read(&state).map_or(Origin::Lost, |resume| Origin::Resume(Box::new(resume)));

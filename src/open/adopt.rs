@@ -160,7 +160,7 @@ fn is_named(plan: &Plan, listener: usize, name: &str) -> bool {
         return true;
     }
     let index = listener.checked_sub(usize::from(service.first_listener));
-    index.is_some_and(|index| service.fd_name(&plan.arena, index) == name)
+    index.is_some_and(|index| service.fd_name(plan.arena, index) == name)
 }
 
 /// Makes the socket what the plan says, as far as that can be done after bind(2).

@@ -84,15 +84,9 @@ impl Arena {
         self.latest[0] = piece;
     }
 
-    /// The bytes of a piece. A span that this arena never gave out yields nothing.
-    pub fn get(&self, span: Span) -> &[u8] {
+    fn get(&self, span: Span) -> &[u8] {
         let at = span.at as usize;
         self.bytes.get(at..at + span.len as usize).unwrap_or(&[])
-    }
-
-    /// The bytes of a piece as text; what is not UTF-8 yields `?`.
-    pub fn text(&self, span: Span) -> &str {
-        core::str::from_utf8(self.get(span)).unwrap_or("?")
     }
 
     /// All bytes in use.
@@ -114,6 +108,33 @@ impl Arena {
     }
 }
 
+/// What an arena holds.
+#[derive(Clone, Copy, Debug)]
+pub struct Texts(pub(super) &'static [u8]);
+
+impl Texts {
+    /// The bytes of a piece. A span that its arena never gave out yields nothing.
+    pub fn get(self, span: Span) -> &'static [u8] {
+        let at = span.at as usize;
+        self.0.get(at..at + span.len as usize).unwrap_or(&[])
+    }
+
+    /// The bytes of a piece as text; what is not UTF-8 yields `?`.
+    pub fn text(self, span: Span) -> &'static str {
+        core::str::from_utf8(self.get(span)).unwrap_or("?")
+    }
+
+    /// All bytes.
+    pub const fn bytes(self) -> &'static [u8] {
+        self.0
+    }
+
+    /// Bytes in use.
+    pub const fn used(self) -> usize {
+        self.0.len()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,7 +146,7 @@ mod tests {
         let second = arena.store(b"PATH=/bin\0").unwrap();
         assert_eq!(first, second);
         assert_eq!(arena.used(), 10);
-        assert_eq!(arena.get(second), b"PATH=/bin\0");
+        assert_eq!(Texts(Box::leak(arena).bytes()).get(second), b"PATH=/bin\0");
     }
 
     #[test]
@@ -143,6 +164,6 @@ mod tests {
         let mut arena = Box::new(Arena::EMPTY);
         let name = arena.store(b"name").unwrap();
         assert_eq!(arena.store(&vec![1; ARENA_BYTES]), Err(ArenaFull));
-        assert_eq!((arena.used(), arena.get(name)), (4, &b"name"[..]));
+        assert_eq!((arena.used(), Texts(Box::leak(arena).bytes()).get(name)), (4, &b"name"[..]));
     }
 }

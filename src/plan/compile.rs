@@ -9,7 +9,7 @@ use super::environment::{self, Environment};
 use super::policy::{Streams, policy, streams};
 use super::sleep::sleep;
 use super::steps::Steps;
-use super::{ChildLog, Internal, Plan, Policy, ServiceSpec, Span, Stdio, privileges, sockets};
+use super::{ChildLog, Internal, PlanTables, Policy, ServiceSpec, Span, Stdio, privileges, sockets};
 use crate::config::{self, Draft, Fault, Id, ServiceDraft, Severity};
 use crate::limits::{ARENA_BYTES, ARGUMENTS, ENVIRONMENT, FD_NAMES_BYTES};
 use crate::sys::file;
@@ -31,7 +31,7 @@ pub struct Context {
 
 /// Fills an empty plan from a draft. What is wrong is added to the draft's faults; with an error among them, from before
 /// or from here, the plan is of no use.
-pub fn compile(draft: &mut Draft, plan: &mut Plan, context: &Context) {
+pub fn compile(draft: &mut Draft, plan: &mut PlanTables, context: &Context) {
     let mut all = Vec::new();
     let links = draft.links();
     let mut last = None;
@@ -59,7 +59,7 @@ struct Size {
 }
 
 impl Size {
-    fn of(plan: &Plan) -> Self {
+    fn of(plan: &PlanTables) -> Self {
         Self {
             arena: plan.arena.used(),
             services: plan.services.len(),
@@ -70,7 +70,7 @@ impl Size {
     }
 
     /// Forgets the rows that were added since.
-    fn restore(&self, plan: &mut Plan) {
+    fn restore(&self, plan: &mut PlanTables) {
         plan.arena.truncate(self.arena);
         plan.services.truncate(self.services);
         plan.listeners.truncate(self.listeners);
@@ -104,7 +104,13 @@ impl<'a> Setup<'a> {
         Self { draft, streams, environment, steps, as_root, program: String::new(), policy: None }
     }
 
-    fn policy(&mut self, plan: &mut Plan, draft: &ServiceDraft, identifier: &str, faults: &mut Vec<Fault>) -> Policy {
+    fn policy(
+        &mut self,
+        plan: &mut PlanTables,
+        draft: &ServiceDraft,
+        identifier: &str,
+        faults: &mut Vec<Fault>,
+    ) -> Policy {
         if let Some((_, known)) = self.policy.as_ref().filter(|(known, _)| known == identifier) {
             return Policy { sleep: sleep(draft, faults), ..*known };
         }
@@ -119,7 +125,7 @@ impl<'a> Setup<'a> {
 /// Adds a service; `more` sections add sockets to its own. `last` is the setup of the one before, if nothing was wrong
 /// with it.
 fn add<'a>(
-    plan: &mut Plan,
+    plan: &mut PlanTables,
     draft: &'a ServiceDraft,
     more: &[&ServiceDraft],
     context: &Context,
@@ -177,7 +183,7 @@ fn row(index: usize) -> u16 {
 }
 
 /// The row of an equal policy, or a new one. There are as many rows as services.
-fn policy_row(plan: &mut Plan, policy: Policy) -> u16 {
+fn policy_row(plan: &mut PlanTables, policy: Policy) -> u16 {
     let known = plan.policies.iter().position(|known| *known == policy);
     row(known.unwrap_or_else(|| {
         let _ = plan.policies.push(policy);
@@ -186,7 +192,7 @@ fn policy_row(plan: &mut Plan, policy: Policy) -> u16 {
 }
 
 /// Stores bytes; a full arena is a fault.
-pub(super) fn store(plan: &mut Plan, draft: &ServiceDraft, bytes: &[u8], faults: &mut Vec<Fault>) -> Span {
+pub(super) fn store(plan: &mut PlanTables, draft: &ServiceDraft, bytes: &[u8], faults: &mut Vec<Fault>) -> Span {
     plan.arena.store(bytes).unwrap_or_else(|_| {
         let message = format!("the texts of all services need more than {ARENA_BYTES} bytes");
         let hint = "use fewer or shorter services, or build with a larger DORMOUSE_ARENA_BYTES";
@@ -255,7 +261,7 @@ fn command(draft: &ServiceDraft, setup: &mut Setup<'_>, faults: &mut Vec<Fault>)
 
 /// The names of the sockets (sd_listen_fds(3)), where the child gets descriptors from 3 on.
 fn fd_names(
-    plan: &mut Plan,
+    plan: &mut PlanTables,
     draft: &ServiceDraft,
     more: &[&ServiceDraft],
     policy: &Policy,

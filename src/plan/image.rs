@@ -4,7 +4,7 @@
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::{Errno, read};
 
-use super::{Plan, Span};
+use super::{Plan, PlanTables, Span};
 use crate::sys::rows::{self, Program, SameProgram, read_rows, write_rows};
 
 /// What stands at the beginning; [`VERSION_BYTES`] of it must stay as they are for ever.
@@ -49,7 +49,9 @@ impl Plan {
         write_rows(file, sockets)?;
         write_rows(file, arena.bytes())
     }
+}
 
+impl PlanTables {
     /// Reads the plan from a file that stands at its beginning. After an error the plan is not to be used.
     ///
     /// # Errors
@@ -111,11 +113,11 @@ mod tests {
             let mut start = [0; VERSION_BYTES];
             assert_eq!(rustix::io::pread(&file, &mut start, 0), Ok(VERSION_BYTES));
             assert_eq!(version_of(&start), Some(7));
-            let mut again = Box::new(Plan::EMPTY);
+            let mut again = Box::new(PlanTables::EMPTY);
             seek(&file, SeekFrom::Start(0)).unwrap();
             again.read_image(&file).unwrap();
             assert_eq!(again.arena.bytes(), plan.arena.bytes());
-            assert_eq!(again.sockets, plan.sockets);
+            assert_eq!(again.sockets.as_slice(), plan.sockets);
             assert_eq!(again.services.len(), 2);
             for length in [0, 5, VERSION_BYTES as u64, 80, 300] {
                 ftruncate(&file, length).unwrap();

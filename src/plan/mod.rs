@@ -20,31 +20,52 @@ pub mod steps;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use arena::{Arena, ArenaFull, Span};
+pub use arena::{Arena, ArenaFull, Span, Texts};
 pub use sleep::{Evict, NotifyAccess, Sleep};
 
 use crate::limits::{LISTENERS, SERVICES};
+use crate::sys::memory::{self, Pages};
 use heapless::Vec;
+use rustix::io::Errno;
 
 /// Everything the loop needs to know.
+#[derive(Clone, Copy)]
 pub struct Plan {
     /// Strings and lists of all rows below.
-    pub arena: Arena,
+    pub arena: Texts,
     /// One row per service.
-    pub services: Vec<ServiceSpec, SERVICES>,
+    pub services: &'static [ServiceSpec],
     /// One row per socket, those of one service side by side in the order of their lines.
-    pub listeners: Vec<ListenerSpec, LISTENERS>,
+    pub listeners: &'static [ListenerSpec],
     /// What services have in common; services with equal values share a row.
-    pub policies: Vec<Policy, SERVICES>,
+    pub policies: &'static [Policy],
     /// What sockets have in common; sockets with equal values share a row.
-    pub sockets: Vec<SocketSpec, LISTENERS>,
+    pub sockets: &'static [SocketSpec],
     /// Where this program was started, with its NUL: relative names on the command line count from there.
     pub folder: Span,
     /// The program that `upgrade` executes, with its NUL; empty where neither reload nor upgrade is possible.
     pub program: Span,
 }
 
-impl Plan {
+/// A plan that is being made, in tables with room for the largest one.
+pub struct PlanTables {
+    /// See [`Plan::arena`].
+    pub arena: Arena,
+    /// See [`Plan::services`].
+    pub services: Vec<ServiceSpec, SERVICES>,
+    /// See [`Plan::listeners`].
+    pub listeners: Vec<ListenerSpec, LISTENERS>,
+    /// See [`Plan::policies`].
+    pub policies: Vec<Policy, SERVICES>,
+    /// See [`Plan::sockets`].
+    pub sockets: Vec<SocketSpec, LISTENERS>,
+    /// See [`Plan::folder`].
+    pub folder: Span,
+    /// See [`Plan::program`].
+    pub program: Span,
+}
+
+impl PlanTables {
     /// A plan without services.
     pub const EMPTY: Self = Self {
         arena: Arena::EMPTY,
@@ -65,6 +86,46 @@ impl Plan {
         sockets.clear();
         let _ = arena.refill(0); // nothing fits always
         (*folder, *program) = (Span::EMPTY, Span::EMPTY);
+    }
+
+    /// The plan, where it was made.
+    pub fn plan(&'static self) -> Plan {
+        Plan {
+            arena: Texts(self.arena.bytes()),
+            services: &self.services,
+            listeners: &self.listeners,
+            policies: &self.policies,
+            sockets: &self.sockets,
+            folder: self.folder,
+            program: self.program,
+        }
+    }
+
+    /// The plan for the loop: its rows side by side in as few pages as they need, while each of these tables begins in a
+    /// page of its own. The pages here go back to the kernel.
+    ///
+    /// # Errors
+    /// Those of mmap(2).
+    pub fn settle(&'static mut self) -> Result<&'static Plan, Errno> {
+        let Self { arena, services, listeners, policies, sockets, folder, program } = &*self;
+        let bytes = size_of_val(services.as_slice())
+            + size_of_val(listeners.as_slice())
+            + size_of_val(policies.as_slice())
+            + size_of_val(sockets.as_slice())
+            + arena.used();
+        let mut pages = Pages::map(bytes + 2 * size_of::<Plan>())?; // they are aligned
+        let plan = Plan {
+            services: pages.keep(services),
+            listeners: pages.keep(listeners),
+            policies: pages.keep(policies),
+            sockets: pages.keep(sockets),
+            arena: Texts(pages.keep(arena.bytes())),
+            folder: *folder,
+            program: *program,
+        };
+        let plan = pages.keep(&[plan]).first().ok_or(Errno::NOMEM)?;
+        memory::forget_value(self);
+        Ok(plan)
     }
 }
 
@@ -114,7 +175,7 @@ impl ServiceSpec {
     }
 
     /// The name in LISTEN_FDNAMES of the socket with this index (sd_listen_fds(3)).
-    pub fn fd_name<'a>(&self, arena: &'a Arena, index: usize) -> &'a str {
+    pub fn fd_name(&self, arena: Texts, index: usize) -> &'static str {
         let names = arena.text(self.fd_names);
         let mut each = names.split(':');
         each.nth(index).or_else(|| names.split(':').next()).unwrap_or(names)

@@ -1,6 +1,6 @@
 //! What a service may and does, as numbers: limits, restart, stop, and where its standard descriptors go.
 
-use super::{ChildLog, KillMode, Plan, Policy, Rate, Restart, Stdio};
+use super::{ChildLog, KillMode, PlanTables, Policy, Rate, Restart, Stdio};
 use crate::config::{ExitStatus, Fault, INFINITY, Id, ServiceDraft, Stream};
 use crate::limits::CHILDREN;
 use crate::sys::users;
@@ -83,7 +83,7 @@ fn log_of(
 
 /// Makes the policy. `steps` and `environment` are already in the arena.
 pub(super) fn policy(
-    plan: &mut Plan,
+    plan: &mut PlanTables,
     draft: &ServiceDraft,
     streams: &Streams,
     identifier: &str,

@@ -3,7 +3,7 @@
 //! Which directive sets which option of which kind of socket is one table, `OPTIONS`.
 
 use super::options::{OR_NEXT, REQUIRED, Record};
-use super::{ArenaFull, ListenerSpec, Plan, SocketKind, SocketSpec, Span, address, filter};
+use super::{ArenaFull, ListenerSpec, PlanTables, SocketKind, SocketSpec, Span, address, filter};
 use crate::config::{Fault, Id, Kind, Listen, ListenAddress, Place, PortRef, ServiceDraft};
 use crate::limits::{ARENA_BYTES, FILTER_INSTRUCTIONS, LISTENERS, SERVICE_LISTENERS};
 use crate::sys::users;
@@ -85,7 +85,7 @@ const OPTIONS: [Row; 27] = {
 /// the first and their number. What is wrong goes to `faults`; then the plan must not be used.
 ///
 /// Asks the system for users, groups and ports; nothing is opened.
-pub fn add(draft: &ServiceDraft, service: u16, plan: &mut Plan, faults: &mut Vec<Fault>) -> (u16, u16) {
+pub fn add(draft: &ServiceDraft, service: u16, plan: &mut PlanTables, faults: &mut Vec<Fault>) -> (u16, u16) {
     let first = u16::try_from(plan.listeners.len()).unwrap_or(u16::MAX);
     if draft.listens.len() > SERVICE_LISTENERS {
         let message = format!("{} sockets; a service can have {SERVICE_LISTENERS}", draft.listens.len());
@@ -175,7 +175,7 @@ fn add_one(
     listen: &Listen,
     common: &Common,
     service: u16,
-    plan: &mut Plan,
+    plan: &mut PlanTables,
 ) -> Result<(), Box<Fault>> {
     let kind = match listen.kind {
         Kind::Stream => SocketKind::Stream,
@@ -235,7 +235,7 @@ fn spec(
     class: u8,
     has_path: bool,
     common: &Common,
-    plan: &mut Plan,
+    plan: &mut PlanTables,
 ) -> Result<SocketSpec, ArenaFull> {
     let accepts = matches!(kind, SocketKind::Stream | SocketKind::SequentialPacket);
     // Connections that we accept ourselves are judged one by one, so that they are counted.

@@ -1,6 +1,6 @@
 //! Plans for tests, made from directives.
 
-use super::{Plan, ServiceSpec, Span, sockets};
+use super::{Plan, PlanTables, ServiceSpec, Span, sockets};
 use crate::config::{Fault, Place, ServiceDraft};
 use crate::sys::testing::own_umask;
 
@@ -9,15 +9,14 @@ use crate::sys::testing::own_umask;
 pub fn with_plan(services: &[(&str, &[(&str, &str)])], test: impl FnOnce(&Plan, &[Fault]) + Send) {
     let body = || {
         own_umask();
-        let mut plan = Box::new(Plan::EMPTY);
+        let plan = Box::leak(Box::new(PlanTables::EMPTY));
         let mut faults = Vec::new();
         for (index, (name, directives)) in services.iter().enumerate() {
             let mut draft = ServiceDraft::new(name);
             for (directive, text) in *directives {
                 draft.assign(directive, text, Place::default()).unwrap();
             }
-            let (first_listener, listeners) =
-                sockets::add(&draft, u16::try_from(index).unwrap(), &mut plan, &mut faults);
+            let (first_listener, listeners) = sockets::add(&draft, u16::try_from(index).unwrap(), plan, &mut faults);
             let name_of_fds = draft.text(crate::config::Id::FileDescriptorName).unwrap_or("-");
             let service = ServiceSpec {
                 name: plan.arena.store(name.as_bytes()).unwrap(),
@@ -31,7 +30,7 @@ pub fn with_plan(services: &[(&str, &[(&str, &str)])], test: impl FnOnce(&Plan, 
             };
             assert!(plan.services.push(service).is_ok());
         }
-        test(&plan, &faults);
+        test(&plan.plan(), &faults);
     };
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().stack_size(64 << 20).spawn_scoped(scope, body).unwrap();

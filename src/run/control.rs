@@ -135,6 +135,7 @@ impl Server {
     }
 
     /// A client has come, has sent something, takes something again, or is gone.
+    #[inline(never)] // its buffers are no part of the loop's own frame
     pub(super) fn on_control(&mut self, number: u32, flags: EventFlags) {
         if number == 0 {
             return self.accept_client();

@@ -175,6 +175,7 @@ impl Server {
     }
 
     /// SIGUSR1: what every service is doing, to the log.
+    #[inline(never)] // its buffers are no part of the loop's own frame
     fn dump(&mut self) {
         for service in 0..self.plan.services.len() {
             let Some(&state) = self.state(service).as_deref() else { continue };

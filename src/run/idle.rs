@@ -313,9 +313,9 @@ fn next_look(sleep: &Sleep, now: Tick, since: Tick, used: Tick, worked: Tick) ->
 ///
 /// # Errors
 /// The name of the first such service whose connections cannot be counted, and the family (`AF_*`) of its socket.
-pub fn prepare(plan: &'static Plan) -> Result<(), (&'static str, u16)> {
+pub fn prepare(plan: &Plan) -> Result<(), (&'static str, u16)> {
     let mut known = [false; connections::FAMILIES.len()];
-    for listener in &plan.listeners {
+    for listener in plan.listeners {
         let Some(spec) = plan.services.get(usize::from(listener.service)) else { continue };
         let policy = plan.policies.get(usize::from(spec.policy));
         let counts = policy.is_some_and(|policy| policy.sleep.idle_ms != u32::MAX);

@@ -135,6 +135,7 @@ impl Server {
     }
 
     /// Something can be moved. A serial that nobody has is that of a connection closed in the same turn.
+    #[inline(never)] // its buffers are no part of the loop's own frame
     pub(super) fn on_internal(&mut self, serial: u32) {
         let Some(index) = self.tables.internal.iter().position(|row| row.serial == serial) else { return };
         let Some(connection) = self.tables.internal.get_mut(index) else { return };

@@ -193,6 +193,7 @@ impl Server {
     }
 
     /// An address has appeared: every missing listener is tried at once.
+    #[inline(never)] // its buffers are no part of the loop's own frame
     pub(super) fn on_addresses(&mut self) {
         if !self.addresses.as_ref().is_some_and(open::watch::Watch::drain) {
             return;

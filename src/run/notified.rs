@@ -37,6 +37,7 @@ pub(super) fn open(plan: &Plan) -> Result<Option<OwnedFd>, Errno> {
 
 impl Server {
     /// Services have told something.
+    #[inline(never)] // its buffers are no part of the loop's own frame
     pub(super) fn on_notifications(&mut self) {
         for _ in 0..READS {
             let Some((sender, stopping)) = self.notifications.as_ref().and_then(receive) else { return };

@@ -133,6 +133,7 @@ fn has_writer(read: &OwnedFd) -> bool {
 
 impl Server {
     /// A child has written: its whole lines go to the log.
+    #[inline(never)] // its buffers are no part of the loop's own frame
     pub(super) fn on_output(&mut self, row: usize) {
         let plan = self.plan;
         let Some(output) = self.tables.outputs.get_mut(row) else { return };

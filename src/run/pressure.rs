@@ -218,6 +218,7 @@ impl Server {
     }
 
     /// The kernel says that memory is short.
+    #[inline(never)] // its buffers are no part of the loop's own frame
     pub(super) fn on_pressure(&mut self) {
         self.evict(usize::MAX);
     }

@@ -241,6 +241,7 @@ impl Server {
     }
 
     /// Becomes the next image of this process. Returns only if that fails; then nothing has changed.
+    #[inline(never)] // its buffers are no part of the frame in which children are reaped
     fn hand_over(&mut self, checker: &Checker) -> Refusal {
         let mut text = [0; CHECK_OUTPUT_BYTES];
         tell_log(checker.kind, told(&checker.output, &mut text));

@@ -119,7 +119,7 @@ impl Spawner {
         act: impl FnOnce(&mut Self, &Policy, &mut Image<'_>) -> Result<T, StartFailed>,
     ) -> Result<T, StartFailed> {
         let policy = policy(start);
-        let arena = &start.plan.arena;
+        let arena = start.plan.arena;
         let program = CStr::from_bytes_with_nul(arena.get(start.service.program)).unwrap_or(c"/");
         let mut variables = environment::Variables::new();
         if let Some(connection) = &start.connection {

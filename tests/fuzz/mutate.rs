@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use dormouse::config::{self, Dialect, Draft, Fault, Inetd};
 use dormouse::plan::compile::{Context, compile};
-use dormouse::plan::{ChildLog, Plan};
+use dormouse::plan::{ChildLog, PlanTables};
 
 /// Marsaglia's xorshift, 64 bits; not zero.
 pub struct Random(pub u64);
@@ -137,13 +137,13 @@ impl Reader {
 }
 
 /// Two plans. They are large, so they are made once, and on a stack that has room for them.
-pub struct Plans([Box<Plan>; 2]);
+pub struct Plans([Box<PlanTables>; 2]);
 
 impl Plans {
     /// Calls `work` with them.
     pub fn with(work: impl FnOnce(&mut Self) + Send) {
         std::thread::scope(|scope| {
-            let body = || work(&mut Self([Box::new(Plan::EMPTY), Box::new(Plan::EMPTY)]));
+            let body = || work(&mut Self([Box::new(PlanTables::EMPTY), Box::new(PlanTables::EMPTY)]));
             let thread = std::thread::Builder::new().stack_size(64 << 20).spawn_scoped(scope, body);
             if let Err(panic) = thread.expect("a thread").join() {
                 std::panic::resume_unwind(panic);
@@ -170,7 +170,7 @@ impl Plans {
 }
 
 /// Everything in a plan but its texts.
-fn rows(plan: &Plan) -> String {
+fn rows(plan: &PlanTables) -> String {
     format!("{:?}\n{:?}\n{:?}\n{:?}", plan.services, plan.listeners, plan.policies, plan.sockets)
 }
 

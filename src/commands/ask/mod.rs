@@ -43,6 +43,7 @@ pub(super) fn control_path(control: &Control) -> Option<PathBuf> {
 }
 
 /// Asks, and prints the answer.
+#[inline(never)] // its frame must not be part of the loop's caller
 pub(super) fn ask(options: &Options) -> u8 {
     signal::unblock_all(); // an interruption ends it, and so does a reader that goes away
     answer(options).unwrap_or_else(|code| code)
