@@ -5,13 +5,13 @@
 //! What is available is read when a start is wanted, and while one waits.
 
 use core::ffi::CStr;
-use heapless::String;
+use heapless::{String, Vec};
 use log::Level;
 use rustix::event::epoll::{self, EventFlags};
 use rustix::fd::OwnedFd;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
-use super::session::{for_each_process, memory_kb, open_in};
+use super::session::{for_each_of, memory_kb, open_in};
 use super::tables::{Ending, Life};
 use super::{Phase, Seconds, Server, Tables, Tick, Token, Why};
 use crate::limits::{GROWING, GROWING_MS, LOAD_LOOK_MS, MEMORY_LOOK_MS};
@@ -194,22 +194,23 @@ impl Server {
     /// kB that services which have just been started are still going to take. Without this, knocks at one moment would all
     /// find the same room.
     fn growing_kb(&self) -> u64 {
-        let mut growing = heapless::Vec::<(i32, u64), GROWING>::new();
+        let (mut sessions, mut needs) = (Vec::<i32, GROWING>::new(), Vec::<u64, GROWING>::new());
         for child in self.tables.children.iter().filter(|child| self.now.since_ms(child.since) < GROWING_MS) {
             let need = self.policy(usize::from(child.service)).map_or(0, |policy| policy.sleep.memory_min_kb);
-            if need > 0 && growing.push((child.pid, need)).is_err() {
+            if need > 0 && (sessions.push(child.pid).is_err() || needs.push(need).is_err()) {
                 break;
             }
         }
-        if !growing.is_empty() {
-            for_each_process(&mut |process| {
-                if let Some((_, need)) = growing.iter_mut().find(|(pid, _)| *pid == process.session) {
+        if !sessions.is_empty() {
+            for_each_of(&mut |session| sessions.contains(&session), &mut |process| {
+                let index = sessions.iter().position(|session| *session == process.session);
+                if let Some(need) = index.and_then(|index| needs.get_mut(index)) {
                     *need = need.saturating_sub(process.resident_kb());
                 }
                 true
             });
         }
-        growing.iter().map(|(_, need)| need).fold(0, |sum, need| sum.saturating_add(*need))
+        needs.iter().fold(0, |sum: u64, need| sum.saturating_add(*need))
     }
 
     /// Memory may have become free: those that wait for it look again.

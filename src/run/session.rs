@@ -5,7 +5,7 @@ use core::mem::MaybeUninit;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, RawDir, openat};
 
-use crate::sys::process::send_signal;
+use crate::sys::process::{send_signal, session_of};
 
 /// Stops a process without asking it.
 const SIGSTOP: u8 = 19;
@@ -39,10 +39,8 @@ impl Process {
 /// CPU time that the processes of a session have used, in clock ticks.
 pub(super) fn cpu(session: i32) -> u64 {
     let mut cpu: u64 = 0;
-    for_each_process(&mut |process| {
-        if process.session == session {
-            cpu = cpu.saturating_add(process.cpu);
-        }
+    for_each_of(&mut |of| of == session, &mut |process| {
+        cpu = cpu.saturating_add(process.cpu);
         true
     });
     cpu
@@ -52,10 +50,8 @@ pub(super) fn cpu(session: i32) -> u64 {
 /// pages that they share count for each.
 pub(super) fn memory_kb(session: i32) -> u64 {
     let mut kb: u64 = 0;
-    for_each_process(&mut |process| {
-        if process.session == session {
-            kb = kb.saturating_add(share_kb(process.pid).unwrap_or_else(|| process.resident_kb()));
-        }
+    for_each_of(&mut |of| of == session, &mut |process| {
+        kb = kb.saturating_add(share_kb(process.pid).unwrap_or_else(|| process.resident_kb()));
         true
     });
     kb
@@ -84,8 +80,8 @@ fn read_of<'a>(pid: i32, file: &str, text: &'a mut [u8]) -> Option<&'a [u8]> {
 /// Sends SIGSTOP to the processes of a session of which a thread does not stand still yet. True: all of them do.
 pub(super) fn make_stand_still(session: i32) -> bool {
     let mut still = true;
-    for_each_process(&mut |process| {
-        if process.session == session && !process.zombie && !stands_still(process) {
+    for_each_of(&mut |of| of == session, &mut |process| {
+        if !process.zombie && !stands_still(process) {
             still = false;
             let _ = send_signal(process.pid, SIGSTOP); // ESRCH: it has just ended
         }
@@ -101,8 +97,8 @@ fn stands_still(process: Process) -> bool {
         let mut path = heapless::String::<32>::new();
         let _ = core::fmt::Write::write_fmt(&mut path, format_args!("/proc/{}/task\0", process.pid)); // 23 bytes at most
         let path = core::ffi::CStr::from_bytes_with_nul(path.as_bytes()).unwrap_or(c"/proc");
-        for_each_in(path, &mut |thread| {
-            still = thread.stopped || thread.zombie;
+        for_each_number(path, &mut |thread| {
+            still = self::process(thread).is_none_or(|thread| thread.stopped || thread.zombie);
             still
         });
     }
@@ -112,8 +108,8 @@ fn stands_still(process: Process) -> bool {
 /// Whether a process of this session is alive. Zombies do not count: they hold nothing, and their parent may be slow.
 pub(super) fn is_alive(session: i32) -> bool {
     let mut alive = false;
-    for_each_process(&mut |process| {
-        alive = process.session == session && !process.zombie;
+    for_each_of(&mut |of| of == session, &mut |process| {
+        alive = !process.zombie;
         !alive
     });
     alive
@@ -123,11 +119,11 @@ pub(super) fn is_alive(session: i32) -> bool {
 /// that have left the session's first process group.
 pub(super) fn signal_sessions(signals: &[u8], wanted: &mut dyn FnMut(i32) -> bool) {
     let mut seen = false;
-    for_each_process(&mut |process| {
+    for_each_number(c"/proc", &mut |pid| {
         seen = true;
-        if wanted(process.session) {
+        if session_of(pid).is_some_and(&mut *wanted) {
             for &signal in signals {
-                let _ = send_signal(process.pid, signal); // ESRCH: it has just ended
+                let _ = send_signal(pid, signal); // ESRCH: it has just ended
             }
         }
         true
@@ -138,22 +134,29 @@ pub(super) fn signal_sessions(signals: &[u8], wanted: &mut dyn FnMut(i32) -> boo
 }
 
 /// Calls `act` for each process of the machine until it says false. Takes no memory.
-#[inline(never)] // the buffer must not lie in the frame of the loop, which lasts
 pub(super) fn for_each_process(act: &mut dyn FnMut(Process) -> bool) {
-    for_each_in(c"/proc", act);
+    for_each_of(&mut |_| true, act);
 }
 
-/// The same for the processes, or threads, that are listed in a folder.
-fn for_each_in(folder: &core::ffi::CStr, act: &mut dyn FnMut(Process) -> bool) {
+/// The same for those whose session `wanted` names. To ask for the session is one system call; to read what /proc tells
+/// of a process costs many times that.
+pub(super) fn for_each_of(wanted: &mut dyn FnMut(i32) -> bool, act: &mut dyn FnMut(Process) -> bool) {
+    for_each_number(c"/proc", &mut |pid| {
+        let wanted = session_of(pid).is_some_and(&mut *wanted);
+        wanted.then(|| process(pid)).flatten().is_none_or(&mut *act)
+    });
+}
+
+/// Calls `act` for each number that is the name of something in a folder of /proc, until it says false.
+#[inline(never)] // the buffer must not lie in the frame of the loop, which lasts
+fn for_each_number(folder: &core::ffi::CStr, act: &mut dyn FnMut(i32) -> bool) {
     const NAMES_BYTES: usize = 2048;
     let Ok(proc) = open_in(CWD, folder, OFlags::DIRECTORY) else { return };
     let mut names = [MaybeUninit::uninit(); NAMES_BYTES];
     let mut folder = RawDir::new(&proc, &mut names);
     while let Some(Ok(entry)) = folder.next() {
-        let number = entry.file_name().to_str().ok().and_then(|name| name.parse::<i32>().ok());
-        if let Some(process) = number.and_then(process)
-            && !act(process)
-        {
+        let number = entry.file_name().to_str().ok().and_then(|name| name.parse().ok());
+        if number.is_some_and(|number| !act(number)) {
             return;
         }
     }

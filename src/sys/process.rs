@@ -196,6 +196,14 @@ pub fn send_signal(pid: i32, signal: u8) -> Result<(), Errno> {
     if result < 0 { Err(last_errno()) } else { Ok(()) }
 }
 
+/// The session of a process (getsid(2)); 0 where its leader is outside of our pid namespace. `None`: there is no such
+/// process.
+pub fn session_of(pid: i32) -> Option<i32> {
+    // SAFETY: integers only.
+    let session = unsafe { libc::getsid(pid) };
+    (session >= 0).then_some(session)
+}
+
 /// Asks the kernel to send `signal` to the calling process when its parent dies (prctl(2), `PR_SET_PDEATHSIG`).
 ///
 /// # Errors
