@@ -25,6 +25,25 @@ const OWN_SECTION: &str = "X-Dormouse";
 const ALIASES: [(&str, Id); 2] =
     [("StartLimitInterval", Id::StartLimitIntervalSec), ("TimeoutSec", Id::TimeoutStopSec)];
 
+/// How the directives of [Socket] begin that say something about its sockets. The others that are not ours hold for the
+/// commands that systemd runs before and after it opens them.
+const OF_SOCKETS: [&str; 14] = [
+    "ExecSt",
+    "IPEgress",
+    "IPIngress",
+    "Listen",
+    "MessageQueue",
+    "NetworkNamespacePath",
+    "Pass",
+    "PipeSize",
+    "PrivateNetwork",
+    "SELinuxContextFromNet",
+    "SmackLabel",
+    "SocketProtocol",
+    "Timestamping",
+    "Writable",
+];
+
 /// One service as its unit files describe it.
 #[derive(Debug, Default)]
 pub(super) struct Unit {
@@ -164,6 +183,9 @@ impl Unit {
             (Section::Service, Some(_), Some(Group::Access)) => Route::Lost(0),
             _ => match foreign(name).filter(|_| id.is_none()) {
                 Some(Foreign::Meaningless) => Route::Pass,
+                Some(_) if self.section == Section::Socket && !OF_SOCKETS.iter().any(|of| name.starts_with(of)) => {
+                    Route::Pass
+                }
                 Some(Foreign::Protection) => Route::Lost(0),
                 Some(Foreign::Other) => Route::Lost(1),
                 None => Route::Unknown,
