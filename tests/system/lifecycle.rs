@@ -2,7 +2,9 @@
 
 use crate::client::*;
 use crate::daemon::{is_live, kill, session_of};
-use crate::harness::{Ctx, Need::*, Test, dormouse as dormouse_path, has_control, sleep_ms, stand_in, wait_until};
+use crate::harness::{
+    Ctx, Need::*, Test, dormouse as dormouse_path, has_control, has_part, sleep_ms, stand_in, wait_until,
+};
 use crate::test;
 use std::process::{Command, Stdio};
 
@@ -22,6 +24,7 @@ pub const TESTS: &[Test] = &[
     test!(orders_stop_start_restart, Command("stop")),
     test!(orders_pause_resume, Command("pause")),
     test!(list_status_and_json, Command("status")),
+    test!(the_heap_of_the_start_is_given_back),
 ];
 
 fn one(port: u16, more: &str, exec: &str) -> String {
@@ -246,4 +249,36 @@ fn list_status_and_json(ctx: &mut Ctx) {
     assert!(metrics.contains("# TYPE") && metrics.trim_end().ends_with("# EOF"), "{metrics}");
     let history = daemon.tell(&["history"]);
     assert!(history.contains('x'), "{history}");
+}
+
+/// The largest private mapping without a name that is not the .bss of the program, in bytes: where a heap is.
+fn heap_bytes(pid: i32) -> u64 {
+    let program = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap().display().to_string();
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    let (mut behind, mut largest) = (0, 0);
+    for line in maps.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let (from, to) = words[0].split_once('-').unwrap();
+        let (from, to) = (u64::from_str_radix(from, 16).unwrap(), u64::from_str_radix(to, 16).unwrap());
+        if words.get(5).is_some_and(|name| program.starts_with(name)) {
+            behind = to;
+        } else if words.len() == 5 && words[1] == "rw-p" && from != behind {
+            largest = largest.max(to - from);
+        }
+    }
+    largest
+}
+
+fn the_heap_of_the_start_is_given_back(ctx: &mut Ctx) {
+    let config: String = (0..100)
+        .map(|_| ctx.port())
+        .map(|port| one(port, "", "/bin/true").replace("[x]", &format!("[x{port}]")))
+        .collect();
+    let daemon = ctx.start(&config);
+    // A chunk of that heap has 256 kB; what the C library and the loader map is far less.
+    wait_until("the heap is unmapped", || heap_bytes(daemon.pid) < 200 << 10);
+    if has_part("reload") {
+        crate::reload::reload(&daemon);
+        wait_until("the heap is unmapped after a reload", || heap_bytes(daemon.pid) < 200 << 10);
+    }
 }
