@@ -132,12 +132,8 @@ fn command(asked: &Activate) -> Result<String, u8> {
         cli::complain(&format_args!("the program {} is not there, or cannot be executed", first.display()));
         exit::NO
     })?;
-    let mut line = format!(":@{}", quoted(&path));
-    for word in &asked.program {
-        line.push(' ');
-        line.push_str(&quoted(text(word)?));
-    }
-    Ok(line)
+    let words = asked.program.iter().map(|word| text(word)).collect::<Result<Vec<_>, _>>()?;
+    Ok(config::command_line(&path, &mut words.into_iter()))
 }
 
 /// The absolute path of a program; a bare name is looked up in PATH.
@@ -153,20 +149,8 @@ fn find(program: &OsStr) -> Option<String> {
 
 /// A word in double quotes, so that it is read as it is.
 fn quoted(word: &str) -> String {
-    let mut line = String::from("\"");
-    for character in word.chars() {
-        match character {
-            '"' | '\\' => line.extend(['\\', character]),
-            '%' => line.push_str("%%"),
-            '\n' => line.push_str("\\n"),
-            '\t' => line.push_str("\\t"),
-            control if control.is_ascii_control() => {
-                let _ = write!(line, "\\x{:02x}", u32::from(control));
-            }
-            other => line.push(other),
-        }
-    }
-    line.push('"');
+    let mut line = String::new();
+    config::quote(word, true, &mut line);
     line
 }
 

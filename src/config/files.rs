@@ -80,15 +80,21 @@ pub fn read_text(name: &str, text: &[u8]) -> Draft {
 
 /// The files of a folder that end in one of these, sorted. Hidden ones are left out, as a shell's `*` does.
 pub(super) fn folder(path: &Path, ends: &[&str]) -> Result<Vec<PathBuf>, Errno> {
-    let mut files = Vec::new();
-    for name in file::names(path)? {
-        let entry = path.join(&name);
-        let of_xinetd = path.ends_with(xinetd::FOLDER) && xinetd::is_included(&entry);
-        let hidden = name.as_encoded_bytes().starts_with(b".");
-        if of_xinetd || !hidden && entry.extension().is_some_and(|end| ends.iter().any(|known| end == *known)) {
-            let index = files.partition_point(|earlier: &PathBuf| earlier.as_os_str() < entry.as_os_str());
-            files.insert(index, entry);
-        }
+    let of_xinetd = path.ends_with(xinetd::FOLDER);
+    sorted(path, &|entry| {
+        let hidden = entry.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        let fits = || entry.extension().is_some_and(|end| ends.iter().any(|known| end == *known));
+        of_xinetd && xinetd::is_included(entry) || !hidden && fits()
+    })
+}
+
+/// The files of a folder that fit, in the order of their names.
+pub(super) fn sorted(folder: &Path, fits: &dyn Fn(&Path) -> bool) -> Result<Vec<PathBuf>, Errno> {
+    let mut files: Vec<PathBuf> = Vec::new();
+    for path in file::names(folder)?.iter().map(|name| folder.join(name)).filter(|path| fits(path)) {
+        // As a word: paths are compared part by part, which takes more code for the same order.
+        let index = files.partition_point(|earlier| earlier.as_os_str() < path.as_os_str());
+        files.insert(index, path);
     }
     Ok(files)
 }

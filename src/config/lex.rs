@@ -22,6 +22,13 @@ pub(super) struct Line {
 }
 
 impl Line {
+    /// A line of its own.
+    pub(super) fn single(raw: &str, number: u32) -> Self {
+        let mut line = Self::default();
+        line.add(raw, number);
+        line
+    }
+
     /// The place of some bytes of the text. What goes on in the next physical line is left out.
     pub(super) fn place(&self, file: u32, at: Range<usize>) -> Place {
         let after = self.pieces.partition_point(|(start, _, _)| *start <= at.start);
@@ -68,6 +75,27 @@ pub(super) enum Shape<'a> {
     Setting(&'a str, usize),
 }
 
+/// The fault of a line that can mean nothing in any form. `replaced`: what was no UTF-8 stands as U+FFFD.
+pub(super) fn unreadable(line: &Line, file: u32, replaced: bool) -> Option<Fault> {
+    let text = &*line.text;
+    if text.len() > limits::CONFIG_LINE_BYTES {
+        let sizes = [text.len().to_string(), limits::CONFIG_LINE_BYTES.to_string()];
+        return Some(Fault::new(Code::LineLong, line.place(file, 0..text.len()), &[&sizes[0], &sizes[1]]));
+    }
+    // 0xc2 begins the control characters beyond ASCII, 0xef U+FFFD.
+    if !text.bytes().any(|byte| byte.is_ascii_control() || matches!(byte, 0xc2 | 0xef)) {
+        return None;
+    }
+    let bad = |c: char| c.is_control() && c != '\t' || replaced && c == '\u{fffd}';
+    let (at, c) = text.char_indices().find(|(_, c)| bad(*c))?;
+    let code = match c {
+        '\0' => Code::FileNul,
+        '\u{fffd}' => Code::FileNotUtf8,
+        _ => Code::ControlCharacter,
+    };
+    Some(Fault::new(code, line.place(file, at..at + c.len_utf8()), &[&c.escape_default().to_string()]))
+}
+
 /// Tells what a line is, or adds the fault of a line that is nothing.
 pub(super) fn shape<'a>(line: &'a Line, file: u32, faults: &mut Vec<Fault>) -> Option<Shape<'a>> {
     let text = &*line.text;
@@ -76,18 +104,8 @@ pub(super) fn shape<'a>(line: &'a Line, file: u32, faults: &mut Vec<Fault>) -> O
         faults.push(fault);
         None
     };
-    if text.len() > limits::CONFIG_LINE_BYTES {
-        let sizes = [text.len().to_string(), limits::CONFIG_LINE_BYTES.to_string()];
-        return fault(Fault::new(Code::LineLong, whole(), &[&sizes[0], &sizes[1]]));
-    }
-    // 0xc2 begins the control characters beyond ASCII
-    let strange = |byte: u8| byte.is_ascii_control() || byte == 0xc2;
-    if text.bytes().any(strange)
-        && let Some((at, c)) = text.char_indices().find(|(_, c)| c.is_control() && *c != '\t')
-    {
-        let shown = c.escape_default().to_string();
-        let place = line.place(file, at..at + c.len_utf8());
-        return fault(Fault::new(Code::ControlCharacter, place, &[&shown]));
+    if let Some(unreadable) = unreadable(line, file, false) {
+        return fault(unreadable);
     }
     if text.starts_with('[') {
         return match text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
@@ -115,17 +133,21 @@ pub(super) fn carriage_return(draft: &mut Draft, file: u32, text: &str) {
     }
 }
 
+/// The physical lines of a text without their ends, with their numbers.
+pub(super) fn physical(text: &str) -> impl Iterator<Item = (u32, &str)> {
+    (1..).zip(text.split('\n').map(|raw| raw.strip_suffix('\r').unwrap_or(raw)))
+}
+
 /// The logical lines of a text that are neither empty nor comments.
 pub(super) fn lines(text: &str) -> Vec<Line> {
     let mut lines = Vec::new();
     let mut open: Option<Line> = None;
-    for (index, raw) in text.split('\n').enumerate() {
-        let raw = raw.strip_suffix('\r').unwrap_or(raw);
+    for (number, raw) in physical(text) {
         if raw.trim_ascii_start().starts_with(['#', ';']) {
             continue;
         }
         let mut line = open.take().unwrap_or_default();
-        if line.push(raw, count(index + 1)) {
+        if line.push(raw, number) {
             open = Some(line);
         } else if !line.text.is_empty() {
             lines.push(line);

@@ -190,7 +190,7 @@ pub(super) fn unpercent(text: &str) -> Parsed<String> {
 }
 
 /// A word in a form that [`split`] reads back: as it is, or in double quotes (`always`, or when needed) with escapes.
-pub(super) fn quote(text: &str, always: bool, out: &mut String) {
+pub fn quote(text: &str, always: bool, out: &mut String) {
     let plain = |c: char| !(c.is_whitespace() || c.is_control() || matches!(c, '"' | '\'' | '\\' | ';'));
     let bare = !always && !text.is_empty() && text.chars().all(plain);
     if !bare {
@@ -214,6 +214,17 @@ pub(super) fn quote(text: &str, always: bool, out: &mut String) {
     if !bare {
         out.push('"');
     }
+}
+
+/// A value of ExecStart= that runs a program with these words as its argv, all taken as they are.
+pub fn command_line(program: &str, argv: &mut dyn Iterator<Item = &str>) -> String {
+    let mut out = String::from(":@");
+    quote(program, true, &mut out);
+    for word in argv {
+        out.push(' ');
+        quote(word, false, &mut out);
+    }
+    out
 }
 
 #[cfg(test)]

@@ -312,20 +312,15 @@ impl Reader<'_> {
         if !program.starts_with('/') && !bare {
             return tell(&mut entry.faults, Code::InetdProgram, place, &[&program]);
         }
-        let mut text = String::from(":@");
-        words::quote(&program, true, &mut text);
         let name = match self.dialect {
             Dialect::Busybox | Dialect::Openbsd => &*program,
             Dialect::Freebsd | Dialect::Inetutils => program.rsplit('/').next().unwrap_or_default(),
         };
-        let mut arguments: Vec<&str> = entry.fields[6..].iter().map(|field| &*field.text).collect();
-        if arguments.is_empty() {
-            arguments.push(name);
-        }
-        for word in arguments {
-            text.push(' ');
-            words::quote(word, false, &mut text);
-        }
+        let mut arguments = entry.fields[6..].iter().map(|field| &*field.text);
+        let text = match arguments.len() {
+            0 => words::command_line(&program, &mut std::iter::once(name)),
+            _ => words::command_line(&program, &mut arguments),
+        };
         entry.set(Id::ExecStart, &text, place);
     }
 }

@@ -22,11 +22,10 @@ mod readings;
 use std::ops::Range;
 
 use super::draft::Draft;
-use super::fault::{Fault, Place, Severity, count, tell};
-use super::lex::Line;
+use super::fault::{Fault, Place, Severity, tell};
+use super::lex::{Line, carriage_return, physical, unreadable};
 use super::message::Code;
 use super::words::is_blank;
-use crate::limits;
 use readings::Reading;
 
 /// Whose inetd.conf it is.
@@ -109,12 +108,10 @@ impl<'a> Reader<'a> {
         if self.form.tolerant {
             draft.tolerant.push(self.file);
         }
-        super::lex::carriage_return(draft, self.file, text);
+        carriage_return(draft, self.file, text);
         let mut open: Option<Line> = None;
         let mut joined = false;
-        for (index, raw) in text.split('\n').enumerate() {
-            let raw = raw.strip_suffix('\r').unwrap_or(raw);
-            let number = count(index + 1);
+        for (number, raw) in physical(text) {
             if !joined && raw.starts_with('#') {
                 self.comment(draft, raw, number);
                 continue;
@@ -169,29 +166,12 @@ impl<'a> Reader<'a> {
         if line.text.trim_ascii().is_empty() {
             return;
         }
-        if let Some(fault) = self.unreadable(&line) {
+        if let Some(fault) = unreadable(&line, self.file, true) {
             return self.fault(draft, fault);
         }
         if let Err(faults) = self.entry(draft, &line) {
             faults.into_iter().for_each(|fault| self.fault(draft, fault));
         }
-    }
-
-    /// A line that no dialect can mean.
-    fn unreadable(&self, line: &Line) -> Option<Fault> {
-        let text = &*line.text;
-        let whole = line.place(self.file, 0..text.len());
-        if text.len() > limits::CONFIG_LINE_BYTES {
-            let sizes = [text.len().to_string(), limits::CONFIG_LINE_BYTES.to_string()];
-            return Some(Fault::new(Code::LineLong, whole, &[&sizes[0], &sizes[1]]));
-        }
-        let (at, c) = text.char_indices().find(|(_, c)| c.is_control() && *c != '\t' || *c == '\u{fffd}')?;
-        let place = line.place(self.file, at..at + c.len_utf8());
-        Some(match c {
-            '\0' => Fault::new(Code::FileNul, place, &[]),
-            '\u{fffd}' => Fault::new(Code::FileNotUtf8, place, &[]),
-            _ => Fault::new(Code::ControlCharacter, place, &[&c.escape_default().to_string()]),
-        })
     }
 
     /// Adds a fault; where faulty lines are left out it is a warning that says so.

@@ -7,7 +7,7 @@ use super::super::message::Code;
 use super::super::native::check_name;
 use super::super::value::Value;
 use super::super::words::{self, quote};
-use super::{Attribute, Block, Operator, SETS, access};
+use super::{Attribute, Block, Operator, access, is_set};
 
 /// Attributes that one directive stands for.
 const SIMPLE: [(&str, Id); 11] = [
@@ -56,7 +56,7 @@ pub(super) fn add(draft: &mut Draft, block: &Block, defaults: &[Attribute]) {
 
 /// The warning about an attribute that means nothing here.
 pub(super) fn told(attribute: &Attribute) -> Option<Fault> {
-    let within = |list: &str| list.split(' ').any(|known| known == attribute.name);
+    let within = |list: &str| words::index(list, &attribute.name).is_some();
     let code = match () {
         () if within(LOST) => Code::XinetdLost,
         () if within(KNOWN) || SIMPLE.iter().any(|(known, _)| *known == attribute.name) => return None,
@@ -81,12 +81,12 @@ struct Entry<'a> {
 /// Why a service is left out.
 type Filled = Result<(), &'static str>;
 
-impl Entry<'_> {
+impl<'a> Entry<'a> {
     /// The attribute that holds: the service's own, or that of the defaults.
-    fn attribute(&self, name: &str) -> Option<&Attribute> {
-        let of = |list: &'static str| list.split(' ').any(|known| known == name);
-        let default = || self.defaults.iter().filter(|_| !of("disabled enabled")).find(|known| known.name == name);
-        self.block.attributes.iter().find(|known| known.name == name).or_else(default)
+    fn attribute(&self, name: &str) -> Option<&'a Attribute> {
+        let of = |list: &'a [Attribute]| list.iter().find(|known| known.name == name);
+        let own = matches!(name, "disabled" | "enabled");
+        of(&self.block.attributes).or_else(|| of(if own { &[] } else { self.defaults }))
     }
 
     /// Its values; those of a set by += and -= count on those of the defaults.
@@ -94,7 +94,7 @@ impl Entry<'_> {
         let Some(own) = self.attribute(name) else { return Vec::new() };
         let mut values = own.values.clone();
         let default = self.defaults.iter().find(|known| known.name == name);
-        if own.operator != Operator::Set && SETS.split(' ').any(|set| set == name) {
+        if own.operator != Operator::Set && is_set(name) {
             let mut all = default.map(|default| default.values.clone()).unwrap_or_default();
             match own.operator {
                 Operator::Remove => all.retain(|value| !values.contains(value)),
@@ -246,13 +246,7 @@ impl Entry<'_> {
         } else if arguments.is_empty() {
             return Err("NAMEINARGS needs server_args");
         }
-        let mut text = ":@".to_owned();
-        quote(&server, true, &mut text);
-        for argument in &arguments {
-            text.push(' ');
-            quote(argument, false, &mut text);
-        }
-        self.set(Id::ExecStart, &text, place);
+        self.set(Id::ExecStart, &words::command_line(&server, &mut arguments.iter().map(|word| &**word)), place);
         for id in [Id::StandardInput, Id::StandardOutput, Id::StandardError] {
             self.set(id, "socket", place);
         }

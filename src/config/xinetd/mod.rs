@@ -6,15 +6,14 @@
 mod access;
 mod entry;
 
-use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::FileType;
 
 use super::draft::Draft;
 use super::fault::{Fault, Place, count, tell};
 use super::files;
-use super::lex;
+use super::lex::{self, Line};
 use super::message::Code;
 use super::words;
 use crate::sys::file;
@@ -74,39 +73,14 @@ enum State {
     Inside(Option<Block>),
 }
 
-/// One line: its number, its text without blanks at the ends, and where that begins.
-struct Line<'a> {
-    file: u32,
-    number: u32,
-    raw: &'a str,
-}
-
-impl Line<'_> {
-    fn words(&self) -> impl Iterator<Item = Range<usize>> {
-        words::plain(self.raw)
-    }
-
-    fn place(&self, at: Range<usize>) -> Place {
-        let characters = |range: Range<usize>| count(self.raw.get(range).map_or(0, |part| part.chars().count()));
-        Place { file: self.file, line: self.number, column: 1 + characters(0..at.start), len: characters(at).max(1) }
-    }
-
-    fn whole(&self) -> Place {
-        let start = self.raw.len() - self.raw.trim_ascii_start().len();
-        self.place(start..self.raw.trim_ascii_end().len().max(start))
-    }
-}
-
 impl Reader {
     /// Reads a text that is kept as `file`; `path` is where relative names begin.
     pub(super) fn read(&mut self, draft: &mut Draft, file: u32, text: &str, path: &Path, depth: usize) {
         lex::carriage_return(draft, file, text);
-        for (index, raw) in text.split('\n').enumerate() {
-            let raw = raw.strip_suffix('\r').unwrap_or(raw);
-            let line = Line { file, number: count(index + 1), raw };
-            match line.words().next() {
-                Some(first) if !raw[first.clone()].starts_with('#') => self.line(draft, &line, path, depth),
-                _ => {}
+        for (number, raw) in lex::physical(text) {
+            let line = Line::single(raw, number);
+            if !line.text.is_empty() && !line.text.starts_with('#') {
+                self.line(draft, file, &line, path, depth);
             }
         }
         if !matches!(self.open, State::Outside) {
@@ -116,46 +90,47 @@ impl Reader {
         }
     }
 
-    fn line(&mut self, draft: &mut Draft, line: &Line, path: &Path, depth: usize) {
-        let words: Vec<&str> = line.words().map(|at| &line.raw[at]).collect();
+    fn line(&mut self, draft: &mut Draft, file: u32, line: &Line, path: &Path, depth: usize) {
+        let words: Vec<&str> = words::plain(&line.text).map(|at| &line.text[at]).collect();
+        let place = line.place(file, 0..line.text.len());
         self.open = match (std::mem::take(&mut self.open), &words[..]) {
             (State::Outside, ["service", name]) => {
-                let block = Block { name: (*name).to_owned(), place: line.whole(), ..Block::default() };
+                let block = Block { name: (*name).to_owned(), place, ..Block::default() };
                 State::Before(Some(block))
             }
             (State::Outside, ["defaults"]) => State::Before(None),
-            (State::Outside, ["include", name]) => return self.include(draft, line, &path.join(name), depth),
-            (State::Outside, ["includedir", name]) => return self.folder(draft, line, &path.join(name), depth),
+            (State::Outside, ["include", name]) => return self.include(draft, place, &path.join(name), depth),
+            (State::Outside, ["includedir", name]) => return self.folder(draft, place, &path.join(name), depth),
             (State::Before(block), ["{"]) => State::Inside(block),
             (State::Inside(block), ["}"]) => {
                 self.services.extend(block);
                 State::Outside
             }
             (State::Inside(mut block), _) => {
-                match attribute(line, &words) {
+                match attribute(file, line, &words) {
                     Some(attribute) => {
                         let kept = block.as_mut().map_or(&mut self.defaults, |block| &mut block.attributes);
                         keep(kept, attribute, draft);
                     }
                     None => {
-                        tell(&mut draft.faults, Code::XinetdLine, line.whole(), &[]);
+                        tell(&mut draft.faults, Code::XinetdLine, place, &[]);
                         block.iter_mut().for_each(|block| block.broken = true);
                     }
                 }
                 State::Inside(block)
             }
             (_, _) => {
-                tell(&mut draft.faults, Code::XinetdOutside, line.whole(), &[]);
+                tell(&mut draft.faults, Code::XinetdOutside, place, &[]);
                 State::Outside
             }
         };
     }
 
-    fn include(&mut self, draft: &mut Draft, line: &Line, path: &Path, depth: usize) {
+    fn include(&mut self, draft: &mut Draft, place: Place, path: &Path, depth: usize) {
         self.included += 1;
         if depth >= DEPTH || self.included > INCLUDED {
             let most = [DEPTH.to_string(), INCLUDED.to_string()];
-            return tell(&mut draft.faults, Code::XinetdDepth, line.whole(), &[&most[0], &most[1]]);
+            return tell(&mut draft.faults, Code::XinetdDepth, place, &[&most[0], &most[1]]);
         }
         if let Some((file, text)) = files::load(draft, path) {
             self.read(draft, file, &text, path.parent().unwrap_or(path), depth + 1);
@@ -163,17 +138,11 @@ impl Reader {
     }
 
     /// The files of a folder in the order of their names, without those that have a dot or end in `~`.
-    fn folder(&mut self, draft: &mut Draft, line: &Line, path: &Path, depth: usize) {
-        let Ok(names) = file::names(path) else {
-            let error = path.to_string_lossy();
-            return tell(&mut draft.faults, Code::XinetdFolder, line.whole(), &[&error]);
-        };
-        let mut sorted: Vec<PathBuf> = Vec::new();
-        for path in names.iter().map(|name| path.join(name)).filter(|path| is_included(path)) {
-            let index = sorted.partition_point(|earlier| *earlier < path);
-            sorted.insert(index, path);
+    fn folder(&mut self, draft: &mut Draft, place: Place, path: &Path, depth: usize) {
+        match files::sorted(path, &is_included) {
+            Ok(files) => files.iter().for_each(|path| self.include(draft, place, path, depth)),
+            Err(_) => tell(&mut draft.faults, Code::XinetdFolder, place, &[&path.to_string_lossy()]),
         }
-        sorted.iter().for_each(|path| self.include(draft, line, path, depth));
     }
 
     /// All files are read: makes the services.
@@ -192,7 +161,7 @@ pub(super) fn is_included(path: &Path) -> bool {
 }
 
 /// `name operator values`; `None`: it is nothing like that.
-fn attribute(line: &Line, words: &[&str]) -> Option<Attribute> {
+fn attribute(file: u32, line: &Line, words: &[&str]) -> Option<Attribute> {
     let [name, operator, values @ ..] = words else { return None };
     let operator = match *operator {
         "=" => Operator::Set,
@@ -200,22 +169,25 @@ fn attribute(line: &Line, words: &[&str]) -> Option<Attribute> {
         "-=" => Operator::Remove,
         _ => return None,
     };
-    let set = SETS.split(' ').any(|known| known == *name);
-    if operator != Operator::Set && !set {
+    if operator != Operator::Set && !is_set(name) {
         return None;
     }
-    let at: Vec<_> = line.words().collect();
+    let at: Vec<_> = words::plain(&line.text).collect();
     let first = at.get(2).or(at.first())?.start;
     let last = if values.is_empty() { at.first()?.end } else { at.last()?.end };
     let values = values.iter().map(|value| (*value).to_owned()).collect();
-    Some(Attribute { name: (*name).to_owned(), operator, values, place: line.place(first..last) })
+    Some(Attribute { name: (*name).to_owned(), operator, values, place: line.place(file, first..last) })
+}
+
+/// Whether an attribute holds several values.
+fn is_set(name: &str) -> bool {
+    words::index(SETS, name).is_some()
 }
 
 /// Adds an attribute to a block. The first of several stays, unless it is a set.
 fn keep(attributes: &mut Vec<Attribute>, new: Attribute, draft: &mut Draft) {
-    let set = SETS.split(' ').any(|known| known == new.name);
     match attributes.iter_mut().find(|known| known.name == new.name) {
-        Some(known) if set => match new.operator {
+        Some(known) if is_set(&new.name) => match new.operator {
             Operator::Remove => known.values.retain(|value| !new.values.contains(value)),
             Operator::Set | Operator::Add => known.values.extend(new.values),
         },
