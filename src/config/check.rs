@@ -8,7 +8,7 @@ use super::collide;
 use super::directive::{self, Id};
 use super::draft::{Draft, Links, ServiceDraft};
 use super::fault::{Fault, Place, tell};
-use super::message::Code;
+use super::message::{Code, Reason};
 use super::own_port;
 use super::value::{Stream, Value};
 use crate::limits;
@@ -254,16 +254,16 @@ impl Check<'_> {
             let told = self.service.is_set(Id::Service) && !is_of_socket(id);
             if !off && !told && !self.has(needs) {
                 let why = match needs {
-                    Needs::Path => "the service has no unix socket or FIFO with a path",
-                    Needs::Tcp => "the service has no TCP socket",
-                    Needs::Ip => "the service has no IP socket",
-                    Needs::Unix => "the service has no unix socket",
-                    Needs::Datagram => "the service has no datagram socket",
-                    Needs::Connections => "the service has no socket with connections",
-                    Needs::Accept => "it counts connections, which dormouse sees only with Accept=yes",
-                    Needs::NoAccept => "with Accept=yes each process belongs to its connection and ends with it",
+                    Needs::Path => Reason::NoPath,
+                    Needs::Tcp => Reason::NoTcp,
+                    Needs::Ip => Reason::NoIp,
+                    Needs::Unix => Reason::NoUnix,
+                    Needs::Datagram => Reason::NoDatagram,
+                    Needs::Connections => Reason::NoConnections,
+                    Needs::Accept => Reason::NoAccept,
+                    Needs::NoAccept => Reason::Accepts,
                 };
-                self.fault(Code::NoEffect, self.service.place(id), &[id.name(), why]);
+                self.fault(Code::NoEffect, self.service.place(id), &[id.name(), why.text()]);
             }
         }
     }

@@ -19,7 +19,8 @@ pub(super) struct Message {
 }
 
 macro_rules! messages {
-    ($($code:ident: $severity:ident, $message:literal, $expected:literal, $hint:literal;)*) => {
+    ($($code:ident: $severity:ident, $message:literal, $expected:literal, $hint:literal;)*
+     => $($reason:ident, $text:literal;)*) => {
         /// The messages by name.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
         #[allow(missing_docs, reason = "the table tells what each is")]
@@ -31,9 +32,17 @@ macro_rules! messages {
             pub const ALL: &'static [Self] = &[$(Self::$code,)*];
         }
 
+        /// Texts that are arguments of messages.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[repr(u8)]
+        pub(super) enum Reason { $($reason,)* }
+
         packed! {
-            /// A line for each message.
-            fn messages = concat!($(stringify!($severity), "\t", $message, "\t", $expected, "\t", $hint, "\n",)*)
+            /// A line for each message, then one for each reason.
+            fn messages = concat!(
+                $(stringify!($severity), "\t", $message, "\t", $expected, "\t", $hint, "\n",)*
+                $($text, "\n",)*
+            )
         }
     };
 }
@@ -45,6 +54,13 @@ impl Code {
         let mut next = || parts.next().unwrap_or_default();
         let severity = if next() == "Error" { Severity::Error } else { Severity::Warning };
         Message { severity, message: next(), expected: next(), hint: next() }
+    }
+}
+
+impl Reason {
+    /// Its text.
+    pub(super) fn text(self) -> &'static str {
+        packed::line(messages(), Code::ALL.len() + self as usize)
     }
 }
 
@@ -354,4 +370,57 @@ messages! {
 
     // A later station.
     Later: Error, "", "", "";
+
+    // Arguments of messages.
+    =>
+    // Why the sockets of a service leave a directive without effect.
+    NoPath, "the service has no unix socket or FIFO with a path";
+    NoTcp, "the service has no TCP socket";
+    NoIp, "the service has no IP socket";
+    NoUnix, "the service has no unix socket";
+    NoDatagram, "the service has no datagram socket";
+    NoConnections, "the service has no socket with connections";
+    NoAccept, "it counts connections, which dormouse sees only with Accept=yes";
+    Accepts, "with Accept=yes each process belongs to its connection and ends with it";
+    // Units.
+    TypeForking, "it counts as ended when the process that was started ends; keep it in the foreground";
+    TypeDbus, "it counts as started at once, not when its name is on the bus";
+    TypeUnknown, "there is no such type";
+    NoCgroups, "dormouse makes no control groups";
+    NoCredentials, "dormouse hands over no credentials";
+    NoPrettyName, "dormouse does not look for a pretty name of the machine";
+    NoFile, "its file can't be read";
+    // Xinetd: why a service is left out.
+    Rpc, "RPC needs a portmapper";
+    Flags, "its flags ask for what dormouse does not do";
+    WaitMissing, "wait is missing";
+    NoSuchType, "there is no such socket_type";
+    TypeMissing, "socket_type is missing";
+    PortMissing, "protocol or port is missing";
+    ProtocolOther, "its protocol does not fit its socket_type";
+    NotBuiltIn, "there is no built-in service for it";
+    ServerMissing, "server is missing";
+    UserMissing, "user is missing";
+    NameInArgs, "NAMEINARGS needs server_args";
+    AccessName, "no_access has a name that no filter can tell";
+    LineBroken, "a line of it is broken";
+    IdTwice, "there is another one of this id";
+    ValueWrong, "a value is wrong";
+    IdBad, "its id can't be the name of a service";
+    // Inetd.conf: what a dialect expects.
+    ProtocolsBusybox, "tcp, udp, tcp6, udp6 or unix";
+    ProtocolsBsd, "tcp or udp, alone or with 4, 6 or 46, or unix";
+    ProtocolsInetutils, "tcp or udp, alone or with 4, 6, 6only or 46";
+    WaitFreebsd, "wait, nowait, nowait/CHILDREN[/RATE[/CHILDREN-PER-SOURCE]]";
+    WaitOthers, "wait, nowait, wait.STARTS or nowait.STARTS (starts a minute)";
+    // Inetd.conf: something, then what busybox, openbsd, freebsd and inetutils make of it.
+    ReadPlain, "tcp and udp without a digit|IPv4|IPv4 and IPv6|IPv4|IPv4";
+    ReadSix, "tcp6 and udp6|IPv6 with IPv4|IPv6 alone|IPv6 alone|IPv6 with IPv4";
+    ReadHash, "# within a line|the line ends there|text|text|text";
+    ReadContinuation, "a line that begins with a blank|an entry|part of the line before|part of the line before|an entry";
+    ReadBackslash, "a backslash at the end of a line|the next line belongs to it|text|text|text";
+    ReadQuotes, "quotes|text|text|quotes at the beginning of a word|quotes";
+    ReadManyArguments, "more than 20 arguments|the rest becomes one|the rest is left out|the line is refused|all are passed";
+    ReadNoArguments, "a program without arguments|argv[0] is its path|argv[0] is its path|argv[0] is its name|argv[0] is its name";
+    ReadDatagramNowait, "dgram with nowait|a process for each peer|a process for each datagram|wait|a process for each datagram";
 }

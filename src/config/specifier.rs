@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use super::fault::add;
-use super::message::Code;
+use super::message::{Code, Reason};
 use super::problem::{Parsed, Problem, fail};
 use crate::sys::{environment, file};
 
@@ -124,7 +124,7 @@ impl Specifiers {
                 Machine::Value(value) => value,
                 Machine::Unknown => return Ok(None),
                 Machine::Lacks(why) => {
-                    return fail(Problem::new(Code::SpecifierValue, at.clone(), &[&text[at.clone()], why]));
+                    return fail(Problem::new(Code::SpecifierValue, at.clone(), &[&text[at.clone()], why.text()]));
                 }
             },
         };
@@ -136,7 +136,7 @@ impl Specifiers {
 enum Machine {
     Value(String),
     /// There is nothing to be had: why.
-    Lacks(&'static str),
+    Lacks(Reason),
     /// No such specifier.
     Unknown,
 }
@@ -190,14 +190,14 @@ fn machine(letter: char) -> Machine {
     }
     let Some((_, path, what)) = FILES.iter().find(|(known, ..)| *known == letter) else {
         return match letter {
-            'c' | 'r' | 'R' => Machine::Lacks("dormouse makes no control groups"),
-            'd' => Machine::Lacks("dormouse hands over no credentials"),
-            'q' => Machine::Lacks("dormouse does not look for a pretty name of the machine"),
+            'c' | 'r' | 'R' => Machine::Lacks(Reason::NoCgroups),
+            'd' => Machine::Lacks(Reason::NoCredentials),
+            'q' => Machine::Lacks(Reason::NoPrettyName),
             _ => Machine::Unknown,
         };
     };
     let text = file::read(Path::new(path), FILE_BYTES).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-    let Some(text) = text else { return Machine::Lacks("its file can't be read") };
+    let Some(text) = text else { return Machine::Lacks(Reason::NoFile) };
     let text = text.trim_ascii();
     Machine::Value(match *what {
         "" if letter == 'b' => text.replace('-', ""),

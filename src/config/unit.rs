@@ -12,7 +12,7 @@ use super::draft::{Draft, ServiceDraft};
 use super::fault::{Fault, Place, tell};
 use super::foreign::{Foreign, foreign};
 use super::lex::{self, Line, Shape};
-use super::message::Code;
+use super::message::{Code, Reason};
 use super::problem::{Parsed, Problem};
 use super::scalar;
 use super::specifier::{Form, Specifiers};
@@ -204,12 +204,12 @@ impl Unit {
             (Section::Service, "Type") => {
                 self.notifies = value.starts_with("notify");
                 let what = match value {
-                    "forking" => "it counts as ended when the process that was started ends; keep it in the foreground",
-                    "dbus" => "it counts as started at once, not when its name is on the bus",
+                    "forking" => Reason::TypeForking,
+                    "dbus" => Reason::TypeDbus,
                     "" | "simple" | "exec" | "notify" | "notify-reload" | "oneshot" | "idle" => return,
-                    _ => "there is no such type",
+                    _ => Reason::TypeUnknown,
                 };
-                tell(faults, Code::UnitType, place, &[value, what]);
+                tell(faults, Code::UnitType, place, &[value, what.text()]);
             }
             _ => {}
         }

@@ -90,20 +90,20 @@ impl Reader<'_> {
         let text = |index: usize| fields.get(index).map_or("", |field| &*field.text);
         let mut found = Vec::new();
         match text(2) {
-            "tcp" | "udp" => found.push((Reading::Plain, place(2))),
-            "tcp6" | "udp6" => found.push((Reading::Six, place(2))),
+            "tcp" | "udp" => found.push((Reading::ReadPlain, place(2))),
+            "tcp6" | "udp6" => found.push((Reading::ReadSix, place(2))),
             _ => {}
         }
         if text(1) == "dgram" && text(3).starts_with("nowait") && text(5) != "internal" {
-            found.push((Reading::DatagramNowait, place(3)));
+            found.push((Reading::ReadDatagramNowait, place(3)));
         }
         if let Some(index) = fields.iter().position(|field| line.text[field.at.clone()].contains(['"', '\''])) {
-            found.push((Reading::Quotes, place(index)));
+            found.push((Reading::ReadQuotes, place(index)));
         }
         if fields.len() > 6 + ARGUMENTS {
-            found.push((Reading::ManyArguments, place(6 + ARGUMENTS)));
+            found.push((Reading::ReadManyArguments, place(6 + ARGUMENTS)));
         } else if fields.len() == 6 && text(5) != "internal" {
-            found.push((Reading::NoArguments, place(5)));
+            found.push((Reading::ReadNoArguments, place(5)));
         }
         for (reading, place) in found {
             self.told(draft, reading, place);

@@ -2,7 +2,7 @@
 
 use super::Dialect;
 use crate::config::fault::{Fault, Place};
-use crate::config::message::Code;
+use crate::config::message::{Code, Reason};
 
 /// The fourth field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -24,10 +24,10 @@ pub(super) fn wait(text: &str, dialect: Dialect, place: Place) -> Result<Wait, F
     let end = text.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(text.len());
     let (word, suffix) = text.split_at(end);
     let expected = match dialect {
-        Dialect::Freebsd => "wait, nowait, nowait/CHILDREN[/RATE[/CHILDREN-PER-SOURCE]]",
-        _ => "wait, nowait, wait.STARTS or nowait.STARTS (starts a minute)",
+        Dialect::Freebsd => Reason::WaitFreebsd,
+        _ => Reason::WaitOthers,
     };
-    let wrong = || Fault::new(Code::InetdWait, place, &[text, dialect.name(), expected]);
+    let wrong = || Fault::new(Code::InetdWait, place, &[text, dialect.name(), expected.text()]);
     let mut flag = Wait { wait: word == "wait", ..Wait::default() };
     if !matches!(word, "wait" | "nowait") {
         return Err(wrong());

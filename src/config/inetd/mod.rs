@@ -122,7 +122,11 @@ impl<'a> Reader<'a> {
                 self.line(draft, open.take());
             }
             if continues && !joined {
-                self.told(draft, Reading::Continuation, Place { file: self.file, line: number, ..Place::default() });
+                self.told(
+                    draft,
+                    Reading::ReadContinuation,
+                    Place { file: self.file, line: number, ..Place::default() },
+                );
             }
             let (kept, joins) = self.backslash(draft, raw, number);
             open.get_or_insert_default().add(kept, number);
@@ -139,7 +143,7 @@ impl<'a> Reader<'a> {
     /// Takes a backslash at the end of a line away where it joins the line with the next.
     fn backslash<'t>(&mut self, draft: &mut Draft, raw: &'t str, number: u32) -> (&'t str, bool) {
         let Some(kept) = raw.strip_suffix('\\') else { return (raw, false) };
-        self.told(draft, Reading::Backslash, Place { file: self.file, line: number, ..Place::default() });
+        self.told(draft, Reading::ReadBackslash, Place { file: self.file, line: number, ..Place::default() });
         if self.dialect == Dialect::Busybox { (kept, true) } else { (raw, false) }
     }
 
@@ -158,7 +162,7 @@ impl<'a> Reader<'a> {
         let Some(mut line) = line else { return };
         if let Some(at) = line.text.find('#') {
             let place = line.place(self.file, at..line.text.len());
-            self.told(draft, Reading::Hash, place);
+            self.told(draft, Reading::ReadHash, place);
             if self.dialect == Dialect::Busybox {
                 line.text.truncate(at);
             }
@@ -184,7 +188,7 @@ impl<'a> Reader<'a> {
 
     /// The dialects disagree here: told once, unless the user has named the dialect.
     fn told(&mut self, draft: &mut Draft, reading: Reading, place: Place) {
-        let bit = 1 << reading as u16;
+        let bit = 1 << (reading as u16 - Reading::ReadPlain as u16);
         if self.form.dialect.is_some() || self.told & bit != 0 {
             return;
         }

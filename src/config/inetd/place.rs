@@ -6,7 +6,7 @@ use std::path::Path;
 use super::Dialect;
 use crate::config::address::Kind;
 use crate::config::fault::{Fault, Place};
-use crate::config::message::Code;
+use crate::config::message::{Code, Reason};
 use crate::limits;
 use crate::sys::file;
 
@@ -47,11 +47,11 @@ pub(super) fn kind(
         (Dialect::Openbsd | Dialect::Freebsd | Dialect::Inetutils, "4") | (Dialect::Inetutils, "46") => Family::V4,
         _ => {
             let expected = match dialect {
-                Dialect::Busybox => "tcp, udp, tcp6, udp6 or unix",
-                Dialect::Openbsd | Dialect::Freebsd => "tcp or udp, alone or with 4, 6 or 46, or unix",
-                Dialect::Inetutils => "tcp or udp, alone or with 4, 6, 6only or 46",
+                Dialect::Busybox => Reason::ProtocolsBusybox,
+                Dialect::Openbsd | Dialect::Freebsd => Reason::ProtocolsBsd,
+                Dialect::Inetutils => Reason::ProtocolsInetutils,
             };
-            return Err(Fault::new(Code::InetdProtocol, protocol_place, &[protocol, dialect.name(), expected]));
+            return Err(Fault::new(Code::InetdProtocol, protocol_place, &[protocol, dialect.name(), expected.text()]));
         }
     };
     let kind = match socktype {

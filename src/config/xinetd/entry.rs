@@ -3,7 +3,7 @@
 use super::super::directive::{Id, Syntax};
 use super::super::draft::{Draft, MUX, ServiceDraft, locate};
 use super::super::fault::{Fault, Place, Severity, tell};
-use super::super::message::Code;
+use super::super::message::{Code, Reason};
 use super::super::native::check_name;
 use super::super::value::Value;
 use super::super::words::{self, quote};
@@ -39,17 +39,17 @@ pub(super) fn add(draft: &mut Draft, block: &Block, defaults: &[Attribute]) {
     }
     entry.service.name.clone_from(&id);
     entry.service.place = block.place;
-    let why = entry.fill().err().or_else(|| block.broken.then_some("a line of it is broken"));
-    let why = why.or_else(|| draft.service(&id).is_some().then_some("there is another one of this id"));
+    let why = entry.fill().err().or_else(|| block.broken.then_some(Reason::LineBroken));
+    let why = why.or_else(|| draft.service(&id).is_some().then_some(Reason::IdTwice));
     let why = why
-        .or_else(|| entry.faults.iter().any(|fault| fault.severity == Severity::Error).then_some("a value is wrong"));
-    let why = why.or_else(|| check_name(&id, block.place).map(|_| "its id can't be the name of a service"));
+        .or_else(|| entry.faults.iter().any(|fault| fault.severity == Severity::Error).then_some(Reason::ValueWrong));
+    let why = why.or_else(|| check_name(&id, block.place).map(|_| Reason::IdBad));
     for mut fault in entry.faults {
         fault.severity = Severity::Warning;
         draft.faults.push(fault);
     }
     match why {
-        Some(why) => tell(&mut draft.faults, Code::XinetdLeftOut, block.place, &[&id, why]),
+        Some(why) => tell(&mut draft.faults, Code::XinetdLeftOut, block.place, &[&id, why.text()]),
         None => draft.services.push(entry.service),
     }
 }
@@ -79,7 +79,7 @@ struct Entry<'a> {
 }
 
 /// Why a service is left out.
-type Filled = Result<(), &'static str>;
+type Filled = Result<(), Reason>;
 
 impl<'a> Entry<'a> {
     /// The attribute that holds: the service's own, or that of the defaults.
@@ -141,11 +141,11 @@ impl<'a> Entry<'a> {
     fn fill(&mut self) -> Filled {
         self.faults.extend(self.block.attributes.iter().filter_map(told));
         if self.has("type", "RPC") {
-            return Err("RPC needs a portmapper");
+            return Err(Reason::Rpc);
         }
         for flag in ["SENSOR", "INTERCEPT", "LABELED"] {
             if self.has("flags", flag) {
-                return Err("its flags ask for what dormouse does not do");
+                return Err(Reason::Flags);
             }
         }
         match ["TCPMUXPLUS", "TCPMUX"].into_iter().find(|kind| self.has("type", kind)) {
@@ -179,20 +179,20 @@ impl<'a> Entry<'a> {
         let place = self.place("socket_type");
         let wait = self.has("wait", "yes");
         if !wait && !self.has("wait", "no") {
-            return Err("wait is missing");
+            return Err(Reason::WaitMissing);
         }
         let listen = match self.word("socket_type").as_deref() {
             Some("stream") => Id::ListenStream,
             Some("dgram") => Id::ListenDatagram,
-            Some(_) => return Err("there is no such socket_type"),
-            None => return Err("socket_type is missing"),
+            Some(_) => return Err(Reason::NoSuchType),
+            None => return Err(Reason::TypeMissing),
         };
         if self.has("type", "UNLISTED") && (self.word("port").is_none() || self.word("protocol").is_none()) {
-            return Err("protocol or port is missing");
+            return Err(Reason::PortMissing);
         }
         let matching = if listen == Id::ListenStream { "tcp" } else { "udp" };
         if self.word("protocol").is_some_and(|protocol| protocol.trim_end_matches('6') != matching) {
-            return Err("its protocol does not fit its socket_type");
+            return Err(Reason::ProtocolOther);
         }
         let port = self.word("port").unwrap_or_else(|| self.block.name.clone());
         let bind = self.word("bind").or_else(|| self.word("interface"));
@@ -230,21 +230,21 @@ impl<'a> Entry<'a> {
             };
             let datagram = self.service.is_set(Id::ListenDatagram);
             if id.row().later || id == Id::Internal && !is_internal(&text, datagram) {
-                return Err("there is no built-in service for it");
+                return Err(Reason::NotBuiltIn);
             }
             self.set(id, &text, self.block.place);
             return Ok(());
         }
-        let Some(server) = self.word("server") else { return Err("server is missing") };
+        let Some(server) = self.word("server") else { return Err(Reason::ServerMissing) };
         if self.word("user").is_none() {
-            return Err("user is missing");
+            return Err(Reason::UserMissing);
         }
         let place = self.place("server");
         let mut arguments = self.values("server_args");
         if !self.has("flags", "NAMEINARGS") {
             arguments.insert(0, server.rsplit('/').next().unwrap_or_default().to_owned());
         } else if arguments.is_empty() {
-            return Err("NAMEINARGS needs server_args");
+            return Err(Reason::NameInArgs);
         }
         self.set(Id::ExecStart, &words::command_line(&server, &mut arguments.iter().map(|word| &**word)), place);
         for id in [Id::StandardInput, Id::StandardOutput, Id::StandardError] {
@@ -287,7 +287,7 @@ impl<'a> Entry<'a> {
                     continue;
                 }
                 if name == "no_access" {
-                    return Err("no_access has a name that no filter can tell");
+                    return Err(Reason::AccessName);
                 }
                 let place = self.place(name);
                 tell(&mut self.faults, Code::XinetdHost, place, &[&entry]);
