@@ -45,6 +45,11 @@ pub const FD_NAMES_BYTES: usize = 1024;
 /// Bytes of the variables that are made for each start (REMOTE_ADDR=, LISTEN_FDS=, ...). All of them fit: their
 /// values are numbers, addresses, one socket path and the names, see the assertion below.
 pub const START_TEXT_BYTES: usize = 768 + FD_NAMES_BYTES;
+/// Bytes of a command line with the name of a connection (%i) in it, each name counted as [`INSTANCE_BYTES`]. It lies
+/// where otherwise long names of sockets would. More: the configuration is refused.
+pub const INSTANCE_WORDS_BYTES: usize = 740;
+/// Bytes of the name of a connection: its number and both addresses with their ports.
+pub const INSTANCE_BYTES: usize = 136;
 /// Bytes in one line of a configuration file, continuation lines joined. More: an error names the line.
 pub const CONFIG_LINE_BYTES: usize = 16 * 1024;
 /// Bytes in one configuration file. More: the file is refused.
@@ -142,6 +147,8 @@ const _: () = assert!(SERVICES < u16::MAX as usize, "services are numbered by u1
 const _: () = assert!(LISTENERS < u16::MAX as usize, "listeners are numbered by u16");
 const _: () = assert!(CHILDREN <= i32::MAX as usize && ARENA_BYTES <= u32::MAX as usize);
 const _: () = assert!(BACKOFF_FIRST_MS < BACKOFF_CEILING_MS && SCARCE_FIRST_MS < SCARCE_CEILING_MS);
+// a connection is one descriptor with one name of at most 255 bytes
+const _: () = assert!(INSTANCE_WORDS_BYTES + 255 + 16 <= FD_NAMES_BYTES && INSTANCE_BYTES < INSTANCE_WORDS_BYTES);
 // REMOTE_ADDR, TCPREMOTEIP and TCPLOCALIP with a scope (64 each), IPCREMOTEPATH and REMOTE_ADDR of a unix peer
 // (128 each), and twelve numbers of at most 40 bytes with their names.
 const _: () = assert!(START_TEXT_BYTES >= 2 * 128 + 12 * 40 + FD_NAMES_BYTES);

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::{child_log, daemon, read};
 use crate::cli::{self, Options, exit};
+use crate::config;
 use crate::open::connections;
 use crate::plan::address::{self, Text};
 use crate::plan::compile::Context;
@@ -52,7 +53,11 @@ fn describe(plan: &Plan, service: &ServiceSpec) -> String {
     }
     let _ = writeln!(text, "\nprogram\n  {}", plan.arena.text(service.program).trim_end_matches('\0'));
     for (index, word) in strings(plan.arena.get(service.argv)).enumerate() {
-        let _ = writeln!(text, "  argv[{index}] {}", word.to_string_lossy());
+        let _ = writeln!(
+            text,
+            "  argv[{index}] {}",
+            word.to_string_lossy().replace(config::INSTANCE, "%i").replace(config::INSTANCE_PATH, "%I")
+        );
     }
     descriptors(plan, service, policy, &mut text);
     variables(plan, service, policy, &mut text);

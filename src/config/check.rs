@@ -155,6 +155,10 @@ impl Check<'_> {
         if service.command().is_none() && !internal && !service.has_failed(Id::ExecStart) {
             self.fault(Code::NoExecStart, service.place, &[&service.name]);
         }
+        let datagram = service.listens.iter().any(|listen| listen.kind == Kind::Datagram);
+        if service.command().is_some_and(super::Command::has_instance) && (!service.flag(Id::Accept) || datagram) {
+            self.fault(Code::InstanceAccept, service.place(Id::ExecStart), &[&service.name]);
+        }
         if !service.accepts() {
             self.faults.extend(own_port::fault(service, service.place(Id::ExecStart)));
         }

@@ -27,6 +27,11 @@ pub struct Command {
 }
 
 impl Command {
+    /// Whether any word asks for the name of the connection.
+    pub fn has_instance(&self) -> bool {
+        self.arguments.iter().any(|word| word.contains([words::INSTANCE, words::INSTANCE_PATH]))
+    }
+
     /// Whether any word asks for a variable.
     pub fn has_variables(&self) -> bool {
         !self.literal && self.arguments.iter().skip(1).any(|word| word.contains('$'))
@@ -57,15 +62,16 @@ pub(super) fn parse(text: &str) -> Parsed<Command> {
     }
     let skipped = text.len() - rest.len();
     let moved = |problem: Box<Problem>| problem.moved(skipped);
-    let words = words::split(rest).map_err(moved)?;
+    let words = words::split_command(rest).map_err(moved)?;
     let Some(program) = words.first() else { return fail(Problem::about(Code::NoProgram, text)) };
     let at = program.at.start + skipped..program.at.end + skipped;
     command.program.clone_from(&program.text);
     if program.text.contains('$') && !command.literal {
         return fail(Problem::new(Code::ProgramVariable, at, &[&program.text]));
     }
-    if program.text.is_empty() || program.text.ends_with('/') || is_relative(&program.text) {
-        return fail(Problem::new(Code::BadProgram, at, &[&program.text]));
+    let instance = program.text.contains([words::INSTANCE, words::INSTANCE_PATH]);
+    if instance || program.text.is_empty() || program.text.ends_with('/') || is_relative(&program.text) {
+        return fail(Problem::new(Code::BadProgram, at.clone(), &[&text[at]]));
     }
     if command.named && words.len() < 2 {
         return fail(Problem::new(Code::NoArgvZero, at, &[&program.text]));

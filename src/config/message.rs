@@ -232,7 +232,7 @@ messages! {
     // Units.
     UnknownSpecifier: Warning, "systemd has no specifier \"{0}\"; it stays as it is", "", "write %% for a percent sign";
     ConnectionSpecifier: Error,
-        "\"{0}\" would be another one for each connection",
+        "\"{0}\" would be another one for each connection, which only ExecStart= can be",
         "", "the program finds its client in REMOTE_ADDR and REMOTE_PORT";
     SpecifierValue: Error, "\"{0}\" stands for nothing: {1}", "", "write the text itself";
     StrangeSection: Warning,
@@ -329,6 +329,9 @@ messages! {
         "leave the address out if the program takes LISTEN_FDS; one that does not can't be started on demand this way";
     InternalProgram: Error, "a service with Internal= has no program", "", "remove ExecStart= or Internal=";
     InternalDatagram: Error, "tcpmux has no datagrams", "only ListenStream=", "";
+    InstanceAccept: Error,
+        "%i and %I are the name of a connection, and [{0}] accepts none",
+        "Accept=yes, with sockets that have connections", "write %%i for the text itself";
     AcceptKind: Error,
         "this socket has no connections to accept, but the service has Accept=yes",
         "only ListenStream= and ListenSequentialPacket=, or ListenDatagram= with ReusePort=yes",

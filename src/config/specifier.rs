@@ -8,6 +8,7 @@ use std::path::Path;
 use super::fault::add;
 use super::message::{Code, Reason};
 use super::problem::{Parsed, Problem, fail};
+use super::words::{INSTANCE, INSTANCE_PATH};
 use crate::sys::{environment, file};
 
 /// Bytes of a file that answers; more: it is no such file.
@@ -53,6 +54,8 @@ pub(super) enum Form {
     Percent,
     /// That, and quotes and escapes too.
     Words,
+    /// That, and `%i` is the name of a connection.
+    Command,
 }
 
 /// What the specifiers of one file stand for.
@@ -86,7 +89,7 @@ impl Specifiers {
                 None | Some((_, '%')) => out.push_str(percent),
                 Some((end, letter)) => {
                     let at = at..end + letter.len_utf8();
-                    match self.value(letter, &at, text)? {
+                    match self.value(letter, form, &at, text)? {
                         Some(value) => value.chars().for_each(|c| escape(c, form, &mut out)),
                         None => {
                             notes.push(*Problem::new(Code::UnknownSpecifier, at.clone(), &[&text[at.clone()]]));
@@ -100,9 +103,19 @@ impl Specifiers {
     }
 
     /// What one of them stands for; `None`: systemd has no such specifier.
-    fn value(&self, letter: char, at: &std::ops::Range<usize>, text: &str) -> Parsed<Option<String>> {
+    fn value(&self, letter: char, form: Form, at: &std::ops::Range<usize>, text: &str) -> Parsed<Option<String>> {
         let unit = &self.unit;
         let template = unit.instance() == Some("");
+        if template && form == Form::Command {
+            let instance = INSTANCE.to_string();
+            match letter {
+                'i' => return Ok(Some(instance)),
+                'I' => return Ok(Some(INSTANCE_PATH.to_string())),
+                'n' => return Ok(Some([unit.prefix(), "@", &instance, ".", unit.kind()].concat())),
+                'N' => return Ok(Some([unit.prefix(), "@", &instance].concat())),
+                _ => {}
+            }
+        }
         if template && PER_CONNECTION.contains(&letter) {
             return fail(Problem::new(Code::ConnectionSpecifier, at.clone(), &[&text[at.clone()]]));
         }
@@ -225,10 +238,13 @@ const fn architecture() -> &'static str {
 
 /// One character of a value in a form that keeps words together.
 fn escape(c: char, form: Form, out: &mut String) {
+    let words = matches!(form, Form::Words | Form::Command);
     match c {
+        INSTANCE if form == Form::Command => out.push_str("%i"),
+        INSTANCE_PATH if form == Form::Command => out.push_str("%I"),
         '%' if form != Form::Plain => out.push_str("%%"),
-        ' ' if form == Form::Words => out.push_str("\\s"),
-        '"' | '\'' | '\\' | ';' if form == Form::Words => out.extend(['\\', c]),
+        ' ' if words => out.push_str("\\s"),
+        '"' | '\'' | '\\' | ';' if words => out.extend(['\\', c]),
         c => out.push(c),
     }
 }

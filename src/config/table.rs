@@ -167,7 +167,8 @@ directives! {
     }
     Service later=false {
         ExecStart: Syntax::Command, "",
-            "The program and its arguments; a bare program name is looked up in the standard folders.";
+            "The program and its arguments; a bare program name is looked up in the standard folders. With Accept=yes %i \
+             is the name of the connection: its number, our address and the client's, as under systemd.";
         User: Syntax::Name, "",
             "The user that the program runs as, a name or number; unset: the user of dormouse.";
         Group: Syntax::Name, "",

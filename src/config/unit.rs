@@ -247,7 +247,8 @@ impl Unit {
         let form = match id.row().syntax {
             Syntax::Path | Syntax::Directory | Syntax::EnvironmentFile => Form::Percent,
             Syntax::Input | Syntax::Output | Syntax::Listen(_) => Form::Percent,
-            Syntax::Command | Syntax::Assignments | Syntax::Variables | Syntax::Unset => Form::Words,
+            Syntax::Command => Form::Command,
+            Syntax::Assignments | Syntax::Variables | Syntax::Unset => Form::Words,
             Syntax::Names | Syntax::Paths | Syntax::Folders => Form::Words,
             _ => Form::Plain,
         };

@@ -7,6 +7,11 @@ use std::ops::Range;
 use super::message::Code;
 use super::problem::{Parsed, Problem, fail};
 
+/// What stands for `%i` in a word: the name of a connection, put in at each start. Unicode keeps it free for such uses.
+pub const INSTANCE: char = '\u{fdd0}';
+/// The same for `%I`, where each `-` is a slash.
+pub const INSTANCE_PATH: char = '\u{fdd1}';
+
 /// One word of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Word {
@@ -22,8 +27,16 @@ pub struct Word {
 ///
 /// Errors: a quote without end, an unknown escape, a `%` specifier, an escape that makes no text.
 pub fn split(text: &str) -> Parsed<Vec<Word>> {
+    split_all(Cursor { text, at: 0, instances: false })
+}
+
+/// As [`split`], with `%i` and `%I` for the name of a connection.
+pub(super) fn split_command(text: &str) -> Parsed<Vec<Word>> {
+    split_all(Cursor { text, at: 0, instances: true })
+}
+
+fn split_all(mut rest: Cursor<'_>) -> Parsed<Vec<Word>> {
     let mut words = Vec::new();
-    let mut rest = Cursor { text, at: 0 };
     loop {
         while rest.peek().is_some_and(is_blank) {
             rest.next();
@@ -63,6 +76,8 @@ pub(super) fn is_blank(c: char) -> bool {
 struct Cursor<'a> {
     text: &'a str,
     at: usize,
+    /// Connections have names here.
+    instances: bool,
 }
 
 impl Cursor<'_> {
@@ -168,17 +183,20 @@ fn bad_escape(rest: &Cursor, start: usize) -> Parsed<()> {
 
 /// `%%` is a percent sign; the specifiers of systemd.unit(5) have no meaning in the native form.
 fn percent(rest: &mut Cursor, start: usize, out: &mut Vec<u8>) -> Parsed<()> {
-    if rest.next() == Some('%') {
-        out.push(b'%');
-        return Ok(());
-    }
-    fail(Problem::new(Code::Specifier, start..rest.at, &[&rest.text[start..rest.at]]))
+    let meant = match rest.next() {
+        Some('%') => '%',
+        Some('i') if rest.instances => INSTANCE,
+        Some('I') if rest.instances => INSTANCE_PATH,
+        _ => return fail(Problem::new(Code::Specifier, start..rest.at, &[&rest.text[start..rest.at]])),
+    };
+    out.extend(meant.encode_utf8(&mut [0; 4]).bytes());
+    Ok(())
 }
 
 /// `%%` made one, in a value without quotes.
 pub(super) fn unpercent(text: &str) -> Parsed<String> {
     let mut out = Vec::new();
-    let mut rest = Cursor { text, at: 0 };
+    let mut rest = Cursor { text, at: 0, instances: false };
     loop {
         let at = rest.at;
         match rest.next() {
@@ -199,6 +217,8 @@ pub fn quote(text: &str, always: bool, out: &mut String) {
     for c in text.chars() {
         match c {
             '%' => out.push_str("%%"),
+            INSTANCE => out.push_str("%i"),
+            INSTANCE_PATH => out.push_str("%I"),
             '"' | '\\' => out.extend(['\\', c]),
             '\n' => out.push_str("\\n"),
             '\t' => out.push_str("\\t"),

@@ -11,7 +11,7 @@ use super::sleep::sleep;
 use super::steps::Steps;
 use super::{ChildLog, Internal, PlanTables, Policy, ServiceSpec, Span, Stdio, privileges, sockets};
 use crate::config::{self, Draft, Fault, Id, ServiceDraft, Severity};
-use crate::limits::{ARENA_BYTES, ARGUMENTS, ENVIRONMENT, FD_NAMES_BYTES};
+use crate::limits::{ARENA_BYTES, ARGUMENTS, ENVIRONMENT, FD_NAMES_BYTES, INSTANCE_BYTES, INSTANCE_WORDS_BYTES};
 use crate::sys::file;
 
 /// Variables that a start adds: four of the hand-over, eight of the connection.
@@ -247,6 +247,14 @@ fn command(draft: &ServiceDraft, setup: &mut Setup<'_>, faults: &mut Vec<Fault>)
     if argv.len() > ARGUMENTS {
         let message = format!("the command line has {} words", argv.len());
         faults.push(Fault::error(place, message).with_expected(format!("at most {ARGUMENTS}")));
+    }
+    let names: usize = argv.iter().map(|word| word.matches([config::INSTANCE, config::INSTANCE_PATH]).count()).sum();
+    let bytes = argv.iter().map(|word| word.len() + 1).sum::<usize>() + names * INSTANCE_BYTES;
+    if names > 0 && bytes > INSTANCE_WORDS_BYTES {
+        let message = format!("with the names of connections the command line may have {bytes} bytes");
+        let hint = "use %i less often, or let the program read REMOTE_ADDR and REMOTE_PORT".to_owned();
+        let fault = Fault::error(place, message).with_expected(format!("at most {INSTANCE_WORDS_BYTES}"));
+        faults.push(fault.with_hint(hint));
     }
     if environment.len() + START_VARIABLES > ENVIRONMENT {
         let message = format!("the environment has {} variables", environment.len());

@@ -2,7 +2,8 @@
 
 use core::ffi::CStr;
 
-use crate::limits::START_TEXT_BYTES;
+use crate::config::{INSTANCE, INSTANCE_PATH};
+use crate::limits::{INSTANCE_BYTES, START_TEXT_BYTES};
 use crate::peer::{Address, Peer};
 use crate::text::{DECIMAL_BYTES, Line, decimal};
 
@@ -14,12 +15,58 @@ pub struct Connection<'a> {
     pub local: &'a Peer,
     /// Connections alive from the same source, this one included.
     pub number: u32,
+    /// Connections of the service before this one.
+    pub before: u64,
+    /// Process at the other end of a unix socket; 0: not known.
+    pub pid: u32,
 }
 
 /// Variables as text, each with its NUL. Put together for each start, so they are copied and not formatted.
 pub struct Variables {
     bytes: [u8; START_TEXT_BYTES],
     used: usize,
+    /// Bytes at the beginning that are words of the command line.
+    words: usize,
+}
+
+/// How the characters begin that stand for the name of a connection, [`INSTANCE`] and [`INSTANCE_PATH`].
+const INSTANCE_START: [u8; 2] = [0xef, 0xb7];
+/// The last byte of the second one.
+const PATH_END: u8 = 0x91;
+const _: () = assert!(INSTANCE as u32 == 0xfdd0 && INSTANCE_PATH as u32 == 0xfdd1);
+
+/// Whether the words of a command line ask for the name of the connection.
+pub fn has_instance(argv: &[u8]) -> bool {
+    argv.windows(2).any(|pair| pair == INSTANCE_START)
+}
+
+/// The name that systemd gives to a connection (systemd.socket(5), Accept=): its number, our address, the client's.
+fn instance(connection: &Connection<'_>) -> Line<INSTANCE_BYTES> {
+    let Connection { peer, local, before, pid, .. } = *connection;
+    let mut name = Line::new();
+    name.push_decimal(before);
+    let mut end = |end: &Peer, port: u16| {
+        let mut address = AddressText::new();
+        Address(end).append_to(&mut address);
+        name.push_str("-");
+        name.push_str(address.as_str());
+        name.push_str(":");
+        name.push_decimal(port.into());
+    };
+    match (peer, local) {
+        (Peer::Internet { port: remote, .. }, Peer::Internet { port, .. }) => {
+            end(local, *port);
+            end(peer, *remote);
+        }
+        (Peer::Unix { uid, .. }, _) => {
+            for number in [pid, *uid] {
+                name.push_str("-");
+                name.push_decimal(number.into());
+            }
+        }
+        _ => {}
+    }
+    name
 }
 
 /// Room for any address of a peer: the path of a unix socket is the longest.
@@ -28,7 +75,34 @@ type AddressText = Line<160>;
 impl Variables {
     /// No variables.
     pub const fn new() -> Self {
-        Self { bytes: [0; START_TEXT_BYTES], used: 0 }
+        Self { bytes: [0; START_TEXT_BYTES], used: 0, words: 0 }
+    }
+
+    /// Takes the words of a command line, each with its NUL, and puts the name of the connection in. To be called first.
+    /// False: they do not fit.
+    pub fn put_words(&mut self, argv: &[u8], connection: &Connection<'_>) -> bool {
+        let name = instance(connection);
+        let mut rest = argv;
+        let mut whole = true;
+        while let [first, tail @ ..] = rest {
+            if let Some([end, after @ ..]) = rest.strip_prefix(&INSTANCE_START) {
+                let dash = if *end == PATH_END { b'/' } else { b'-' };
+                for byte in name.as_bytes() {
+                    whole &= self.push(&[if *byte == b'-' { dash } else { *byte }]);
+                }
+                rest = after;
+            } else {
+                whole &= self.push(&[*first]);
+                rest = tail;
+            }
+        }
+        self.words = self.used;
+        whole
+    }
+
+    /// The words that were taken.
+    pub fn words(&self) -> &[u8] {
+        &self.bytes[..self.words]
     }
 
     /// Adds LISTEN_FDS and LISTEN_FDNAMES (sd_listen_fds(3)) for `count` sockets.
@@ -49,7 +123,7 @@ impl Variables {
 
     /// Adds what a child may know of its connection.
     pub fn describe(&mut self, connection: &Connection<'_>) {
-        let Connection { peer, local, number } = connection;
+        let Connection { peer, local, number, .. } = connection;
         let mut address = AddressText::new();
         Address(peer).append_to(&mut address);
         let address = address.as_bytes();
@@ -116,7 +190,7 @@ impl Variables {
 
     /// The variables, NUL-ended, side by side.
     pub fn bytes(&self) -> &[u8] {
-        &self.bytes[..self.used]
+        &self.bytes[self.words..self.used]
     }
 }
 
@@ -131,7 +205,7 @@ mod tests {
 
     fn described(peer: &Peer, local: &Peer) -> Vec<String> {
         let mut variables = Variables::new();
-        variables.describe(&Connection { peer, local, number: 3 });
+        variables.describe(&Connection { peer, local, number: 3, before: 0, pid: 0 });
         strings(variables.bytes()).map(|variable| variable.to_str().unwrap().to_owned()).collect()
     }
 
@@ -152,6 +226,32 @@ mod tests {
                 "TCPCONNNUM=3"
             ]
         );
+    }
+
+    #[test]
+    fn words_get_the_name_of_the_connection() {
+        let words = |peer: &Peer, local: &Peer| {
+            let mut variables = Variables::new();
+            let argv = "log\0--x=\u{fdd0}.\0\u{fdd1}\0end\0".as_bytes();
+            assert!(has_instance(argv) && !has_instance(b"log\0"));
+            let connection = Connection { peer, local, number: 3, before: 7, pid: 12 };
+            assert!(variables.put_words(argv, &connection));
+            variables.listen(1, ["a"].into_iter());
+            assert_eq!(strings(variables.bytes()).count(), 2);
+            strings(variables.words()).map(|word| word.to_str().unwrap().to_owned()).collect::<Vec<_>>().join(" ")
+        };
+        let internet = |ip: &str, port| Peer::Internet { ip: ip.parse().unwrap(), scope: 0, port };
+        let (client, ours) = (internet("192.0.2.1", 40000), internet("192.0.2.9", 22));
+        let name = "7-192.0.2.9:22-192.0.2.1:40000";
+        assert_eq!(words(&client, &ours), format!("log --x={name}. {} end", name.replace('-', "/")));
+        let v6 = (internet("fd00::1", 40000), internet("fd00::9", 22));
+        assert!(words(&v6.0, &v6.1).contains("--x=7-fd00::9:22-fd00::1:40000. "));
+        let unix = Peer::Unix { uid: 1000, gid: 100, path: heapless::Vec::new() };
+        assert_eq!(words(&unix, &Peer::Unknown), "log --x=7-12-1000. 7/12/1000 end");
+        let mut variables = Variables::new();
+        let long = "\u{fdd0}".repeat(100);
+        let connection = Connection { peer: &client, local: &ours, number: 1, before: 1, pid: 0 };
+        assert!(!variables.put_words(long.as_bytes(), &connection), "it does not fit");
     }
 
     #[test]

@@ -9,7 +9,7 @@
 mod environment;
 mod setup;
 
-pub use environment::{Connection, strings};
+pub use environment::{Connection, has_instance, strings};
 
 use core::ffi::CStr;
 use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -122,7 +122,13 @@ impl Spawner {
         let arena = start.plan.arena;
         let program = CStr::from_bytes_with_nul(arena.get(start.service.program)).unwrap_or(c"/");
         let mut variables = environment::Variables::new();
+        let mut argv = arena.get(start.service.argv);
+        let mut named = true;
         if let Some(connection) = &start.connection {
+            if has_instance(argv) {
+                named = variables.put_words(argv, connection);
+                argv = &[];
+            }
             variables.describe(connection);
         }
         let mut image = Image::new(program);
@@ -133,7 +139,9 @@ impl Spawner {
         if policy.sleep.notify != NotifyAccess::None {
             variables.notify(&notify_name());
         }
-        let whole = image.arguments(arena.get(start.service.argv))
+        let whole = named
+            && image.arguments(argv)
+            && image.arguments(variables.words())
             && image.variables(arena.get(policy.environment))
             && image.variables(variables.bytes());
         if !whole {

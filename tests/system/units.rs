@@ -15,6 +15,7 @@ pub const TESTS: &[Test] = &[
     test!(agent_units_run_unchanged, Root, File("/usr/bin/python3"), Part("units")),
     test!(several_sockets_of_one_service, Part("units")),
     test!(drop_ins_replace_what_the_unit_says, Part("units")),
+    test!(connections_have_names, Part("units")),
     test!(an_instance_of_a_template, Part("units")),
     test!(enabled_units_are_links, Part("units")),
     test!(folders_are_made_before_the_start, Root, Part("units")),
@@ -120,6 +121,25 @@ fn drop_ins_replace_what_the_unit_says(ctx: &mut Ctx) {
     let report = Report::wait(ctx, "report");
     assert_eq!((report.var("A"), report.var("B")), (Some("1"), Some("3")), "{}", daemon.log());
     assert_eq!(report.var("LISTEN_FDNAMES"), Some("foo-bar.socket"));
+}
+
+/// As systemd names the service of a connection: a number, our address, the client's.
+fn connections_have_names(ctx: &mut Ctx) {
+    copy(ctx, "107-connections");
+    let (port, path) = (ctx.port(), ctx.path("own.sock"));
+    let socket = format!("[Socket]\nListenStream=\nListenStream=127.0.0.1:{port}\nListenStream={path}\n");
+    ctx.file("units/log.socket.d/here.conf", &socket);
+    let daemon = start(ctx);
+    for number in 0..2 {
+        let client = connect(port);
+        let own = client.local_addr().unwrap();
+        let name = format!("{number}-127.0.0.1:{port}-{own}");
+        let expected = format!("{name} {} log@{name}.service log@{name} log  %i\n", name.replace('-', "/"));
+        assert_eq!(read_all(client), expected, "{}", daemon.log());
+    }
+    let me = std::process::id();
+    let user = output(Command::new("id").arg("-u"));
+    assert!(unix_talk(&path).unwrap().starts_with(&format!("2-{me}-{} 2/", user.trim())));
 }
 
 fn an_instance_of_a_template(ctx: &mut Ctx) {
