@@ -143,7 +143,8 @@ fn raspberry_pi(ctx: &mut Ctx) {
     ctx.file("etc/lighttpd/lighttpd.conf", options);
     // What a container may lack is no matter of the sample.
     ctx.file("etc/ssh/sshd_config", "UsePAM no\nPermitRootLogin prohibit-password\n");
-    output(Command::new("ssh-keygen").args(["-A", "-f", &ctx.dir.display().to_string()]));
+    let host = ctx.path("etc/ssh/ssh_host_ed25519_key");
+    output(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f", &host]));
     // A thermometer that every machine has.
     ctx.file("srv/thermal/thermal_zone0/temp", "42000\n");
     let daemon = sample(ctx, "raspberry-pi").start();

@@ -1,7 +1,7 @@
 //! Shortages as they really happen: descriptors, processes, and what the limits of the process have to do with it.
 
 use crate::client::*;
-use crate::harness::{Ctx, Need::*, Test, sleep_ms, stand_in, wait_until};
+use crate::harness::{Ctx, Need::*, Test, dormouse as dormouse_path, sleep_ms, stand_in, wait_until};
 use crate::test;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -86,6 +86,10 @@ fn no_process_left(ctx: &mut Ctx) {
     let config = format!("[x]\nListenStream=127.0.0.1:{port}\nExecStart={exec}\n");
     shell(&format!("chmod 777 {}", ctx.dir.display()));
     let wrapper = ["setpriv", "--reuid=54321", "--regid=54321", "--clear-groups"];
+    let reach = Command::new("setpriv").args(&wrapper[1..]).args(["test", "-x", &dormouse_path()]).status();
+    if !reach.is_ok_and(|status| status.success()) {
+        return ctx.skip("other users cannot reach the program");
+    }
     let launch = ctx.launch(&config).wrapped(&wrapper);
     // The notification socket belongs to root; the daemon writes to it as somebody else.
     let daemon = launch.wrapped(&["prlimit", "--nproc=1:100"]).spawn();
