@@ -6,7 +6,6 @@
 use super::address::Kind;
 pub use super::table::Id;
 use super::table::{NAMES, TABLE};
-use crate::packed;
 
 /// One directive. See also [`Id::name`], [`Id::default_text`] and [`Id::help`].
 #[derive(Debug)]
@@ -130,15 +129,38 @@ impl Id {
     }
 
     fn words(self) -> (&'static str, &'static str) {
-        packed::line(NAMES, self as usize).split_once(' ').unwrap_or_default()
+        let line = self.rest_of_names().split('\n').next().unwrap_or_default();
+        line.split_once(' ').unwrap_or_default()
+    }
+
+    /// [`NAMES`] from the directive's own line on.
+    fn rest_of_names(self) -> &'static str {
+        NAMES.get(usize::from(BEGINS[self as usize])..).unwrap_or_default()
     }
 
     /// The directive of exactly this name.
     pub fn from_name(name: &str) -> Option<Self> {
-        let index = NAMES.split('\n').position(|line| line.split(' ').next() == Some(name))?;
-        Self::ALL.get(index).copied()
+        let is_it = |id: &Self| id.rest_of_names().strip_prefix(name).is_some_and(|rest| rest.starts_with(' '));
+        Self::ALL.iter().copied().find(is_it).filter(|_| !name.contains(' '))
     }
 }
+
+/// Where the line of each directive begins in [`NAMES`]: names and defaults are asked for many times for each service.
+static BEGINS: [u16; Id::ALL.len()] = {
+    let (text, mut begins) = (NAMES.as_bytes(), [0; Id::ALL.len()]);
+    let (mut row, mut at) = (1, 1);
+    assert!(text.len() <= u16::MAX as usize);
+    while at < text.len() {
+        if text[at - 1] == b'\n' {
+            #[allow(clippy::cast_possible_truncation, reason = "see the assertion")]
+            let begin = at as u16;
+            begins[row] = begin;
+            row += 1;
+        }
+        at += 1;
+    }
+    begins
+};
 
 impl Syntax {
     /// Whether a further line adds to the lines before it, instead of taking their place.
