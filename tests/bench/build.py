@@ -3,6 +3,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 from server import Places, log
 
@@ -113,6 +114,7 @@ def floor():
     small = ["-static", "-Os", "-s", "-Wl,--build-id=none"] + THIN
     cc("limit.c", "limit", "musl-gcc", *small)
     cc("limit.c", "limit_share", "musl-gcc", "-DSHARE", *small)
+    cc("limit.c", "limit_session", "musl-gcc", "-DSHARE", "-DSESSION", *small)
     cc("child.c", "child", "gcc", "-nostdlib", "-fno-stack-protector", "-fno-asynchronous-unwind-tables", *small)
     cc("load.c", "load", "gcc", "-O2", "-w")
 
@@ -123,19 +125,23 @@ def cross(kind, target=TARGET, *options):
     return os.path.join(ROOT, said.split("bytes, ")[1].strip())
 
 
-def dormouse(kinds):
-    for kind in kinds:
-        log("building Dormouse,", kind)
-        shutil.copy(cross(kind), os.path.join(Places.build, kind))
-    os.sync()
-
-
-def boards():
-    """Bytes of flash on boards: everything in, and no optional part."""
+def dormouse(kinds, for_boards):
+    """Builds the kinds that are asked for, at the same time. Returns the bytes of flash on boards, if they are asked for,
+    too: everything in, and no optional part."""
     armv7, aarch64 = "armv7-unknown-linux-musleabihf", "aarch64-unknown-linux-musl"
-    log("building Dormouse for", armv7, "and", aarch64)
-    size = lambda *words: os.path.getsize(cross("firmware", *words))
-    return dict(armv7=size(armv7), aarch64=size(aarch64), armv7_bare=size(armv7, "--features", "none"))
+    log("building Dormouse")
+
+    def one(kind):
+        shutil.copy(cross(kind), os.path.join(Places.build, kind))
+        if kind != "firmware" or not for_boards:
+            return {}
+        log("building Dormouse for", armv7, "and", aarch64)
+        size = lambda *words: os.path.getsize(cross("firmware", *words))
+        return dict(armv7=size(armv7), aarch64=size(aarch64), armv7_bare=size(armv7, "--features", "none"))
+    with ThreadPoolExecutor() as pool:
+        sizes = [size for size in pool.map(one, kinds) if size]
+    os.sync()
+    return sizes[0] if sizes else None
 
 
 def versions():

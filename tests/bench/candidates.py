@@ -83,12 +83,15 @@ FLOOR = dict(name="the floor", argv=["{build}/limit", "-t", "{base}", "{n}", "{p
              udp_argv=["{build}/limit", "-u", "{base}", "{n}", "{prog}"], modes=ALL, files=["{build}/limit"])
 SHARED = dict(name="the sharing floor", argv=["{build}/limit_share", "-t", "{base}", "{n}", "{prog}"],
               modes=("nowait",), files=["{build}/limit_share"])
+SESSION = dict(SHARED, name="the floor with sessions", argv=["{build}/limit_session"] + SHARED["argv"][1:],
+               files=["{build}/limit_session"])
 BUSYBOX = dict(name="busybox inetd", argv=[X + "/busybox-inetd", "-f", "{limits}", "{conf}"],
                limits_off=["-q", "4096"], conf=inetd, modes=ALL, files=[X + "/busybox-inetd"])
 
 CANDIDATES = [
     FLOOR,
     SHARED,
+    SESSION,
     ours("Dormouse", "firmware"),
     ours("Dormouse on stable", "release"),
     BUSYBOX,
@@ -118,4 +121,4 @@ CANDIDATES = [
                              "EXEC:{prog},nofork"],
          limits_off=[",backlog=4096"], modes=("nowait",), env=LIBS, files=[X + "/usr/bin/socat", "ldd"]),
 ]
-QUICK = [FLOOR, SHARED, ours("Dormouse", "firmware"), BUSYBOX]
+QUICK = [FLOOR, SHARED, SESSION, ours("Dormouse", "firmware"), BUSYBOX]

@@ -5,7 +5,7 @@ PANELS = ["private memory, 4 listeners", "private memory, 512 listeners", "first
 TITLES = ["Private memory with 4 listeners, kB", "Private memory with 512 listeners, kB",
           "Connect to first byte, microseconds", "Connections served a second (more is better)"]
 FLOOR, OURS = "the floor", "Dormouse"
-HIDDEN = ("the floor", "the sharing floor", "Dormouse on stable")
+HIDDEN = ("the floor", "the sharing floor", "the floor with sessions", "Dormouse on stable")
 NAMES = {"systemd-socket-activate": "socket-activate"}
 WIDTH, GAP, LEFT, BAR, STEP, TOP = 460, 28, 118, 13, 19, 34
 STYLE = """

@@ -7,7 +7,8 @@ import plot
 from build import HERE, ROOT
 from server import median
 
-FLOOR, SHARED, OURS, RELEASE = "the floor", "the sharing floor", "Dormouse", "Dormouse on stable"
+FLOOR, SHARED, SESSION, OURS, RELEASE = ("the floor", "the sharing floor", "the floor with sessions", "Dormouse",
+                                         "Dormouse on stable")
 FIRST = " (first)"  # what is started afresh for each measurement has a floor of its own
 
 
@@ -95,7 +96,7 @@ def head(cells):
 
 def best_peer(q, results, named):
     """The best of those who are not ours and have no column; a server that lost its clients is not good."""
-    found = [(q.value(results, n), n) for n in results["servers"] if n not in named and n not in (FLOOR, SHARED, OURS, RELEASE)]
+    found = [(q.value(results, n), n) for n in results["servers"] if n not in named and n not in (FLOOR, SHARED, SESSION, OURS, RELEASE)]
     found = [(v, n) for v, n in found if v is not None]
     if not found:
         return "-"
@@ -113,7 +114,8 @@ def readme_table(results):
             continue
         floor = with_unit(q, q.value(results, q.floor))
         ratio = spread(q.ratios(results, OURS))
-        peers = [with_unit(q, q.value(results, n) or (q.value(results, n + FIRST))) for n in named]
+        name = lambda n: n + FIRST if q.value(results, n) is None else n
+        peers = [with_unit(q, q.value(results, name(n))) for n in named]
         lines.append(row([q.label, floor, with_unit(q, q.value(results, OURS)), ratio,
                           with_unit(q, q.value(results, RELEASE))] + peers + [best_peer(q, results, named)]))
     boards = results["sections"].get("boards", {})
@@ -161,6 +163,8 @@ def verdicts(results):
         holds = against is not None and (against >= limit if bound.endswith("at least") else against <= limit)
         shown = "x%s of %s, %s" % (number(ratio), with_unit(q, floor), spread(q.ratios(results, OURS))) if bound.startswith("x") \
             else with_unit(q, value)
+        if bound.startswith("x") and (session := q.ratios(results, SESSION)):
+            shown += "; a session alone makes it x" + number(median(session))
         word = "at least" if bound.endswith("at least") else "at most"
         limit = ("x" if bound.startswith("x") else "") + number(limit)
         out.append((holds, "%s: %s, budget %s %s" % (q.label, shown, word, limit)))

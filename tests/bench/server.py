@@ -223,13 +223,13 @@ class Perf:
         time.sleep(0.25)
 
     def done(self):
-        """The counts: with children, then without (the only one if there were no kids to count)."""
+        """The counts: with children, then without (the only one if there were no kids to count). None: perf may not."""
         out = []
         for counter, f in zip(self.counters, self.files):
             counter.send_signal(signal.SIGINT)
             counter.wait()
             counts = [line.split(",")[0] for line in read(f).splitlines() if "sys_enter" in line]
-            out.append(int(counts[0]) if counts and counts[0].isdigit() else 0)
+            out.append(int(counts[0]) if counts and counts[0].isdigit() else None)
         return out
 
 

@@ -63,7 +63,7 @@ def starve(s):
         client.connect_ex(("127.0.0.1", s.base))
         waiting.append(client)
     time.sleep(WITHOUT_S)
-    out = dict(cpu=(cpu_ns([pid]) - ns) / 1e9 / WITHOUT_S * 100, calls=counter.done()[0] / WITHOUT_S,
+    out = dict(cpu=(cpu_ns([pid]) - ns) / 1e9 / WITHOUT_S * 100, calls=counter.done()[0],
                alive=pid in s.alive(), served=0, fresh=False)
     if out["alive"]:
         resource.prlimit(pid, resource.RLIMIT_NOFILE, before)

@@ -76,9 +76,12 @@ def calls(candidates):
                 counter = Perf(pids)
                 asked = load("lat", s.base, 1, n, 0, 0, 2000)["asked"]
                 time.sleep(0.1)
-                whole, own = (count / asked for count in counter.done())
+                whole, own = counter.done()
+                if whole is None or own is None:
+                    raise Failed("perf counts no system calls here")
                 # the program itself makes two: write and exit
-                out[c["name"]] = dict(server=own, child=whole - own - 2, names=call_names(pids[0], s.base))
+                out[c["name"]] = dict(server=own / asked, child=(whole - own) / asked - 2,
+                                      names=call_names(pids[0], s.base))
         except Failed as error:
             log("calls", c["name"], error)
     return out
