@@ -6,7 +6,12 @@
 //! and [`MODEL_BYTES`] of heap, so a text that is packed must not be asked for after the seal.
 //!
 //! Builds with debug assertions have their texts plain, which spares them the time of the packer.
-#![allow(clippy::cast_possible_truncation, reason = "arithmetic on parts of a hash, of an interval and of a chance")]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_possible_wrap,
+    reason = "arithmetic on parts of a hash, of an interval and of a chance"
+)]
 
 /// Weights of the model, one for a bit in its context; contexts that meet in one slot only pack a little worse.
 const SLOTS: usize = 1 << 16;
@@ -35,30 +40,28 @@ impl<'a> Coder<'a> {
         Self { weights, history: 0, node: 1, low: 0, high: u32::MAX }
     }
 
-    /// The slots of the next bit, one for each length of context.
+    /// The slots of the next bit, one for each length of context. Written out, here and below: the compiler says that
+    /// it takes long when it has to follow too many branches.
     const fn slots(&self) -> [u16; ORDERS] {
-        let mut slots = [0; ORDERS];
-        let mut order = 0;
-        while order < ORDERS {
-            let context = self.history & (u32::MAX >> (24 - 8 * order));
-            let mut hash =
-                context.wrapping_mul(0x9e37_79b1) ^ (self.node + 256 * order as u32).wrapping_mul(0x85eb_ca6b);
-            hash = (hash ^ hash >> 15).wrapping_mul(0x2c1b_3c6d);
-            slots[order] = (hash >> 16) as u16;
-            order += 1;
-        }
-        slots
+        let (last, node) = (self.history, self.node);
+        [
+            slot(last & 0xff, node),
+            slot(last & 0xffff, node + 256),
+            slot(last & 0xff_ffff, node + 512),
+            slot(last, node + 768),
+        ]
     }
 
     /// How likely a one is, 1 to 65535 parts of 65536: the odds 2^x, with a straight line between whole powers.
     const fn chance(&self, slots: &[u16; ORDERS]) -> u32 {
-        let (mut sum, mut order) = (0, 0);
-        while order < ORDERS {
-            sum += self.weights[slots[order] as usize] as i32;
-            order += 1;
-        }
-        let octaves = sum.unsigned_abs();
-        let rest = if octaves < 10 << 8 { ((512 - octaves % 256) << 6) >> (octaves / 256) } else { 24 };
+        let [a, b, c, d] = *slots;
+        let weights = &*self.weights;
+        let sum = weights[a as usize] as i32
+            + weights[b as usize] as i32
+            + weights[c as usize] as i32
+            + weights[d as usize] as i32;
+        let octaves = if sum < 0 { -sum } else { sum } as u32;
+        let rest = if octaves < 10 << 8 { ((512 - (octaves & 255)) << 6) >> (octaves >> 8) } else { 24 };
         if sum < 0 { rest } else { 65536 - rest }
     }
 
@@ -75,12 +78,14 @@ impl<'a> Coder<'a> {
         } else {
             self.low = middle + 1
         }
-        let error = if bit { 65536 - chance.cast_signed() } else { -chance.cast_signed() };
-        let mut order = 0;
-        while order < ORDERS {
-            self.weights[slots[order] as usize] += (error / 256) as i16;
-            order += 1;
-        }
+        let error = if bit { 65536 - chance as i32 } else { -(chance as i32) };
+        // towards zero, as a division
+        let step = if error < 0 { -(-error >> 8) } else { error >> 8 } as i16;
+        let [a, b, c, d] = *slots;
+        self.weights[a as usize] += step;
+        self.weights[b as usize] += step;
+        self.weights[c as usize] += step;
+        self.weights[d as usize] += step;
         self.node = self.node << 1 | bit as u32;
         if self.node > 255 {
             (self.history, self.node) = (self.history << 8 | self.node & 255, 1);
@@ -98,6 +103,13 @@ impl<'a> Coder<'a> {
     }
 }
 
+/// The slot of a context and the bits since: a hash.
+const fn slot(context: u32, node: u32) -> u16 {
+    let hash = (context as u64 * 0x9e37_79b1) ^ (node as u64 * 0x85eb_ca6b);
+    let hash = hash as u32;
+    (((hash ^ hash >> 15) as u64 * 0x2c1b_3c6d) as u32 >> 16) as u16
+}
+
 /// Packs a text. Gives the bytes and how many of them count.
 #[cfg_attr(debug_assertions, allow(dead_code, reason = "texts are plain then"))]
 pub(crate) const fn pack(text: &[u8]) -> ([u8; PACKED_BYTES], usize) {
@@ -106,7 +118,7 @@ pub(crate) const fn pack(text: &[u8]) -> ([u8; PACKED_BYTES], usize) {
     let mut out = ([0; PACKED_BYTES], 0);
     let mut bits = 0;
     while bits < text.len() * 8 {
-        let bit = text[bits / 8] << (bits % 8) & 128 != 0;
+        let bit = text[bits >> 3] << (bits & 7) & 128 != 0;
         let slots = coder.slots();
         coder.take(bit, coder.chance(&slots), &slots);
         while let Some(byte) = coder.ready() {
