@@ -12,7 +12,7 @@ use crate::limits::{ACCEPT_MISSES, SCARCE_CEILING_MS, SCARCE_FIRST_MS};
 use crate::logging::Kind;
 use crate::peer::{Peer, Source};
 use crate::plan::{Policy, address, filter};
-use crate::spawn::{Connection, Start, StartFailed, has_instance};
+use crate::spawn::{Connection, Start, StartFailed};
 
 impl Server {
     /// A listener with Accept=yes is readable: takes one connection. More come in the next turns, so that no listener
@@ -158,14 +158,12 @@ impl Server {
         let local = self.local_address(row, &connection);
         let number = self.live_from(service, &peer).saturating_add(1);
         let before = self.tables.services.get(service).map_or(0, |state| state.accepted.saturating_sub(1));
-        let named = has_instance(self.plan.arena.get(spec.argv));
-        let pid = if named { process_behind(&peer, &connection) } else { 0 };
         let start = Start {
             plan: self.plan,
             service: spec,
             sockets: &[connection.as_fd()],
             present: 1,
-            connection: Some(Connection { peer: &peer, local: &local, number, before, pid }),
+            connection: Some(Connection { peer: &peer, local: &local, number, before }),
             log: super::output::log_of(&self.tables.outputs, spec.policy),
         };
         match self.tables.spawner.start(&start) {
@@ -221,12 +219,6 @@ impl Server {
             None => Peer::Unknown,
         }
     }
-}
-
-/// The process at the other end of a unix socket, when it connected.
-fn process_behind(peer: &Peer, connection: &OwnedFd) -> u32 {
-    let Peer::Unix { .. } = peer else { return 0 };
-    rustix::net::sockopt::socket_peercred(connection).map_or(0, |peer| peer.pid.as_raw_nonzero().get().unsigned_abs())
 }
 
 /// When a child that is started now has run long enough.

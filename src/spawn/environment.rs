@@ -17,8 +17,6 @@ pub struct Connection<'a> {
     pub number: u32,
     /// Connections of the service before this one.
     pub before: u64,
-    /// Process at the other end of a unix socket; 0: not known.
-    pub pid: u32,
 }
 
 /// Variables as text, each with its NUL. Put together for each start, so they are copied and not formatted.
@@ -36,14 +34,15 @@ const PATH_END: u8 = 0x91;
 const _: () = assert!(INSTANCE as u32 == 0xfdd0 && INSTANCE_PATH as u32 == 0xfdd1);
 
 /// Whether the words of a command line ask for the name of the connection.
-pub fn has_instance(argv: &[u8]) -> bool {
+pub(super) fn has_instance(argv: &[u8]) -> bool {
     // the first test is quick, and hardly any other word has this byte
     argv.contains(&INSTANCE_START[0]) && argv.windows(2).any(|pair| pair == INSTANCE_START)
 }
 
-/// The name that systemd gives to a connection (systemd.socket(5), Accept=): its number, our address, the client's.
-fn instance(connection: &Connection<'_>) -> Line<INSTANCE_BYTES> {
-    let Connection { peer, local, before, pid, .. } = *connection;
+/// The name that systemd gives to a connection (systemd.socket(5), Accept=): its number, our address, the client's; on a
+/// unix socket the client's process, 0 if not known, and its user.
+fn instance(connection: &Connection<'_>, pid: u32) -> Line<INSTANCE_BYTES> {
+    let Connection { peer, local, before, .. } = *connection;
     let mut name = Line::new();
     name.push_decimal(before);
     let mut end = |end: &Peer, port: u16| {
@@ -79,10 +78,11 @@ impl Variables {
         Self { bytes: [0; START_TEXT_BYTES], used: 0, words: 0 }
     }
 
-    /// Takes the words of a command line, each with its NUL, and puts the name of the connection in. To be called first.
+    /// Takes the words of a command line, each with its NUL, and puts the name of the connection in; `pid` is the process
+    /// behind a unix one. To be called first.
     /// False: they do not fit.
-    pub fn put_words(&mut self, argv: &[u8], connection: &Connection<'_>) -> bool {
-        let name = instance(connection);
+    pub fn put_words(&mut self, argv: &[u8], connection: &Connection<'_>, pid: u32) -> bool {
+        let name = instance(connection, pid);
         let mut rest = argv;
         let mut whole = true;
         while let [first, tail @ ..] = rest {
@@ -206,7 +206,7 @@ mod tests {
 
     fn described(peer: &Peer, local: &Peer) -> Vec<String> {
         let mut variables = Variables::new();
-        variables.describe(&Connection { peer, local, number: 3, before: 0, pid: 0 });
+        variables.describe(&Connection { peer, local, number: 3, before: 0 });
         strings(variables.bytes()).map(|variable| variable.to_str().unwrap().to_owned()).collect()
     }
 
@@ -235,8 +235,8 @@ mod tests {
             let mut variables = Variables::new();
             let argv = "log\0--x=\u{fdd0}.\0\u{fdd1}\0end\0".as_bytes();
             assert!(has_instance(argv) && !has_instance(b"log\0"));
-            let connection = Connection { peer, local, number: 3, before: 7, pid: 12 };
-            assert!(variables.put_words(argv, &connection));
+            let connection = Connection { peer, local, number: 3, before: 7 };
+            assert!(variables.put_words(argv, &connection, 12));
             variables.listen(1, ["a"].into_iter());
             assert_eq!(strings(variables.bytes()).count(), 2);
             strings(variables.words()).map(|word| word.to_str().unwrap().to_owned()).collect::<Vec<_>>().join(" ")
@@ -251,8 +251,8 @@ mod tests {
         assert_eq!(words(&unix, &Peer::Unknown), "log --x=7-12-1000. 7/12/1000 end");
         let mut variables = Variables::new();
         let long = "\u{fdd0}".repeat(100);
-        let connection = Connection { peer: &client, local: &ours, number: 1, before: 1, pid: 0 };
-        assert!(!variables.put_words(long.as_bytes(), &connection), "it does not fit");
+        let connection = Connection { peer: &client, local: &ours, number: 1, before: 1 };
+        assert!(!variables.put_words(long.as_bytes(), &connection, 0), "it does not fit");
     }
 
     #[test]

@@ -9,7 +9,7 @@
 mod environment;
 mod setup;
 
-pub use environment::{Connection, has_instance, strings};
+pub use environment::{Connection, strings};
 
 use core::ffi::CStr;
 use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -18,6 +18,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, WaitOptions, waitpid};
 
 use crate::limits::SERVICE_LISTENERS;
+use crate::peer::Peer;
 use crate::plan::steps::Stage;
 use crate::plan::{NotifyAccess, Plan, Policy, ServiceSpec, Stdio};
 use crate::sys::process::{ChildStack, Image, Sharing, clone_child};
@@ -125,8 +126,8 @@ impl Spawner {
         let mut argv = arena.get(start.service.argv);
         let mut named = true;
         if let Some(connection) = &start.connection {
-            if has_instance(argv) {
-                named = variables.put_words(argv, connection);
+            if environment::has_instance(argv) {
+                named = variables.put_words(argv, connection, process_behind(start, connection));
                 argv = &[];
             }
             variables.describe(connection);
@@ -244,6 +245,12 @@ fn read_failure(pipe: &OwnedFd) -> Option<StartFailed> {
 fn reap(pid: i32) {
     let Some(pid) = Pid::from_raw(pid) else { return };
     while matches!(waitpid(Some(pid), WaitOptions::empty()), Err(Errno::INTR)) {}
+}
+
+/// The process at the other end of a unix connection, when it connected; 0 where that is not known.
+fn process_behind(start: &Start<'_>, connection: &Connection<'_>) -> u32 {
+    let (Peer::Unix { .. }, [socket, ..]) = (connection.peer, start.sockets) else { return 0 };
+    rustix::net::sockopt::socket_peercred(socket).map_or(0, |peer| peer.pid.as_raw_nonzero().get().unsigned_abs())
 }
 
 /// Whether the child gets its sockets as descriptors from 3 on.
