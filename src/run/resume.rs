@@ -58,6 +58,13 @@ impl Resume {
         Some((self.control.take()?, about.control_file, about.last_client))
     }
 
+    /// The rows that a service and a listener have now; `None`: one of them is gone.
+    fn place(&self, service: u16, listener: u16) -> Option<(u16, u16)> {
+        let service = self.services.get(usize::from(service)).copied().flatten()?;
+        let (_, row) = self.listeners.iter().find(|(old, _)| *old == listener)?;
+        Some((service, *row))
+    }
+
     /// Gives the process its name back.
     pub fn restore_name(&self) {
         if let Ok(name) = core::ffi::CStr::from_bytes_until_nul(&self.state.about.name) {
@@ -216,9 +223,7 @@ impl Server {
     fn resume_parked(&mut self, resume: &mut Resume, least: RawFd) {
         for old in core::mem::take(&mut resume.state.parked) {
             let Ok(connection) = reclaim(old.descriptor, least) else { continue };
-            let service = resume.services.get(usize::from(old.service)).copied().flatten();
-            let listener = resume.listeners.iter().find(|(row, _)| *row == old.listener).map(|(_, row)| *row);
-            if let (Some(service), Some(listener)) = (service, listener) {
+            if let Some((service, listener)) = resume.place(old.service, old.listener) {
                 let peer = Peer::of(getpeername(&connection).ok().flatten(), &connection);
                 let _ = self.tables.parked.push(Parked { service, listener, connection, peer }); // as many as before
             }
@@ -228,9 +233,7 @@ impl Server {
     fn resume_connections(&mut self, resume: &mut Resume, least: RawFd) {
         for old in core::mem::take(&mut resume.state.internal) {
             let Ok(socket) = reclaim(old.descriptor, least) else { continue };
-            let service = resume.services.get(usize::from(old.service)).copied().flatten();
-            let listener = resume.listeners.iter().find(|(row, _)| *row == old.listener).map(|(_, row)| *row);
-            if let (Some(service), Some(listener)) = (service, listener) {
+            if let Some((service, listener)) = resume.place(old.service, old.listener) {
                 self.resume_internal(&KeptInternal { service, listener, ..old }, socket);
             }
         }
