@@ -3,28 +3,15 @@
 use std::fs;
 
 use super::{Draft, Id, ServiceDraft, Syntax, Value, print, read_text};
-
-/// Marsaglia's xorshift, 64 bits.
-struct Random(u64);
+use crate::sys::testing::Random;
 
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        usize::try_from(self.next() % end as u64).unwrap()
-    }
-
     fn pick<'a, T: ?Sized>(&mut self, list: &[&'a T]) -> &'a T {
         list[self.below(list.len())]
     }
 
     fn between(&mut self, min: u64, max: u64) -> u64 {
-        let offset = if self.below(3) == 0 { self.next() } else { self.next() % 1_000 };
+        let offset = if self.below(3) == 0 { self.number() } else { self.number() % 1_000 };
         min + offset % (max - min).saturating_add(1).max(1)
     }
 

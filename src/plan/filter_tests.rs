@@ -1,6 +1,7 @@
 //! The compiled filter against the plain rule, by an interpreter of the instructions that it uses.
 
 use super::*;
+use crate::sys::testing::Random;
 use core::net::Ipv4Addr;
 
 /// Runs a program on a packet whose IP header is `ip`. Jumps and loads out of range end the test.
@@ -36,22 +37,10 @@ fn header(source: IpAddr) -> Vec<u8> {
     }
 }
 
-/// xorshift64, so that a failure can be repeated.
-struct Random(u64);
-
 impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-
     /// Addresses of few bits, so that they often meet.
     fn address(&mut self) -> IpAddr {
-        let mut word = || {
-            [0, 1, 0x8000_0000, 0xffff_ffff, 0xfe80_0000, 0xffff, 0x0a00_0001][usize::try_from(self.below(7)).unwrap()]
-        };
+        let mut word = || [0, 1, 0x8000_0000, 0xffff_ffff, 0xfe80_0000, 0xffff, 0x0a00_0001][self.below(7)];
         let bits = [word(), word(), word(), word()];
         if self.below(2) == 0 {
             return Ipv4Addr::from_bits(bits[0]).into();

@@ -1,8 +1,10 @@
 //! The long run: one reader, some minutes. It ends at the first text that a reader does not survive, and leaves it.
 
 mod mutate;
+mod random;
 
-use mutate::{Plans, Random, Reader};
+use mutate::{Plans, Reader};
+use random::Random;
 use std::time::{Duration, Instant};
 
 fn main() {

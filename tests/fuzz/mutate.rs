@@ -6,21 +6,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::random::Random;
 use dormouse::config::{self, Dialect, Draft, Fault, Inetd};
 use dormouse::plan::compile::{Context, compile};
 use dormouse::plan::{ChildLog, PlanTables};
-
-/// Marsaglia's xorshift, 64 bits; not zero.
-pub struct Random(pub u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 % end.max(1) as u64).unwrap_or(0)
-    }
-}
 
 /// The dialects of inetd.conf; none of them: the disagreements are told.
 const DIALECTS: [Option<Dialect>; 5] =

@@ -3,8 +3,10 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 mod mutate;
+mod random;
 
-use mutate::{Plans, Random, Reader};
+use mutate::{Plans, Reader};
+use random::Random;
 use std::path::Path;
 
 fn run(reader: Reader, rounds: usize) {

@@ -41,6 +41,8 @@ mod logs;
 mod netns;
 mod pressure;
 mod privileges;
+#[path = "../fuzz/random.rs"]
+mod random;
 mod ready;
 mod reload;
 mod reload_commands;
