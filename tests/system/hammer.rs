@@ -225,14 +225,7 @@ fn gunicorn(ctx: &mut Ctx) -> (String, String, Visit) {
 
 fn lighttpd(ctx: &mut Ctx) -> (String, String, Visit) {
     let port = ctx.port();
-    ctx.file("www/hello.txt", "hello from lighttpd\n");
-    let options = format!(
-        "server.document-root = \"{}\"\nserver.port = {port}\nserver.bind = \"127.0.0.1\"\n\
-         server.systemd-socket-activation = \"enable\"\nmimetype.assign = ( \".txt\" => \"text/plain\" )\n",
-        ctx.path("www")
-    );
-    let exec = format!("{} -D -f {}", prog("lighttpd"), ctx.file("lighttpd.conf", &options));
-    (tcp(port), exec, Box::new(move || get(port, "/hello.txt", "hello from lighttpd")))
+    (tcp(port), crate::serve::lighttpd(ctx, port), Box::new(move || get(port, "/hello.txt", "hello from lighttpd")))
 }
 
 fn agent(ctx: &mut Ctx) -> (String, String, Visit) {

@@ -105,11 +105,14 @@ fn alone() -> MutexGuard<'static, ()> {
     GIVES_WAY.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
+/// Services that answer at once.
+const FAT: [&str; 3] = ["fat a", "fat b", "fat c"];
+
 /// Three services of 20 MB each, where there is room for two.
-fn three(ctx: &mut Ctx, more: &str) -> ([u16; 3], String) {
+fn three(ctx: &mut Ctx, modes: [&str; 3], more: &str) -> ([u16; 3], String) {
     let ports = [ctx.port(), ctx.port(), ctx.port()];
-    let config = ports.iter().zip(["a", "b", "c"]).map(|(port, name)| {
-        let exec = stand_in(&format!("fat {name} 18"));
+    let config = ports.iter().zip(["a", "b", "c"].into_iter().zip(modes)).map(|(port, (name, mode))| {
+        let exec = stand_in(&format!("{mode} 18"));
         format!("[{name}]\nListenStream=127.0.0.1:{port}\nMemoryAvailableMin=22M\n{more}ExecStart={exec}\n")
     });
     let config = config.collect();
@@ -119,7 +122,7 @@ fn three(ctx: &mut Ctx, more: &str) -> ([u16; 3], String) {
 fn a_start_waits_for_memory(ctx: &mut Ctx) {
     let Some(group) = Group::new(ctx, "48M", 48 << 20) else { return };
     let inner = group.within(); // as a supervisor may have it: the limit is further up
-    let (ports, config) = three(ctx, "");
+    let (ports, config) = three(ctx, FAT, "");
     let mut daemon = inner.start(ctx, &config);
     assert!(talk(ports[0]).starts_with("a ") && talk(ports[1]).starts_with("b "));
     let waiting = std::thread::spawn(move || talk(ports[2]));
@@ -137,7 +140,7 @@ fn a_start_waits_for_memory(ctx: &mut Ctx) {
 fn the_longest_idle_service_gives_way(ctx: &mut Ctx) {
     let _alone = alone();
     let Some(group) = Group::new(ctx, "48M", 48 << 20) else { return };
-    let (ports, config) = three(ctx, "EvictUnderPressure=idle\nTriggerLimitBurst=0\n");
+    let (ports, config) = three(ctx, FAT, "EvictUnderPressure=idle\nTriggerLimitBurst=0\n");
     let mut daemon = group.start(ctx, &config);
     for round in 0..4 {
         for (port, name) in ports.into_iter().zip(["a ", "b ", "c "]) {
@@ -155,7 +158,7 @@ fn the_longest_idle_service_gives_way(ctx: &mut Ctx) {
 fn starts_at_once_wait_for_each_other(ctx: &mut Ctx) {
     let _alone = alone();
     let Some(group) = Group::new(ctx, "48M", 48 << 20) else { return };
-    let (ports, config) = three(ctx, "EvictUnderPressure=idle\nTriggerLimitBurst=0\n");
+    let (ports, config) = three(ctx, FAT, "EvictUnderPressure=idle\nTriggerLimitBurst=0\n");
     let mut daemon = group.start(ctx, &config);
     for round in 0..2 {
         let clients = ports.map(|port| std::thread::spawn(move || talk(port)));
@@ -173,14 +176,7 @@ fn starts_at_once_wait_for_each_other(ctx: &mut Ctx) {
 fn connected_services_give_way_last(ctx: &mut Ctx) {
     let _alone = alone();
     let Some(group) = Group::new(ctx, "48M", 48 << 20) else { return };
-    let ports = [ctx.port(), ctx.port(), ctx.port()];
-    let rows = ports.iter().zip([("a", "hold-fat"), ("b", "fat b"), ("c", "fat c")]).map(|(port, (name, mode))| {
-        let exec = stand_in(&format!("{mode} 18"));
-        format!(
-            "[{name}]\nListenStream=127.0.0.1:{port}\nMemoryAvailableMin=22M\nEvictUnderPressure=idle\nExecStart={exec}\n"
-        )
-    });
-    let config: String = rows.collect();
+    let (ports, config) = three(ctx, ["hold-fat", "fat b", "fat c"], "EvictUnderPressure=idle\n");
     let mut daemon = group.start(ctx, &config);
     let _client = connect(ports[0]);
     wait_until("the first runs", || daemon.log().contains("start service=a"));
@@ -197,14 +193,7 @@ fn connected_services_give_way_last(ctx: &mut Ctx) {
 fn connected_services_give_way_where_they_may(ctx: &mut Ctx) {
     let _alone = alone();
     let Some(group) = Group::new(ctx, "48M", 48 << 20) else { return };
-    let ports = [ctx.port(), ctx.port(), ctx.port()];
-    let rows = ports.iter().zip([("a", "hold-fat"), ("b", "hold-fat"), ("c", "fat c")]).map(|(port, (name, mode))| {
-        let exec = stand_in(&format!("{mode} 18"));
-        format!(
-            "[{name}]\nListenStream=127.0.0.1:{port}\nMemoryAvailableMin=22M\nEvictUnderPressure=yes\nExecStart={exec}\n"
-        )
-    });
-    let config: String = rows.collect();
+    let (ports, config) = three(ctx, ["hold-fat", "hold-fat", "fat c"], "EvictUnderPressure=yes\n");
     let mut daemon = group.start(ctx, &config);
     let mut clients = Vec::new();
     for (number, port) in ports[..2].iter().enumerate() {
@@ -308,12 +297,7 @@ fn asleep_without_a_system_call(ctx: &mut Ctx) {
         wait_until("all of them sleep", || daemon.descendants().is_empty());
     }
     sleep_ms(6000); // windows of the limits close
-    let trace = Trace::attach(&daemon, &ctx.path("trace"), &[]);
-    let before = trace.lines().len();
-    sleep_ms(5000);
-    let seen = trace.lines()[before..].to_vec();
-    trace.end();
-    assert!(seen.is_empty(), "{}", seen.join("\n"));
+    Trace::assert_silent(&daemon, &ctx.path("trace"), || sleep_ms(5000));
 }
 
 /// The load is what it is here; the limits are one that it always reaches, and one that it never does.

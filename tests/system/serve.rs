@@ -104,16 +104,21 @@ fn gunicorn_on_listen_fds(ctx: &mut Ctx) {
     assert!(http_get(port, "/").contains("awake"), "a request after the crash is answered");
 }
 
-fn lighttpd_on_an_inherited_listener(ctx: &mut Ctx) {
-    let port = ctx.port();
+/// lighttpd's command line: it takes the listening socket over and has /hello.txt.
+pub fn lighttpd(ctx: &Ctx, port: u16) -> String {
     ctx.file("www/hello.txt", "hello from lighttpd\n");
     let options = format!(
         "server.document-root = \"{}\"\nserver.port = {port}\nserver.bind = \"127.0.0.1\"\n\
          server.systemd-socket-activation = \"enable\"\nmimetype.assign = ( \".txt\" => \"text/plain\" )\n",
         ctx.path("www")
     );
-    let (options, lighttpd) = (ctx.file("lighttpd.conf", &options), prog("lighttpd"));
-    let daemon = ctx.start(&format!("[web]\nListenStream=127.0.0.1:{port}\nExecStart={lighttpd} -D -f {options}\n"));
+    format!("{} -D -f {}", prog("lighttpd"), ctx.file("lighttpd.conf", &options))
+}
+
+fn lighttpd_on_an_inherited_listener(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let exec = lighttpd(ctx, port);
+    let daemon = ctx.start(&format!("[web]\nListenStream=127.0.0.1:{port}\nExecStart={exec}\n"));
     assert!(daemon.descendants().is_empty());
     assert!(http_get(port, "/hello.txt").contains("hello from lighttpd"));
     assert_eq!(daemon.descendants().len(), 1);

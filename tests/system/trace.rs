@@ -38,6 +38,16 @@ impl Trace {
         self.lines()
     }
 
+    /// Asserts that the daemon makes no system call while something is done.
+    pub fn assert_silent(daemon: &Daemon, file: &str, work: impl FnOnce()) {
+        let trace = Trace::attach(daemon, file, &[]);
+        let before = trace.lines().len();
+        work();
+        let seen = trace.lines()[before..].to_vec();
+        trace.end();
+        assert!(seen.is_empty(), "{}", seen.join("\n"));
+    }
+
     fn detach(&mut self) {
         if self.strace.try_wait().is_ok_and(|status| status.is_none()) {
             kill(self.strace.id() as i32, libc::SIGINT);
