@@ -24,7 +24,7 @@ use crate::plan::{ChildLog, Plan};
 use crate::seal;
 use crate::spawn::{Spawner, Start};
 use crate::sys::errno::{self, Why};
-use crate::sys::{environment, file, memory};
+use crate::sys::{environment, file};
 
 /// What a child keeps of our environment.
 const KEPT: &str = "TERM PATH USER HOME";
@@ -172,8 +172,6 @@ fn serve(plan: &'static Plan, options: Options) -> u8 {
     drop(reserved);
     server.ready();
     seal::seal();
-    memory::forget_program_pages();
-    memory::forget_stack();
     if now {
         server.start_all();
     }

@@ -30,6 +30,14 @@ pub fn main(words: Vec<OsString>) -> u8 {
         return exit::SYSTEM;
     }
     signal::prepare();
+    match parse(words) {
+        Ok(options) => dispatch(options),
+        Err(code) => code,
+    }
+}
+
+#[inline(never)] // what lies in its frame is no part of the daemon's stack
+fn parse(words: Vec<OsString>) -> Result<Options, u8> {
     let mut words = words.into_iter();
     // in a statement of its own: no word may live on behind the seal
     let by_name = words.next().is_some_and(|name| Path::new(&name).file_name().is_some_and(|name| name == "inetd"));
@@ -38,15 +46,12 @@ pub fn main(words: Vec<OsString>) -> u8 {
     } else {
         cli::parse(words, adopt::offered() > 0)
     };
-    let options = match parsed {
-        Ok(options) => options,
-        Err(error) => {
-            cli::complain(&error);
-            return exit::USAGE;
-        }
-    };
+    let options = parsed.map_err(|error| {
+        cli::complain(&error);
+        exit::USAGE
+    })?;
     logging::init(options.level);
-    dispatch(options)
+    Ok(options)
 }
 
 fn dispatch(options: Options) -> u8 {

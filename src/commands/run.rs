@@ -21,13 +21,14 @@ use crate::plan::PlanTables;
 use crate::plan::compile::Context;
 use crate::run::{Resume, Server};
 use crate::sys::errno::Why;
-use crate::sys::{file, memory};
+use crate::sys::file;
 use crate::{limits, seal};
 
 /// Where the pid file of a detached inetd is if nobody says otherwise; start scripts look for it there.
 const INETD_PID_FILE: &str = "/var/run/inetd.pid";
 
 /// Reads, opens, says that it is ready, seals, and runs until it is told to end.
+#[inline(never)] // the frames of the other commands are no part of the daemon's stack
 pub(super) fn run(options: Options) -> u8 {
     let part = if cfg!(feature = "reload") { Part::take() } else { Part::Fresh };
     let part = match part {
@@ -51,8 +52,6 @@ pub(super) fn run(options: Options) -> u8 {
         Err(code) => return code,
     };
     seal::seal();
-    memory::forget_program_pages();
-    memory::forget_stack();
     server.run();
     if let Some(pid_file) = server.release_pid_file() {
         let _ = pid_file.remove(); // ENOENT: somebody was faster

@@ -4,22 +4,25 @@
 use core::mem::MaybeUninit;
 use log::Level;
 use rustix::event::Timespec;
-use rustix::event::epoll::{self, Event, EventFlags};
+use rustix::event::epoll::{Event, EventFlags};
+use rustix::fd::AsFd;
 use rustix::io::Errno;
 
 use super::{Phase, ReloadKind, Server, Token};
 use crate::limits::EVENTS_PER_TURN;
 use crate::sys::clock::{self, Tick};
 use crate::sys::signal;
+use crate::sys::wait::{Ballast, wait};
 
 impl Server {
     /// Runs until the end is asked for and nothing is left to wait for.
     pub fn run(&mut self) {
+        let mut ballast = Some(Ballast::find());
         let mut buffer = [MaybeUninit::<Event>::uninit(); EVENTS_PER_TURN];
         while !self.is_over() {
             let timeout = self.timeout();
-            let events = match epoll::wait(&self.epoll, &mut buffer[..], timeout.as_ref()) {
-                Ok((events, _)) => &*events,
+            let events = match wait(self.epoll.as_fd(), &mut buffer, timeout.as_ref(), &mut ballast) {
+                Ok(events) => events,
                 Err(Errno::INTR) => &[],
                 Err(errno) => {
                     // cannot happen with a valid set; never spin on it
@@ -35,6 +38,7 @@ impl Server {
         self.close_control();
     }
 
+    #[inline(never)] // no part of the frame that waits
     fn turn(&mut self, events: &[Event]) {
         if events.iter().any(|event| Token::decode(event.data) == Some(Token::Signals)) {
             self.on_signals();

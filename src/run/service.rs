@@ -17,6 +17,7 @@ use crate::logging::Kind;
 use crate::peer::Source;
 use crate::plan::{Policy, Restart};
 use crate::spawn::{FIRST_FD, Start, StartFailed};
+use crate::sys::wait::wait;
 
 /// Sockets that are handed over, borrowed from the table.
 type Sockets<'a> = Vec<BorrowedFd<'a>, SERVICE_LISTENERS>;
@@ -222,8 +223,8 @@ impl Server {
         let mut events = [core::mem::MaybeUninit::<epoll::Event>::uninit(); AT_ONCE];
         for _ in 0..SERVICE_LISTENERS {
             let none = Timespec::default();
-            let Ok((events, _)) = epoll::wait(&self.arrivals, &mut events[..], Some(&none)) else { return };
-            for event in &*events {
+            let Ok(events) = wait(self.arrivals.as_fd(), &mut events, Some(&none), &mut None) else { return };
+            for event in events {
                 let service = usize::try_from(event.data.u64()).unwrap_or(usize::MAX);
                 if let Some(state) = self.state(service) {
                     state.arrived = true;

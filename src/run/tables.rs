@@ -23,11 +23,12 @@ use crate::spawn::Spawner;
 use crate::sys::clock::Tick;
 
 /// All tables.
+#[repr(C)] // the one that is written at once comes first, where it shares a page with what lies before the tables
 pub struct Tables {
-    /// One row per service of the plan, in its order.
-    pub services: [ServiceState; SERVICES],
     /// One row per listener of the plan, in its order.
     pub listeners: Vec<Listener, LISTENERS>,
+    /// One row per service of the plan, in its order.
+    pub services: [ServiceState; SERVICES],
     /// Children that are alive, in no order.
     pub children: Vec<Child, CHILDREN>,
     /// Connections that were accepted but whose program could not be started; at most one per service.
@@ -57,8 +58,8 @@ pub struct Tables {
 impl Tables {
     /// No rows.
     pub const EMPTY: Self = Self {
-        services: [ServiceState::NEW; SERVICES],
         listeners: Vec::new(),
+        services: [ServiceState::NEW; SERVICES],
         children: Vec::new(),
         parked: Vec::new(),
         internal: Vec::new(),

@@ -4,6 +4,7 @@ use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 /// Holds a value that can be borrowed for ever, once.
+#[repr(C)] // the flag and what the value begins with share a page
 pub struct Once<T> {
     taken: AtomicBool,
     value: UnsafeCell<T>,

@@ -1,35 +1,10 @@
-//! Memory that only the start needed.
+//! Memory that only the start needs, and memory that stays.
 
-use core::ffi::{c_int, c_void};
 use core::ptr;
 use rustix::io::Errno;
+use rustix::mm::{Advice, madvise};
 
 use super::process::last_errno;
-
-/// Lets go of the pages of the program file (and of shared libraries) that have been read so far: the reader of
-/// configurations will not run again. Pages that the loop needs come back from the page cache one by one, without a
-/// read from the disk. Only segments that cannot be written are touched: their pages are those of the file.
-pub fn forget_program_pages() {
-    extern "C" fn each(object: *mut libc::dl_phdr_info, _: usize, _: *mut c_void) -> c_int {
-        // SAFETY: dl_iterate_phdr(3) passes a valid description of a loaded object; its headers are readable.
-        let (base, headers) = unsafe {
-            let object = &*object;
-            (object.dlpi_addr, core::slice::from_raw_parts(object.dlpi_phdr, usize::from(object.dlpi_phnum)))
-        };
-        for header in headers.iter().filter(|header| header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W == 0)
-        {
-            #[allow(
-                clippy::cast_possible_truncation,
-                clippy::unnecessary_cast,
-                reason = "addresses of this processor"
-            )]
-            forget((base + header.p_vaddr) as usize, header.p_memsz as usize);
-        }
-        0
-    }
-    // SAFETY: the callback has the right type and does not keep what it is given.
-    unsafe { libc::dl_iterate_phdr(Some(each), ptr::null_mut()) };
-}
 
 /// Pages that are filled from the front with what stays to the end of the program.
 pub struct Pages {
@@ -68,35 +43,16 @@ impl Pages {
 
 /// Lets go of the pages of a value that nobody can reach any more.
 pub fn forget_value<T>(value: &'static mut T) {
-    forget((&raw mut *value).addr(), size_of::<T>());
+    let (start, length) = whole_pages((&raw mut *value).addr(), size_of::<T>());
+    // SAFETY: nobody reads the value again.
+    let _ = unsafe { madvise(ptr::with_exposed_provenance_mut(start), length, Advice::LinuxDontNeed) };
 }
 
-/// Lets go of the stack below the caller: reading a configuration goes deeper than the loop ever does.
-#[inline(never)] // the frame must be the lowest one
-pub fn forget_stack() {
-    const DEEPEST_BYTES: usize = 128 * 1024;
-    let page = rustix::param::page_size();
-    let here = 0_u8;
-    // what is below this frame belongs to the call of madvise
-    const CALL_BYTES: usize = 512;
-    let end = ((&raw const here).addr() - CALL_BYTES) / page * page;
-    let start: *mut c_void = ptr::with_exposed_provenance_mut(end - DEEPEST_BYTES);
-    // SAFETY: nothing is alive below the stack pointer, and the kernel keeps other mappings 1 MB away from the stack.
-    // What was never touched is not mapped; ENOMEM tells so, and the rest is done.
-    unsafe { libc::madvise(start, DEEPEST_BYTES, libc::MADV_DONTNEED) };
-}
-
-/// Whole pages only: those at the ends may hold something else.
-fn forget(start: usize, length: usize) {
+/// What lies in these bytes in whole pages: those at the ends may hold something else.
+fn whole_pages(start: usize, length: usize) -> (usize, usize) {
     let page = rustix::param::page_size();
     let first = start.next_multiple_of(page);
-    let end = (start + length) / page * page;
-    if first < end {
-        let pages: *mut c_void = ptr::with_exposed_provenance_mut(first);
-        // SAFETY: either a private mapping of a file that nobody can write to, whose next access reads the same bytes
-        // again, or a value that nobody reads again.
-        unsafe { libc::madvise(pages, end - first, libc::MADV_DONTNEED) };
-    }
+    (first, ((start + length) / page * page).saturating_sub(first))
 }
 
 #[cfg(test)]

@@ -19,3 +19,4 @@ pub mod stdio;
 pub mod testing;
 pub mod users;
 pub mod vsock;
+pub mod wait;
