@@ -120,40 +120,36 @@ impl Id {
 
     /// Its name, as the user writes it.
     pub fn name(self) -> &'static str {
-        self.words().0
+        self.text(0)
     }
 
     /// The value when it is not set, in canonical text. Empty: nothing, or a later station decides.
     pub fn default_text(self) -> &'static str {
-        self.words().1
+        self.text(1)
     }
 
-    fn words(self) -> (&'static str, &'static str) {
-        let line = self.rest_of_names().split('\n').next().unwrap_or_default();
-        line.split_once(' ').unwrap_or_default()
-    }
-
-    /// [`NAMES`] from the directive's own line on.
-    fn rest_of_names(self) -> &'static str {
-        NAMES.get(usize::from(BEGINS[self as usize])..).unwrap_or_default()
+    /// Its name (0) or default (1) in [`NAMES`]: both are asked for many times for each service.
+    fn text(self, which: usize) -> &'static str {
+        let at = 2 * self as usize + which;
+        NAMES.get(usize::from(BEGINS[at])..usize::from(BEGINS[at + 1]) - 1).unwrap_or_default()
     }
 
     /// The directive of exactly this name.
     pub fn from_name(name: &str) -> Option<Self> {
-        let is_it = |id: &Self| id.rest_of_names().strip_prefix(name).is_some_and(|rest| rest.starts_with(' '));
-        Self::ALL.iter().copied().find(is_it).filter(|_| !name.contains(' '))
+        Self::ALL.iter().copied().find(|id| id.name() == name)
     }
 }
 
-/// Where the line of each directive begins in [`NAMES`]: names and defaults are asked for many times for each service.
-static BEGINS: [u16; Id::ALL.len()] = {
-    let (text, mut begins) = (NAMES.as_bytes(), [0; Id::ALL.len()]);
-    let (mut row, mut at) = (1, 1);
+/// Where the name and the default of each directive begin in [`NAMES`]; each ends with one byte. The last one is the end.
+static BEGINS: [u16; 2 * Id::ALL.len() + 1] = {
+    let (text, mut begins) = (NAMES.as_bytes(), [0; 2 * Id::ALL.len() + 1]);
+    let (mut row, mut at) = (1, 0);
     assert!(text.len() <= u16::MAX as usize);
     while at < text.len() {
-        if text[at - 1] == b'\n' {
+        // a name holds no blank, a default may
+        if text[at] == if row % 2 == 1 { b' ' } else { b'\n' } {
             #[allow(clippy::cast_possible_truncation, reason = "see the assertion")]
-            let begin = at as u16;
+            let begin = at as u16 + 1;
             begins[row] = begin;
             row += 1;
         }
