@@ -17,15 +17,16 @@ use rustix::io::Errno;
 pub fn read(path: &Path, most: usize) -> Result<Vec<u8>, Errno> {
     const PIECE_BYTES: usize = 4096;
     let file = openat(CWD, path.as_os_str().as_bytes(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-    let mut bytes = Vec::new();
+    let (mut piece, mut bytes) = ([MaybeUninit::<u8>::uninit(); PIECE_BYTES], Vec::new());
     while bytes.len() <= most {
-        let used = bytes.len();
-        bytes.resize(used + PIECE_BYTES.min(most + 1 - used), 0);
-        let len = rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut bytes[used..]))?;
-        bytes.truncate(used + len);
-        if len == 0 {
+        let (read, _) = match rustix::io::read(&file, &mut piece[..]) {
+            Err(Errno::INTR) => continue,
+            read => read?,
+        };
+        if read.is_empty() {
             return Ok(bytes);
         }
+        bytes.extend_from_slice(read);
     }
     Err(Errno::FBIG)
 }
