@@ -1,5 +1,7 @@
 //! How the state is written: values one after the other, numbers in native byte order, lists with their length in
-//! front. The writer takes no memory; the reader runs before the seal, believes nothing and never panics.
+//! front. Each value has one function for both ways, so that they cannot differ: a writer takes what it is given, a
+//! reader puts something else in its place. The writer takes no memory; the reader runs before the seal, believes
+//! nothing and never panics: from the first byte that is wrong on it gives blank values, and says so at the end.
 
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::{Errno, write};
@@ -9,6 +11,22 @@ use crate::sys::clock::Tick;
 
 /// Bytes that are collected for one write(2).
 const BUFFER_BYTES: usize = 1024;
+
+/// A way for values: to a file, or from one.
+pub trait Codec {
+    /// Writes these bytes, or replaces them with those that were read.
+    fn pass(&mut self, bytes: &mut [u8]);
+    /// What was read is no value of its type.
+    fn refuse(&mut self);
+}
+
+/// What can be written and read.
+pub trait Field: Clone {
+    /// What is there before something is read.
+    const BLANK: Self;
+    /// Goes this way.
+    fn pass(&mut self, by: &mut dyn Codec);
+}
 
 /// Writes values to a file.
 pub struct Writer {
@@ -25,16 +43,14 @@ impl Writer {
 
     /// Writes one value.
     pub fn put(&mut self, value: &impl Field) {
-        value.put(self);
+        value.clone().pass(self);
     }
 
     /// Writes bytes, the length (u16) in front; what is longer than that is cut.
     pub fn put_bytes(&mut self, bytes: &[u8]) {
         let length = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
         self.put(&length);
-        for &byte in bytes.iter().take(usize::from(length)) {
-            self.push(byte);
-        }
+        bytes.iter().take(length.into()).for_each(|&byte| self.push(byte));
     }
 
     fn push(&mut self, byte: u8) {
@@ -66,100 +82,147 @@ impl Writer {
     }
 }
 
+impl Codec for Writer {
+    fn pass(&mut self, bytes: &mut [u8]) {
+        bytes.iter().for_each(|&byte| self.push(byte));
+    }
+
+    fn refuse(&mut self) {}
+}
+
 /// Reads values from bytes.
-pub struct Reader<'a>(pub &'a [u8]);
+pub struct Reader<'a> {
+    rest: &'a [u8],
+    failed: bool,
+}
 
 impl<'a> Reader<'a> {
-    /// The next value; `None`: the bytes end before, or it has no such value.
-    pub fn get<T: Field>(&mut self) -> Option<T> {
-        T::get(self)
+    /// Reads these.
+    pub const fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes, failed: false }
+    }
+
+    /// The next value.
+    pub fn get<T: Field>(&mut self) -> T {
+        let mut value = T::BLANK;
+        value.pass(self);
+        value
     }
 
     /// The next bytes of [`Writer::put_bytes`].
-    pub fn get_bytes(&mut self) -> Option<&'a [u8]> {
-        let length = self.get::<u16>()?;
-        let (bytes, rest) = self.0.split_at_checked(usize::from(length))?;
-        self.0 = rest;
+    pub fn get_bytes(&mut self) -> &'a [u8] {
+        let length = self.get::<u16>();
+        self.take(length.into()).unwrap_or_default()
+    }
+
+    /// A list with its length (u32) in front.
+    pub fn list<T>(&mut self, get: impl Fn(&mut Self) -> T) -> Vec<T> {
+        let mut rows = Vec::new();
+        for _ in 0..self.get::<u32>() {
+            if self.failed {
+                break; // the length was not to be believed
+            }
+            rows.push(get(self));
+        }
+        rows
+    }
+
+    /// Whether every value was there, and nothing is left.
+    pub const fn is_whole(&self) -> bool {
+        !self.failed && self.rest.is_empty()
+    }
+
+    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+        let Some((bytes, rest)) = self.rest.split_at_checked(length) else {
+            self.refuse();
+            return None;
+        };
+        self.rest = rest;
         Some(bytes)
     }
 }
 
-/// What can be written and read.
-pub trait Field: Sized {
-    /// Writes it.
-    fn put(&self, to: &mut Writer);
-    /// Reads it; `None`: the bytes end before, or there is no such value.
-    fn get(from: &mut Reader<'_>) -> Option<Self>;
-}
-
-impl Field for u8 {
-    fn put(&self, to: &mut Writer) {
-        to.push(*self);
-    }
-
-    fn get(from: &mut Reader<'_>) -> Option<Self> {
-        let (byte, rest) = from.0.split_first()?;
-        from.0 = rest;
-        Some(*byte)
-    }
-}
-
-impl<T: Field + Copy + Default, const N: usize> Field for [T; N] {
-    fn put(&self, to: &mut Writer) {
-        self.iter().for_each(|value| to.put(value));
-    }
-
-    fn get(from: &mut Reader<'_>) -> Option<Self> {
-        let mut values = [T::default(); N];
-        for value in &mut values {
-            *value = from.get()?;
+impl Codec for Reader<'_> {
+    fn pass(&mut self, bytes: &mut [u8]) {
+        if let Some(read) = self.take(bytes.len()) {
+            bytes.copy_from_slice(read);
         }
-        Some(values)
+    }
+
+    fn refuse(&mut self) {
+        (self.rest, self.failed) = (&[], true);
     }
 }
 
 macro_rules! numbers {
     ($($number:ty)*) => {
         $(impl Field for $number {
-            fn put(&self, to: &mut Writer) {
-                self.to_ne_bytes().put(to);
-            }
+            const BLANK: Self = 0;
 
-            fn get(from: &mut Reader<'_>) -> Option<Self> {
-                from.get().map(Self::from_ne_bytes)
+            fn pass(&mut self, by: &mut dyn Codec) {
+                let mut bytes = self.to_ne_bytes();
+                by.pass(&mut bytes);
+                *self = Self::from_ne_bytes(bytes);
             }
         })*
     };
 }
-numbers!(u16 u32 u64 i32);
+numbers!(u8 u16 u32 u64 i32);
+
+impl<T: Field, const N: usize> Field for [T; N] {
+    const BLANK: Self = [T::BLANK; N];
+
+    fn pass(&mut self, by: &mut dyn Codec) {
+        self.iter_mut().for_each(|value| value.pass(by));
+    }
+}
+
+/// Makes an enumeration without data a [`Field`]: the position of its word.
+macro_rules! words {
+    ($type:ident { $first:ident $(, $word:ident)* $(,)? }) => {
+        impl $crate::handover::codec::Field for $type {
+            const BLANK: Self = Self::$first;
+
+            fn pass(&mut self, by: &mut dyn $crate::handover::codec::Codec) {
+                match self { Self::$first $(| Self::$word)* => {} } // none is missing below
+                $crate::handover::codec::word(self, &[Self::$first $(, Self::$word)*], by);
+            }
+        }
+    };
+}
+pub(crate) use words;
+
+/// Goes as its position among all words.
+pub fn word<T: Copy + PartialEq>(value: &mut T, words: &[T], by: &mut dyn Codec) {
+    let mut position = words.iter().position(|word| word == value).and_then(|at| u8::try_from(at).ok()).unwrap_or(0);
+    position.pass(by);
+    match words.get(usize::from(position)) {
+        Some(word) => *value = *word,
+        None => by.refuse(),
+    }
+}
 
 impl Field for bool {
-    fn put(&self, to: &mut Writer) {
-        to.push(u8::from(*self));
-    }
+    const BLANK: Self = false;
 
-    fn get(from: &mut Reader<'_>) -> Option<Self> {
-        from.get::<u8>().filter(|&byte| byte < 2).map(|byte| byte == 1)
+    fn pass(&mut self, by: &mut dyn Codec) {
+        word(self, &[false, true], by);
     }
 }
 
 impl Field for Tick {
-    fn put(&self, to: &mut Writer) {
-        to.put(&self.0);
-    }
+    const BLANK: Self = Self(0);
 
-    fn get(from: &mut Reader<'_>) -> Option<Self> {
-        from.get().map(Self)
+    fn pass(&mut self, by: &mut dyn Codec) {
+        self.0.pass(by);
     }
 }
 
 impl Field for Source {
-    fn put(&self, to: &mut Writer) {
-        to.put(&self.0);
-    }
+    const BLANK: Self = Self([0; 16]);
 
-    fn get(from: &mut Reader<'_>) -> Option<Self> {
-        from.get().map(Self)
+    fn pass(&mut self, by: &mut dyn Codec) {
+        by.pass(&mut self.0);
     }
 }
 
@@ -167,13 +230,11 @@ impl Field for Source {
 macro_rules! record {
     ($type:ident { $($field:ident),* $(,)? }) => {
         impl $crate::handover::codec::Field for $type {
-            fn put(&self, to: &mut $crate::handover::codec::Writer) {
-                let Self { $($field),* } = self;
-                $(to.put($field);)*
-            }
+            const BLANK: Self = Self { $($field: $crate::handover::codec::Field::BLANK),* };
 
-            fn get(from: &mut $crate::handover::codec::Reader<'_>) -> Option<Self> {
-                Some(Self { $($field: from.get()?),* })
+            fn pass(&mut self, by: &mut dyn $crate::handover::codec::Codec) {
+                let Self { $($field),* } = self;
+                $($field.pass(by);)*
             }
         }
     };
@@ -185,7 +246,7 @@ mod tests {
     use super::*;
     use rustix::fs::{MemfdFlags, memfd_create};
 
-    #[derive(Debug, PartialEq)]
+    #[derive(Clone, Debug, PartialEq)]
     struct Row {
         number: u32,
         yes: bool,
@@ -210,20 +271,35 @@ mod tests {
             to.put_bytes(&long);
             to.put(&Tick::NEVER);
         });
-        let mut reader = Reader(&bytes);
-        assert_eq!(reader.get(), Some(Row { number: 70_000, yes: true }));
-        assert_eq!(reader.get_bytes(), Some(&long[..]));
-        assert_eq!(reader.get(), Some(Tick::NEVER));
-        assert_eq!(reader.get::<u8>(), None);
+        let mut reader = Reader::new(&bytes);
+        assert_eq!(reader.get::<Row>(), Row { number: 70_000, yes: true });
+        assert_eq!(reader.get_bytes(), &long[..]);
+        assert_eq!(reader.get::<Tick>(), Tick::NEVER);
+        assert!(reader.is_whole());
+        assert_eq!(reader.get::<u8>(), 0);
+        assert!(!reader.is_whole());
     }
 
     #[test]
     fn what_ends_too_early_is_nothing() {
         let bytes = written(|to| to.put_bytes(b"text"));
         for length in 0..bytes.len() {
-            assert_eq!(Reader(&bytes[..length]).get_bytes(), None);
+            let mut reader = Reader::new(&bytes[..length]);
+            assert_eq!(reader.get_bytes(), b"");
+            assert!(!reader.is_whole());
         }
-        assert_eq!(Reader(&[2]).get::<bool>(), None);
+        let mut reader = Reader::new(&[2, 1]);
+        assert!(!reader.get::<bool>());
+        assert!(!reader.get::<bool>(), "nothing is believed behind what was wrong");
+        assert!(!reader.is_whole());
+    }
+
+    #[test]
+    fn a_length_that_lies_takes_no_memory() {
+        let bytes = written(|to| to.put(&[u32::MAX, 1]));
+        let mut reader = Reader::new(&bytes);
+        assert!(reader.list(Reader::get::<u32>).len() < 3);
+        assert!(!reader.is_whole());
     }
 
     #[test]

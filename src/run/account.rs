@@ -22,9 +22,6 @@ pub struct Starts {
 record!(Starts { last_us, worst_us, sum_us, buckets });
 
 impl Starts {
-    /// None.
-    pub const NEW: Self = Self { last_us: 0, worst_us: 0, sum_us: 0, buckets: [0; BOUNDS_US.len() + 1] };
-
     /// Counts one.
     pub fn count(&mut self, us: u32) {
         (self.last_us, self.worst_us) = (us, self.worst_us.max(us));
@@ -44,10 +41,11 @@ impl Starts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::handover::codec::Field;
 
     #[test]
     fn starts_fall_into_the_bucket_of_their_bound() {
-        let mut starts = Starts::NEW;
+        let mut starts = Starts::BLANK;
         for us in [0, 250, 251, 100_000, 100_001, u32::MAX] {
             starts.count(us);
         }

@@ -15,9 +15,6 @@ pub struct Window {
 record!(Window { begin, count });
 
 impl Window {
-    /// No events.
-    pub const NEW: Self = Self { begin: Tick(0), count: 0 };
-
     /// Whether one more event fits at `now`; if not, when the window ends.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 
-use super::state::KeptOutput;
+use super::state::{Kept, KeptOutput, put_kept};
 use super::{Server, Tables};
 use crate::handover::codec::Writer;
 use crate::limits::{LOG_LINE_BYTES, OUTPUTS};
@@ -55,11 +55,8 @@ impl Output {
     /// Writes it for the next image, see [`super::state`].
     pub(super) fn put(&self, plan: &Plan, to: &mut Writer) {
         let (log, identifier) = self.log(plan);
-        to.put(&log);
-        to.put(&self.read.as_raw_fd());
-        to.put(&self.write.as_ref().map_or(-1, AsRawFd::as_raw_fd));
-        to.put_bytes(identifier);
-        to.put_bytes(&self.line);
+        let (read, write) = (self.read.as_raw_fd(), self.write.as_ref().map_or(-1, AsRawFd::as_raw_fd));
+        put_kept(to, &KeptOutput { log, read, write }, identifier, &self.line);
     }
 
     /// The end that we read.
@@ -100,9 +97,9 @@ fn wants_pipe(policy: &Policy) -> bool {
 
 /// A pipe of the image before goes to the policy with the same log and identifier. Without one it is kept as an orphan
 /// as long as children write to it.
-pub(super) fn resume(plan: &Plan, tables: &mut Tables, old: &KeptOutput, read: OwnedFd, write: Option<OwnedFd>) {
+pub(super) fn resume(plan: &Plan, tables: &mut Tables, old: &Kept<KeptOutput>, read: OwnedFd, write: Option<OwnedFd>) {
     let free = |row: usize| tables.outputs.iter().all(|output| usize::from(output.policy) != row);
-    let same = |policy: &Policy| policy.log == old.log && plan.arena.get(policy.syslog_identifier) == old.identifier;
+    let same = |policy: &Policy| policy.log == old.row.log && plan.arena.get(policy.syslog_identifier) == old.first;
     let mut policies = plan.policies.iter().enumerate();
     let found = policies.find(|(row, policy)| wants_pipe(policy) && same(policy) && free(*row) && write.is_some());
     let mut output = match found.and_then(|(row, _)| u16::try_from(row).ok()) {
@@ -113,13 +110,13 @@ pub(super) fn resume(plan: &Plan, tables: &mut Tables, old: &KeptOutput, read: O
                 return;
             }
             let mut orphan = Output::new(ORPHAN, read, None);
-            orphan.orphan.0 = old.log;
-            let length = old.identifier.len().min(IDENTIFIER_BYTES);
-            let _ = orphan.orphan.1.extend_from_slice(old.identifier.get(..length).unwrap_or(&[])); // it fits
+            orphan.orphan.0 = old.row.log;
+            let length = old.first.len().min(IDENTIFIER_BYTES);
+            let _ = orphan.orphan.1.extend_from_slice(old.first.get(..length).unwrap_or(&[])); // it fits
             orphan
         }
     };
-    let _ = output.line.extend_from_slice(&old.line); // it came from such a line
+    let _ = output.line.extend_from_slice(&old.second); // it came from such a line
     let _ = tables.outputs.push(output); // full: its children lose their log
 }
 

@@ -11,7 +11,7 @@ use rustix::fd::{AsFd, OwnedFd, RawFd};
 use rustix::net::getpeername;
 use std::path::Path;
 
-use super::state::{KeptInternal, KeptListener, KeptWatched, State};
+use super::state::{Kept, KeptInternal, KeptListener, KeptWatched, State};
 use super::tables::{Change, Parked};
 use super::takeover::Foreign;
 use super::{Listener, Phase, Server, Tables, Token, Why};
@@ -75,21 +75,22 @@ impl Resume {
     /// Puts the listeners that are wanted still into the table; all end at descriptor `least` or above. The others are
     /// closed, and their files removed, before a new one can take their place.
     pub fn listeners(&mut self, plan: &Plan, tables: &mut Tables, least: RawFd) {
-        for old in &core::mem::take(&mut self.state.listeners) {
+        for kept in &core::mem::take(&mut self.state.listeners) {
+            let (old, address, symlinks) = (&kept.row, &kept.first, &kept.second);
             let Ok(socket) = reclaim(old.descriptor, least) else { continue };
             let closed = |listener: &Listener| listener.opened.is_none();
             let wanted = |&row: &usize| {
                 let spec = plan.listeners.get(row);
-                spec.is_some_and(|spec| spec.kind == old.kind && plan.arena.get(spec.address) == old.address)
+                spec.is_some_and(|spec| spec.kind == old.kind && plan.arena.get(spec.address) == address)
                     && tables.listeners.get(row).is_some_and(closed)
                     && fits(plan, row, &socket)
             };
             let Some(row) = (0..plan.listeners.len()).find(wanted) else {
-                discard(old.kind, &old.address, old.identity, &old.symlinks);
+                discard(old.kind, address, old.identity, symlinks);
                 self.closed += 1;
                 continue;
             };
-            discard_links(&old.symlinks, symlinks(plan, row), old.identity);
+            discard_links(symlinks, symlinks_of(plan, row), old.identity);
             if let Some(listener) = tables.listeners.get_mut(row) {
                 listener.change = change(plan, row, old);
                 listener.opened = Some(Opened { socket, identity: old.identity });
@@ -104,7 +105,7 @@ impl Resume {
     /// The new row of an old service by name. To be called before the listeners are matched.
     pub fn services(&mut self, plan: &Plan) {
         let row_of = |name: &[u8]| plan.services.iter().position(|spec| plan.arena.get(spec.name) == name);
-        let rows = self.state.services.iter().map(|(name, _)| row_of(name).and_then(|row| u16::try_from(row).ok()));
+        let rows = self.state.services.iter().map(|old| row_of(&old.first).and_then(|row| u16::try_from(row).ok()));
         self.services = rows.collect();
     }
 
@@ -120,13 +121,13 @@ impl Resume {
     /// The pipes that running children write to.
     pub fn outputs(&mut self, plan: &Plan, tables: &mut Tables, least: RawFd) {
         for old in core::mem::take(&mut self.state.outputs) {
-            let Ok(read) = reclaim(old.read, least) else { continue };
-            super::output::resume(plan, tables, &old, read, reclaim(old.write, least).ok());
+            let Ok(read) = reclaim(old.row.read, least) else { continue };
+            super::output::resume(plan, tables, &old, read, reclaim(old.row.write, least).ok());
         }
     }
 }
 
-fn symlinks(plan: &Plan, row: usize) -> &[u8] {
+fn symlinks_of(plan: &Plan, row: usize) -> &[u8] {
     let socket = plan.listeners.get(row).and_then(|spec| plan.sockets.get(usize::from(spec.socket)));
     socket.map_or(&[], |spec| plan.arena.get(spec.symlinks))
 }
@@ -147,13 +148,14 @@ impl Server {
     pub fn resume(&mut self, resume: &mut Resume, least: RawFd) {
         let now = self.now;
         for (old, row) in resume.services.iter().enumerate() {
-            let Some((name, mut state)) = resume.state.services.get(old).cloned() else { continue };
+            let Some(Kept { row: state, first: name, .. }) = resume.state.services.get(old) else { continue };
             let Some(row) = row.map(usize::from) else {
                 let running = resume.state.children.iter().filter(|child| usize::from(child.service) == old).count();
-                resume.gone.push((String::from_utf8_lossy(&name).into_owned(), running));
+                resume.gone.push((String::from_utf8_lossy(name).into_owned(), running));
                 continue;
             };
             let restarts = self.policy(row).is_some_and(|policy| !policy.accept && policy.restart != Restart::No);
+            let mut state = *state;
             match state.phase {
                 Phase::Resting(until, Why::Restart) if !restarts => state.phase = Phase::Resting(until, Why::Failure),
                 Phase::Running(pid) if !resume.state.children.iter().any(|child| child.pid == pid) => {

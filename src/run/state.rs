@@ -15,8 +15,7 @@ use super::reload::Kind;
 use super::tables::{Change, Ending, Life, Order};
 use super::{Child, Listener, Phase, Server, ServiceState, Watched, Why};
 use crate::handover::VERSION;
-use crate::handover::codec::{Field, Reader, Writer, record};
-use crate::limits::{CHILDREN, CONTROL_CLIENTS, EVENTS, LISTENERS, RATES};
+use crate::handover::codec::{Codec, Field, Reader, Writer, record, words};
 use crate::open::Identity;
 use crate::open::kept::{Marks, marks};
 use crate::peer::Source;
@@ -24,6 +23,7 @@ use crate::plan::{ChildLog, SocketKind};
 use crate::sys::clock::Tick;
 
 /// What the hand-over is about.
+#[derive(Clone)]
 pub(super) struct About {
     /// Reload or upgrade.
     pub(super) kind: Kind,
@@ -44,7 +44,15 @@ pub(super) struct About {
 }
 record!(About { kind, begun, again, control, control_file, last_client, pid_file, name });
 
-/// A listener that was open.
+/// What was kept together with two texts.
+pub(super) struct Kept<T> {
+    pub(super) row: T,
+    pub(super) first: Vec<u8>,
+    pub(super) second: Vec<u8>,
+}
+
+/// A listener that was open; its texts are its address as in the plan, and the links to it.
+#[derive(Clone)]
 pub(super) struct KeptListener {
     /// Row of its service.
     pub(super) service: u16,
@@ -58,13 +66,11 @@ pub(super) struct KeptListener {
     pub(super) marks: Marks,
     /// Its descriptor.
     pub(super) descriptor: i32,
-    /// Its address as in the plan.
-    pub(super) address: Vec<u8>,
-    /// Links to it.
-    pub(super) symlinks: Vec<u8>,
 }
+record!(KeptListener { service, row, kind, identity, marks, descriptor });
 
 /// A service that was taken over: its pid, and the pidfd.
+#[derive(Clone)]
 pub(super) struct KeptForeign {
     pub(super) pid: i32,
     pub(super) descriptor: i32,
@@ -72,6 +78,7 @@ pub(super) struct KeptForeign {
 record!(KeptForeign { pid, descriptor });
 
 /// A connection that waits for its program.
+#[derive(Clone)]
 pub(super) struct KeptParked {
     pub(super) service: u16,
     pub(super) listener: u16,
@@ -80,6 +87,7 @@ pub(super) struct KeptParked {
 record!(KeptParked { service, listener, descriptor });
 
 /// A connection of a service that is built in.
+#[derive(Clone)]
 pub(super) struct KeptInternal {
     pub(super) service: u16,
     pub(super) listener: u16,
@@ -91,6 +99,7 @@ pub(super) struct KeptInternal {
 record!(KeptInternal { service, listener, descriptor, deadline, position, blocked });
 
 /// A running service that may be put to sleep.
+#[derive(Clone)]
 pub(super) struct KeptWatched {
     pub(super) pid: i32,
     pub(super) since: Tick,
@@ -101,6 +110,7 @@ pub(super) struct KeptWatched {
 record!(KeptWatched { pid, since, used, worked, fresh });
 
 /// Connections of a source, for MaxConnectionRate=.
+#[derive(Clone)]
 pub(super) struct KeptRate {
     pub(super) service: u16,
     pub(super) source: Source,
@@ -109,30 +119,30 @@ pub(super) struct KeptRate {
 }
 record!(KeptRate { service, source, count, begin });
 
-/// A pipe from children to the log.
+/// A pipe from children to the log; its texts are the identifier, and the beginning of a line.
+#[derive(Clone)]
 pub(super) struct KeptOutput {
     pub(super) log: ChildLog,
     pub(super) read: i32,
     pub(super) write: i32,
-    pub(super) identifier: Vec<u8>,
-    pub(super) line: Vec<u8>,
 }
+record!(KeptOutput { log, read, write });
 
 /// Everything.
 pub(super) struct State {
     pub(super) about: About,
-    pub(super) services: Vec<(Vec<u8>, ServiceState)>,
-    pub(super) listeners: Vec<KeptListener>,
+    pub(super) services: Vec<Kept<ServiceState>>,
+    pub(super) listeners: Vec<Kept<KeptListener>>,
     pub(super) children: Vec<Child>,
     pub(super) foreign: Vec<KeptForeign>,
     pub(super) parked: Vec<KeptParked>,
     pub(super) internal: Vec<KeptInternal>,
-    pub(super) outputs: Vec<KeptOutput>,
+    pub(super) outputs: Vec<Kept<KeptOutput>>,
     pub(super) watched: Vec<KeptWatched>,
     pub(super) rates: Vec<KeptRate>,
     pub(super) next_event: u32,
     pub(super) events: Vec<Event>,
-    pub(super) clients: Vec<KeptClient>,
+    pub(super) clients: Vec<Kept<KeptClient>>,
 }
 
 impl Server {
@@ -147,8 +157,7 @@ impl Server {
         to.put(about);
         put_length(&mut to, plan.services.len());
         for (spec, state) in plan.services.iter().zip(&tables.services) {
-            to.put_bytes(plan.arena.get(spec.name));
-            to.put(state);
+            put_kept(&mut to, state, plan.arena.get(spec.name), &[]);
         }
         put_length(&mut to, tables.listeners.iter().filter(|listener| listener.opened.is_some()).count());
         for (row, listener) in tables.listeners.iter().enumerate() {
@@ -199,15 +208,16 @@ impl Server {
             Change::Settle => marks.settable = !marks.settable,
             Change::Renew => marks.fixed = !marks.fixed,
         }
-        to.put(&spec.service);
-        to.put(&u16::try_from(row).unwrap_or(u16::MAX));
-        to.put(&spec.kind);
-        to.put(&opened.identity);
-        to.put(&marks);
-        to.put(&opened.socket.as_raw_fd());
-        to.put_bytes(plan.arena.get(spec.address));
         let symlinks = plan.sockets.get(usize::from(spec.socket)).map_or(&[][..], |spec| plan.arena.get(spec.symlinks));
-        to.put_bytes(symlinks);
+        let kept = KeptListener {
+            service: spec.service,
+            row: u16::try_from(row).unwrap_or(u16::MAX),
+            kind: spec.kind,
+            identity: opened.identity,
+            marks,
+            descriptor: opened.socket.as_raw_fd(),
+        };
+        put_kept(to, &kept, plan.arena.get(spec.address), symlinks);
     }
 
     /// Calls `act` for each descriptor that [`Server::write_state`] names.
@@ -232,6 +242,18 @@ fn put_length(to: &mut Writer, length: usize) {
     to.put(&u32::try_from(length).unwrap_or(u32::MAX));
 }
 
+/// Writes a [`Kept`].
+pub(super) fn put_kept(to: &mut Writer, row: &impl Field, first: &[u8], second: &[u8]) {
+    to.put(row);
+    to.put_bytes(first);
+    to.put_bytes(second);
+}
+
+/// Reads a [`Kept`].
+fn kept<T: Field>(from: &mut Reader<'_>) -> Kept<T> {
+    Kept { row: from.get(), first: from.get_bytes().to_vec(), second: from.get_bytes().to_vec() }
+}
+
 impl State {
     /// Reads a whole file.
     pub(super) fn read(file: &OwnedFd) -> Option<Self> {
@@ -244,66 +266,28 @@ impl State {
                 more => done += more,
             }
         }
-        Self::parse(&mut Reader(&bytes))
+        Self::parse(Reader::new(&bytes))
     }
 
-    fn parse(from: &mut Reader<'_>) -> Option<Self> {
-        let is_ours = |version: &u32| *version == VERSION;
-        from.get().filter(is_ours)?;
+    fn parse(mut from: Reader<'_>) -> Option<Self> {
+        let version: u32 = from.get();
         let state = Self {
-            about: from.get()?,
-            services: list(from, LISTENERS, |from| Some((from.get_bytes()?.to_vec(), from.get()?)))?,
-            listeners: list(from, LISTENERS, KeptListener::get)?,
-            children: list(from, CHILDREN, |from| from.get())?,
-            foreign: list(from, CHILDREN, |from| from.get())?,
-            parked: list(from, LISTENERS, |from| from.get())?,
-            internal: list(from, LISTENERS, |from| from.get())?,
-            outputs: list(from, LISTENERS, KeptOutput::get)?,
-            watched: list(from, LISTENERS, |from| from.get())?,
-            rates: list(from, RATES, |from| from.get())?,
-            next_event: from.get()?,
-            events: list(from, EVENTS, |from| from.get())?,
-            clients: list(from, CONTROL_CLIENTS, KeptClient::get)?,
+            about: from.get(),
+            services: from.list(kept),
+            listeners: from.list(kept),
+            children: from.list(Reader::get),
+            foreign: from.list(Reader::get),
+            parked: from.list(Reader::get),
+            internal: from.list(Reader::get),
+            outputs: from.list(kept),
+            watched: from.list(Reader::get),
+            rates: from.list(Reader::get),
+            next_event: from.get(),
+            events: from.list(Reader::get),
+            clients: from.list(kept),
         };
-        from.get().filter(is_ours)?;
-        from.0.is_empty().then_some(state)
-    }
-}
-
-/// A list with its length in front; more than `most` is nonsense.
-fn list<T>(from: &mut Reader<'_>, most: usize, get: impl Fn(&mut Reader<'_>) -> Option<T>) -> Option<Vec<T>> {
-    let length = usize::try_from(from.get::<u32>()?).ok().filter(|length| *length <= most)?;
-    let mut rows = Vec::new();
-    for _ in 0..length {
-        rows.push(get(from)?);
-    }
-    Some(rows)
-}
-
-impl KeptListener {
-    fn get(from: &mut Reader<'_>) -> Option<Self> {
-        Some(Self {
-            service: from.get()?,
-            row: from.get()?,
-            kind: from.get()?,
-            identity: from.get()?,
-            marks: from.get()?,
-            descriptor: from.get()?,
-            address: from.get_bytes()?.to_vec(),
-            symlinks: from.get_bytes()?.to_vec(),
-        })
-    }
-}
-
-impl KeptOutput {
-    fn get(from: &mut Reader<'_>) -> Option<Self> {
-        Some(Self {
-            log: from.get()?,
-            read: from.get()?,
-            write: from.get()?,
-            identifier: from.get_bytes()?.to_vec(),
-            line: from.get_bytes()?.to_vec(),
-        })
+        let versions = [version, from.get()];
+        (versions == [VERSION; 2] && from.is_whole()).then_some(state)
     }
 }
 
@@ -344,23 +328,6 @@ record!(ServiceState {
     order,
 });
 
-/// Makes an enumeration without data a [`Field`]: the position of its word.
-macro_rules! words {
-    ($type:ident { $($word:ident),* $(,)? }) => {
-        impl Field for $type {
-            fn put(&self, to: &mut Writer) {
-                match self { $(Self::$word)|* => {} } // none is missing below
-                let position = [$(Self::$word),*].iter().position(|word| word == self);
-                to.put(&u8::try_from(position.unwrap_or(0)).unwrap_or(0));
-            }
-
-            fn get(from: &mut Reader<'_>) -> Option<Self> {
-                let position = from.get::<u8>()?;
-                [$(Self::$word),*].get(usize::from(position)).copied()
-            }
-        }
-    };
-}
 words!(Ending { Unasked, Announced, Asked });
 words!(Kind { Reload, Upgrade });
 words!(SocketKind { Stream, Datagram, SequentialPacket, Fifo });
@@ -370,78 +337,69 @@ words!(Order { None, Stop, Restart });
 words!(What { Start, Accept, Fail, Exit, Signal, Refuse, Rest, Stop, Pause, Resume, Drop });
 
 impl Field for Phase {
-    fn put(&self, to: &mut Writer) {
-        match self {
-            Self::Waiting => to.put(&0_u8),
-            Self::Running(pid) => {
-                to.put(&1_u8);
-                to.put(pid);
-            }
-            Self::Resting(until, why) => {
-                to.put(&2_u8);
-                to.put(until);
-                to.put(why);
-            }
-            Self::Paused => to.put(&3_u8),
-        }
-    }
+    const BLANK: Self = Self::Waiting;
 
-    fn get(from: &mut Reader<'_>) -> Option<Self> {
-        Some(match from.get::<u8>()? {
+    fn pass(&mut self, by: &mut dyn Codec) {
+        let (mut word, mut pid, mut until, mut why) = (0_u8, 0_i32, Tick(0), Why::Failure);
+        match *self {
+            Self::Waiting => {}
+            Self::Running(running) => (word, pid) = (1, running),
+            Self::Resting(end, reason) => (word, until, why) = (2, end, reason),
+            Self::Paused => word = 3,
+        }
+        word.pass(by);
+        pid.pass(by);
+        until.pass(by);
+        why.pass(by);
+        *self = match word {
             0 => Self::Waiting,
-            1 => Self::Running(from.get()?),
-            2 => Self::Resting(from.get()?, from.get()?),
+            1 => Self::Running(pid),
+            2 => Self::Resting(until, why),
             3 => Self::Paused,
-            _ => return None,
-        })
+            _ => return by.refuse(),
+        };
     }
 }
 
 impl Field for Life {
-    fn put(&self, to: &mut Writer) {
-        let (word, timed_out) = match *self {
-            Self::Running => (0_u8, false),
-            Self::Stopping { timed_out } => (1, timed_out),
-            Self::Killed { timed_out } => (2, timed_out),
-            Self::Leftover { timed_out, .. } => (3, timed_out),
-        };
-        to.put(&word);
-        to.put(&timed_out);
-        if let Self::Leftover { end, .. } = self {
-            to.put(end);
-        }
-    }
+    const BLANK: Self = Self::Running;
 
-    fn get(from: &mut Reader<'_>) -> Option<Self> {
-        let (word, timed_out) = (from.get::<u8>()?, from.get()?);
-        Some(match word {
+    fn pass(&mut self, by: &mut dyn Codec) {
+        let (mut word, mut timed_out, mut end) = match *self {
+            Self::Running => (0_u8, false, End::BLANK),
+            Self::Stopping { timed_out } => (1, timed_out, End::BLANK),
+            Self::Killed { timed_out } => (2, timed_out, End::BLANK),
+            Self::Leftover { end, timed_out } => (3, timed_out, end),
+        };
+        word.pass(by);
+        timed_out.pass(by);
+        end.pass(by);
+        *self = match word {
             0 => Self::Running,
             1 => Self::Stopping { timed_out },
             2 => Self::Killed { timed_out },
-            3 => Self::Leftover { end: from.get()?, timed_out },
-            _ => return None,
-        })
+            3 => Self::Leftover { end, timed_out },
+            _ => return by.refuse(),
+        };
     }
 }
 
 impl Field for End {
-    fn put(&self, to: &mut Writer) {
-        let (word, number, core) = match *self {
+    const BLANK: Self = Self::Status(0);
+
+    fn pass(&mut self, by: &mut dyn Codec) {
+        let (mut word, mut number, mut core) = match *self {
             Self::Status(status) => (0_u8, status, false),
             Self::Signal(signal, core) => (1, signal, core),
         };
-        to.put(&word);
-        to.put(&number);
-        to.put(&core);
-    }
-
-    fn get(from: &mut Reader<'_>) -> Option<Self> {
-        let (word, number, core) = (from.get::<u8>()?, from.get()?, from.get()?);
-        match word {
-            0 => Some(Self::Status(number)),
-            1 => Some(Self::Signal(number, core)),
-            _ => None,
-        }
+        word.pass(by);
+        number.pass(by);
+        core.pass(by);
+        *self = match word {
+            0 => Self::Status(number),
+            1 => Self::Signal(number, core),
+            _ => return by.refuse(),
+        };
     }
 }
 

@@ -26,18 +26,12 @@ fn bytes_of(plan: &Plan) -> Vec<u8> {
     to.put(&About { kind, begun, again: true, control, control_file, last_client, pid_file: 64, name });
     put_length(&mut to, plan.services.len());
     for (spec, phase) in plan.services.iter().zip([Phase::Running(7), Phase::Resting(Tick::NEVER, Why::Program)]) {
-        to.put_bytes(plan.arena.get(spec.name));
-        to.put(&ServiceState { phase, accepted: 3_000_000_000_000, ..ServiceState::NEW });
+        let state = ServiceState { phase, accepted: 3_000_000_000_000, ..ServiceState::NEW };
+        put_kept(&mut to, &state, plan.arena.get(spec.name), &[]);
     }
     put_length(&mut to, 1);
-    to.put(&1_u16);
-    to.put(&2_u16);
-    to.put(&SocketKind::Datagram);
-    to.put(&Identity { device: 1, inode: 2 });
-    to.put(&marks(plan, 1));
-    to.put(&35_i32);
-    to.put_bytes(b"/run/x");
-    to.put_bytes(b"");
+    let (kind, identity, marks) = (SocketKind::Datagram, Identity { device: 1, inode: 2 }, marks(plan, 1));
+    put_kept(&mut to, &KeptListener { service: 1, row: 2, kind, identity, marks, descriptor: 35 }, b"/run/x", b"");
     put_length(&mut to, 1);
     let stage = Life::Leftover { end: End::Signal(9, true), timed_out: true };
     to.put(&Child { pid: 7, service: 0, stage, since: Tick(1), deadline: Tick(2), source: Source([8; 16]) });
@@ -48,11 +42,7 @@ fn bytes_of(plan: &Plan) -> Vec<u8> {
     let deadline = Tick(9);
     to.put(&KeptInternal { service: 1, listener: 2, descriptor: 42, deadline, position: 5, blocked: true });
     put_length(&mut to, 1);
-    to.put(&ChildLog::Syslog);
-    to.put(&41_i32);
-    to.put(&-1_i32);
-    to.put_bytes(b"web");
-    to.put_bytes(b"half a li");
+    put_kept(&mut to, &KeptOutput { log: ChildLog::Syslog, read: 41, write: -1 }, b"web", b"half a li");
     put_length(&mut to, 0);
     put_length(&mut to, 0);
     to.put(&1_u32);
@@ -70,34 +60,34 @@ fn bytes_of(plan: &Plan) -> Vec<u8> {
 #[test]
 fn what_is_written_comes_back() {
     let bytes = written();
-    let state = State::parse(&mut Reader(&bytes)).unwrap();
+    let state = State::parse(Reader::new(&bytes)).unwrap();
     assert_eq!((state.about.kind, state.about.again, state.about.pid_file), (Kind::Upgrade, true, 64));
-    let [(web, first), (log, second)] = &state.services[..] else { panic!("two services") };
-    assert_eq!((&web[..], first.phase, first.accepted), (&b"web"[..], Phase::Running(7), 3_000_000_000_000));
-    assert_eq!((&log[..], second.phase), (&b"log"[..], Phase::Resting(Tick::NEVER, Why::Program)));
-    assert_eq!(state.listeners[0].address, b"/run/x");
-    assert_eq!(state.listeners[0].identity, Identity { device: 1, inode: 2 });
+    let [web, log] = &state.services[..] else { panic!("two services") };
+    assert_eq!((&web.first[..], web.row.phase, web.row.accepted), (&b"web"[..], Phase::Running(7), 3_000_000_000_000));
+    assert_eq!((&log.first[..], log.row.phase), (&b"log"[..], Phase::Resting(Tick::NEVER, Why::Program)));
+    assert_eq!(state.listeners[0].first, b"/run/x");
+    assert_eq!(state.listeners[0].row.identity, Identity { device: 1, inode: 2 });
     assert_eq!(state.children[0].stage, Life::Leftover { end: End::Signal(9, true), timed_out: true });
     assert_eq!((state.internal[0].position, state.internal[0].blocked), (5, true));
-    assert_eq!((state.outputs[0].write, &state.outputs[0].line[..]), (-1, &b"half a li"[..]));
+    assert_eq!((state.outputs[0].row.write, &state.outputs[0].second[..]), (-1, &b"half a li"[..]));
 }
 
 #[test]
 fn every_truncated_state_is_refused() {
     let bytes = written();
     for length in 0..bytes.len() {
-        assert!(State::parse(&mut Reader(&bytes[..length])).is_none(), "{length} of {} bytes", bytes.len());
+        assert!(State::parse(Reader::new(&bytes[..length])).is_none(), "{length} of {} bytes", bytes.len());
     }
     let longer = [&bytes[..], &[0]].concat();
-    assert!(State::parse(&mut Reader(&longer)).is_none());
+    assert!(State::parse(Reader::new(&longer)).is_none());
 }
 
 #[test]
 fn other_versions_and_other_files_are_refused() {
     let mut bytes = written();
     bytes[0] = bytes[0].wrapping_add(1);
-    assert!(State::parse(&mut Reader(&bytes)).is_none());
-    assert!(State::parse(&mut Reader(b"[web]\nListenStream=80\n")).is_none());
+    assert!(State::parse(Reader::new(&bytes)).is_none());
+    assert!(State::parse(Reader::new(b"[web]\nListenStream=80\n")).is_none());
 }
 
 #[test]
@@ -111,6 +101,6 @@ fn broken_bytes_never_panic() {
             let at = usize::try_from(seed >> 33).unwrap() % broken.len();
             broken[at] = u8::try_from(seed >> 24 & 0xff).unwrap();
         }
-        let _ = State::parse(&mut Reader(&broken));
+        let _ = State::parse(Reader::new(&broken));
     }
 }

@@ -15,6 +15,7 @@ use super::output::Output;
 use super::pressure::Group;
 use super::rate::Rates;
 use super::takeover::Foreign;
+use crate::handover::codec::Field;
 use crate::limits::{CHILDREN, CONTROL_CLIENTS, FOREIGN, INTERNAL_CONNECTIONS, LISTENERS, OUTPUTS, PARKED, SERVICES};
 use crate::logging::Throttle;
 use crate::open::Opened;
@@ -228,39 +229,7 @@ pub struct ServiceState {
 
 impl ServiceState {
     /// Nothing has happened yet.
-    pub(super) const NEW: Self = Self {
-        phase: Phase::Waiting,
-        live: 0,
-        failures: 0,
-        short_runs: 0,
-        scarcities: 0,
-        misses: 0,
-        hold: Tick(0),
-        was_missing: false,
-        suspected: false,
-        arrived: false,
-        held: false,
-        ending: Ending::Unasked,
-        poison: 0,
-        poison_runs: 0,
-        dropped: 0,
-        trigger: Window::NEW,
-        poll: Window::NEW,
-        start: Window::NEW,
-        accepted: 0,
-        given_back_kb: 0,
-        slept_ms: 0,
-        asleep_since: Tick(0),
-        refused: [0; Refusal::ALL.len()],
-        rested: [0; Why::ALL.len()],
-        starts: Starts::NEW,
-        ended: 0,
-        last_end: End::Status(0),
-        last_ran_ms: 0,
-        last_ended: Tick(0),
-        paused: false,
-        order: Order::None,
-    };
+    pub(super) const NEW: Self = <Self as Field>::BLANK;
 
     /// Connections closed, for whatever reason.
     pub fn refused(&self) -> u64 {

@@ -10,32 +10,41 @@ use rustix::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use rustix::io::pread;
 
 use super::{Client, Control, Job, Request, Row, Server, Token};
-use crate::handover::codec::{Reader, Writer};
+use crate::handover::codec::{Field, Writer, record, words};
 use crate::limits::{CONTROL_IDLE_MS, CONTROL_ROW_BYTES};
 use crate::open::{Identity, Opened};
 use crate::run::order::{Outcome, answer};
+use crate::run::state::{Kept, put_kept};
 use crate::run::{ReloadKind, Resume};
 use crate::sys::environment::reclaim;
 
 /// Instead of the row of a service: all.
 const ALL: u16 = u16::MAX;
 
-/// A client, on its way to the next image.
+/// A client, on its way to the next image; its texts are what it has sent, and what it has not yet been told.
+#[derive(Clone)]
 pub(in crate::run) struct KeptClient {
     descriptor: i32,
     number: u32,
     ended: bool,
-    job: KeptJob,
-    request: std::vec::Vec<u8>,
-    row: std::vec::Vec<u8>,
+    waits: Waits,
+    request: Request,
+    service: u16,
+    pid: i32,
+    next: u32,
 }
+record!(KeptClient { descriptor, number, ended, waits, request, service, pid, next });
 
-enum KeptJob {
-    None,
-    Watch { only: u16, next: u32 },
-    Await { request: u8, service: u16, pid: i32 },
+/// What it waits for: nothing, events, the end of a process, or the change itself.
+#[derive(Clone, Copy, PartialEq)]
+enum Waits {
+    Nothing,
+    Events,
+    End,
     Reload,
 }
+words!(Waits { Nothing, Events, End, Reload });
+words!(Request { Status, History, Watch, Start, Stop, Restart, Pause, Resume, Reload, Upgrade });
 
 impl Client {
     /// Whether the next image can go on with it.
@@ -49,43 +58,20 @@ impl Client {
 
     /// Writes it for the next image, see [`crate::run`], `state`.
     pub(in crate::run) fn put(&self, to: &mut Writer) {
-        to.put(&self.socket.as_raw_fd());
-        to.put(&self.number);
-        to.put(&self.ended);
         let row = |service: usize| u16::try_from(service).unwrap_or(ALL);
+        let (descriptor, number, ended) = (self.socket.as_raw_fd(), self.number, self.ended);
+        let mut kept = KeptClient { descriptor, number, ended, ..KeptClient::BLANK };
         match self.job {
             Job::Events { only, next, follow: true } => {
-                to.put(&1_u8);
-                to.put(&only.map_or(ALL, row));
-                to.put(&next);
+                (kept.waits, kept.service, kept.next) = (Waits::Events, only.map_or(ALL, row), next);
             }
             Job::Await { request, service, pid } => {
-                to.put(&2_u8);
-                let request = Request::ALL.iter().position(|other| *other == request);
-                to.put(&u8::try_from(request.unwrap_or(0)).unwrap_or(0));
-                to.put(&row(service));
-                to.put(&pid);
+                (kept.waits, kept.request, kept.service, kept.pid) = (Waits::End, request, row(service), pid);
             }
-            Job::Reload => to.put(&3_u8),
-            _ => to.put(&0_u8),
+            Job::Reload => kept.waits = Waits::Reload,
+            _ => {}
         }
-        to.put_bytes(&self.request);
-        to.put_bytes(self.row.get(self.sent..).unwrap_or(&[]));
-    }
-}
-
-impl KeptClient {
-    pub(in crate::run) fn get(from: &mut Reader<'_>) -> Option<Self> {
-        let (descriptor, number, ended) = (from.get()?, from.get()?, from.get()?);
-        let job = match from.get::<u8>()? {
-            0 => KeptJob::None,
-            1 => KeptJob::Watch { only: from.get()?, next: from.get()? },
-            2 => KeptJob::Await { request: from.get()?, service: from.get()?, pid: from.get()? },
-            3 => KeptJob::Reload,
-            _ => return None,
-        };
-        let (request, row) = (from.get_bytes()?.to_vec(), from.get_bytes()?.to_vec());
-        Some(Self { descriptor, number, ended, job, request, row })
+        put_kept(to, &kept, &self.request, self.row.get(self.sent..).unwrap_or(&[]));
     }
 }
 
@@ -113,27 +99,20 @@ impl Server {
     /// Takes clients over; `service`: the row of a service now.
     pub(in crate::run) fn resume_clients(
         &mut self,
-        clients: std::vec::Vec<KeptClient>,
+        clients: std::vec::Vec<Kept<KeptClient>>,
         service: impl Fn(u16) -> Option<u16>,
         least: RawFd,
     ) {
-        for old in clients {
+        for Kept { row: old, first: request, second: row } in clients {
             let Ok(socket) = reclaim(old.descriptor, least) else { continue };
-            let row = |old: u16| service(old).map(usize::from);
-            let job = match old.job {
-                KeptJob::None => Job::None,
-                KeptJob::Watch { only: ALL, next } => Job::Events { only: None, next, follow: true },
-                KeptJob::Watch { only, next } => match row(only) {
-                    Some(only) => Job::Events { only: Some(only), next, follow: true },
-                    None => continue, // what it watched is gone
-                },
-                KeptJob::Await { request, service, pid } => {
-                    match (Request::ALL.get(usize::from(request)), row(service)) {
-                        (Some(&request), Some(service)) => Job::Await { request, service, pid },
-                        _ => continue,
-                    }
-                }
-                KeptJob::Reload => Job::Reload,
+            let next = old.next;
+            let job = match (old.waits, service(old.service).map(usize::from)) {
+                (Waits::Nothing, _) => Job::None,
+                (Waits::Events, None) if old.service == ALL => Job::Events { only: None, next, follow: true },
+                (Waits::Events, Some(row)) => Job::Events { only: Some(row), next, follow: true },
+                (Waits::End, Some(service)) => Job::Await { request: old.request, service, pid: old.pid },
+                (Waits::Reload, _) => Job::Reload,
+                (Waits::Events | Waits::End, None) => continue, // what it waited for is gone
             };
             let token = Token::Control(old.number).encode();
             if epoll::add(&self.epoll, &socket, token, EventFlags::OUT).is_err() {
@@ -146,8 +125,8 @@ impl Server {
                 interest: EventFlags::OUT, // so that it is looked at in the first turn
                 ended: old.ended,
                 job,
-                request: Vec::from_slice(&old.request).unwrap_or_default(),
-                row: Vec::from_slice(&old.row).unwrap_or_default(),
+                request: Vec::from_slice(&request).unwrap_or_default(),
+                row: Vec::from_slice(&row).unwrap_or_default(),
                 sent: 0,
             };
             let _ = self.tables.clients.push(client); // as many as before
