@@ -6,112 +6,121 @@ use std::fmt::Write;
 /// States of a service, each a sample of 0 or 1.
 const STATES: [&str; 5] = ["waiting", "running", "stopping", "resting", "paused"];
 
+/// Families of one sample for the daemon, or one for each service: name, key of the row, explanation. The end of a name
+/// and of a key tell the unit.
+const DAEMON: [Family; 7] = [
+    ("up_seconds", "uptime_ms", "Time since the start."),
+    ("services", "services", "Services of the configuration."),
+    ("sockets", "sockets", "Sockets of the configuration."),
+    ("sockets_missing", "missing", "Sockets that are not open and are tried again."),
+    ("processes", "processes", "Children alive."),
+    ("late_allocations", "late_allocations", "Allocations after the start; a bug if not 0."),
+    ("lost_log_lines", "lost_log_lines", "Log lines that could not be written and are not yet told."),
+];
+const SERVICE: [Family; 7] = [
+    ("accepted", "accepted", "Connections accepted, or starts with Accept=no."),
+    ("ended", "ended", "Runs that have ended."),
+    ("dropped", "dropped", "Datagrams dropped because every run failed on them."),
+    ("failures", "failures", "Failed starts and runs in a row."),
+    ("live", "live", "Processes of a service."),
+    ("slept_seconds", "slept_ms", "Time asleep for want of use."),
+    ("given_back_bytes", "given_back_kb", "Memory that the last stop for want of use gave back."),
+];
+/// Those that only grow.
+const COUNTERS: &str = "accepted ended dropped slept_seconds late_allocations dropped_packets refused rested";
+
+type Family = (&'static str, &'static str, &'static str);
+
 /// `dormouse metrics`.
 pub(super) fn text(status: &Status) -> String {
     let mut out = String::new();
-    for (name, kind, key, help) in [
-        ("up_seconds", "gauge", "uptime_ms", "Time since the start."),
-        ("services", "gauge", "services", "Services of the configuration."),
-        ("sockets", "gauge", "sockets", "Sockets of the configuration."),
-        ("sockets_missing", "gauge", "missing", "Sockets that are not open and are tried again."),
-        ("processes", "gauge", "processes", "Children alive."),
-        ("late_allocations", "counter", "late_allocations", "Allocations after the start; a bug if not 0."),
-        ("lost_log_lines", "gauge", "lost_log_lines", "Log lines that could not be written and are not yet told."),
-    ] {
-        family(&mut out, name, kind, help);
-        let value = status.daemon.count(key);
-        let value = if key.ends_with("_ms") { thousandths(value) } else { value.to_string() };
-        sample(&mut out, name, if kind == "counter" { "_total" } else { "" }, &[], &value);
+    for (name, key, help) in DAEMON {
+        family(&mut out, name, help);
+        sample(&mut out, name, &[], &value(key, &status.daemon));
     }
-    for (name, kind, key, help) in [
-        ("accepted", "counter", "accepted", "Connections accepted, or starts with Accept=no."),
-        ("ended", "counter", "ended", "Runs that have ended."),
-        ("dropped", "counter", "dropped", "Datagrams dropped because every run failed on them."),
-        ("failures", "gauge", "failures", "Failed starts and runs in a row."),
-    ] {
-        let suffix = if kind == "counter" { "_total" } else { "" };
-        each(&mut out, status, name, kind, help, |out, service, label| {
-            sample(out, name, suffix, &[label], &service.counts.count(key).to_string());
+    for (name, key, help) in SERVICE {
+        each(&mut out, status, name, help, &|out, service, label| {
+            let row = if key == "live" { &service.row } else { &service.counts };
+            sample(out, name, &[label], &value(key, row));
         });
     }
-    each(&mut out, status, "live", "gauge", "Processes of a service.", |out, service, label| {
-        sample(out, "live", "", &[label], &service.row.count("live").to_string());
-    });
-    each(&mut out, status, "slept_seconds", "counter", "Time asleep for want of use.", |out, service, label| {
-        sample(out, "slept_seconds", "_total", &[label], &thousandths(service.counts.count("slept_ms")));
-    });
-    let help = "Memory that the last stop for want of use gave back.";
-    each(&mut out, status, "given_back_bytes", "gauge", help, |out, service, label| {
-        sample(out, "given_back_bytes", "", &[label], &(service.counts.count("given_back_kb") * 1024).to_string());
-    });
     let help = "Packets that the kernel dropped at a socket: turned away by its address rules, or its queue was full.";
-    each(&mut out, status, "dropped_packets", "counter", help, |out, service, label| {
+    each(&mut out, status, "dropped_packets", help, &|out, service, label| {
         for socket in service.sockets.iter().filter(|socket| socket.number("drops").is_some()) {
             let labels = [label, ("address", &socket.text("address"))];
-            sample(out, "dropped_packets", "_total", &labels, &socket.text("drops"));
+            sample(out, "dropped_packets", &labels, &socket.text("drops"));
         }
     });
     for (name, group, help) in [
         ("refused", "refused_", "Connections closed, by the reason."),
         ("rested", "rested_", "Rests with the sockets left open, by the reason."),
     ] {
-        each(&mut out, status, name, "counter", help, |out, service, label| {
+        each(&mut out, status, name, help, &|out, service, label| {
             for (why, count) in service.counts.group(group) {
-                sample(out, name, "_total", &[label, ("why", &why)], &count.to_string());
+                sample(out, name, &[label, ("why", &why)], &count.to_string());
             }
         });
     }
-    each(&mut out, status, "state", "gauge", "1 for the state that a service is in.", |out, service, label| {
+    each(&mut out, status, "state", "1 for the state that a service is in.", &|out, service, label| {
         let current = service.row.text("state");
         for state in STATES {
-            let value = if state == current { "1" } else { "0" };
-            sample(out, "state", "", &[label, ("state", state)], value);
+            sample(out, "state", &[label, ("state", state)], if state == current { "1" } else { "0" });
         }
     });
-    let help = "From the knock to the execution of the program.";
-    each(&mut out, status, "start_seconds", "histogram", help, |out, service, label| {
-        histogram(out, &service.starts, label);
-    });
+    each(&mut out, status, "start_seconds", "From the knock to the execution of the program.", &histogram);
     out.push_str("# EOF\n");
     out
+}
+
+/// A number of a row in the unit of OpenMetrics: seconds and bytes.
+fn value(key: &str, row: &Row) -> String {
+    let number = row.count(key);
+    match key.rsplit('_').next() {
+        Some("ms") => format!("{}.{:03}", number / 1000, number % 1000),
+        Some("kb") => (number * 1024).to_string(),
+        _ => number.to_string(),
+    }
 }
 
 type Label<'a> = (&'a str, &'a str);
 
 /// A family with its samples for each service.
-fn each(
-    out: &mut String,
-    status: &Status,
-    name: &str,
-    kind: &str,
-    help: &str,
-    mut samples: impl FnMut(&mut String, &Service, Label<'_>),
-) {
-    family(out, name, kind, help);
+fn each(out: &mut String, status: &Status, name: &str, help: &str, samples: &dyn Fn(&mut String, &Service, Label<'_>)) {
+    family(out, name, help);
     for service in &status.services {
         samples(out, service, ("service", service.name()));
     }
 }
 
-fn histogram(out: &mut String, starts: &Row, label: Label<'_>) {
+fn histogram(out: &mut String, service: &Service, label: Label<'_>) {
+    let starts = &service.starts;
     let (bounds, mut sum) = (starts.list("bounds_us"), 0);
     for (index, count) in starts.list("buckets").into_iter().enumerate() {
         sum += count;
         let bound = bounds.get(index).map_or_else(|| "+Inf".to_owned(), |us| millionths(*us));
-        sample(out, "start_seconds", "_bucket", &[label, ("le", &bound)], &sum.to_string());
+        sample(out, "start_seconds_bucket", &[label, ("le", &bound)], &sum.to_string());
     }
-    sample(out, "start_seconds", "_sum", &[label], &millionths(starts.count("sum_us")));
-    sample(out, "start_seconds", "_count", &[label], &sum.to_string());
+    sample(out, "start_seconds_sum", &[label], &millionths(starts.count("sum_us")));
+    sample(out, "start_seconds_count", &[label], &sum.to_string());
 }
 
-fn family(out: &mut String, name: &str, kind: &str, help: &str) {
+fn is_counter(name: &str) -> bool {
+    COUNTERS.split(' ').any(|counter| counter == name)
+}
+
+fn family(out: &mut String, name: &str, help: &str) {
+    let kind = match name {
+        "start_seconds" => "histogram",
+        _ if is_counter(name) => "counter",
+        _ => "gauge",
+    };
     let unit =
         if name.ends_with("_seconds") { ["# UNIT dormouse_", name, " seconds\n"].concat() } else { String::new() };
     let _ = write!(out, "# TYPE dormouse_{name} {kind}\n{unit}# HELP dormouse_{name} {help}\n"); // a String takes everything
 }
 
-fn sample(out: &mut String, name: &str, suffix: &str, labels: &[Label<'_>], value: &str) {
-    for part in ["dormouse_", name, suffix] {
+fn sample(out: &mut String, name: &str, labels: &[Label<'_>], value: &str) {
+    for part in ["dormouse_", name, if is_counter(name) { "_total" } else { "" }] {
         out.push_str(part);
     }
     let mut separator = "{";
@@ -127,11 +136,6 @@ fn sample(out: &mut String, name: &str, suffix: &str, labels: &[Label<'_>], valu
     for part in [" ", value, "\n"] {
         out.push_str(part);
     }
-}
-
-/// Milliseconds as seconds.
-fn thousandths(ms: u64) -> String {
-    format!("{}.{:03}", ms / 1000, ms % 1000)
 }
 
 /// Microseconds as seconds. No more digits than needed, with one at least: these are names of buckets.

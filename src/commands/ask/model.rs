@@ -1,6 +1,7 @@
 //! Rows put together.
 
 use super::client::Client;
+use super::span::{memory, short, span};
 use crate::control::{Fields, Value};
 
 /// One row.
@@ -42,14 +43,44 @@ impl Row {
         self.number(key).unwrap_or(0)
     }
 
+    /// Whether a field is there and says something: not 0, not no.
+    pub(super) fn has(&self, key: &str) -> bool {
+        !matches!(self.text(key).as_str(), "" | "0" | "no")
+    }
+
+    /// Adds a text to `out` in which `{key}` stands for a field, as people read it: the key tells its unit.
+    pub(super) fn fill(&self, text: &str, out: &mut String) {
+        for (index, part) in text.split(['{', '}']).enumerate() {
+            if index % 2 == 0 {
+                out.push_str(part);
+                continue;
+            }
+            match (part.rsplit('_').next(), self.number(part)) {
+                (Some("ms"), Some(ms)) => out.push_str(&span(ms)),
+                (Some("us"), Some(us)) => out.push_str(&short(us)),
+                (Some("kb"), Some(kb)) => out.push_str(&memory(kb)),
+                _ => out.push_str(&self.text(part)),
+            }
+        }
+    }
+
+    /// The same if this field says something.
+    pub(super) fn fill_if(&self, key: &str, text: &str, out: &mut String) {
+        if self.has(key) {
+            self.fill(text, out);
+        }
+    }
+
+    /// The same by itself.
+    pub(super) fn filled(&self, text: &str) -> String {
+        let mut out = String::new();
+        self.fill(text, &mut out);
+        out
+    }
+
     /// The numbers of a list.
     pub(super) fn list(&self, key: &str) -> Vec<u64> {
         self.text(key).split(',').filter_map(|number| number.parse().ok()).collect()
-    }
-
-    /// Whether a field says yes.
-    pub(super) fn is(&self, key: &str) -> bool {
-        self.text(key) == "yes"
     }
 
     /// The fields whose key begins with `group`, and whose number is not 0: the words behind it and the numbers.

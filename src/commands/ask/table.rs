@@ -1,7 +1,7 @@
 //! What `list` and `status` show to people: 80 columns are enough, and nothing depends on the terminal.
 
 use super::model::{Row, Service, Status};
-use super::span::{memory, short, span, utc, wall_ms};
+use super::span::{short, utc, wall_ms};
 use crate::config::signal_word;
 use std::fmt::Write;
 
@@ -42,43 +42,27 @@ pub(super) fn list(status: &Status) -> String {
 
 /// Dormouse itself.
 pub(super) fn daemon(row: &Row) -> String {
-    let mut out = String::new();
-    let _ = writeln!(
-        out,
-        "dormouse {}, pid {}, up {}: {} services, {} sockets, {} processes",
-        row.text("version"),
-        row.count("pid"),
-        span(row.count("uptime_ms")),
-        row.count("services"),
-        row.count("sockets"),
-        row.count("processes"),
+    let mut out = row.filled(
+        "dormouse {version}, pid {pid}, up {uptime_ms}: {services} services, {sockets} sockets, {processes} processes\n",
     );
-    if row.is("stopping") {
-        out.push_str("it is ending\n");
-    }
-    if row.count("missing") > 0 {
-        let _ = writeln!(out, "{} sockets are not open and are tried again", row.count("missing"));
-    }
-    let _ = writeln!(
-        out,
-        "late allocations {}, lost log lines {}, log level {}",
-        row.count("late_allocations"),
-        row.count("lost_log_lines"),
-        row.text("log_level").to_ascii_lowercase(),
-    );
+    row.fill_if("stopping", "it is ending\n", &mut out);
+    row.fill_if("missing", "{missing} sockets are not open and are tried again\n", &mut out);
+    row.fill("late allocations {late_allocations}, lost log lines {lost_log_lines}, log level ", &mut out);
+    out.push_str(&row.text("log_level").to_ascii_lowercase());
+    out.push('\n');
     out
 }
 
 /// All about one service.
 pub(super) fn service(service: &Service, out: &mut String) {
     let (row, counts) = (&service.row, &service.counts);
-    out.push_str(&[service.name(), ": ", &row.text("state")].concat());
+    row.fill("{name}: {state}", out);
     if let Some(rest) = row.number("rest_ms") {
-        let mut until = String::new();
-        utc(wall_ms(0) + rest, &mut until);
-        out.push_str(&[" for ", &span(rest), " (until ", &until, "): ", &row.text("why")].concat());
+        row.fill(" for {rest_ms} (until ", out);
+        utc(wall_ms(0) + rest, out);
+        row.fill("): {why}", out);
     }
-    if row.is("paused") && row.text("state") != "paused" {
+    if row.has("paused") && row.text("state") != "paused" {
         out.push_str(", its sockets are paused");
     }
     out.push('\n');
@@ -88,27 +72,26 @@ pub(super) fn service(service: &Service, out: &mut String) {
     for (index, row) in service.sockets.iter().enumerate() {
         line(if index == 0 { "sockets" } else { "" }, &whole_socket(row));
     }
-    let how = if row.is("accept") { "for each connection" } else { "with all sockets" };
-    line("starts", &[&row.text("program"), " ", how].concat());
-    let current = match row.number("max_connections").filter(|&most| most < u64::from(u32::MAX)) {
-        Some(most) => format!("{} of {most}", row.count("live")),
-        None => row.count("live").to_string(),
-    };
-    line("accepted", &[&counts.count("accepted").to_string(), ", current ", &current].concat());
+    let how = if row.has("accept") { "{program} for each connection" } else { "{program} with all sockets" };
+    line("starts", &row.filled(how));
+    let mut accepted = counts.filled("{accepted}, current ");
+    let unlimited = row.count("max_connections") == u64::from(u32::MAX) || !row.has("max_connections");
+    row.fill(if unlimited { "{live}" } else { "{live} of {max_connections}" }, &mut accepted);
+    line("accepted", &accepted);
     line("refused", &reasons(counts, "refused_", "refused"));
     line("rested", &reasons(counts, "rested_", ""));
-    for (key, text) in [("failures", "in a row"), ("dropped", "datagrams on which every run failed")] {
-        if counts.count(key) > 0 {
-            line(key, &[&counts.count(key).to_string(), " ", text].concat());
+    for (key, text) in
+        [("failures", "{failures} in a row"), ("dropped", "{dropped} datagrams on which every run failed")]
+    {
+        if counts.has(key) {
+            line(key, &counts.filled(text));
         }
     }
     line("start", &starts(&service.starts));
-    if counts.count("slept_ms") > 0 {
-        let (all, back) = (span(counts.count("slept_ms")), memory(counts.count("given_back_kb")));
-        match counts.number("asleep_ms").map(span) {
-            Some(now) => line("asleep", &format!("{now}, {back} given back; {all} in all")),
-            None => line("slept", &format!("{all} in all, {back} given back the last time")),
-        }
+    if counts.number("asleep_ms").is_some() {
+        line("asleep", &counts.filled("{asleep_ms}, {given_back_kb} given back; {slept_ms} in all"));
+    } else if counts.has("slept_ms") {
+        line("slept", &counts.filled("{slept_ms} in all, {given_back_kb} given back the last time"));
     }
     for (index, row) in service.processes.iter().enumerate() {
         line(if index == 0 { "processes" } else { "" }, &process(row));
@@ -119,23 +102,15 @@ pub(super) fn service(service: &Service, out: &mut String) {
 }
 
 fn socket(row: &Row) -> String {
-    let mut text = [&row.text("kind"), " ", &row.text("address")].concat();
-    if !row.is("open") {
-        text.push_str(&[" (not open, tried again in ", &span(row.count("retry_ms")), ")"].concat());
-    }
-    text
+    let open = row.has("open");
+    row.filled(if open { "{kind} {address}" } else { "{kind} {address} (not open, tried again in {retry_ms})" })
 }
 
 /// [`socket`], and what the kernel tells of it.
 fn whole_socket(row: &Row) -> String {
     let mut text = socket(row);
-    if row.count("drops") > 0 {
-        text.push_str(&[", ", &row.text("drops"), " packets dropped by the kernel"].concat());
-    }
-    let method = row.text("counted_by");
-    if !method.is_empty() {
-        text.push_str(&[", connections counted by ", &method].concat());
-    }
+    row.fill_if("drops", ", {drops} packets dropped by the kernel", &mut text);
+    row.fill_if("counted_by", ", connections counted by {counted_by}", &mut text);
     text
 }
 
@@ -149,11 +124,11 @@ fn reasons(counts: &Row, group: &str, total: &str) -> String {
 
 /// `12, last 450us, worst 1.2ms: 2 within 250us, 9 within 500us, 1 longer`.
 fn starts(row: &Row) -> String {
-    let (count, bounds) = (row.count("count"), row.list("bounds_us"));
-    if count == 0 {
+    if !row.has("count") {
         return "never".to_owned();
     }
-    let mut text = format!("{count}, last {}, worst {}", short(row.count("last_us")), short(row.count("worst_us")));
+    let bounds = row.list("bounds_us");
+    let mut text = row.filled("{count}, last {last_us}, worst {worst_us}");
     let mut separator = ":";
     for (index, count) in row.list("buckets").into_iter().enumerate().filter(|(_, count)| *count > 0) {
         let _ = match bounds.get(index) {
@@ -166,34 +141,28 @@ fn starts(row: &Row) -> String {
 }
 
 fn process(row: &Row) -> String {
-    let mut text = format!("{} {}, age {}", row.count("pid"), row.text("comm"), span(row.count("age_ms")));
-    if row.number("memory_kb").is_some() {
-        let (kb, cpu) = (row.count("memory_kb"), row.count("cpu_ms"));
-        let _ = write!(text, ", memory {}, CPU {}", memory(kb), span(cpu));
-    }
+    let mut text = row.filled("{pid} {comm}, age {age_ms}");
+    row.fill_if("memory_kb", ", memory {memory_kb}, CPU {cpu_ms}", &mut text);
     if row.count("tasks") > 1 {
-        let _ = write!(text, ", {} processes", row.count("tasks"));
+        row.fill(", {tasks} processes", &mut text);
     }
-    for (key, before) in [("peer", ", peer "), ("stage", ", ")] {
-        let word = row.text(key);
-        if !word.is_empty() && word != "running" {
-            text.push_str(before);
-            text.push_str(&word);
-        }
+    row.fill_if("peer", ", peer {peer}", &mut text);
+    if row.text("stage") != "running" {
+        row.fill_if("stage", ", {stage}", &mut text);
     }
     text
 }
 
 fn end(row: &Row) -> String {
-    let (ran, age) = (span(row.count("ran_ms")), span(row.count("age_ms")));
-    let how = match row.number("signal").and_then(|signal| u8::try_from(signal).ok()) {
+    let mut text = match row.number("signal").and_then(|signal| u8::try_from(signal).ok()) {
         Some(signal) => {
             let name = signal_word(signal).map_or_else(|| signal.to_string(), |name| ["SIG", name].concat());
-            [if row.is("core") { "core dumped, signal " } else { "signal " }, &name].concat()
+            [if row.has("core") { "core dumped, signal " } else { "signal " }, &name].concat()
         }
-        None => format!("status {} ({})", row.count("status"), meaning(row.count("status"))),
+        None => [&row.filled("status {status} ("), meaning(row.count("status")), ")"].concat(),
     };
-    format!("{how} after {ran}, {age} ago")
+    row.fill(" after {ran_ms}, {age_ms} ago", &mut text);
+    text
 }
 
 /// What programs mean by a status: sysexits.h, and what shells say.
