@@ -6,7 +6,6 @@ use rustix::event::epoll::{self, EventFlags};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
-use rustix::time::{ClockId, clock_gettime};
 
 use super::protocol::{CYCLE, daytime, pattern, time};
 use super::state::KeptInternal;
@@ -15,6 +14,7 @@ use crate::limits::{INTERNAL_BYTES, INTERNAL_IDLE_MS};
 use crate::logging::Kind;
 use crate::peer::{Peer, Source};
 use crate::plan::Internal;
+use crate::sys::clock;
 use crate::sys::socket::set_option;
 
 /// A connection of a built-in service.
@@ -63,8 +63,8 @@ pub(super) enum Next {
 }
 
 /// The wall clock, in seconds of 1970: only to be shown.
-pub(super) fn wall_clock() -> i64 {
-    clock_gettime(ClockId::Realtime).tv_sec
+pub(super) fn wall_clock() -> u64 {
+    clock::wall_ms() / 1000
 }
 
 impl Server {

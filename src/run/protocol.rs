@@ -5,6 +5,7 @@ use core::net::IpAddr;
 use heapless::String;
 
 use crate::peer::Peer;
+use crate::sys::clock::date;
 
 /// Characters in a line of chargen (RFC 864), without CR LF.
 const LINE: u16 = 72;
@@ -24,38 +25,21 @@ pub(super) fn pattern(position: u16) -> u8 {
 }
 
 /// The seconds since 1900 (RFC 868), which begin anew in 2036.
-pub(super) fn time(seconds_of_1970: i64) -> [u8; 4] {
-    const SEVENTY_YEARS: i64 = 2_208_988_800;
-    let seconds = seconds_of_1970.wrapping_add(SEVENTY_YEARS).rem_euclid(1 << 32);
-    u32::try_from(seconds).unwrap_or(0).to_be_bytes()
+pub(super) fn time(seconds_of_1970: u64) -> [u8; 4] {
+    const SEVENTY_YEARS: u64 = 2_208_988_800;
+    u32::try_from((seconds_of_1970 + SEVENTY_YEARS) & 0xffff_ffff).unwrap_or(0).to_be_bytes()
 }
 
 /// The time in UTC as asctime(3) has it, with CR LF (RFC 867).
-pub(super) fn daytime(seconds_of_1970: i64) -> String<40> {
-    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-    const MONTHS: [&str; 12] = ["Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec", "Jan", "Feb"];
-    let (days, second) = (seconds_of_1970.div_euclid(86_400), seconds_of_1970.rem_euclid(86_400));
-    // years begin in March, so that a leap day is the last of its year
-    let era_day = (days + 719_468).rem_euclid(146_097);
-    let era = (days + 719_468).div_euclid(146_097);
-    let year_of_era = (era_day - era_day / 1460 + era_day / 36_524 - era_day / 146_096) / 365;
-    let day_of_year = era_day - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let year = year_of_era + era * 400 + i64::from(month >= 10);
-    let name = |names: &[&'static str], index: i64| {
-        usize::try_from(index).ok().and_then(|index| names.get(index)).copied().unwrap_or("")
-    };
+pub(super) fn daytime(seconds_of_1970: u64) -> String<40> {
+    const DAYS: &str = "ThuFriSatSunMonTueWed";
+    const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    let [year, month, day, hour, minute, second] = date(seconds_of_1970);
+    let name = |names: &'static str, index: usize| names.get(3 * index..3 * index + 3).unwrap_or("");
+    let weekday = name(DAYS, usize::try_from(seconds_of_1970 / 86_400 % 7).unwrap_or(0));
+    let month = name(MONTHS, month as usize - 1);
     let mut text = String::new();
-    let _ = write!(
-        text,
-        "{} {} {day:2} {:02}:{:02}:{:02} {year}\r\n",
-        name(&DAYS, days.rem_euclid(7)),
-        name(&MONTHS, month),
-        second / 3600,
-        second / 60 % 60,
-        second % 60
-    ); // 26 bytes until the year 9999
+    let _ = write!(text, "{weekday} {month} {day:2} {hour:02}:{minute:02}:{second:02} {year}\r\n"); // 26 bytes until 9999
     text
 }
 

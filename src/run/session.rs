@@ -5,6 +5,7 @@ use core::mem::MaybeUninit;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, RawDir, openat};
 
+use crate::sys::environment::page_bytes;
 use crate::sys::process::{send_signal, session_of};
 
 /// Stops a process without asking it.
@@ -32,7 +33,7 @@ pub(super) struct Process {
 impl Process {
     /// Resident memory in kB; what it shares counts in full.
     pub(super) fn resident_kb(&self) -> u64 {
-        self.resident.saturating_mul((rustix::param::page_size() / 1024) as u64)
+        self.resident.saturating_mul((page_bytes() / 1024) as u64)
     }
 }
 

@@ -35,6 +35,21 @@ pub fn wall_ms() -> u64 {
     read_us(libc::CLOCK_REALTIME) / 1000
 }
 
+/// The wall clock at this second of 1970 in UTC: year, month and day from 1, hour, minute, second. The date by Howard
+/// Hinnant's `civil_from_days`: years begin in March, so that a leap day is the last of its year.
+pub fn date(seconds: u64) -> [u32; 6] {
+    let days = u32::try_from(seconds / 86_400).unwrap_or(0) + 719_468;
+    let second = u32::try_from(seconds % 86_400).unwrap_or(0);
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year_of_era + era * 400 + u32::from(month <= 2);
+    [year, month, day, second / 3600, second / 60 % 60, second % 60]
+}
+
 /// As struct timespec with a time of 64 bits: where a long has 32, the other half of `nanoseconds` is padding.
 #[repr(C)]
 #[derive(Default)]
@@ -64,4 +79,21 @@ pub fn pause_ms(ms: u32) {
     let nanoseconds = i32::try_from(ms.min(999)).unwrap_or(0).saturating_mul(1_000_000);
     let pause = rustix::event::Timespec { tv_sec: 0, tv_nsec: nanoseconds.into() };
     let _ = rustix::event::poll(&mut [], Some(&pause)); // an interruption ends it early
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        for (seconds, expected) in [
+            (0, [1970, 1, 1, 0, 0, 0]),
+            (951_782_400, [2000, 2, 29, 0, 0, 0]),
+            (1_709_251_199, [2024, 2, 29, 23, 59, 59]),
+            (4_107_542_400, [2100, 3, 1, 0, 0, 0]),
+        ] {
+            assert_eq!(date(seconds), expected);
+        }
+    }
 }

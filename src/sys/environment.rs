@@ -37,6 +37,25 @@ pub fn executed_path() -> &'static CStr {
     }
 }
 
+/// Bytes of a page of memory (`AT_PAGESZ`).
+pub fn page_bytes() -> usize {
+    auxiliary(libc::AT_PAGESZ, 4096)
+}
+
+/// Clock ticks in a second, in which /proc tells CPU time (`AT_CLKTCK`).
+pub fn ticks_per_second() -> usize {
+    auxiliary(libc::AT_CLKTCK, 100)
+}
+
+/// A number that the kernel has handed over at the start (getauxval(3)); by the C library, which has it anyway.
+fn auxiliary(kind: libc::c_ulong, usual: usize) -> usize {
+    // SAFETY: takes no pointer; an unknown kind gives 0.
+    match unsafe { libc::getauxval(kind) } {
+        0 => usual,
+        value => usize::try_from(value).unwrap_or(usual),
+    }
+}
+
 /// The words of the command line, as the C library hands them to `main`.
 ///
 /// # Safety

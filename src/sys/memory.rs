@@ -4,6 +4,7 @@ use core::ptr;
 use rustix::io::Errno;
 use rustix::mm::{Advice, madvise};
 
+use super::environment::page_bytes;
 use super::process::last_errno;
 
 /// Pages that are filled from the front with what stays to the end of the program.
@@ -50,7 +51,7 @@ pub fn forget_value<T>(value: &'static mut T) {
 
 /// What lies in these bytes in whole pages: those at the ends may hold something else.
 fn whole_pages(start: usize, length: usize) -> (usize, usize) {
-    let page = rustix::param::page_size();
+    let page = page_bytes();
     let first = start.next_multiple_of(page);
     (first, ((start + length) / page * page).saturating_sub(first))
 }

@@ -9,6 +9,8 @@ use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 use rustix::mm::{Advice, madvise};
 
+use super::environment::page_bytes;
+
 /// What only the start needed and the first [`wait`] lets go of: reading a configuration runs other functions than the
 /// loop, and goes deeper. What the loop needs comes back from the page cache, without a read from the disk.
 pub struct Ballast {
@@ -20,7 +22,7 @@ impl Ballast {
     /// Lets go of the stack below the caller, and finds the pages of the program file.
     pub fn find() -> Self {
         const WAIT_BYTES: usize = 512;
-        let page = rustix::param::page_size();
+        let page = page_bytes();
         forget_stack(page);
         let (start, length) = program(page);
         // The kernel maps the 64 kB around a page that is asked for, but not beyond its mapping. With an advice of its
@@ -101,7 +103,7 @@ mod tests {
 
     #[test]
     fn the_program_lies_in_the_ballast_and_goes_on_without_it() {
-        let page = rustix::param::page_size();
+        let page = page_bytes();
         let (start, length) = program(page);
         let code = wait as *const () as usize;
         assert!((start..start + length).contains(&code) && start % page == 0 && length % page == 0);

@@ -2,6 +2,7 @@
 //! nothing to do. A service is a session (setsid(2)), so all processes of that session count.
 
 use super::model::Status;
+use crate::sys::environment::{page_bytes, ticks_per_second};
 use crate::sys::file;
 use std::path::Path;
 
@@ -44,7 +45,7 @@ fn processes(sessions: &[u64]) -> Vec<Process> {
             continue;
         };
         let share = pss(&file::text(&["/proc/", name, "/smaps_rollup"].concat()));
-        let memory_kb = share.unwrap_or_else(|| pages * rustix::param::page_size() as u64 / 1024);
+        let memory_kb = share.unwrap_or_else(|| pages * page_bytes() as u64 / 1024);
         found.push(Process { session, cpu_ms, memory_kb });
     }
     found
@@ -56,7 +57,7 @@ fn parse(stat: &str) -> Option<(u64, u64, u64)> {
     let fields: Vec<&str> = stat.get(stat.rfind(')')? + 1..)?.split_ascii_whitespace().collect();
     let number = |index: usize| fields.get(index)?.parse::<u64>().ok();
     let ticks = number(11)?.saturating_add(number(12)?);
-    Some((number(3)?, ticks * 1000 / rustix::param::clock_ticks_per_second().max(1), number(21)?))
+    Some((number(3)?, ticks * 1000 / ticks_per_second() as u64, number(21)?))
 }
 
 /// The proportional share, in kB.
@@ -72,7 +73,7 @@ mod tests {
     #[test]
     fn a_process_is_read_behind_its_name() {
         let stat = "77 (a) b (c)) S 12 70 66 0 -1 4194304 1 0 0 0 30 20 0 0 20 0 1 0 500 1000 42 18446744073709551615";
-        let ticks = rustix::param::clock_ticks_per_second();
+        let ticks = ticks_per_second() as u64;
         assert_eq!(parse(stat), Some((66, 50 * 1000 / ticks, 42)));
         assert_eq!(parse("77 (a"), None);
         assert_eq!(pss("a\nRss:   100 kB\nPss:    73 kB\nPss_Dirty: 1 kB\n"), Some(73));

@@ -35,23 +35,11 @@ pub(super) fn wall_ms(age_ms: u64) -> u64 {
     clock::wall_ms().saturating_sub(age_ms)
 }
 
-/// A moment in UTC, `2026-11-22T16:45:01Z` (RFC 3339). The date by Howard Hinnant's `civil_from_days`.
-/// Adds it to `out`.
+/// A moment in UTC, `2026-11-22T16:45:01Z` (RFC 3339). Adds it to `out`.
 pub(super) fn utc(ms: u64, out: &mut String) {
-    let (days, seconds) = (ms / 86_400_000, ms / 1000 % 86_400);
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    for (value, width, end) in
-        [(year, 4, '-'), (month, 2, '-'), (day, 2, 'T'), (hour, 2, ':'), (minute, 2, ':'), (second, 2, 'Z')]
-    {
-        digits(value, width, out);
+    let shape = [(4, '-'), (2, '-'), (2, 'T'), (2, ':'), (2, ':'), (2, 'Z')];
+    for (value, (width, end)) in clock::date(ms / 1000).into_iter().zip(shape) {
+        digits(value.into(), width, out);
         out.push(end);
     }
 }
