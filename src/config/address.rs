@@ -178,10 +178,10 @@ fn inet(text: &str) -> Parsed<ListenAddress> {
         }
         return port(text).map(ListenAddress::Port);
     };
-    if text.parse::<Ipv6Addr>().is_ok() || address.parse::<Ipv6Addr>().is_ok() {
-        return wrong(Code::NoBrackets, text);
-    }
     let Ok(ip) = address.parse::<Ipv4Addr>() else {
+        if text.parse::<Ipv6Addr>().is_ok() || address.parse::<Ipv6Addr>().is_ok() {
+            return wrong(Code::NoBrackets, text);
+        }
         return fail(Problem::new(Code::BadIp, 0..address.len(), &[address]));
     };
     let port = port(digits).map_err(|problem| problem.moved(address.len() + 1))?;

@@ -3,6 +3,8 @@
 //! The table is the only list of directives. The reader, `--print`, `explain`, the unit reader and the man page are all
 //! fed from it, so that they can't differ. Nothing here reads a value: that is [`super::value`].
 
+use core::ops::Range;
+
 use super::address::Kind;
 pub use super::table::Id;
 use super::table::{NAMES, TABLE};
@@ -128,15 +130,24 @@ impl Id {
         self.text(1)
     }
 
-    /// Its name (0) or default (1) in [`NAMES`]: both are asked for many times for each service.
+    /// Whether [`Id::default_text`] has something to say.
+    pub fn has_default(self) -> bool {
+        !self.place(1).is_empty()
+    }
+
     fn text(self, which: usize) -> &'static str {
+        NAMES.get(self.place(which)).unwrap_or_default()
+    }
+
+    /// Where its name (0) or default (1) is in [`NAMES`]: both are asked for many times for each service.
+    fn place(self, which: usize) -> Range<usize> {
         let at = 2 * self as usize + which;
-        NAMES.get(usize::from(BEGINS[at])..usize::from(BEGINS[at + 1]) - 1).unwrap_or_default()
+        usize::from(BEGINS[at])..usize::from(BEGINS[at + 1]) - 1
     }
 
     /// The directive of exactly this name.
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|id| id.name() == name)
+        Self::ALL.iter().copied().find(|id| NAMES.as_bytes().get(id.place(0)) == Some(name.as_bytes()))
     }
 }
 

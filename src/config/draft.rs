@@ -434,7 +434,7 @@ fn merge(list: &mut Vec<String>, more: Vec<String>, syntax: Syntax) {
 
 /// The table's default of a directive.
 fn default(id: Id) -> Option<Value> {
-    let text = Some(id.default_text()).filter(|text| !text.is_empty())?;
+    let text = Some(id).filter(|id| id.has_default())?.default_text();
     match id.row().syntax {
         Syntax::Bool => Some(Value::Number(u64::from(text == "yes"))), // most of them, and often asked for
         syntax => value::parse(syntax, text, &mut Vec::new()).ok(),
