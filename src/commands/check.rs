@@ -2,12 +2,11 @@
 
 use std::fmt::Write;
 
-use super::{child_log, daemon, read};
+use super::{context, daemon, read};
 use crate::cli::{self, Options};
 use crate::config;
 use crate::limits;
 use crate::plan::Plan;
-use crate::plan::compile::Context;
 use crate::run::{Child, Listener, ServiceState};
 
 /// Reads, checks, resolves; opens nothing.
@@ -17,9 +16,7 @@ pub(super) fn check(options: &Options) -> u8 {
         Ok(draft) => draft,
         Err(code) => return code,
     };
-    let context =
-        Context { log: child_log(options.log), keep_streams: false, fd_names: Vec::new(), parent_death: None };
-    match daemon::plan(&mut draft, &context) {
+    match daemon::plan(&mut draft, &context(options)) {
         Err(code) => code,
         Ok(_) if cfg!(feature = "print") && options.print => cli::print(&config::print(&draft)),
         Ok(plan) => cli::print(&summary(&plan.plan())),

@@ -2,12 +2,11 @@
 
 use std::fmt::Write;
 
-use super::{child_log, daemon, read};
+use super::{context, daemon, read};
 use crate::cli::{self, Options, exit};
 use crate::config;
 use crate::open::connections;
 use crate::plan::address::{self, Text};
-use crate::plan::compile::Context;
 use crate::plan::steps::{Reader, Step};
 use crate::plan::{ChildLog, Plan, Policy, ServiceSpec, SocketKind, Stdio};
 use crate::run::family_name;
@@ -20,9 +19,7 @@ pub(super) fn explain(options: &Options) -> u8 {
         Ok(draft) => draft,
         Err(code) => return code,
     };
-    let context =
-        Context { log: child_log(options.log), keep_streams: false, fd_names: Vec::new(), parent_death: None };
-    let plan = match daemon::plan(&mut draft, &context) {
+    let plan = match daemon::plan(&mut draft, &context(options)) {
         Ok(plan) => plan.plan(),
         Err(code) => return code,
     };

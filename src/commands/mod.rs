@@ -16,6 +16,7 @@ use crate::config::{self, Dialect, Draft, Inetd};
 use crate::logging::{self, Target};
 use crate::open::adopt;
 use crate::plan::ChildLog;
+use crate::plan::compile::Context;
 use crate::sys::{file, signal, stdio};
 
 /// Where the configuration is if nobody says otherwise.
@@ -134,11 +135,12 @@ fn report(draft: &Draft) -> bool {
     draft.is_faulty()
 }
 
-/// Where children's lines go that are meant for the log.
-const fn child_log(target: Target) -> ChildLog {
-    match target {
+/// What the plan depends on besides the draft: where children's lines go that are meant for the log.
+const fn context(options: &Options) -> Context {
+    let log = match options.log {
         Target::Stderr => ChildLog::Stderr,
         Target::Syslog => ChildLog::Syslog,
         Target::Kmsg => ChildLog::Kmsg,
-    }
+    };
+    Context { log, keep_streams: false, fd_names: Vec::new(), parent_death: None }
 }

@@ -11,14 +11,13 @@ use rustix::fd::OwnedFd;
 
 use super::ask::control_path;
 use super::daemon::{self, Origin, Reserved};
-use super::{child_log, read};
+use super::{context, read};
 use crate::cli::{self, Options, exit};
 use crate::detach::{PidFile, Side, Waiting, detach};
 use crate::handover::{self, Part};
 use crate::logging;
 use crate::notify::Notify;
 use crate::plan::PlanTables;
-use crate::plan::compile::Context;
 use crate::run::{Resume, Server};
 use crate::sys::errno::Why;
 use crate::sys::file;
@@ -76,10 +75,6 @@ fn check(options: &Options, file: &OwnedFd, program: &Path) -> u8 {
         })
     });
     made.err().unwrap_or(exit::DONE)
-}
-
-fn context(options: &Options) -> Context {
-    Context { log: child_log(options.log), keep_streams: false, fd_names: Vec::new(), parent_death: None }
 }
 
 /// Stores what a later reload needs. The texts are short; without room for them there is no reload.

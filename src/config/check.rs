@@ -7,7 +7,7 @@ use super::address::Kind;
 use super::collide;
 use super::directive::{self, Id};
 use super::draft::{Draft, Links, ServiceDraft};
-use super::fault::{Fault, Place, tell};
+use super::fault::{Fault, Place, at_most, tell};
 use super::message::{Code, Reason};
 use super::own_port;
 use super::value::{Stream, Value};
@@ -169,9 +169,7 @@ impl Check<'_> {
     }
 
     fn words(&mut self, id: Id, count: usize, most: usize) {
-        if count > most {
-            self.fault(Code::TooManyWords, self.service.place(id), &[id.name(), &count.to_string(), &most.to_string()]);
-        }
+        at_most(self.faults, Code::TooManyWords, self.service.place(id), id.name(), [count, most]);
     }
 
     /// Accept=yes is for sockets that have connections, systemd.socket(5).
@@ -229,7 +227,7 @@ impl Check<'_> {
     /// A service can be put to sleep if it goes on running, and for want of connections if it shows any.
     fn sleep(&mut self) {
         let service = self.service;
-        let wanted = |id: Id| service.is_own(id) && service.span(id) != Some(super::INFINITY);
+        let wanted = |id: Id| service.is_own(id) && service.number(id) != Some(super::INFINITY);
         for id in [Id::StopWhenIdleSec, Id::StopWhenQuietSec] {
             if wanted(id) && service.flag(Id::Accept) {
                 self.fault(Code::SleepAccept, service.place(id), &[id.name()]);

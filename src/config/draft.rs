@@ -297,7 +297,8 @@ impl ServiceDraft {
         self.setting(id).map(|setting| &setting.value)
     }
 
-    /// The number of a Bool, Choice, Uint, Span, Size, Mode, Signal, Tos or Capabilities directive.
+    /// The number of a Bool, Choice, Uint, Span or Timeout (microseconds), Size (bytes), Mode, Signal, Tos or Capabilities
+    /// directive; [`INFINITY`](super::INFINITY): for ever, no limit.
     pub fn number(&self, id: Id) -> Option<u64> {
         let number = |value: &Value| match value {
             Value::Number(number) => Some(*number),
@@ -319,16 +320,6 @@ impl ServiceDraft {
         self.number(id) == Some(1)
     }
 
-    /// Microseconds of a Span or Timeout directive; [`INFINITY`](super::INFINITY): for ever.
-    pub fn span(&self, id: Id) -> Option<u64> {
-        self.number(id)
-    }
-
-    /// Bytes of a Size directive; [`INFINITY`](super::INFINITY): no limit.
-    pub fn size(&self, id: Id) -> Option<u64> {
-        self.number(id)
-    }
-
     /// Permission bits of a Mode directive, 0 to 07777.
     pub fn mode(&self, id: Id) -> u32 {
         self.number(id).and_then(|mode| u32::try_from(mode).ok()).unwrap_or(0)
@@ -342,9 +333,9 @@ impl ServiceDraft {
             .map_or("", |index| super::words::nth(words, index))
     }
 
-    /// The number of a Signal directive.
-    pub fn signal(&self, id: Id) -> Option<i32> {
-        self.number(id).and_then(|number| i32::try_from(number).ok())
+    /// What a Choice directive chooses, of values in the order of its words in the table.
+    pub fn pick<T: Copy>(&self, id: Id, all: &[T]) -> Option<T> {
+        self.number(id).and_then(|index| all.get(usize::try_from(index).ok()?).copied())
     }
 
     /// Name, word or path of a directive that holds one.
@@ -469,11 +460,11 @@ mod tests {
         assert_eq!(service.number(Id::MaxConnections), None);
         assert_eq!(service.number(Id::Backlog), Some(u64::from(u32::MAX)));
         assert_eq!(service.number(Id::TriggerLimitBurst), None);
-        assert_eq!(service.span(Id::TimeoutStopSec), Some(90_000_000));
-        assert_eq!(service.span(Id::RuntimeMaxSec), Some(super::super::INFINITY));
+        assert_eq!(service.number(Id::TimeoutStopSec), Some(90_000_000));
+        assert_eq!(service.number(Id::RuntimeMaxSec), Some(super::super::INFINITY));
         assert_eq!(service.mode(Id::SocketMode), 0o666);
         assert_eq!(service.choice(Id::KillMode), "control-group");
-        assert_eq!(service.signal(Id::KillSignal), Some(libc::SIGTERM));
+        assert_eq!(service.number(Id::KillSignal), Some(15));
         assert!(service.flag(Id::SendSIGKILL) && !service.flag(Id::Accept));
         assert!(!service.is_set(Id::Accept) && service.text(Id::User).is_none());
     }

@@ -1,6 +1,6 @@
 //! Faults: what is wrong, where, what was expected and what to do about it.
 //!
-//! Every later station reports with the same type, so that one run shows all faults of all files in one order. A fault
+//! The plan station reports with the same type, so that one run shows all faults of all files in one order. A fault
 //! is data until [`Sources::render`] turns it into text: this module never prints and never decides whether to go on.
 
 use super::message::Code;
@@ -64,22 +64,6 @@ impl Fault {
         }
     }
 
-    /// An error of a later station, in its own words.
-    pub fn error(place: Place, message: String) -> Self {
-        Self::later(Severity::Error, place, message)
-    }
-
-    /// A warning of a later station, in its own words.
-    pub fn warning(place: Place, message: String) -> Self {
-        Self::later(Severity::Warning, place, message)
-    }
-
-    fn later(severity: Severity, place: Place, message: String) -> Self {
-        let mut fault = Self::new(Code::Later, place, &[]);
-        (fault.severity, fault.message) = (severity, message);
-        fault
-    }
-
     /// The same fault that also points at `other`.
     #[must_use]
     pub fn with_other(mut self, other: Place) -> Self {
@@ -98,13 +82,6 @@ impl Fault {
         self.message.ends_with(LEFT_OUT)
     }
 
-    /// The same fault with this text after `expected:`.
-    #[must_use]
-    pub fn with_expected(mut self, expected: String) -> Self {
-        self.expected = expected;
-        self
-    }
-
     /// The same fault with this text after `hint:`.
     #[must_use]
     pub fn with_hint(mut self, hint: String) -> Self {
@@ -115,8 +92,15 @@ impl Fault {
 
 /// Adds the message `code` with its arguments, as [`Fault::new`] makes it.
 #[inline(never)]
-pub(super) fn tell(faults: &mut Vec<Fault>, code: Code, place: Place, arguments: &[&str]) {
+pub fn tell(faults: &mut Vec<Fault>, code: Code, place: Place, arguments: &[&str]) {
     faults.push(Fault::new(code, place, arguments));
+}
+
+/// Adds a message about a count that is above `most`: its arguments are the count, the most, and `what`.
+pub fn at_most(faults: &mut Vec<Fault>, code: Code, place: Place, what: &str, [count, most]: [usize; 2]) {
+    if count > most {
+        tell(faults, code, place, &[&count.to_string(), &most.to_string(), what]);
+    }
 }
 
 /// What is said of a line that is left out.

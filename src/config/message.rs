@@ -369,10 +369,59 @@ messages! {
     TooMany: Error,
         "there are {0} {1}, this build has room for {2}",
         "", "build with {3}={0} in the environment, see src/limits.rs";
-    TooManyWords: Error, "{0}= has {1} words, {2} are possible", "", "";
+    TooManyWords: Error, "{2}= has {0} words, {1} are possible", "", "";
 
-    // A later station.
-    Later: Error, "", "", "";
+    // The plan: what this machine lacks, and what does not fit.
+    NoUser: Error,
+        "{0}={1}: there is no such user",
+        "a user of /etc/passwd by name or number; User= takes any number together with Group=", "";
+    NoGroup: Error, "{0}={1}: there is no such group", "a group of /etc/group, or a number", "";
+    NoPortName: Error,
+        "there is no {0} service {1} in /etc/services",
+        "", "write the port as a number";
+    NoInterface: Error, "the link-local address {0} needs its interface", "", "write it as [{0}%eth0]:port";
+    ProgramMissing: Warning,
+        "the program {0} is not there, or cannot be executed",
+        "", "install it, or mend the path; clients wait until it is there";
+    ProgramUnknown: Error,
+        "the program {0} is not there, or cannot be executed",
+        "", "install it, or give its full path";
+    ProgramWritable: Warning,
+        "anybody may write to {0}, which runs as root",
+        "", "chmod o-w; it should belong to root";
+    ChildrenFew: Warning,
+        "there is room for {0} processes of all services together",
+        "", "a build with a larger DORMOUSE_CHILDREN has room for more";
+    TwoLogs: Error,
+        "standard output and standard error go to two different logs",
+        "", "set StandardOutput= and StandardError= to the same one";
+    BadLoad: Error, "\"{0}\" is not a load", "a number above 0 with at most two digits behind the point", "";
+    OwnVariable: Error,
+        "{0}= is set by dormouse itself for each start",
+        "", "remove it here; env(1) before the program can set it or take it out";
+    VariablesFile: Error,
+        "the environment file {0} cannot be read: {1}",
+        "", "a - before the path lets the file be missing";
+    VariablesLine: Error,
+        "line {0} of {1} is not an assignment",
+        "NAME=VALUE, where the name is made of letters, digits and _", "";
+    HoldsNul: Error, "{0}= cannot hold a NUL", "", "";
+    GroupsMany: Error,
+        "the program would have {0} groups",
+        "at most {1} (DORMOUSE_GROUPS at build time)", "";
+    ValueLong: Error, "{0}= is too long", "", "";
+    InstanceLong: Error,
+        "with the names of connections the command line may have {0} bytes",
+        "at most {1}", "use %i less often, or let the program read REMOTE_ADDR and REMOTE_PORT";
+    FdNamesLong: Error,
+        "LISTEN_FDNAMES would have {0} bytes",
+        "at most {1}: a shorter name, or fewer sockets", "";
+    FilterLong: Error,
+        "the address lists need a filter of {0} instructions; the kernel takes {1}",
+        "", "join neighbouring prefixes, or use a packet filter such as nftables";
+    TextsLong: Error,
+        "the texts of all services need more than {0} bytes",
+        "", "use fewer or shorter services, or build with a larger DORMOUSE_ARENA_BYTES";
 
     // Arguments of messages.
     =>

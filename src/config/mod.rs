@@ -44,7 +44,7 @@ pub use check::check;
 pub use command::{Command, PROGRAM_PATH, expand, find_program, is_per_start};
 pub use directive::{Directive, Group, Id, Syntax, Unit};
 pub use draft::{Draft, MUX, ServiceDraft, locate};
-pub use fault::{Fault, Place, Severity, Sources};
+pub use fault::{Fault, Place, Severity, Sources, at_most, tell};
 pub use files::{read, read_as, read_text};
 pub use foreign::{Foreign, foreign};
 pub use inetd::{Dialect, Inetd};

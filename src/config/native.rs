@@ -90,7 +90,9 @@ impl Reader {
         notes.extend(comment(id, value).filter(|_| !failed));
         for Problem { at, mut fault } in notes.into_iter().chain(result.err().map(|problem| *problem)) {
             fault.place = at.map_or(name, |at| line.place(file, start + at.start..start + at.end));
-            if failed && (value.contains(" #") || value.contains(" ;") && fault.hint.is_empty()) {
+            if failed
+                && (after_blank(value, b'#').is_some() || after_blank(value, b';').is_some() && fault.hint.is_empty())
+            {
                 fault.hint = "a comment needs a line of its own; here it is part of the value".to_owned();
             }
             draft.faults.push(fault);
@@ -137,9 +139,14 @@ impl Reader {
     }
 }
 
+/// Where a mark stands behind a blank.
+fn after_blank(value: &str, mark: u8) -> Option<usize> {
+    value.as_bytes().windows(2).position(|pair| pair == [b' ', mark]).map(|blank| blank + 1)
+}
+
 /// The warning about a `# text` at the end of a value that takes any text.
 fn comment(id: Id, value: &str) -> Option<Problem> {
-    let at = value.find(" #")? + 1;
+    let at = after_blank(value, b'#')?;
     let any = match id.row().syntax {
         Syntax::Path | Syntax::Directory | Syntax::EnvironmentFile | Syntax::FdName => true,
         Syntax::Listen(_) | Syntax::Input | Syntax::Output => true,

@@ -279,7 +279,7 @@ impl Unit {
         self.privileged = match marks {
             _ if marks.contains('+') => Some((place, "+")),
             // Where there are ambient capabilities, `!!` has no meaning.
-            _ if marks.contains('!') && !marks.contains("!!") => Some((place, "!")),
+            _ if marks.contains('!') && !marks.as_bytes().windows(2).any(|pair| pair == b"!!") => Some((place, "!")),
             _ => None,
         };
         if !marks.contains(['+', '!']) {

@@ -184,11 +184,10 @@ fn folders(path: &Path, target: &Path) -> Vec<PathBuf> {
 
 /// The main file of a unit; for an instance without a file of its own that of the template.
 fn find(folders: &[PathBuf], name: &UnitName) -> Option<PathBuf> {
-    let template = name.instance().is_some().then(|| name.template());
-    let names = std::iter::once(name.clone()).chain(template);
-    let mut paths = names.flat_map(|name| folders.iter().map(move |folder| folder.join(&name.0)));
-    let path = paths.find(|path| file::own_kind(path).is_some())?;
-    (target(&path) != Path::new("/dev/null")).then_some(path)
+    let there =
+        |name: &UnitName| folders.iter().map(|folder| folder.join(&name.0)).find(|path| file::own_kind(path).is_some());
+    let template = || name.instance().and_then(|_| there(&name.template()));
+    there(name).or_else(template).filter(|path| target(path) != Path::new("/dev/null"))
 }
 
 /// The drop-ins of a unit by name: those of the unit itself, of its template, of units whose names begin alike up to a

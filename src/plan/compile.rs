@@ -10,7 +10,7 @@ use super::policy::{Streams, policy, streams};
 use super::sleep::sleep;
 use super::steps::Steps;
 use super::{ChildLog, Internal, PlanTables, Policy, ServiceSpec, Span, Stdio, privileges, sockets};
-use crate::config::{self, Draft, Fault, Id, ServiceDraft, Severity};
+use crate::config::{self, Code, Draft, Fault, Id, ServiceDraft, Severity, at_most, tell};
 use crate::limits::{ARENA_BYTES, ARGUMENTS, ENVIRONMENT, FD_NAMES_BYTES, INSTANCE_BYTES, INSTANCE_WORDS_BYTES};
 use crate::sys::file;
 
@@ -147,13 +147,8 @@ fn add<'a>(
     }
     let spec = ServiceSpec {
         name: store(plan, draft, draft.name.as_bytes(), faults),
-        program: store(plan, draft, &[program.as_bytes(), b"\0"].concat(), faults),
-        argv: store(
-            plan,
-            draft,
-            &argv.iter().flat_map(|word| [word.as_bytes(), b"\0"].concat()).collect::<Vec<_>>(),
-            faults,
-        ),
+        program: store(plan, draft, &ended(std::slice::from_ref(&program)), faults),
+        argv: store(plan, draft, &ended(&argv), faults),
         fd_names: fd_names(plan, draft, more, &policy, context, faults),
         policy: policy_row(plan, policy),
         first_listener,
@@ -166,15 +161,9 @@ fn add<'a>(
 
 /// Internal= as the plan has it.
 fn internal(draft: &ServiceDraft) -> Option<Internal> {
-    Some(match draft.choice(Id::Internal) {
-        "echo" => Internal::Echo,
-        "discard" => Internal::Discard,
-        "daytime" => Internal::Daytime,
-        "time" => Internal::Time,
-        "chargen" => Internal::Chargen,
-        "tcpmux" => Internal::Tcpmux,
-        _ => return None,
-    })
+    let all =
+        [Internal::Echo, Internal::Discard, Internal::Daytime, Internal::Time, Internal::Chargen, Internal::Tcpmux];
+    draft.pick(Id::Internal, &all)
 }
 
 /// A table's row as the plan stores it; the tables are smaller than 65535 rows, see [`crate::limits`].
@@ -194,11 +183,19 @@ fn policy_row(plan: &mut PlanTables, policy: Policy) -> u16 {
 /// Stores bytes; a full arena is a fault.
 pub(super) fn store(plan: &mut PlanTables, draft: &ServiceDraft, bytes: &[u8], faults: &mut Vec<Fault>) -> Span {
     plan.arena.store(bytes).unwrap_or_else(|_| {
-        let message = format!("the texts of all services need more than {ARENA_BYTES} bytes");
-        let hint = "use fewer or shorter services, or build with a larger DORMOUSE_ARENA_BYTES";
-        faults.push(Fault::error(draft.place, message).with_hint(hint.to_owned()));
+        tell(faults, Code::TextsLong, draft.place, &[&ARENA_BYTES.to_string()]);
         Span::default()
     })
+}
+
+/// Words one after the other, each with its NUL.
+pub(super) fn ended(words: &[String]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for word in words {
+        bytes.extend_from_slice(word.as_bytes());
+        bytes.push(0);
+    }
+    bytes
 }
 
 /// Program and arguments, variables put in.
@@ -213,18 +210,13 @@ fn command(draft: &ServiceDraft, setup: &mut Setup<'_>, faults: &mut Vec<Fault>)
     if let Some(path) = program.as_deref().filter(|path| is_program(path)) {
         path.clone_into(&mut setup.program);
     } else {
-        let message = format!("the program {} is not there, or cannot be executed", command.program);
-        let (fault, hint) = match program {
-            Some(_) => (Fault::warning(place, message), "install it, or mend the path; clients wait until it is there"),
-            None => (Fault::error(place, message), "install it, or give its full path"),
-        };
-        faults.push(fault.with_hint(hint.to_owned()));
+        let code = if program.is_some() { Code::ProgramMissing } else { Code::ProgramUnknown };
+        tell(faults, code, place, &[&command.program]);
     }
     let program = program?;
     let full = [root, &program].concat();
     if setup.as_root && !known && file::is_open_to_all(Path::new(&full)) {
-        let message = format!("anybody may write to {program}, which runs as root");
-        faults.push(Fault::warning(place, message).with_hint("chmod o-w; it should belong to root".to_owned()));
+        tell(faults, Code::ProgramWritable, place, &[&program]);
     }
     let environment = &setup.environment;
     let lookup = |name: &str| environment.get(name).map(str::to_owned);
@@ -244,25 +236,16 @@ fn command(draft: &ServiceDraft, setup: &mut Setup<'_>, faults: &mut Vec<Fault>)
     {
         program.clone_into(first);
     }
-    if argv.len() > ARGUMENTS {
-        let message = format!("the command line has {} words", argv.len());
-        faults.push(Fault::error(place, message).with_expected(format!("at most {ARGUMENTS}")));
-    }
     let names: usize = argv.iter().map(|word| word.matches([config::INSTANCE, config::INSTANCE_PATH]).count()).sum();
     let bytes = argv.iter().map(|word| word.len() + 1).sum::<usize>() + names * INSTANCE_BYTES;
-    if names > 0 && bytes > INSTANCE_WORDS_BYTES {
-        let message = format!("with the names of connections the command line may have {bytes} bytes");
-        let hint = "use %i less often, or let the program read REMOTE_ADDR and REMOTE_PORT".to_owned();
-        let fault = Fault::error(place, message).with_expected(format!("at most {INSTANCE_WORDS_BYTES}"));
-        faults.push(fault.with_hint(hint));
+    if names > 0 {
+        at_most(faults, Code::InstanceLong, place, "", [bytes, INSTANCE_WORDS_BYTES]);
     }
-    if environment.len() + START_VARIABLES > ENVIRONMENT {
-        let message = format!("the environment has {} variables", environment.len());
-        let most = format!("at most {}", ENVIRONMENT - START_VARIABLES);
-        faults.push(Fault::error(draft.place(Id::Environment), message).with_expected(most));
-    }
+    at_most(faults, Code::TooManyWords, place, "ExecStart", [argv.len(), ARGUMENTS]);
+    let variables = [environment.len(), ENVIRONMENT - START_VARIABLES];
+    at_most(faults, Code::TooManyWords, draft.place(Id::Environment), "Environment", variables);
     if argv.iter().any(|word| word.contains('\0')) {
-        faults.push(Fault::error(place, "an argument cannot hold a NUL".to_owned()));
+        tell(faults, Code::HoldsNul, place, &["ExecStart"]);
     }
     Some((program, argv))
 }
@@ -283,22 +266,17 @@ fn fd_names(
         return store(plan, draft, context.fd_names.join(":").as_bytes(), faults);
     }
     let name = |section: &ServiceDraft| {
-        let unnamed = if policy.accept { "connection".to_owned() } else { format!("{}.socket", section.name) };
-        section.text(Id::FileDescriptorName).map_or(unnamed, str::to_owned)
+        let unnamed = || if policy.accept { "connection".to_owned() } else { [&section.name, ".socket"].concat() };
+        section.text(Id::FileDescriptorName).map_or_else(unnamed, str::to_owned)
     };
-    let each = |section: &&ServiceDraft| vec![name(section); section.listens.len()];
     // One name stands for all of them.
-    let names = if more.is_empty() {
-        name(draft)
-    } else {
-        [draft].iter().chain(more).flat_map(each).collect::<Vec<_>>().join(":")
-    };
-    let count = if more.is_empty() { draft.listens.len().max(1) } else { 1 };
-    let bytes = count * (names.len() + 1);
-    if bytes > FD_NAMES_BYTES {
-        let message = format!("LISTEN_FDNAMES would have {bytes} bytes");
-        let fault = Fault::error(draft.place(Id::FileDescriptorName), message);
-        faults.push(fault.with_expected(format!("at most {FD_NAMES_BYTES}: a shorter name, or fewer sockets")));
+    let (mut names, mut count) = (name(draft), draft.listens.len().max(1));
+    if !more.is_empty() {
+        let mut each = vec![names; draft.listens.len()];
+        more.iter().for_each(|section| each.resize(each.len() + section.listens.len(), name(section)));
+        (names, count) = (each.join(":"), 1);
     }
+    let bytes = [count * (names.len() + 1), FD_NAMES_BYTES];
+    at_most(faults, Code::FdNamesLong, draft.place(Id::FileDescriptorName), "", bytes);
     store(plan, draft, names.as_bytes(), faults)
 }

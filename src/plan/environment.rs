@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rustix::io::Errno;
 
-use crate::config::{self, Fault, Id, ServiceDraft};
+use crate::config::{self, Code, Fault, Id, ServiceDraft, tell};
 use crate::limits::CONFIG_FILE_BYTES;
 use crate::sys::errno::Why;
 use crate::sys::users::User;
@@ -92,9 +92,7 @@ pub(super) fn compose(draft: &ServiceDraft, user: Option<&User>, faults: &mut Ve
     for what in draft.list(Id::UnsetEnvironment) {
         let name = what.split('=').next().unwrap_or(what);
         if config::is_per_start(name) {
-            let message = format!("{name}= is set by dormouse itself for each start and cannot be taken out");
-            let fault = Fault::error(draft.place(Id::UnsetEnvironment), message);
-            faults.push(fault.with_hint("let the program be started by env -u".to_owned()));
+            tell(faults, Code::OwnVariable, draft.place(Id::UnsetEnvironment), &[name]);
         }
         environment.unset(what);
     }
@@ -105,8 +103,7 @@ pub(super) fn compose(draft: &ServiceDraft, user: Option<&User>, faults: &mut Ve
 /// The variables of the hand-over protocol are ours to set: a second value would make a reader take the wrong one.
 fn refuse_own(draft: &ServiceDraft, environment: &Environment, faults: &mut Vec<Fault>) {
     for (name, _) in environment.0.iter().filter(|(name, _)| name.starts_with("LISTEN_")) {
-        let message = format!("{name}= is set by dormouse itself for each start");
-        faults.push(Fault::error(draft.place(Id::Environment), message).with_hint("remove the variable".to_owned()));
+        tell(faults, Code::OwnVariable, draft.place(Id::Environment), &[name]);
     }
 }
 
@@ -119,18 +116,12 @@ fn read_file(draft: &ServiceDraft, file: &str, environment: &mut Environment, fa
             for entry in parse(&text) {
                 match entry {
                     Ok((name, value)) => environment.set(&name, &value),
-                    Err(line) => faults.push(
-                        Fault::error(place, format!("line {line} of {path} is not an assignment"))
-                            .with_expected("NAME=VALUE, where the name is made of letters, digits and _".to_owned()),
-                    ),
+                    Err(line) => tell(faults, Code::VariablesLine, place, &[&line.to_string(), path]),
                 }
             }
         }
         Err(Errno::NOENT) if optional => {}
-        Err(why) => faults.push(
-            Fault::error(place, format!("the environment file {path} cannot be read: {}", Why(why)))
-                .with_hint("a - before the path lets the file be missing".to_owned()),
-        ),
+        Err(why) => tell(faults, Code::VariablesFile, place, &[path, &Why(why).to_string()]),
     }
 }
 

@@ -47,14 +47,15 @@ fn add_row(table: &mut Vec<u8>, len: u8, address: Ipv6Addr) {
         return;
     }
     // The wider one takes the place of those that it holds.
-    let kept: Vec<u8> = rows(table)
-        .filter(|row| !(row[0] >= len && is_mapped(bits(row)) == is_mapped(first) && holds_bits(first, len, bits(row))))
-        .flatten()
-        .copied()
-        .collect();
+    let mut kept = Vec::new();
+    for row in rows(table) {
+        if row[0] < len || is_mapped(bits(row)) != is_mapped(first) || !holds_bits(first, len, bits(row)) {
+            kept.extend_from_slice(row);
+        }
+    }
+    kept.push(len);
+    kept.extend_from_slice(&first.to_be_bytes());
     *table = kept;
-    table.push(len);
-    table.extend(first.to_be_bytes());
 }
 
 /// Whether a source may connect or send. Takes no memory; costs one comparison a row.
@@ -116,7 +117,9 @@ pub fn program(allow: &[u8], deny: &[u8]) -> Vec<u8> {
     ];
     code.extend(v4);
     code.extend(v6);
-    code.iter().flat_map(Instruction::bytes).collect()
+    let mut bytes = Vec::new();
+    code.iter().for_each(|instruction| bytes.extend_from_slice(&instruction.bytes()));
+    bytes
 }
 
 /// One instruction: `struct sock_filter`.

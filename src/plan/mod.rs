@@ -20,6 +20,7 @@ pub mod steps;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use crate::config::Kind as SocketKind;
 pub use arena::{Arena, ArenaFull, Span, Texts};
 pub use sleep::{Evict, NotifyAccess, Sleep};
 
@@ -196,19 +197,6 @@ pub struct ListenerSpec {
     /// The address as bind(2) takes it: a `sockaddr_in`, `_in6`, `_un` or `_vm` of exactly this length; see
     /// [`address`]. FIFO: the path without NUL.
     pub address: Span,
-}
-
-/// Kind of a socket (systemd.socket(5): ListenStream=, ListenDatagram=, ListenSequentialPacket=, ListenFIFO=).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SocketKind {
-    /// `SOCK_STREAM`
-    Stream,
-    /// `SOCK_DGRAM`
-    Datagram,
-    /// `SOCK_SEQPACKET`
-    SequentialPacket,
-    /// A named pipe, fifo(7).
-    Fifo,
 }
 
 /// How a socket is made.

@@ -1,15 +1,21 @@
 //! What a service may and does, as numbers: limits, restart, stop, and where its standard descriptors go.
 
 use super::{ChildLog, KillMode, PlanTables, Policy, Rate, Restart, Stdio};
-use crate::config::{ExitStatus, Fault, INFINITY, Id, ServiceDraft, Stream};
+use crate::config::{Code, ExitStatus, Fault, INFINITY, Id, ServiceDraft, Stream, tell};
 use crate::limits::CHILDREN;
 use crate::sys::users;
 
 use super::compile::{Context, store};
+use super::privileges::unknown;
 
 /// Starts in [`Id::TriggerLimitIntervalSec`] where nothing is set: per connection (no limit: each is asked for by a client
 /// of its own), otherwise (as systemd.socket(5)).
 const TRIGGER_BURST: [u32; 2] = [0, 20];
+
+/// The words of Restart=, and of KillMode=.
+const RESTART: [Restart; 6] =
+    [Restart::No, Restart::Always, Restart::OnSuccess, Restart::OnFailure, Restart::OnAbnormal, Restart::OnAbort];
+const KILL_MODE: [KillMode; 4] = [KillMode::Session, KillMode::Mixed, KillMode::Process, KillMode::None];
 
 /// Standard input, output and error of a service, and the log that [`Stdio::Log`] means.
 pub(super) struct Streams {
@@ -74,9 +80,7 @@ fn log_of(
     if let [first, second] = logs[..]
         && first != second
     {
-        let message = "standard output and standard error go to two different logs";
-        let fault = Fault::error(draft.place(Id::StandardError), message.to_owned());
-        faults.push(fault.with_hint("set StandardOutput= and StandardError= to the same one".to_owned()));
+        tell(faults, Code::TwoLogs, draft.place(Id::StandardError), &[]);
     }
     logs.first().copied().unwrap_or(context.log)
 }
@@ -91,9 +95,7 @@ pub(super) fn policy(
 ) -> Policy {
     let accept = draft.accepts();
     if accept && draft.is_set(Id::MaxConnections) && draft.number(Id::MaxConnections) > Some(CHILDREN as u64) {
-        let message = format!("there is room for {CHILDREN} processes of all services together");
-        let fault = Fault::warning(draft.place(Id::MaxConnections), message);
-        faults.push(fault.with_hint("a build with a larger DORMOUSE_CHILDREN has room for more".to_owned()));
+        tell(faults, Code::ChildrenFew, draft.place(Id::MaxConnections), &[&CHILDREN.to_string()]);
     }
     let piped = streams.log != ChildLog::Stderr && streams.stdio.contains(&Stdio::Log);
     let mut list = |bytes: &[u8]| store(plan, draft, bytes, faults);
@@ -101,8 +103,8 @@ pub(super) fn policy(
     let (allow, deny) = super::sockets::access(draft);
     let (allow, deny) = (list(&allow), list(&deny));
     let success = list(&success(draft));
-    let users = ids(draft, Id::AllowUsers, |name| users::user(name).map(|user| user.uid), faults);
-    let groups = ids(draft, Id::AllowGroups, users::group, faults);
+    let users = ids(draft, Id::AllowUsers, Code::NoUser, &|name| users::user(name).map(|user| user.uid), faults);
+    let groups = ids(draft, Id::AllowGroups, Code::NoGroup, &users::group, faults);
     let mut list = |bytes: &[u8]| store(plan, draft, bytes, faults);
     let (allow_users, allow_groups) = (list(&users), list(&groups));
     Policy {
@@ -131,25 +133,13 @@ pub(super) fn policy(
         ),
         poll: rate(draft, Id::PollLimitIntervalSec, count(draft, Id::PollLimitBurst, 0)),
         start: rate(draft, Id::StartLimitIntervalSec, count(draft, Id::StartLimitBurst, 0)),
-        restart: match draft.choice(Id::Restart) {
-            "always" => Restart::Always,
-            "on-success" => Restart::OnSuccess,
-            "on-failure" => Restart::OnFailure,
-            "on-abnormal" => Restart::OnAbnormal,
-            "on-abort" => Restart::OnAbort,
-            _ => Restart::No,
-        },
+        restart: draft.pick(Id::Restart, &RESTART).unwrap_or(Restart::No),
         restart_ms: milliseconds(draft, Id::RestartSec),
         runtime_max_ms: milliseconds(draft, Id::RuntimeMaxSec),
         stop_timeout_ms: milliseconds(draft, Id::TimeoutStopSec),
-        kill_mode: match draft.choice(Id::KillMode) {
-            "mixed" => KillMode::Mixed,
-            "process" => KillMode::Process,
-            "none" => KillMode::None,
-            _ => KillMode::Session,
-        },
+        kill_mode: draft.pick(Id::KillMode, &KILL_MODE).unwrap_or(KillMode::Session),
         sleep: super::sleep::sleep(draft, faults),
-        kill_signal: draft.signal(Id::KillSignal).and_then(|signal| u8::try_from(signal).ok()).unwrap_or(15),
+        kill_signal: draft.number(Id::KillSignal).and_then(|signal| u8::try_from(signal).ok()).unwrap_or(15),
     }
 }
 
@@ -171,7 +161,7 @@ fn rate(draft: &ServiceDraft, interval: Id, burst: u32) -> Rate {
 
 /// Rounded up, so that a time that is not zero does not become zero; `u32::MAX` (over 49 days) is for ever.
 pub(super) fn milliseconds(draft: &ServiceDraft, id: Id) -> u32 {
-    match draft.span(id).unwrap_or(0) {
+    match draft.number(id).unwrap_or(0) {
         INFINITY => u32::MAX,
         micros => u32::try_from(micros.div_ceil(1000)).unwrap_or(u32::MAX),
     }
@@ -180,25 +170,33 @@ pub(super) fn milliseconds(draft: &ServiceDraft, id: Id) -> u32 {
 /// Ends that count as clean besides status 0, as [`Policy::success`] has them. The signals are those of
 /// systemd.service(5), SuccessExitStatus=.
 fn success(draft: &ServiceDraft) -> Vec<u8> {
-    let clean = [libc::SIGHUP, libc::SIGINT, libc::SIGTERM, libc::SIGPIPE];
-    let clean = clean.iter().filter_map(|&signal| u16::try_from(signal).ok()).map(|signal| 256 + signal);
-    let configured = draft.exit_statuses().iter().map(|status| match *status {
-        ExitStatus::Code(code) => u16::from(code),
-        ExitStatus::Signal(signal) => 256 + u16::from(signal),
-    });
-    clean.chain(configured).flat_map(u16::to_ne_bytes).collect()
+    let mut bytes = Vec::new();
+    let mut add = |signal: bool, number: u8| bytes.extend((u16::from(signal) << 8 | u16::from(number)).to_ne_bytes());
+    for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGTERM, libc::SIGPIPE] {
+        add(true, signal.to_le_bytes()[0]);
+    }
+    for status in draft.exit_statuses() {
+        match *status {
+            ExitStatus::Code(code) => add(false, code),
+            ExitStatus::Signal(signal) => add(true, signal),
+        }
+    }
+    bytes
 }
 
 /// Names of users or groups as ids.
-fn ids(draft: &ServiceDraft, id: Id, find: impl Fn(&str) -> Option<u32>, faults: &mut Vec<Fault>) -> Vec<u8> {
+fn ids(
+    draft: &ServiceDraft,
+    id: Id,
+    code: Code,
+    find: &dyn Fn(&str) -> Option<u32>,
+    faults: &mut Vec<Fault>,
+) -> Vec<u8> {
     let mut bytes = Vec::new();
     for name in draft.list(id) {
         match find(name) {
             Some(number) => bytes.extend_from_slice(&number.to_ne_bytes()),
-            None => faults.push(
-                Fault::error(draft.place(id), format!("this machine has no such name: \"{name}\""))
-                    .with_expected("names or numbers of users or groups of this machine".to_owned()),
-            ),
+            None => unknown(draft, id, code, name, faults),
         }
     }
     bytes

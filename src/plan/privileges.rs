@@ -6,7 +6,7 @@ use std::ffi::CString;
 use rustix::process::{getegid, geteuid};
 
 use super::steps::{OpenMode, Step, Steps};
-use crate::config::{self, Fault, Id, ServiceDraft, Stream};
+use crate::config::{self, Code, Fault, Id, ServiceDraft, Stream, at_most, tell};
 use crate::limits::GROUPS;
 use crate::sys::environment;
 use crate::sys::users::{self, User};
@@ -24,14 +24,14 @@ pub(super) fn identity(draft: &ServiceDraft, faults: &mut Vec<Fault>) -> Identit
     let user = draft.text(Id::User).and_then(|name| {
         let user = users::user(name).or_else(|| unlisted(draft, name));
         if user.is_none() {
-            faults.push(unknown(draft, Id::User, "user", name));
+            unknown(draft, Id::User, Code::NoUser, name, faults);
         }
         user
     });
     let mut group = |id, name: &str| {
         let gid = users::group(name);
         if gid.is_none() {
-            faults.push(unknown(draft, id, "group", name));
+            unknown(draft, id, Code::NoGroup, name, faults);
         }
         gid
     };
@@ -47,11 +47,8 @@ pub(super) fn identity(draft: &ServiceDraft, faults: &mut Vec<Fault>) -> Identit
     for name in draft.list(Id::SupplementaryGroups) {
         groups.extend(group(Id::SupplementaryGroups, name));
     }
-    if groups.len() > GROUPS {
-        let message = format!("the program would have {} groups", groups.len());
-        let limit = format!("at most {GROUPS} (DORMOUSE_GROUPS at build time)");
-        faults.push(Fault::error(draft.place(Id::SupplementaryGroups), message).with_expected(limit));
-    }
+    let place = draft.place(Id::SupplementaryGroups);
+    at_most(faults, Code::GroupsMany, place, "", [groups.len(), GROUPS]);
     Identity { user, gid, groups }
 }
 
@@ -62,11 +59,9 @@ fn unlisted(draft: &ServiceDraft, name: &str) -> Option<User> {
     Some(User { uid, gid, name: name.to_owned(), home: "/".to_owned(), shell: "/bin/sh".to_owned() })
 }
 
-fn unknown(draft: &ServiceDraft, id: Id, kind: &str, name: &str) -> Fault {
-    Fault::error(draft.place(id), format!("this machine has no {kind} \"{name}\"")).with_expected(match kind {
-        "user" => "a user of /etc/passwd by name or number, or any number together with Group=".to_owned(),
-        _ => "a group of /etc/group, or a number".to_owned(),
-    })
+/// The machine has no such user or group.
+pub(super) fn unknown(draft: &ServiceDraft, id: Id, code: Code, name: &str, faults: &mut Vec<Fault>) {
+    tell(faults, code, draft.place(id), &[id.name(), name]);
 }
 
 /// The set-up program, in the order in which systemd does the same (systemd.exec(5)): what needs privileges first,
@@ -127,7 +122,7 @@ struct Builder<'a> {
 impl Builder<'_> {
     fn push(&mut self, id: Id, step: &Step<'_>) {
         if !self.steps.push(step) {
-            self.faults.push(Fault::error(self.draft.place(id), format!("{}= is too long", id.name())));
+            tell(self.faults, Code::ValueLong, self.draft.place(id), &[id.name()]);
         }
     }
 
@@ -135,9 +130,7 @@ impl Builder<'_> {
         match path.map(CString::new) {
             None => {}
             Some(Ok(path)) => self.push(id, &step(&path)),
-            Some(Err(_)) => {
-                self.faults.push(Fault::error(self.draft.place(id), "a path cannot hold a NUL".to_owned()));
-            }
+            Some(Err(_)) => tell(self.faults, Code::HoldsNul, self.draft.place(id), &[id.name()]),
         }
     }
 
@@ -190,7 +183,8 @@ impl Builder<'_> {
             return;
         }
         if !identity.groups.is_empty() {
-            let bytes: Vec<u8> = identity.groups.iter().flat_map(|gid| gid.to_ne_bytes()).collect();
+            let mut bytes = Vec::new();
+            identity.groups.iter().for_each(|gid| bytes.extend_from_slice(&gid.to_ne_bytes()));
             self.push(Id::SupplementaryGroups, &Step::Groups(&bytes));
         }
         if let Some(gid) = identity.gid {
@@ -213,7 +207,7 @@ impl Builder<'_> {
 
     fn working_directory(&mut self, identity: &Identity) {
         let Some(folder) = self.draft.text(Id::WorkingDirectory) else { return };
-        let (optional, folder) = folder.strip_prefix('-').map_or((false, folder), |folder| (true, folder));
+        let (optional, folder) = config::optional(folder);
         let home = identity.user.as_ref().map(|user| user.home.clone());
         let folder = if folder == "~" {
             home.or_else(|| environment::text("HOME").map(str::to_owned)).unwrap_or_else(|| "/".to_owned())

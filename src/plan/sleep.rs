@@ -1,7 +1,7 @@
 //! When a service sleeps and what may wake it, as numbers.
 
 use super::policy::{count, milliseconds};
-use crate::config::{Fault, Id, ServiceDraft};
+use crate::config::{Code, Fault, Id, ServiceDraft, tell};
 
 /// When a service is put to sleep, and under which conditions it is woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +53,9 @@ impl Sleep {
     }
 }
 
+/// The words of NotifyAccess=; the third is `exec`: it means the main process and the commands that systemd runs beside it.
+const NOTIFY: [NotifyAccess; 4] = [NotifyAccess::None, NotifyAccess::Main, NotifyAccess::Main, NotifyAccess::All];
+
 /// Takes the directives. What `[defaults]` sets for services that it does not suit is left out.
 pub(super) fn sleep(draft: &ServiceDraft, faults: &mut Vec<Fault>) -> Sleep {
     use crate::config::Kind;
@@ -66,19 +69,14 @@ pub(super) fn sleep(draft: &ServiceDraft, faults: &mut Vec<Fault>) -> Sleep {
         idle_ms: span(Id::StopWhenIdleSec, !accept && connections),
         quiet_ms: span(Id::StopWhenQuietSec, !accept),
         min_run_ms: milliseconds(draft, Id::MinRunSec),
-        memory_min_kb: draft.size(Id::MemoryAvailableMin).unwrap_or(0).div_ceil(1024),
+        memory_min_kb: draft.number(Id::MemoryAvailableMin).unwrap_or(0).div_ceil(1024),
         load_max: load(draft, faults),
         connection_rate: if accept { count(draft, Id::MaxConnectionRate, 0) } else { 0 },
-        evict: match draft.choice(Id::EvictUnderPressure) {
-            "idle" if !accept => Evict::Idle,
-            "yes" if !accept => Evict::Yes,
-            _ => Evict::No,
-        },
-        notify: match draft.choice(Id::NotifyAccess) {
-            "main" | "exec" if !accept => NotifyAccess::Main,
-            "all" if !accept => NotifyAccess::All,
-            _ => NotifyAccess::None,
-        },
+        evict: draft
+            .pick(Id::EvictUnderPressure, &[Evict::No, Evict::Idle, Evict::Yes])
+            .filter(|_| !accept)
+            .unwrap_or(Evict::No),
+        notify: draft.pick(Id::NotifyAccess, &NOTIFY).filter(|_| !accept).unwrap_or(NotifyAccess::None),
     }
 }
 
@@ -86,8 +84,7 @@ pub(super) fn sleep(draft: &ServiceDraft, faults: &mut Vec<Fault>) -> Sleep {
 fn load(draft: &ServiceDraft, faults: &mut Vec<Fault>) -> u32 {
     let Some(text) = draft.text(Id::LoadMax) else { return u32::MAX };
     hundredths(text.as_bytes()).filter(|load| *load > 0).unwrap_or_else(|| {
-        let fault = Fault::error(draft.place(Id::LoadMax), format!("\"{text}\" is not a load"));
-        faults.push(fault.with_expected("a number above 0 with at most two digits behind the point".to_owned()));
+        tell(faults, Code::BadLoad, draft.place(Id::LoadMax), &[text]);
         u32::MAX
     })
 }

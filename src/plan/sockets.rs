@@ -2,10 +2,12 @@
 //!
 //! Which directive sets which option of which kind of socket is one table, `OPTIONS`.
 
+use super::compile::{ended, store};
 use super::options::{OR_NEXT, REQUIRED, Record};
-use super::{ArenaFull, ListenerSpec, PlanTables, SocketKind, SocketSpec, Span, address, filter};
-use crate::config::{Fault, Id, Kind, Listen, ListenAddress, Place, PortRef, ServiceDraft};
-use crate::limits::{ARENA_BYTES, FILTER_INSTRUCTIONS, LISTENERS, SERVICE_LISTENERS};
+use super::privileges::unknown;
+use super::{ListenerSpec, PlanTables, SocketSpec, address, filter};
+use crate::config::{Code, Fault, Id, Kind, Listen, ListenAddress, PortRef, ServiceDraft, at_most, tell};
+use crate::limits::FILTER_INSTRUCTIONS;
 use crate::sys::users;
 use core::net::{IpAddr, Ipv6Addr};
 
@@ -87,18 +89,10 @@ const OPTIONS: [Row; 27] = {
 /// Asks the system for users, groups and ports; nothing is opened.
 pub fn add(draft: &ServiceDraft, service: u16, plan: &mut PlanTables, faults: &mut Vec<Fault>) -> (u16, u16) {
     let first = u16::try_from(plan.listeners.len()).unwrap_or(u16::MAX);
-    if draft.listens.len() > SERVICE_LISTENERS {
-        let message = format!("{} sockets; a service can have {SERVICE_LISTENERS}", draft.listens.len());
-        faults.push(Fault::error(draft.place, message));
-        return (first, 0);
-    }
     let common = Common::new(draft, faults);
     let mut count = 0;
     for listen in &draft.listens {
-        match add_one(draft, listen, &common, service, plan) {
-            Ok(()) => count += 1,
-            Err(fault) => faults.push(*fault),
-        }
+        count += u16::from(add_one(draft, listen, &common, service, plan, faults).is_some());
     }
     (first, count)
 }
@@ -124,46 +118,29 @@ struct Common {
 impl Common {
     fn new(draft: &ServiceDraft, faults: &mut Vec<Fault>) -> Self {
         let (owner, group) = owners(draft, faults);
-        let links = draft.list(Id::Symlinks);
-        if !links.is_empty() && draft.listens.iter().filter(|listen| listen.address.is_path()).count() != 1 {
-            let message = "Symlinks= needs exactly one unix socket or FIFO with a path to point to".to_owned();
-            faults.push(Fault::error(draft.place(Id::Symlinks), message));
-        }
-        let symlinks = links.iter().flat_map(|link| [link.as_bytes(), &[0]].concat()).collect();
         let (allow, deny) = access(draft);
         let filter = filter::program(&allow, &deny);
-        let instructions = filter.len() / filter::INSTRUCTION;
-        if instructions > FILTER_INSTRUCTIONS {
-            let message = format!(
-                "the address lists need a filter of {instructions} instructions; the kernel takes {FILTER_INSTRUCTIONS}"
-            );
-            let fault = Fault::error(draft.place(Id::IPAddressDeny), message);
-            faults.push(
-                fault.with_hint("join neighbouring prefixes, or use a packet filter such as nftables".to_owned()),
-            );
-        }
-        Self { owner, group, symlinks, filter }
+        let instructions = [filter.len() / filter::INSTRUCTION, FILTER_INSTRUCTIONS];
+        at_most(faults, Code::FilterLong, draft.place(Id::IPAddressDeny), "", instructions);
+        Self { owner, group, symlinks: ended(draft.list(Id::Symlinks)), filter }
     }
 }
 
 /// SocketUser= and SocketGroup= as numbers. A user alone brings its primary group.
 fn owners(draft: &ServiceDraft, faults: &mut Vec<Fault>) -> (Option<u32>, Option<u32>) {
-    let mut unknown = |id: Id, what: &str, name: &str| {
-        faults.push(Fault::error(draft.place(id), format!("{}={name}: there is no such {what}", id.name())));
-    };
     let (mut owner, mut group) = (None, None);
     if let Some(name) = draft.text(Id::SocketUser) {
         let user = users::user(name);
         group = user.as_ref().map(|user| user.gid);
         owner = user.map(|user| user.uid).or_else(|| name.parse().ok());
         if owner.is_none() {
-            unknown(Id::SocketUser, "user", name);
+            unknown(draft, Id::SocketUser, Code::NoUser, name, faults);
         }
     }
     if let Some(name) = draft.text(Id::SocketGroup) {
         group = users::group(name);
         if group.is_none() {
-            unknown(Id::SocketGroup, "group", name);
+            unknown(draft, Id::SocketGroup, Code::NoGroup, name, faults);
         }
     }
     (owner, group)
@@ -176,48 +153,36 @@ fn add_one(
     common: &Common,
     service: u16,
     plan: &mut PlanTables,
-) -> Result<(), Box<Fault>> {
-    let kind = match listen.kind {
-        Kind::Stream => SocketKind::Stream,
-        Kind::Datagram => SocketKind::Datagram,
-        Kind::SequentialPacket => SocketKind::SequentialPacket,
-        Kind::Fifo => SocketKind::Fifo,
-    };
-    let bytes = address_bytes(listen)?;
+    faults: &mut Vec<Fault>,
+) -> Option<()> {
+    let bytes = address_bytes(listen, faults)?;
     if let (Some((IpAddr::V6(ip), _)), ListenAddress::Inet { scope: None, .. }) = (address::ip(&bytes), &listen.address)
         && ip.is_unicast_link_local()
         && !draft.is_set(Id::BindToDevice)
     {
-        let fault = Fault::error(listen.place, format!("the link-local address {ip} needs its interface"));
-        return Err(Box::new(fault.with_hint(format!("write it as [{ip}%eth0]:port"))));
+        tell(faults, Code::NoInterface, listen.place, &[&ip.to_string()]);
+        return None;
     }
-    let class = class(draft, kind, &bytes);
-    let full = |_| full(listen.place, "bytes of names and addresses", ARENA_BYTES);
-    let address = plan.arena.store(&bytes).map_err(full)?;
-    let spec = spec(draft, kind, class, listen.address.is_path(), common, plan).map_err(full)?;
+    let class = class(draft, listen.kind, &bytes);
+    let address = store(plan, draft, &bytes, faults);
+    let spec = spec(draft, listen, class, common, plan, faults);
     let known = plan.sockets.iter().rposition(|known| *known == spec);
     let socket = known.unwrap_or(plan.sockets.len());
+    // There is room: the draft has been checked against the limits.
     if known.is_none() {
-        plan.sockets.push(spec).map_err(|_| self::full(listen.place, "sockets", LISTENERS))?;
+        plan.sockets.push(spec).ok()?;
     }
     let socket = u16::try_from(socket).unwrap_or(u16::MAX);
     let fallback_v4 = matches!(listen.address, ListenAddress::Port(_)) && class & (TCP4 | UDP4) != 0;
-    let row = ListenerSpec { service, socket, kind, fallback_v4, address };
-    plan.listeners.push(row).map_err(|_| self::full(listen.place, "sockets", LISTENERS))
-}
-
-/// The configuration needs more than a table holds.
-fn full(place: Place, what: &str, limit: usize) -> Box<Fault> {
-    let fault = Fault::error(place, format!("the configuration needs more than {limit} {what}"));
-    Box::new(fault.with_hint("build with a larger capacity, see src/limits.rs".to_owned()))
+    plan.listeners.push(ListenerSpec { service, socket, kind: listen.kind, fallback_v4, address }).ok()
 }
 
 /// Which options fit.
-fn class(draft: &ServiceDraft, kind: SocketKind, bytes: &[u8]) -> u8 {
-    let stream = kind == SocketKind::Stream;
+fn class(draft: &ServiceDraft, kind: Kind, bytes: &[u8]) -> u8 {
+    let stream = kind == Kind::Stream;
     let (four, six) = if stream { (TCP4, TCP6) } else { (UDP4, UDP6) };
     match (address::ip(bytes), address::family(bytes)) {
-        _ if kind == SocketKind::Fifo => 0,
+        _ if kind == Kind::Fifo => 0,
         (Some((IpAddr::V4(_), _)), _) => four,
         (Some((IpAddr::V6(ip), _)), _) if ip.is_unspecified() && draft.choice(Id::BindIPv6Only) != "ipv6-only" => {
             four | six
@@ -231,22 +196,25 @@ fn class(draft: &ServiceDraft, kind: SocketKind, bytes: &[u8]) -> u8 {
 /// How the socket is made. What does not fit this kind of socket has the same value in all rows, so that they are equal.
 fn spec(
     draft: &ServiceDraft,
-    kind: SocketKind,
+    listen: &Listen,
     class: u8,
-    has_path: bool,
     common: &Common,
     plan: &mut PlanTables,
-) -> Result<SocketSpec, ArenaFull> {
-    let accepts = matches!(kind, SocketKind::Stream | SocketKind::SequentialPacket);
+    faults: &mut Vec<Fault>,
+) -> SocketSpec {
+    let accepts = matches!(listen.kind, Kind::Stream | Kind::SequentialPacket);
+    let has_path = listen.address.is_path();
     // Connections that we accept ourselves are judged one by one, so that they are counted.
     let handed_over = !(accepts && draft.accepts());
     let backlog = draft.number(Id::Backlog).filter(|_| accepts).map_or(0, |n| i32::try_from(n).unwrap_or(i32::MAX));
     let mode = |id| if has_path { u16::try_from(draft.mode(id)).unwrap_or(0) } else { 0 };
     let filter = if handed_over && class & IP != 0 { &common.filter[..] } else { &[] };
-    Ok(SocketSpec {
-        options: plan.arena.store(&options(draft, class))?,
-        filter: plan.arena.store(filter)?,
-        symlinks: if has_path { plan.arena.store(&common.symlinks)? } else { Span::default() },
+    let symlinks = if has_path { &common.symlinks[..] } else { &[] };
+    let mut list = |bytes: &[u8]| store(plan, draft, bytes, faults);
+    SocketSpec {
+        options: list(&options(draft, class)),
+        filter: list(filter),
+        symlinks: list(symlinks),
         backlog,
         owner: common.owner.filter(|_| has_path),
         group: common.group.filter(|_| has_path),
@@ -254,7 +222,7 @@ fn spec(
         directory_mode: mode(Id::DirectoryMode),
         remove_on_stop: has_path && draft.flag(Id::RemoveOnStop),
         nonblocking: !handed_over || draft.flag(Id::NonBlocking),
-    })
+    }
 }
 
 /// The options that fit a socket of this class, as records.
@@ -280,11 +248,11 @@ fn options(draft: &ServiceDraft, class: u8) -> Vec<u8> {
 }
 
 /// The address as bind(2) takes it.
-fn address_bytes(listen: &Listen) -> Result<Vec<u8>, Box<Fault>> {
-    Ok(match &listen.address {
-        ListenAddress::Port(port) => address::inet(Ipv6Addr::UNSPECIFIED.into(), number(port, listen)?, 0),
+fn address_bytes(listen: &Listen, faults: &mut Vec<Fault>) -> Option<Vec<u8>> {
+    Some(match &listen.address {
+        ListenAddress::Port(port) => address::inet(Ipv6Addr::UNSPECIFIED.into(), number(port, listen, faults)?, 0),
         ListenAddress::Inet { ip, scope, port } => {
-            let port = number(port, listen)?;
+            let port = number(port, listen, faults)?;
             let index = scope.as_ref().and_then(|scope| scope.parse().ok());
             let mut bytes = address::inet(*ip, port, index.unwrap_or(0));
             if let (Some(name), None, IpAddr::V6(_)) = (scope, index, ip) {
@@ -300,15 +268,17 @@ fn address_bytes(listen: &Listen) -> Result<Vec<u8>, Box<Fault>> {
 }
 
 /// A port as a number.
-fn number(port: &PortRef, listen: &Listen) -> Result<u16, Box<Fault>> {
+fn number(port: &PortRef, listen: &Listen, faults: &mut Vec<Fault>) -> Option<u16> {
+    let name = match port {
+        PortRef::Number(number) => return Some(*number),
+        PortRef::Name(name) => name,
+    };
     let protocol = if listen.kind == Kind::Datagram { "udp" } else { "tcp" };
-    match port {
-        PortRef::Number(number) => Ok(*number),
-        PortRef::Name(name) => users::service_port(name, protocol).ok_or_else(|| {
-            let fault = Fault::error(listen.place, format!("there is no {protocol} service {name} in /etc/services"));
-            Box::new(fault.with_hint("write the port as a number".to_owned()))
-        }),
+    let number = users::service_port(name, protocol);
+    if number.is_none() {
+        tell(faults, Code::NoPortName, listen.place, &[protocol, name]);
     }
+    number
 }
 
 #[cfg(test)]

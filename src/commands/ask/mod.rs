@@ -163,7 +163,7 @@ fn change(client: &mut Client, request: Request) -> Result<u8, u8> {
     let answer = client.ask(request.word(), &mut |row| {
         if row.starts_with("fault ") {
             let line = Row::new(row).text("text");
-            faulty |= line.contains(": error: ");
+            faulty |= line.as_bytes().windows(9).any(|part| part == b": error: ");
             let _ = stdio::write_all(stdio::stderr(), [&line, "\n"].concat().as_bytes()); // nobody to tell
         }
         true

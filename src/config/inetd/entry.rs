@@ -305,7 +305,7 @@ impl Reader<'_> {
         let mut program = entry.text(5).to_owned();
         if let Some(folder) = self.form.folder.as_deref().filter(|_| program.contains('/') && !program.starts_with('/'))
         {
-            program = [folder, "/", program.trim_start_matches("./")].concat();
+            program = [folder, "/", program.strip_prefix("./").unwrap_or(&program)].concat();
         }
         // busybox looks for a bare name in PATH
         let bare = self.dialect == Dialect::Busybox && !program.contains('/') && !program.is_empty();
