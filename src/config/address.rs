@@ -8,6 +8,7 @@ use super::directive::Id;
 use super::fault::Place;
 use super::message::Code;
 use super::problem::{Parsed, Problem, fail, wrong};
+use super::scalar::{digits, number};
 use super::value::path;
 use crate::limits;
 
@@ -143,7 +144,6 @@ fn unix_length(text: &str, bytes: usize) -> Parsed<()> {
 
 /// `cid:port`; the cid may be empty.
 fn vsock(text: &str) -> Parsed<ListenAddress> {
-    let number = |text: &str| text.parse::<u32>().ok();
     let parsed = text.split_once(':').and_then(|(cid, port)| {
         let cid = if cid.is_empty() { None } else { Some(number(cid)?) };
         Some(ListenAddress::Vsock { cid, port: number(port)? })
@@ -200,9 +200,9 @@ fn is_scope(scope: &str) -> bool {
 
 /// A port by number, or a name as services(5) has them: letters, digits and `-_.+`, at least one letter.
 fn port(text: &str) -> Parsed<PortRef> {
-    if text.bytes().all(|b| b.is_ascii_digit()) {
-        return match text.parse() {
-            Ok(number) if number > 0 => Ok(PortRef::Number(number)),
+    if digits(text) {
+        return match number(text) {
+            Some(number) if number > 0 => Ok(PortRef::Number(number)),
             _ => wrong(Code::BadPort, text),
         };
     }
@@ -243,8 +243,8 @@ pub(super) fn prefix(text: &str, out: &mut Vec<Prefix>) -> Parsed<bool> {
     let most = if address.is_ipv4() { 32 } else { 128 };
     let len = match len {
         None => most,
-        Some(digits) => match digits.parse() {
-            Ok(len) if len <= most && digits.bytes().all(|b| b.is_ascii_digit()) => len,
+        Some(digits) => match number(digits) {
+            Some(len) if len <= most => len,
             _ => return fail(Problem::new(Code::BadPrefixLength, 0..text.len(), &[text, &most.to_string()])),
         },
     };

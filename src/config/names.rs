@@ -3,6 +3,7 @@
 use super::directive::Id;
 use super::message::Code;
 use super::problem::{Parsed, Problem, fail, wrong};
+use super::scalar::{digits, number};
 use super::suggest;
 use super::value::ExitStatus;
 use super::words;
@@ -63,21 +64,20 @@ pub(super) fn signal(text: &str) -> Parsed<u8> {
 fn signal_number(text: &str) -> Option<u8> {
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
-    let offset = |digits: &str| if digits.is_empty() { None } else { digits.parse::<u8>().ok().map(i32::from) };
+    if let Some(index) = words::index(SIGNALS, name) {
+        return Some(SIGNAL_NUMBERS[index]);
+    }
+    let small = |digits: &str| number::<u8>(digits).map(i32::from);
+    let offset = |rest: &str, sign: char| if rest.is_empty() { Some(0) } else { small(rest.strip_prefix(sign)?) };
     let (first, last) = (libc::SIGRTMIN(), libc::SIGRTMAX());
-    let number = if let Some(index) = words::index(SIGNALS, name) {
-        SIGNAL_NUMBERS[index].into()
-    } else if let Some(rest) = name.strip_prefix("RTMIN") {
-        let number = first + if rest.is_empty() { 0 } else { offset(rest.strip_prefix('+')?)? };
-        (number <= last).then_some(number)?
+    let (number, least) = if let Some(rest) = name.strip_prefix("RTMIN") {
+        (first + offset(rest, '+')?, first)
     } else if let Some(rest) = name.strip_prefix("RTMAX") {
-        let number = last - if rest.is_empty() { 0 } else { offset(rest.strip_prefix('-')?)? };
-        (number >= first).then_some(number)?
+        (last - offset(rest, '-')?, first)
     } else {
-        // A number has no SIG before it and no sign.
-        (text.bytes().all(|b| b.is_ascii_digit()) && (1..=last).contains(&offset(text)?)).then_some(offset(text)?)?
+        (small(text)?, 1) // without SIG before it
     };
-    u8::try_from(number).ok()
+    u8::try_from(number).ok().filter(|_| (least..=last).contains(&number))
 }
 
 /// A signal's name without `SIG`, for those that have a name of their own. Takes no memory.
@@ -116,8 +116,8 @@ const STATUS_NUMBERS: [u8; 66] = [
 
 /// An exit status by number or name, or a signal by name. A number is always a status.
 pub(super) fn exit_status(text: &str) -> Parsed<ExitStatus> {
-    if text.bytes().all(|b| b.is_ascii_digit()) {
-        return text.parse().map_or_else(|_| wrong(Code::BadStatus, text), |code| Ok(ExitStatus::Code(code)));
+    if digits(text) {
+        return number(text).map_or_else(|| wrong(Code::BadStatus, text), |code| Ok(ExitStatus::Code(code)));
     }
     if let Some(index) = words::index(STATUSES, text) {
         return Ok(ExitStatus::Code(STATUS_NUMBERS[index]));
@@ -186,8 +186,7 @@ const TOS_NUMBERS: [u8; 4] = [0x10, 0x08, 0x04, 0x02];
 
 pub(super) fn tos(text: &str) -> Parsed<u8> {
     let named = words::index(TOS, text).map(|index| TOS_NUMBERS[index]);
-    let number = || if text.bytes().all(|b| b.is_ascii_digit()) { text.parse().ok() } else { None };
-    named.or_else(number).map_or_else(|| wrong(Code::BadTos, text), Ok)
+    named.or_else(|| number(text)).map_or_else(|| wrong(Code::BadTos, text), Ok)
 }
 
 /// Type of service as the reader takes it.

@@ -36,20 +36,35 @@ fn range(min: &str, max: &str) -> String {
 }
 
 /// Only digits count as a number: no sign, no blanks.
-fn digits(text: &str) -> bool {
+pub(super) fn digits(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
 }
 
+/// A number that fits. All are read by the same code.
+pub(super) fn number<T: TryFrom<u64>>(text: &str) -> Option<T> {
+    whole(text).and_then(|number| T::try_from(number).ok())
+}
+
+fn whole(text: &str) -> Option<u64> {
+    if digits(text) { text.parse().ok() } else { None }
+}
+
+/// A number that may have a sign.
+fn integer(text: &str) -> Option<i64> {
+    let number: i64 = number(text.strip_prefix(['-', '+']).unwrap_or(text))?;
+    Some(if text.starts_with('-') { -number } else { number })
+}
+
 pub(super) fn unsigned(text: &str, min: u64, max: u64) -> Parsed<u64> {
-    match text.parse() {
-        Ok(number) if (min..=max).contains(&number) && digits(text) => Ok(number),
+    match whole(text) {
+        Some(number) if (min..=max).contains(&number) => Ok(number),
         _ => not_a_number(text, digits(text), &range(&min.to_string(), &max.to_string())),
     }
 }
 
 pub(super) fn signed(text: &str, min: i64, max: i64) -> Parsed<i64> {
-    match text.parse() {
-        Ok(number) if (min..=max).contains(&number) => Ok(number),
+    match integer(text) {
+        Some(number) if (min..=max).contains(&number) => Ok(number),
         _ => {
             let numeric = digits(text.trim_start_matches(['-', '+']));
             not_a_number(text, numeric, &range(&min.to_string(), &max.to_string()))
@@ -122,14 +137,13 @@ fn sum(text: &str, unit: u64) -> Option<Option<u64>> {
 
 /// A decimal number times a factor; outer `None`: not a number, inner: more than fits.
 fn scaled(text: &str, factor: u64) -> Option<Option<u64>> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
-    if !digits(whole) || !digits(fraction) {
+    let (before, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    if !digits(before) || !digits(fraction) {
         return None;
     }
     // From the last digit to the first, so that 1.5M is exact. No factor is near 2^60 times 10.
     let part = fraction.bytes().rev().fold(0, |part, digit| (part + u64::from(digit - b'0') * factor) / 10);
-    let whole = whole.parse::<u64>().ok();
-    Some(whole.and_then(|whole| whole.checked_mul(factor)?.checked_add(part)))
+    Some(whole(before).and_then(|whole| whole.checked_mul(factor)?.checked_add(part)))
 }
 
 /// A span in its shortest exact form, for printing.
@@ -189,9 +203,9 @@ pub(super) fn mode(text: &str) -> Parsed<u64> {
 
 /// LimitNICE=: a level with sign becomes 20 - level, as setrlimit(2) has it; without sign it is that already.
 pub(super) fn nice(text: &str) -> Parsed<u64> {
-    let level = match text.parse::<i64>() {
-        Ok(level) if text.starts_with(['+', '-']) && (-20..=19).contains(&level) => 20 - level,
-        Ok(raw) if digits(text) && (0..=40).contains(&raw) => raw,
+    let level = match integer(text) {
+        Some(level) if text.starts_with(['+', '-']) && (-20..=19).contains(&level) => 20 - level,
+        Some(raw) if digits(text) && raw <= 40 => raw,
         _ => {
             return not_a_number(text, digits(text.trim_start_matches(['-', '+'])), "-20 to +19 with sign, or 0 to 40");
         }

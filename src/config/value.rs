@@ -157,10 +157,10 @@ fn prefixes(text: &str, notes: &mut Vec<Problem>) -> Parsed<Value> {
 
 /// A user or group: a number, or a name as the relaxed rule of systemd has them.
 fn name(text: &str) -> Parsed<String> {
-    if text.bytes().all(|b| b.is_ascii_digit()) {
+    if scalar::digits(text) {
         // 65535 and 4294967295 mean "no change" to the kernel.
-        return match text.parse::<u32>() {
-            Ok(id) if id != u32::MAX && id != u32::from(u16::MAX) => Ok(text.to_owned()),
+        return match scalar::number::<u32>(text) {
+            Some(id) if id != u32::MAX && id != u32::from(u16::MAX) => Ok(text.to_owned()),
             _ => wrong(Code::BadId, text),
         };
     }

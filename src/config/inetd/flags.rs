@@ -3,6 +3,7 @@
 use super::Dialect;
 use crate::config::fault::{Fault, Place};
 use crate::config::message::{Code, Reason};
+use crate::config::scalar::number;
 
 /// The fourth field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -32,7 +33,6 @@ pub(super) fn wait(text: &str, dialect: Dialect, place: Place) -> Result<Wait, F
     if !matches!(word, "wait" | "nowait") {
         return Err(wrong());
     }
-    let number = |digits: &str| digits.parse::<u32>().ok().filter(|_| digits.bytes().all(|b| b.is_ascii_digit()));
     if suffix.is_empty() {
         return Ok(flag);
     }
