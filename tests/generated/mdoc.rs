@@ -131,8 +131,7 @@ pub fn commands() -> String {
             }
         }
     }
-    let later: Vec<_> = COMMANDS.iter().filter(|row| row.command.is_none()).map(|row| row.word).collect();
-    out + ".El\n.Pp\n" + &prose(&format!("Known, but not part of this version: {}.", later.join(", ")))
+    out + ".El\n"
 }
 
 /// The options by command; those that take the same ones stand together.
