@@ -88,6 +88,7 @@ fn a_port_scan_starts_nothing(ctx: &mut Ctx) {
     sleep_ms(700);
     assert!(daemon.descendants().is_empty(), "{}", daemon.log());
     assert_eq!(ask(port, "hello\n"), "hello\n");
+    daemon.wait_log("start service=x");
     assert_eq!(daemon.log().matches("start service=x").count(), 1, "{}", daemon.log());
     drop(silent);
 }
