@@ -406,7 +406,8 @@ fn nothing_is_left_open(ctx: &mut Ctx) {
         assert!(!order(&daemon, libc::SIGHUP));
     }
     // what a refused check has used goes when its end has been told
-    wait_until("all is closed", || daemon.open_fds() == fds);
+    // what the first reload used may still have been closing when they were counted
+    wait_until("all is closed", || daemon.open_fds() <= fds);
     let now = private_dirty(daemon.pid);
     assert!(now <= memory + 64, "{memory} kB before, {now} kB after");
 }
