@@ -18,9 +18,13 @@ impl Server {
     /// Nothing more to reap, but there are children: are all of them known? An unknown one that holds a socket of a
     /// service that waits is this service in the background.
     pub(super) fn look_for_background(&mut self) {
-        if !core::mem::take(&mut self.ended_clean) || self.stopping {
-            return;
+        if core::mem::take(&mut self.ended_clean) && !self.stopping {
+            self.find_background();
         }
+    }
+
+    #[inline(never)] // its buffers would lie on the stack whenever a child ends
+    fn find_background(&mut self) {
         let own = i32::try_from(self.main_pid).unwrap_or(0);
         let mut orphans: heapless::Vec<Process, 16> = heapless::Vec::new();
         let children = &self.tables.children;

@@ -181,6 +181,12 @@ impl Server {
     /// A child has ended: whether it was the checker.
     pub(super) fn on_checker_end(&mut self, pid: i32, end: End) -> bool {
         let Some(checker) = self.checker.take_if(|checker| checker.pid == pid) else { return false };
+        self.on_checked(checker, end);
+        true
+    }
+
+    #[inline(never)] // its buffers would lie on the stack whenever a child ends
+    fn on_checked(&mut self, checker: Checker, end: End) {
         let refusal = match self.judge(&checker, end) {
             Ok(()) => self.hand_over(&checker), // returns only if it fails
             Err(refusal) => refusal,
@@ -194,13 +200,12 @@ impl Server {
         self.faults = Some(checker.output);
         self.answer_refused();
         if self.stopping {
-            return true;
+            return;
         }
         let _ = self.notify.ready("the configuration is as before"); // nobody may be listening
         if let Some(kind) = checker.again {
             let _ = self.request_reload(kind); // the log has the answer
         }
-        true
     }
 
     /// Whether the checker is content, and its program understands us.
