@@ -3,6 +3,7 @@
 //! Two protocols: a message on the socket NOTIFY_SOCKET (sd_notify(3)), and a newline on a descriptor that is then
 //! closed (s6: notification-fd). Nothing here blocks, and after [`Notify::take`] nothing allocates.
 
+use crate::logging::say;
 use crate::sys::environment;
 use crate::sys::errno::Why;
 use crate::text::Line;
@@ -31,7 +32,8 @@ impl Notify {
             environment::remove("NOTIFY_SOCKET");
             match connect(address.as_bytes()) {
                 Ok(socket) => notify.socket = Some(socket),
-                Err(why) => log::warn!(
+                Err(why) => say!(
+                    Warn,
                     "cannot use NOTIFY_SOCKET={}: {}; expected a path from the root, or @NAME",
                     address.display(),
                     Why(why)

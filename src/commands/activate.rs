@@ -16,7 +16,7 @@ use super::daemon;
 use crate::cli::{self, Activate, Kind, Options, exit};
 use crate::config::{self, Draft, Place, ServiceDraft};
 use crate::limits::CHILDREN;
-use crate::logging::{self, Target};
+use crate::logging::{self, Target, say};
 use crate::notify::Notify;
 use crate::open::{self, adopt};
 use crate::plan::compile::Context;
@@ -211,7 +211,7 @@ fn open_all(plan: &Plan) -> Result<Vec<OwnedFd>, u8> {
         let socket = match adopted.iter().position(|adopted| adopted.listener == row) {
             Some(index) => adopted.swap_remove(index).opened.socket,
             None => {
-                let opened = open::open(plan, row, &mut |warning| log::warn!("{warning}")).map_err(|error| {
+                let opened = open::open(plan, row, &mut |warning| say!(Warn, "{warning}")).map_err(|error| {
                     cli::complain(&error);
                     exit::SYSTEM
                 })?;

@@ -10,6 +10,7 @@ use super::report;
 use crate::cli::exit;
 use crate::config::Draft;
 use crate::limits::SERVICE_LISTENERS;
+use crate::logging::say;
 use crate::notify::Notify;
 use crate::open::{adopt, adopt::Adopted};
 use crate::plan::compile::{Context, compile};
@@ -41,7 +42,7 @@ pub(super) fn checked_plan(
 ) -> Result<&'static mut PlanTables, u8> {
     let plan = PLAN.take().ok_or(exit::SYSTEM)?;
     if let Err(errno) = plan.read_image(file) {
-        log::error!("the checked configuration cannot be used: {}; reading it again", Why(errno));
+        say!(Error, "the checked configuration cannot be used: {}; reading it again", Why(errno));
         plan.clear();
         return fill_plan(plan, &mut draft()?, context);
     }
@@ -63,7 +64,7 @@ fn fill_plan(
 /// The exit code; why has been said.
 pub(super) fn settle(plan: &'static mut PlanTables) -> Result<&'static Plan, u8> {
     plan.settle().map_err(|errno| {
-        log::error!("memory for the plan: {}", Why(errno));
+        say!(Error, "memory for the plan: {}", Why(errno));
         exit::SYSTEM
     })
 }
@@ -75,7 +76,8 @@ pub(super) fn settle(plan: &'static mut PlanTables) -> Result<&'static Plan, u8>
 pub(super) fn capable(plan: &Plan) -> Result<(), u8> {
     if let Err((service, family)) = run::prepare_idle(plan) {
         let family = run::family_name(family);
-        log::error!(
+        say!(
+            Error,
             "[{service}] StopWhenIdleSec=: this kernel tells of {family} connections neither by sock_diag nor in /proc/net; use StopWhenQuietSec="
         );
         return Err(exit::SYSTEM);
@@ -104,7 +106,7 @@ pub(super) type Reserved = heapless::Vec<OwnedFd, { SERVICE_LISTENERS + 1 }>;
 pub(super) fn server(plan: &'static Plan, notify: Notify, origin: &mut Origin) -> Result<(Server, Reserved), u8> {
     let failed = |what: &'static str| {
         move |errno: Errno| {
-            log::error!("{what}: {}", Why(errno));
+            say!(Error, "{what}: {}", Why(errno));
             exit::SYSTEM
         }
     };
@@ -146,8 +148,8 @@ pub(super) fn server(plan: &'static Plan, notify: Notify, origin: &mut Origin) -
 /// Takes over the sockets that were handed to us; whatever else we were given is closed.
 pub(super) fn adopt(plan: &Plan) -> Vec<Adopted> {
     let adopted = adopt::adopt(plan, first_own(plan), &mut |(name, why)| match why {
-        Some(errno) => log::warn!("the inherited socket \"{name}\" cannot be used: {}", Why(errno)),
-        None => log::warn!("the inherited socket \"{name}\" belongs to no service and was closed"),
+        Some(errno) => say!(Warn, "the inherited socket \"{name}\" cannot be used: {}", Why(errno)),
+        None => say!(Warn, "the inherited socket \"{name}\" belongs to no service and was closed"),
     });
     environment::close_inherited();
     adopted

@@ -15,7 +15,7 @@ use super::{context, read};
 use crate::cli::{self, Options, exit};
 use crate::detach::{PidFile, Side, Waiting, detach};
 use crate::handover::{self, Part};
-use crate::logging;
+use crate::logging::{self, say};
 use crate::notify::Notify;
 use crate::plan::PlanTables;
 use crate::run::{Resume, Server};
@@ -224,7 +224,7 @@ fn announce(server: &mut Server, waiting: Option<Waiting>) -> Result<(), u8> {
     if let Some(waiting) = waiting
         && let Err(errno) = waiting.ready()
     {
-        log::error!("going to the background: {}", Why(errno));
+        say!(Error, "going to the background: {}", Why(errno));
         return Err(exit::SYSTEM);
     }
     server.ready();

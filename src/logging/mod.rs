@@ -12,6 +12,18 @@ pub use throttle::{Admission, Kind, LeftOut, TOTAL_BURST, Throttle};
 
 use log::{Level, LevelFilter};
 
+/// Writes one line if lines of this level are wanted: `say!(Warn, "what={what}")`.
+macro_rules! say {
+    ($level:ident, $($text:tt)+) => { $crate::logging::line(log::Level::$level, format_args!($($text)+)) };
+}
+pub(crate) use say;
+
+/// [`say`] as a function. The facade's own macro would bring its place in the source along with each use.
+#[inline(never)]
+pub fn line(level: Level, text: core::fmt::Arguments<'_>) {
+    log::log!(level, "{text}");
+}
+
 /// Where the lines go after the seal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Target {

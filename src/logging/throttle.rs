@@ -3,6 +3,7 @@
 //!
 //! Pure: time is an argument, nothing is written except by [`Throttle::record`].
 
+use super::say;
 use crate::limits::{LOG_BURST, LOG_INTERVAL_MS};
 use crate::sys::clock::Tick;
 use log::Level;
@@ -156,7 +157,7 @@ impl Throttle {
             left_out.report();
         }
         if admission.write {
-            log::log!(level, "{args}");
+            super::line(level, args);
         }
     }
 }
@@ -164,7 +165,7 @@ impl Throttle {
 impl LeftOut {
     /// Writes the line for it at `info`: `left out lines=120 about=refuse`.
     pub fn report(self) {
-        log::info!("left out lines={} about={}", self.count, self.kind.word());
+        say!(Info, "left out lines={} about={}", self.count, self.kind.word());
     }
 }
 

@@ -22,6 +22,7 @@ use crate::control::{Request, Row};
 use crate::limits::{
     CONTROL_CLIENTS, CONTROL_IDLE_MS, CONTROL_REQUEST_BYTES, CONTROL_ROW_BYTES, CONTROL_ROWS_PER_TURN, UNIX_PATH_BYTES,
 };
+use crate::logging::say;
 use crate::open::{self, Opened};
 
 /// The control socket.
@@ -119,7 +120,8 @@ impl Server {
             Ok(control) => self.control = Some(control),
             Err(error) => {
                 let path = path.to_bytes().escape_ascii();
-                log::warn!(
+                say!(
+                    Warn,
                     "the control socket {path} cannot be opened: {error}; services work, but cannot be asked about"
                 );
             }

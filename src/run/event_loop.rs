@@ -2,7 +2,6 @@
 //! deadline. Deaths come first, so that what they free counts for the connections of the same turn.
 
 use core::mem::MaybeUninit;
-use log::Level;
 use rustix::event::Timespec;
 use rustix::event::epoll::{Event, EventFlags};
 use rustix::fd::AsFd;
@@ -10,6 +9,7 @@ use rustix::io::Errno;
 
 use super::{Phase, ReloadKind, Server, Token};
 use crate::limits::EVENTS_PER_TURN;
+use crate::logging::say;
 use crate::sys::clock::{self, Tick};
 use crate::sys::signal;
 use crate::sys::wait::{Ballast, wait};
@@ -26,7 +26,7 @@ impl Server {
                 Err(Errno::INTR) => &[],
                 Err(errno) => {
                     // cannot happen with a valid set; never spin on it
-                    log::error!("epoll: {}", crate::sys::errno::text(errno));
+                    say!(Error, "epoll: {}", crate::sys::errno::text(errno));
                     clock::pause_ms(100);
                     &[]
                 }
@@ -99,7 +99,7 @@ impl Server {
                 Ok(Some((libc::SIGUSR2, _))) => self.on_reload_signal(ReloadKind::Upgrade),
                 Ok(Some(_)) => self.dump(),
                 Ok(None) => return,
-                Err(errno) => return log::error!("signals: {}", crate::sys::errno::text(errno)),
+                Err(errno) => return say!(Error, "signals: {}", crate::sys::errno::text(errno)),
             }
         }
     }
@@ -183,15 +183,11 @@ impl Server {
     fn dump(&mut self) {
         for service in 0..self.plan.services.len() {
             let Some(&state) = self.state(service).as_deref() else { continue };
-            let name = self.name(service);
-            log::log!(
-                Level::Info,
-                "status service={name} phase={:?} live={} accepted={} refused={} failures={}",
-                state.phase,
-                state.live,
-                state.accepted,
-                state.refused(),
-                state.failures
+            let (name, word) = (self.name(service), self.state_word(service));
+            let (live, accepted, refused, failures) = (state.live, state.accepted, state.refused(), state.failures);
+            say!(
+                Info,
+                "status service={name} state={word} live={live} accepted={accepted} refused={refused} failures={failures}"
             );
         }
     }

@@ -19,7 +19,7 @@ use super::{Seconds, Server, Tick};
 use crate::limits::{
     FREEZE_LOOK_MS, FREEZE_LOOKS, IDLE_LOOK_LEAST_MS, IDLE_LOOK_MAX_MS, IDLE_LOOK_MIN_MS, LOOKS_PER_TURN,
 };
-use crate::logging::Kind;
+use crate::logging::{Kind, say};
 use crate::open::connections::{self, Last};
 use crate::open::is_readable;
 use crate::plan::{Evict, Plan, Policy, Sleep, SocketKind};
@@ -331,7 +331,7 @@ pub fn prepare(plan: &Plan) -> Result<(), (&'static str, u16)> {
         if let Some(known) = known.get_mut(index)
             && !core::mem::replace(known, true)
         {
-            log::info!("idle family={} connections counted by={method}", family_name(family));
+            say!(Info, "idle family={} connections counted by={method}", family_name(family));
         }
     }
     Ok(())

@@ -87,7 +87,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 
 use crate::detach::PidFile;
-use crate::logging::Kind;
+use crate::logging::{Kind, say};
 use crate::notify::Notify;
 use crate::open::{self, watch};
 use crate::plan::{Plan, Policy, ServiceSpec};
@@ -263,10 +263,10 @@ impl Server {
     /// Tells the supervisor that every listener is open or waited for.
     pub fn ready(&mut self) {
         let (services, listeners, missing) = (self.plan.services.len(), self.plan.listeners.len(), self.missing());
-        log::info!("ready services={services} listeners={listeners} missing={missing}");
+        say!(Info, "ready services={services} listeners={listeners} missing={missing}");
         let status = if missing == 0 { "" } else { "some addresses are waited for" };
         if let Err(errno) = self.notify.ready(status) {
-            log::warn!("telling the supervisor: {}", crate::sys::errno::text(errno));
+            say!(Warn, "telling the supervisor: {}", crate::sys::errno::text(errno));
         }
     }
 

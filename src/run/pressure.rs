@@ -15,7 +15,7 @@ use super::session::{for_each_of, memory_kb, open_in};
 use super::tables::{Ending, Life};
 use super::{Phase, Seconds, Server, Tables, Tick, Token, Why};
 use crate::limits::{GROWING, GROWING_MS, LOAD_LOOK_MS, MEMORY_LOOK_MS};
-use crate::logging::Kind;
+use crate::logging::{Kind, say};
 use crate::plan::{Evict, Plan, sleep::hundredths};
 use crate::sys::file;
 
@@ -288,7 +288,7 @@ impl Server {
         match best {
             Some((false, used, index)) => {
                 let idle = Seconds(self.now.since_ms(used));
-                log::debug!("memory is short: idle={idle}");
+                say!(Debug, "memory is short: idle={idle}");
                 self.freeze(index, "memory");
             }
             Some((true, _, index)) => {

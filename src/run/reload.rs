@@ -18,7 +18,7 @@ use super::stop::SIGKILL;
 use super::{Server, Tick};
 use crate::handover::{VARIABLE, VERSION};
 use crate::limits::{CHECK_OUTPUT_BYTES, CHECK_TIMEOUT_MS, COMMAND_LINE_BYTES};
-use crate::logging::LeftOut;
+use crate::logging::{LeftOut, say};
 use crate::plan::image::{VERSION_BYTES, version_of};
 use crate::sys::environment::{set_inheritable, variables};
 use crate::sys::errno::Why as Words;
@@ -120,14 +120,14 @@ impl Server {
         };
         match result {
             Ok(checker) => {
-                log::info!("{} begin pid={}", kind.word(), checker.pid);
+                say!(Info, "{} begin pid={}", kind.word(), checker.pid);
                 let _ = self.notify.reloading("reading the configuration"); // nobody may be listening
                 self.due_at(checker.deadline);
                 self.checker = Some(checker);
                 Ok(())
             }
             Err(refusal) => {
-                log::error!("{} refused why=\"{refusal}\"; nothing has changed", kind.word());
+                say!(Error, "{} refused why=\"{refusal}\"; nothing has changed", kind.word());
                 Err(refusal)
             }
         }
@@ -194,7 +194,7 @@ impl Server {
         let mut text = [0; CHECK_OUTPUT_BYTES];
         tell_log(checker.kind, told(&checker.output, &mut text));
         let word = checker.kind.word();
-        log::error!("{word} refused why=\"{refusal}\"; nothing has changed");
+        say!(Error, "{word} refused why=\"{refusal}\"; nothing has changed");
         self.refusal.clear();
         let _ = write!(self.refusal, "{word} refused: {refusal}; nothing has changed"); // a line takes everything
         self.faults = Some(checker.output);
@@ -362,7 +362,7 @@ fn told<'a>(output: &OwnedFd, buffer: &'a mut [u8]) -> &'a [u8] {
 fn tell_log(kind: Kind, text: &[u8]) {
     const LINES: usize = 40;
     for line in text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).take(LINES) {
-        log::warn!("{}: {}", kind.word(), core::str::from_utf8(line).unwrap_or("?"));
+        say!(Warn, "{}: {}", kind.word(), core::str::from_utf8(line).unwrap_or("?"));
     }
 }
 

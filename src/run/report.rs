@@ -80,7 +80,7 @@ impl Server {
     }
 
     /// What a service is doing, in one word.
-    fn state_word(&self, service: usize) -> &'static str {
+    pub(super) fn state_word(&self, service: usize) -> &'static str {
         let Some(state) = self.tables.services.get(service) else { return "?" };
         let its = |child: &&Child| usize::from(child.service) == service;
         let stopping = |child: &Child| child.stage != Life::Running;

@@ -17,6 +17,7 @@ use super::takeover::Foreign;
 use super::{Listener, Phase, Server, Tables, Token, Why};
 use crate::detach::PidFile;
 use crate::logging::Kind as Event;
+use crate::logging::say;
 use crate::open::kept::{discard, discard_links, fits, marks};
 use crate::open::{Identity, Opened};
 use crate::peer::Peer;
@@ -245,14 +246,15 @@ impl Server {
     pub fn resumed(&mut self, resume: Resume) {
         let Resume { state, gone, kept, closed, .. } = resume;
         for (name, running) in gone {
-            log::info!("gone service={name} running={running}{}", if running > 0 { ", left alone" } else { "" });
+            say!(Info, "gone service={name} running={running}{}", if running > 0 { ", left alone" } else { "" });
         }
         let (about, services) = (state.about, self.plan.services.len());
         let took = super::Seconds(clock::now().since_ms(about.begun));
         let (opened, children) =
             (self.plan.listeners.len() - kept.min(self.plan.listeners.len()), self.tables.children.len());
         let word = about.kind.word();
-        log::info!(
+        say!(
+            Info,
             "{word} done services={services} kept={kept} opened={opened} closed={closed} missing={} children={children} took={took}",
             self.missing()
         );
@@ -260,7 +262,7 @@ impl Server {
             "{word} done: {services} services; {kept} sockets kept, {opened} opened, {closed} closed; {children} processes go on"
         ));
         if let Err(errno) = self.notify.ready("") {
-            log::warn!("telling the supervisor: {}", crate::sys::errno::text(errno));
+            say!(Warn, "telling the supervisor: {}", crate::sys::errno::text(errno));
         }
         if about.again {
             self.on_reload_signal(about.kind);
@@ -269,7 +271,7 @@ impl Server {
 
     /// The state of the image before was lost, its sockets were not: children that hold one are looked for.
     pub fn resume_without_state(&mut self) {
-        log::error!("what the program before has left cannot be read; sockets are kept, counters begin anew");
+        say!(Error, "what the program before has left cannot be read; sockets are kept, counters begin anew");
         (self.reap_again, self.ended_clean, self.deadline) = (true, true, self.now);
     }
 

@@ -5,6 +5,7 @@ use core::mem::MaybeUninit;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, RawDir, openat};
 
+use crate::logging::say;
 use crate::sys::environment::page_bytes;
 use crate::sys::process::{send_signal, session_of};
 
@@ -130,7 +131,7 @@ pub(super) fn signal_sessions(signals: &[u8], wanted: &mut dyn FnMut(i32) -> boo
         true
     });
     if !seen {
-        log::warn!("stop: /proc cannot be read, so no process was found to signal");
+        say!(Warn, "stop: /proc cannot be read, so no process was found to signal");
     }
 }
 

@@ -6,7 +6,7 @@ use super::history::{Event, What};
 use super::session::signal_sessions;
 use super::tables::Life;
 use super::{Child, Server, Tick};
-use crate::logging::Kind;
+use crate::logging::{Kind, say};
 use crate::open;
 use crate::plan::{KillMode, Policy};
 use crate::sys::process::send_signal;
@@ -108,13 +108,13 @@ impl Server {
     /// SIGTERM or SIGINT. The first asks every service to end, in order, and waits for them; the second kills.
     pub(super) fn on_terminate(&mut self) {
         if self.stopping {
-            log::warn!("stop again: killing children={}", self.tables.children.len());
+            say!(Warn, "stop again: killing children={}", self.tables.children.len());
             let children = &self.tables.children;
             signal_sessions(&[SIGKILL], &mut |session| children.iter().any(|child| child.pid == session));
             self.leave_children = true;
             return;
         }
-        log::info!("stop children={}", self.tables.children.len());
+        say!(Info, "stop children={}", self.tables.children.len());
         let _ = self.notify.stopping("stopping services"); // nobody may be listening
         self.stopping = true;
         self.close_listeners();
@@ -127,7 +127,7 @@ impl Server {
 
     /// SIGQUIT: goes at once and leaves the services running.
     pub(super) fn on_quit(&mut self) {
-        log::info!("quit children={}, left running", self.tables.children.len());
+        say!(Info, "quit children={}, left running", self.tables.children.len());
         let _ = self.notify.stopping("leaving services running"); // nobody may be listening
         self.stopping = true;
         self.leave_children = true;

@@ -97,7 +97,7 @@ fn under_load(place: &Place, daemon: &Daemon, orders: impl FnOnce()) {
     daemon.wait_log("status service=path");
     for (name, count) in [("nowait", &served.nowait), ("path", &served.path)] {
         let count = count.load(Ordering::Relaxed);
-        let told = format!("status service={name} phase=Waiting live=0 accepted={count} refused=0");
+        let told = format!("status service={name} state=waiting live=0 accepted={count} refused=0");
         assert!(count > 50 && daemon.log().contains(&told), "{told}:\n{}", daemon.log());
     }
     assert!(served.wait.load(Ordering::Relaxed) > 20 && served.datagrams.load(Ordering::Relaxed) > 20);
