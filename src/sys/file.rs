@@ -78,13 +78,13 @@ pub fn link(path: &Path) -> Option<PathBuf> {
     Some(OsString::from_vec(target.to_vec()).into())
 }
 
-/// The folder from which relative paths count, getcwd(3); `None` if it was removed.
+/// The folder from which relative paths count, getcwd(2); `None` if it was removed or cannot be reached from the root.
 #[must_use]
 pub fn current_folder() -> Option<PathBuf> {
     let mut buffer = [0; 4096]; // PATH_MAX
-    // SAFETY: it writes at most so many bytes, the last of them a NUL.
-    let found = unsafe { !libc::getcwd(buffer.as_mut_ptr().cast(), buffer.len()).is_null() };
-    let path = CStr::from_bytes_until_nul(&buffer).ok().filter(|_| found)?;
+    // SAFETY: it writes at most so many bytes, the last of them a NUL; if it fails, none. The C library's would bring malloc.
+    unsafe { libc::syscall(libc::SYS_getcwd, buffer.as_mut_ptr(), buffer.len()) };
+    let path = CStr::from_bytes_until_nul(&buffer).ok().filter(|path| path.to_bytes().starts_with(b"/"))?;
     Some(OsString::from_vec(path.to_bytes().to_vec()).into())
 }
 

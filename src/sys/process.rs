@@ -3,7 +3,9 @@
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::marker::PhantomData;
 use core::ptr;
-use rustix::io::Errno;
+use rustix::fd::BorrowedFd;
+use rustix::fs::{OFlags, fcntl_setfl};
+use rustix::io::{Errno, FdFlags, fcntl_setfd};
 
 use crate::limits::{ARGUMENTS, CHILD_STACK_BYTES, ENVIRONMENT};
 
@@ -150,10 +152,13 @@ pub fn unshare_descriptors_from(first: u32) -> Result<(), Errno> {
 /// # Errors
 /// EBADF, EMFILE.
 pub fn install_descriptor(from: i32, to: i32) -> Result<(), Errno> {
+    if from == to {
+        // SAFETY: a plain descriptor number, of which nothing is kept.
+        return fcntl_setfd(unsafe { BorrowedFd::borrow_raw(to) }, FdFlags::empty());
+    }
     // SAFETY: plain descriptor numbers; called in a child on its own table, whose low descriptors belong to the
     // program that is about to be executed.
-    let result = unsafe { if from == to { libc::fcntl(to, libc::F_SETFD, 0) } else { libc::dup2(from, to) } };
-    if result < 0 { Err(last_errno()) } else { Ok(()) }
+    if unsafe { libc::dup2(from, to) } < 0 { Err(last_errno()) } else { Ok(()) }
 }
 
 /// Sets or clears `O_NONBLOCK` of the open file behind a descriptor number (fcntl(2), `F_SETFL`).
@@ -161,10 +166,9 @@ pub fn install_descriptor(from: i32, to: i32) -> Result<(), Errno> {
 /// # Errors
 /// EBADF.
 pub fn set_nonblocking(fd: i32, nonblocking: bool) -> Result<(), Errno> {
-    let flags = if nonblocking { libc::O_NONBLOCK } else { 0 };
-    // SAFETY: a plain descriptor number and an integer.
-    let result = unsafe { libc::fcntl(fd, libc::F_SETFL, flags) };
-    if result < 0 { Err(last_errno()) } else { Ok(()) }
+    let flags = if nonblocking { OFlags::NONBLOCK } else { OFlags::empty() };
+    // SAFETY: a plain descriptor number, of which nothing is kept.
+    fcntl_setfl(unsafe { BorrowedFd::borrow_raw(fd) }, flags)
 }
 
 /// Opens `path` and puts it at descriptor `to`, open across exec (open(2), dup2(2)).

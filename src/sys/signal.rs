@@ -14,9 +14,12 @@ const HANDLED: [i32; 7] =
 /// Gives every signal its default action and blocks those that the loop handles, and SIGPIPE: a closed log must not
 /// end the program. The default action matters for the children, who inherit what is ignored (signal(7)).
 pub fn prepare() {
-    for signal in 1..=64 {
-        // SAFETY: SIG_DFL installs no handler; an error (SIGKILL, SIGSTOP, signals of the C library) changes nothing.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    const SET_BYTES: usize = if cfg!(any(target_arch = "mips", target_arch = "mips64")) { 16 } else { 8 };
+    let default = [0_u64; 8];
+    for signal in 1..=64_usize {
+        // SAFETY: on every processor an action of nothing but zeros is the default action and no handler, and shorter than
+        // this; an error (SIGKILL, SIGSTOP) changes nothing.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), 0_usize, SET_BYTES) };
     }
     let mut set = handled();
     // SAFETY: `set` is an initialised signal set.
