@@ -213,6 +213,28 @@ pub const fn decimal(value: u64, out: &mut [u8]) -> usize {
     len
 }
 
+/// Declares an enumeration each of whose values has a word, as it stands in the log and in answers.
+macro_rules! worded {
+    ($(#[$doc:meta])* $public:vis enum $name:ident { $($(#[$about:meta])* $value:ident = $word:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u8)]
+        $public enum $name { $($(#[$about])* $value),* }
+
+        impl $name {
+            /// All of them, in the order of their numbers.
+            pub const ALL: [Self; [$($word),*].len()] = [$(Self::$value),*];
+
+            /// Its word.
+            #[must_use]
+            pub const fn word(self) -> &'static str {
+                match self { $(Self::$value => $word),* }
+            }
+        }
+    };
+}
+pub(crate) use worded;
+
 #[cfg(test)]
 mod tests {
     use super::*;

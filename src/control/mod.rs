@@ -45,6 +45,7 @@ pub use row::Row;
 
 use crate::limits::{CONTROL_CLIENTS, CONTROL_IDLE_MS, CONTROL_REQUEST_BYTES};
 use crate::sys::environment;
+use crate::text::worded;
 use std::path::PathBuf;
 
 /// The version of the protocol; it changes when something that was there gets another meaning.
@@ -58,63 +59,33 @@ pub const IDLE_MS: u64 = CONTROL_IDLE_MS;
 /// Clients at once.
 pub const CLIENTS: usize = CONTROL_CLIENTS;
 
-/// What a client may ask for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Request {
-    /// What is held and what runs.
-    Status,
-    /// The events that are kept.
-    History,
-    /// Events as they happen.
-    Watch,
-    /// Start a service now.
-    Start,
-    /// End its processes.
-    Stop,
-    /// End and start.
-    Restart,
-    /// Look away from its sockets.
-    Pause,
-    /// Look at them again.
-    Resume,
-    /// Take the configuration as it is on disk now.
-    Reload,
-    /// Take the program as it is on disk now.
-    Upgrade,
+worded! {
+    /// What a client may ask for.
+    pub enum Request {
+        /// What is held and what runs.
+        Status = "status",
+        /// The events that are kept.
+        History = "history",
+        /// Events as they happen.
+        Watch = "watch",
+        /// Start a service now.
+        Start = "start",
+        /// End its processes.
+        Stop = "stop",
+        /// End and start.
+        Restart = "restart",
+        /// Look away from its sockets.
+        Pause = "pause",
+        /// Look at them again.
+        Resume = "resume",
+        /// Take the configuration as it is on disk now.
+        Reload = "reload",
+        /// Take the program as it is on disk now.
+        Upgrade = "upgrade",
+    }
 }
 
 impl Request {
-    /// All of them.
-    pub const ALL: [Self; 10] = [
-        Self::Status,
-        Self::History,
-        Self::Watch,
-        Self::Start,
-        Self::Stop,
-        Self::Restart,
-        Self::Pause,
-        Self::Resume,
-        Self::Reload,
-        Self::Upgrade,
-    ];
-
-    /// As it stands in a request, and on the command line.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Status => "status",
-            Self::History => "history",
-            Self::Watch => "watch",
-            Self::Start => "start",
-            Self::Stop => "stop",
-            Self::Restart => "restart",
-            Self::Pause => "pause",
-            Self::Resume => "resume",
-            Self::Reload => "reload",
-            Self::Upgrade => "upgrade",
-        }
-    }
-
     /// Reads a line without its newline: the request, and the name behind it (empty: none).
     #[must_use]
     pub fn parse(line: &[u8]) -> Option<(Self, &str)> {

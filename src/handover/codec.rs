@@ -177,8 +177,17 @@ impl<T: Field, const N: usize> Field for [T; N] {
     }
 }
 
-/// Makes an enumeration without data a [`Field`]: the position of its word.
+/// Makes an enumeration without data a [`Field`]: its position among all values, which need not be told if it has `ALL`.
 macro_rules! words {
+    ($($type:ident)*) => {
+        $(impl $crate::handover::codec::Field for $type {
+            const BLANK: Self = Self::ALL[0];
+
+            fn pass(&mut self, by: &mut dyn $crate::handover::codec::Codec) {
+                $crate::handover::codec::word(self, &Self::ALL, by);
+            }
+        })*
+    };
     ($type:ident { $first:ident $(, $word:ident)* $(,)? }) => {
         impl $crate::handover::codec::Field for $type {
             const BLANK: Self = Self::$first;

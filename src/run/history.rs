@@ -8,6 +8,7 @@ use crate::limits::EVENTS;
 use crate::peer::{Address, Source};
 use crate::plan::steps::Stage;
 use crate::sys::errno;
+use crate::text::worded;
 
 /// Bits of the pid in the first word of an event; no pid needs more (proc(5), pid_max).
 const PID_BITS: u32 = 24;
@@ -29,126 +30,67 @@ const _: () = assert!(size_of::<Event>() == 32);
 
 record!(Event { stamp, source, value, service, what, detail });
 
-/// What an event is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum What {
-    /// Started, Accept=no. Value: microseconds from the knock; detail: [`Cause`].
-    Start,
-    /// Started for a connection. Value: microseconds from the knock.
-    Accept,
-    /// A start failed. Value: errno; detail: stage.
-    Fail,
-    /// Ended by itself. Value: milliseconds that it ran; detail: status.
-    Exit,
-    /// Ended by a signal. Value: milliseconds that it ran; detail: the signal.
-    Signal,
-    /// A connection was turned away. Value: how many in a row; detail: [`Refusal`].
-    Refuse,
-    /// The service rests. Value: milliseconds; detail: [`Why`].
-    Rest,
-    /// A process was asked to end.
-    Stop,
-    /// The operator paused it.
-    Pause,
-    /// The operator resumed it.
-    Resume,
-    /// A datagram on which every run failed was dropped.
-    Drop,
-}
-
-impl What {
-    const fn word(self) -> &'static str {
-        match self {
-            Self::Start => "start",
-            Self::Accept => "accept",
-            Self::Fail => "fail",
-            Self::Exit | Self::Signal => "exit",
-            Self::Refuse => "refuse",
-            Self::Rest => "rest",
-            Self::Stop => "stop",
-            Self::Pause => "pause",
-            Self::Resume => "resume",
-            Self::Drop => "drop",
-        }
+worded! {
+    /// What an event is about.
+    pub enum What {
+        /// Started, Accept=no. Value: microseconds from the knock; detail: [`Cause`].
+        Start = "start",
+        /// Started for a connection. Value: microseconds from the knock.
+        Accept = "accept",
+        /// A start failed. Value: errno; detail: stage.
+        Fail = "fail",
+        /// Ended by itself. Value: milliseconds that it ran; detail: status.
+        Exit = "exit",
+        /// Ended by a signal. Value: milliseconds that it ran; detail: the signal.
+        Signal = "exit",
+        /// A connection was turned away. Value: how many in a row; detail: [`Refusal`].
+        Refuse = "refuse",
+        /// The service rests. Value: milliseconds; detail: [`Why`].
+        Rest = "rest",
+        /// A process was asked to end.
+        Stop = "stop",
+        /// The operator paused it.
+        Pause = "pause",
+        /// The operator resumed it.
+        Resume = "resume",
+        /// A datagram on which every run failed was dropped.
+        Drop = "drop",
     }
 }
 
-/// Why a service with Accept=no is started.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Cause {
-    /// Something arrived.
-    Knock,
-    /// Restart=.
-    Restart,
-    /// Asked for on the command line.
-    Now,
-    /// The operator asked for it.
-    Order,
-}
-
-impl Cause {
-    const ALL: [Self; 4] = [Self::Knock, Self::Restart, Self::Now, Self::Order];
-
-    /// As the log says it.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Knock => "knock",
-            Self::Restart => "restart",
-            Self::Now => "now",
-            Self::Order => "order",
-        }
+worded! {
+    /// Why a service with Accept=no is started.
+    pub enum Cause {
+        /// Something arrived.
+        Knock = "knock",
+        /// Restart=.
+        Restart = "restart",
+        /// Asked for on the command line.
+        Now = "now",
+        /// The operator asked for it.
+        Order = "order",
     }
 }
 
-/// Why a connection is turned away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Refusal {
-    /// IPAddressAllow= and IPAddressDeny=.
-    Address,
-    /// AllowUsers= and AllowGroups=.
-    User,
-    /// MaxConnections=.
-    MaxConnections,
-    /// MaxConnectionsPerSource=.
-    MaxPerSource,
-    /// The program could not be started, and too many connections wait for theirs already.
-    Parked,
-    /// MaxConnectionRate=.
-    MaxRate,
-    /// A datagram that could be the answer of another service.
-    Reflection,
-    /// tcpmux: the service rests, or there is no room for its process.
-    Busy,
-}
-
-impl Refusal {
-    /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 8] = [
-        Self::Address,
-        Self::User,
-        Self::MaxConnections,
-        Self::MaxPerSource,
-        Self::Parked,
-        Self::MaxRate,
-        Self::Reflection,
-        Self::Busy,
-    ];
-
-    /// As the log says it.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Address => "address",
-            Self::User => "user",
-            Self::MaxConnections => "max-connections",
-            Self::MaxPerSource => "max-connections-per-source",
-            Self::Parked => "parked",
-            Self::MaxRate => "max-connection-rate",
-            Self::Reflection => "reflection",
-            Self::Busy => "busy",
-        }
+worded! {
+    /// Why a connection is turned away.
+    pub enum Refusal {
+        /// IPAddressAllow= and IPAddressDeny=.
+        Address = "address",
+        /// AllowUsers= and AllowGroups=.
+        User = "user",
+        /// MaxConnections=.
+        MaxConnections = "max-connections",
+        /// MaxConnectionsPerSource=.
+        MaxPerSource = "max-connections-per-source",
+        /// The program could not be started, and too many connections wait for theirs already.
+        Parked = "parked",
+        /// MaxConnectionRate=.
+        MaxRate = "max-connection-rate",
+        /// A datagram that could be the answer of another service.
+        Reflection = "reflection",
+        /// tcpmux: the service rests, or there is no room for its process.
+        Busy = "busy",
     }
 }
 

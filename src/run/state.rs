@@ -332,9 +332,8 @@ words!(Ending { Unasked, Announced, Asked });
 words!(Kind { Reload, Upgrade });
 words!(SocketKind { Stream, Datagram, SequentialPacket, Fifo });
 words!(ChildLog { Stderr, Syslog, Kmsg });
-words!(Why { Failure, Unread, Program, Restart, TriggerLimit, PollLimit, StartLimit, Scarce, Memory, Load });
+words!(Why What);
 words!(Order { None, Stop, Restart });
-words!(What { Start, Accept, Fail, Exit, Signal, Refuse, Rest, Stop, Pause, Resume, Drop });
 
 impl Field for Phase {
     const BLANK: Self = Self::Waiting;

@@ -22,6 +22,7 @@ use crate::open::Opened;
 use crate::peer::{Peer, Source};
 use crate::spawn::Spawner;
 use crate::sys::clock::Tick;
+use crate::text::worded;
 
 /// All tables.
 #[repr(C)] // the one that is written at once comes first, where it shares a page with what lies before the tables
@@ -102,61 +103,29 @@ pub enum Order {
     Restart,
 }
 
-/// Why a service rests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Why {
-    /// The last start failed, or the last run failed.
-    Failure,
-    /// The last run ended at once and left its input unread.
-    Unread,
-    /// The program is not there.
-    Program,
-    /// Restart= starts it again.
-    Restart,
-    /// TriggerLimitBurst= is reached.
-    TriggerLimit,
-    /// PollLimitBurst= is reached.
-    PollLimit,
-    /// StartLimitBurst= is reached.
-    StartLimit,
-    /// No descriptor, memory or row for a child is left.
-    Scarce,
-    /// MemoryAvailableMin= is not there.
-    Memory,
-    /// LoadMax= is reached.
-    Load,
-}
-
-impl Why {
-    /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 10] = [
-        Self::Failure,
-        Self::Unread,
-        Self::Program,
-        Self::Restart,
-        Self::TriggerLimit,
-        Self::PollLimit,
-        Self::StartLimit,
-        Self::Scarce,
-        Self::Memory,
-        Self::Load,
-    ];
-
-    /// As the log says it.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Failure => "failure",
-            Self::Unread => "unread",
-            Self::Program => "program-missing",
-            Self::Restart => "restart",
-            Self::TriggerLimit => "trigger-limit",
-            Self::PollLimit => "poll-limit",
-            Self::StartLimit => "start-limit",
-            Self::Scarce => "scarce",
-            Self::Memory => "memory",
-            Self::Load => "load",
-        }
+worded! {
+    /// Why a service rests.
+    pub enum Why {
+        /// The last start failed, or the last run failed.
+        Failure = "failure",
+        /// The last run ended at once and left its input unread.
+        Unread = "unread",
+        /// The program is not there.
+        Program = "program-missing",
+        /// Restart= starts it again.
+        Restart = "restart",
+        /// TriggerLimitBurst= is reached.
+        TriggerLimit = "trigger-limit",
+        /// PollLimitBurst= is reached.
+        PollLimit = "poll-limit",
+        /// StartLimitBurst= is reached.
+        StartLimit = "start-limit",
+        /// No descriptor, memory or row for a child is left.
+        Scarce = "scarce",
+        /// MemoryAvailableMin= is not there.
+        Memory = "memory",
+        /// LoadMax= is reached.
+        Load = "load",
     }
 }
 

@@ -44,7 +44,7 @@ enum Waits {
     Reload,
 }
 words!(Waits { Nothing, Events, End, Reload });
-words!(Request { Status, History, Watch, Start, Stop, Restart, Pause, Resume, Reload, Upgrade });
+words!(Request);
 
 impl Client {
     /// Whether the next image can go on with it.
