@@ -251,8 +251,9 @@ impl Check<'_> {
         if self.service.listens.is_empty() {
             return;
         }
-        for (id, needs) in NEEDS.into_iter().filter(|(id, _)| self.service.is_own(*id)) {
-            let off = self.service.value(id) == Some(&Value::Number(0));
+        for (id, value) in self.service.settings().filter(|(id, _)| self.service.is_own(*id)) {
+            let Some((_, needs)) = NEEDS.into_iter().find(|(needing, _)| *needing == id) else { continue };
+            let off = *value == Value::Number(0);
             let told = self.service.is_set(Id::Service) && !is_of_socket(id);
             if !off && !told && !self.has(needs) {
                 let why = match needs {
