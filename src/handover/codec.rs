@@ -235,6 +235,21 @@ impl Field for Source {
     }
 }
 
+/// Whether nothing but zeros would be written of a value.
+pub fn is_zero(value: &impl Field) -> bool {
+    struct Zeros(bool);
+    impl Codec for Zeros {
+        fn pass(&mut self, bytes: &mut [u8]) {
+            self.0 &= bytes.iter().all(|&byte| byte == 0);
+        }
+
+        fn refuse(&mut self) {}
+    }
+    let mut zeros = Zeros(true);
+    value.clone().pass(&mut zeros);
+    zeros.0
+}
+
 /// Makes a structure a [`Field`]: all its fields in this order. One that is missing here does not compile.
 macro_rules! record {
     ($type:ident { $($field:ident),* $(,)? }) => {
@@ -287,6 +302,13 @@ mod tests {
         assert!(reader.is_whole());
         assert_eq!(reader.get::<u8>(), 0);
         assert!(!reader.is_whole());
+    }
+
+    #[test]
+    fn one_bit_is_not_nothing() {
+        assert!(is_zero(&Row { number: 0, yes: false }));
+        assert!(!is_zero(&Row { number: 1 << 31, yes: false }));
+        assert!(!is_zero(&Row { number: 0, yes: true }));
     }
 
     #[test]

@@ -16,6 +16,7 @@ use super::tables::{Change, Parked};
 use super::takeover::Foreign;
 use super::{Listener, Phase, Server, Tables, Token, Why};
 use crate::detach::PidFile;
+use crate::handover::codec::is_zero;
 use crate::logging::Kind as Event;
 use crate::logging::say;
 use crate::open::kept::{discard, discard_links, fits, marks};
@@ -166,7 +167,7 @@ impl Server {
             }
             (state.live, state.suspected) = (0, false);
             // a row that nobody has touched yet costs no page
-            if let Some(place) = self.state(row).filter(|place| **place != state) {
+            if let Some(place) = self.state(row).filter(|_| !is_zero(&state)) {
                 *place = state;
             }
             if let Phase::Running(pid) = state.phase {

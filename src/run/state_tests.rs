@@ -3,6 +3,7 @@
 #![allow(clippy::indexing_slicing)]
 
 use super::*;
+use crate::handover::codec::is_zero;
 use crate::plan::Plan;
 use crate::plan::testing::with_plan;
 use crate::sys::process;
@@ -55,6 +56,12 @@ fn bytes_of(plan: &Plan) -> Vec<u8> {
     let length = pread(&file, bytes.as_mut_slice(), 0).unwrap();
     bytes.truncate(length);
     bytes
+}
+
+#[test]
+fn a_service_to_which_nothing_has_happened_is_all_zero() {
+    assert!(is_zero(&ServiceState::NEW));
+    assert!(!is_zero(&ServiceState { phase: Phase::Paused, ..ServiceState::NEW }));
 }
 
 #[test]
