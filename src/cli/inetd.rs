@@ -73,6 +73,9 @@ pub fn parse_inetd(words: impl IntoIterator<Item = OsString>) -> Result<Options,
     if options.config.is_empty() {
         options.config.push(PathBuf::from(DEFAULT_FILE));
     }
+    if !cfg!(feature = "detach") && options.command == Command::Run && (options.detach || options.pidfile.is_some()) {
+        return Err(fault(&["going to the background and -p are not part of this build\ntry: inetd -f"]));
+    }
     if options.detach {
         options.log = Target::Syslog; // standard error leads nowhere from there
     }

@@ -226,19 +226,33 @@ fn convert_takes_paths() {
 #[test]
 fn an_inetd_takes_the_options_of_an_inetd() {
     let inetd = |line: &str| parse_inetd(words(line)).map_err(|error| error.text);
-    let plain = inetd("").unwrap();
-    assert!(plain.detach && plain.log == Target::Syslog && plain.inetd.by_name);
+    let plain = inetd("-f").unwrap();
+    assert!(!plain.detach && plain.log == Target::Syslog && plain.inetd.by_name);
     assert_eq!(plain.config, [PathBuf::from("/etc/inetd.conf")]);
-    let options = inetd("-fE -l -q 5 -R100 -a ::1 -p /run/x --dialect freebsd a b").unwrap();
+    let options = inetd("-fE -l -q 5 -R100 -a ::1 --dialect freebsd a b").unwrap();
     assert!(!options.detach && options.log == Target::Syslog && options.level == LevelFilter::Debug);
     assert_eq!((options.inetd.backlog, options.inetd.rate, options.inetd.keep_environment), (Some(5), Some(100), true));
     assert_eq!((options.inetd.address.as_deref(), options.inetd.dialect.as_deref()), (Some("::1"), Some("freebsd")));
-    assert_eq!((options.pidfile, options.config), (Some("/run/x".into()), ["a", "b"].map(PathBuf::from).to_vec()));
+    assert_eq!(options.config, ["a", "b"].map(PathBuf::from).to_vec());
     let options = inetd("-d").unwrap();
     assert!(!options.detach && options.log == Target::Stderr && options.level == LevelFilter::Debug);
-    assert_eq!((inetd("-fe").unwrap().log, inetd("-e").unwrap().log), (Target::Stderr, Target::Syslog));
+    assert_eq!(inetd("-fe").unwrap().log, Target::Stderr);
     assert_eq!(inetd("-h").unwrap().command, Command::Help);
     assert_eq!(inetd("-q x").unwrap_err(), "-q got \"x\"; expected a number");
     assert_eq!(inetd("-R").unwrap_err(), "-R needs a number");
     assert!(inetd("-w").is_err() && inetd("--what").is_err());
+}
+
+#[test]
+fn an_inetd_goes_to_the_background_or_refuses() {
+    let inetd = |line: &str| parse_inetd(words(line)).map_err(|error| error.text);
+    if cfg!(feature = "detach") {
+        let plain = inetd("-ep /run/x").unwrap();
+        assert!(plain.detach && plain.log == Target::Syslog, "no standard error there");
+        assert_eq!(plain.pidfile, Some("/run/x".into()));
+    } else {
+        assert!(inetd("").unwrap_err().contains("not part of this build"));
+        assert!(inetd("-fp /run/x").unwrap_err().contains("try: inetd -f"));
+        assert_eq!(inetd("-V").unwrap().command, Command::Version);
+    }
 }

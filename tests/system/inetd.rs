@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 pub const TESTS: &[Test] = &[
     test!(lines_are_served, Part("inetd"), Part("internal")),
-    test!(arguments_are_passed_as_they_stand, Part("inetd")),
+    test!(arguments_are_passed_as_they_stand, Command("explain"), Part("inetd")),
     test!(faulty_lines_are_left_out_by_run_and_refused_by_check, Part("inetd")),
     test!(both_families_of_openbsd, Part("inetd")),
     test!(starts_a_minute, Part("inetd"), Part("internal")),
@@ -27,7 +27,7 @@ pub const TESTS: &[Test] = &[
     test!(a_reload_keeps_built_in_connections, Part("inetd"), Part("internal"), Command("reload")),
     test!(a_reload_leaves_faulty_lines_out, Part("inetd"), Command("reload")),
     test!(the_name_inetd_and_its_options, Part("inetd")),
-    test!(the_name_inetd_detaches, Part("inetd"), Root),
+    test!(the_name_inetd_detaches, Part("inetd"), Part("detach"), Root),
     test!(an_ordinary_user_names_itself, Part("inetd"), Root, Prog("setpriv")),
     test!(sessions_outlive_inetd, Part("inetd")),
     test!(tftp_forks_and_leaves, Part("inetd"), Root, Prog("in.tftpd"), Prog("tftp")),
