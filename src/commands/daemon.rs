@@ -136,11 +136,16 @@ pub(super) fn server(plan: &'static Plan, notify: Notify, origin: &mut Origin) -
     let _ = process::become_subreaper(); // EINVAL before Linux 3.4: orphans go to PID 1
     let mut server = Server::new(plan, tables, notify).map_err(failed("epoll and signalfd"))?;
     match origin {
-        Origin::Fresh => {}
-        Origin::Lost => server.resume_without_state(),
-        Origin::Resume(resume) => server.resume(resume, least),
+        Origin::Fresh => {} // what was inherited is taken over or closed already
+        Origin::Lost => {
+            server.resume_without_state();
+            environment::close_inherited();
+        }
+        Origin::Resume(resume) => {
+            server.resume(resume, least);
+            environment::close_inherited();
+        }
     }
-    environment::close_inherited();
     server.open_all();
     Ok((server, reserved))
 }

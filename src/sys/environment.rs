@@ -111,12 +111,16 @@ pub fn remove(name: &str) {
 /// # Errors
 /// EBADF: no such descriptor.
 pub fn borrow_inherited(number: RawFd) -> Result<BorrowedFd<'static>, Errno> {
+    with_flags(number).map(|(borrowed, _)| borrowed)
+}
+
+fn with_flags(number: RawFd) -> Result<(BorrowedFd<'static>, FdFlags), Errno> {
     if number < 3 {
         return Err(Errno::BADF);
     }
     // SAFETY: only used for questions to the kernel, which says EBADF where there is none; it is not one of our own.
     let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
-    fcntl_getfd(borrowed).map(|_| borrowed)
+    Ok((borrowed, fcntl_getfd(borrowed)?))
 }
 
 /// The descriptors from 3 on that were open when we were started and are not ours yet (ours have `FD_CLOEXEC`). Where
@@ -126,10 +130,7 @@ pub fn inherited() -> Vec<RawFd> {
         Ok(names) => names.iter().filter_map(|name| name.to_str()?.parse().ok()).collect(),
         Err(_) => (3..1024).collect(),
     };
-    numbers.retain(|&number| {
-        let flags = borrow_inherited(number).and_then(fcntl_getfd);
-        flags.is_ok_and(|flags| !flags.contains(FdFlags::CLOEXEC))
-    });
+    numbers.retain(|&number| with_flags(number).is_ok_and(|(_, flags)| !flags.contains(FdFlags::CLOEXEC)));
     numbers
 }
 
@@ -147,12 +148,8 @@ pub fn close_inherited() {
 /// # Errors
 /// EBADF: no such descriptor, or one with `FD_CLOEXEC`, which is one of our own and not inherited. EMFILE.
 pub fn take_descriptor(number: RawFd, least: RawFd) -> Result<OwnedFd, Errno> {
-    if number < 3 {
-        return Err(Errno::BADF);
-    }
-    // SAFETY: only borrowed for a question to the kernel, which says EBADF where there is none.
-    let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
-    if fcntl_getfd(borrowed)?.contains(FdFlags::CLOEXEC) {
+    let (borrowed, flags) = with_flags(number)?;
+    if flags.contains(FdFlags::CLOEXEC) {
         return Err(Errno::BADF);
     }
     let moved = fcntl_dupfd_cloexec(borrowed, least)?;
@@ -170,8 +167,8 @@ pub fn reclaim(number: RawFd, least: RawFd) -> Result<OwnedFd, Errno> {
     if number < least {
         return take_descriptor(number, least);
     }
-    let borrowed = borrow_inherited(number)?;
-    if fcntl_getfd(borrowed)?.contains(FdFlags::CLOEXEC) {
+    let (borrowed, flags) = with_flags(number)?;
+    if flags.contains(FdFlags::CLOEXEC) {
         return Err(Errno::BADF);
     }
     fcntl_setfd(borrowed, FdFlags::CLOEXEC)?;
