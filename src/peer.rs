@@ -4,8 +4,9 @@ use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use heapless::Vec;
 use rustix::fd::AsFd;
-use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix, SocketAddrV4, SocketAddrV6, sockopt};
+use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix, SocketAddrV4, SocketAddrV6};
 
+use crate::sys::socket::{self, Credentials};
 use crate::sys::vsock::vsock_parts;
 use crate::text::Line;
 
@@ -78,8 +79,8 @@ impl Peer {
                 let _ = path.extend_from_slice(name);
             }
         }
-        match sockopt::socket_peercred(connection) {
-            Ok(user) => Self::Unix { uid: user.uid.as_raw(), gid: user.gid.as_raw(), path },
+        match socket::credentials(connection.as_fd()) {
+            Ok(Credentials { uid, gid, .. }) => Self::Unix { uid, gid, path },
             Err(_) => Self::Unknown,
         }
     }

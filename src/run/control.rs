@@ -12,7 +12,7 @@ use heapless::{CString, Vec};
 use rustix::event::epoll::{self, EventFlags};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
-use rustix::net::{RecvFlags, SendFlags, SocketFlags, accept_with, recv, send, sockopt};
+use rustix::net::{RecvFlags, SendFlags, SocketFlags, accept_with, recv, send};
 
 use super::failure::FIRST_OWN_FD;
 use super::order::{Outcome, answer};
@@ -24,6 +24,7 @@ use crate::limits::{
 };
 use crate::logging::say;
 use crate::open::{self, Opened};
+use crate::sys::socket::credentials;
 
 /// The control socket.
 pub(super) struct Control {
@@ -159,8 +160,8 @@ impl Server {
         let Ok(socket) = accept_with(&control.opened.socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) else {
             return; // gone already, or out of descriptors: then services rest as well, which gives some back
         };
-        let may = sockopt::socket_peercred(&socket)
-            .is_ok_and(|peer| peer.uid.is_root() || peer.uid == rustix::process::geteuid());
+        let may = credentials(socket.as_fd())
+            .is_ok_and(|peer| peer.uid == 0 || peer.uid == rustix::process::geteuid().as_raw());
         // descriptor 3 is where the next connection of a service has to land
         let Ok(socket) = fcntl_dupfd_cloexec(&socket, FIRST_OWN_FD) else { return };
         if !may {

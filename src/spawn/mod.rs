@@ -22,6 +22,7 @@ use crate::peer::Peer;
 use crate::plan::steps::Stage;
 use crate::plan::{NotifyAccess, Plan, Policy, ServiceSpec, Stdio};
 use crate::sys::process::{ChildStack, Image, Sharing, clone_child};
+use crate::sys::socket::credentials;
 
 /// The first descriptor that is handed over by number (sd_listen_fds(3), `SD_LISTEN_FDS_START`).
 pub const FIRST_FD: i32 = 3;
@@ -250,7 +251,7 @@ fn reap(pid: i32) {
 /// The process at the other end of a unix connection, when it connected; 0 where that is not known.
 fn process_behind(start: &Start<'_>, connection: &Connection<'_>) -> u32 {
     let (Peer::Unix { .. }, [socket, ..]) = (connection.peer, start.sockets) else { return 0 };
-    rustix::net::sockopt::socket_peercred(socket).map_or(0, |peer| peer.pid.as_raw_nonzero().get().unsigned_abs())
+    credentials(*socket).map_or(0, |peer| peer.pid)
 }
 
 /// Whether the child gets its sockets as descriptors from 3 on.

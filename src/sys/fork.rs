@@ -14,18 +14,10 @@ use rustix::process::Pid;
 /// `EAGAIN` (too many processes), `ENOMEM`.
 pub fn fork() -> Result<Option<Pid>, Errno> {
     // SAFETY: no pointers. The child of a process with one thread can go on like its parent, and the process has no other:
-    // only tests do, and where they run the C library keeps its allocator usable in the child. In a static program the
-    // system call alone is enough, without 1.5 kB of care for threads.
-    let pid = unsafe {
-        if cfg!(target_env = "musl") {
-            libc::syscall(libc::SYS_clone, libc::SIGCHLD as usize, 0_usize, 0_usize, 0_usize, 0_usize)
-        } else {
-            libc::fork().into()
-        }
-    };
-    match i32::try_from(pid) {
-        Ok(pid) if pid >= 0 => Ok(Pid::from_raw(pid)),
-        _ => Err(last_errno()),
+    // only tests do, and where they run the C library keeps its allocator usable in the child.
+    match unsafe { libc::fork() } {
+        -1 => Err(last_errno()),
+        pid => Ok(Pid::from_raw(pid)),
     }
 }
 

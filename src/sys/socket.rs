@@ -67,11 +67,7 @@ pub fn set_option(socket: BorrowedFd<'_>, level: u16, name: u16, value: &[u8]) -
 /// # Errors
 /// As getsockopt(2).
 pub fn option(socket: BorrowedFd<'_>, level: i32, name: i32) -> Result<i32, Errno> {
-    let mut value = 0_i32;
-    let mut len = 4;
-    // SAFETY: the kernel writes at most `len` bytes, which is the size of `value`.
-    check(unsafe { libc::getsockopt(socket.as_raw_fd(), level, name, (&raw mut value).cast(), &raw mut len) })?;
-    Ok(value)
+    words(socket, level, name).map(|([value], _)| value.cast_signed())
 }
 
 /// Packets that the kernel has dropped at this socket: turned away by its filter, or its queue was full. `None`: not
@@ -79,13 +75,41 @@ pub fn option(socket: BorrowedFd<'_>, level: i32, name: i32) -> Result<i32, Errn
 pub fn drops(socket: BorrowedFd<'_>) -> Option<u32> {
     const SO_MEMINFO: i32 = 55;
     const DROPS: usize = 8;
-    let mut words = [0_u32; DROPS + 1];
-    let whole = libc::socklen_t::try_from(size_of_val(&words)).ok()?;
+    let (words, whole) = words::<{ DROPS + 1 }>(socket, libc::SOL_SOCKET, SO_MEMINFO).ok()?;
+    Some(words[DROPS]).filter(|_| whole)
+}
+
+/// Who is at the other end of a unix connection (`SO_PEERCRED`, unix(7)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    /// The process that connected; 0: it is in a pid namespace that we do not see.
+    pub pid: u32,
+    /// Its effective user id.
+    pub uid: u32,
+    /// Its effective group id.
+    pub gid: u32,
+}
+
+/// Who connected to this unix socket.
+///
+/// # Errors
+/// As getsockopt(2); EINVAL from a kernel that does not tell.
+pub fn credentials(socket: BorrowedFd<'_>) -> Result<Credentials, Errno> {
+    match words(socket, libc::SOL_SOCKET, libc::SO_PEERCRED)? {
+        ([pid, uid, gid], true) => Ok(Credentials { pid, uid, gid }),
+        _ => Err(Errno::INVAL),
+    }
+}
+
+/// The words of an option, and whether the kernel has filled all of them.
+fn words<const N: usize>(socket: BorrowedFd<'_>, level: i32, name: i32) -> Result<([u32; N], bool), Errno> {
+    let mut words = [0_u32; N];
+    let whole = libc::socklen_t::try_from(size_of_val(&words)).map_err(|_| Errno::INVAL)?;
     let mut len = whole;
     let (fd, at) = (socket.as_raw_fd(), words.as_mut_ptr().cast());
     // SAFETY: the kernel writes at most `len` bytes, which is the size of `words`, and sets `len`.
-    check(unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, SO_MEMINFO, at, &raw mut len) }).ok()?;
-    words.get(DROPS).copied().filter(|_| len == whole)
+    check(unsafe { libc::getsockopt(fd, level, name, at, &raw mut len) })?;
+    Ok((words, len == whole))
 }
 
 /// Attaches a classic BPF program, `struct sock_filter` each as bytes, and locks it: neither we nor a child that gets

@@ -56,7 +56,8 @@ pub fn wait<'b>(
     epoll::wait(set, buffer, timeout).map(|(events, _)| &*events)
 }
 
-/// Where this program is mapped without the right to write: the segments before the first that can be written.
+/// Where this program is mapped without the right to write: its first segments, as far as they lie side by side (a hole
+/// between them may hold something else). Whole pages.
 fn program(page: usize) -> (usize, usize) {
     extern "C" fn first(object: *mut libc::dl_phdr_info, _: usize, found: *mut c_void) -> c_int {
         // SAFETY: dl_iterate_phdr(3) passes a valid description of a loaded object, whose headers are readable, and the
@@ -64,22 +65,34 @@ fn program(page: usize) -> (usize, usize) {
         let (base, headers, found) = unsafe {
             let object = &*object;
             let headers = core::slice::from_raw_parts(object.dlpi_phdr, usize::from(object.dlpi_phnum));
-            (object.dlpi_addr, headers, &mut *found.cast::<(usize, usize)>())
+            (object.dlpi_addr, headers, &mut *found.cast::<Mapped>())
         };
-        let mut segments = headers.iter().filter(|header| header.p_type == libc::PT_LOAD);
-        #[allow(clippy::cast_possible_truncation, clippy::unnecessary_cast, reason = "addresses of this processor")]
-        while let Some(segment) = segments.next().filter(|segment| segment.p_flags & libc::PF_W == 0) {
+        let page = found.page;
+        for segment in headers.iter().filter(|header| header.p_type == libc::PT_LOAD) {
+            #[allow(clippy::cast_possible_truncation, clippy::unnecessary_cast, reason = "addresses of this processor")]
             let (from, bytes) = ((base + segment.p_vaddr) as usize, segment.p_memsz as usize);
-            let start = if found.1 == 0 { from } else { found.0 };
-            *found = (start, from + bytes - start);
+            let start = from / page * page;
+            if segment.p_flags & libc::PF_W != 0 || found.end != 0 && start > found.end {
+                break;
+            }
+            if found.end == 0 {
+                found.start = start;
+            }
+            found.end = (from + bytes).next_multiple_of(page);
         }
         1 // no other object: the first one is the program
     }
-    let mut found = (0, 0);
+    let mut found = Mapped { page, start: 0, end: 0 };
     // SAFETY: the callback has the right type, and what it is given lives as long as the call.
     unsafe { libc::dl_iterate_phdr(Some(first), (&raw mut found).cast()) };
-    let (start, end) = (found.0 / page * page, (found.0 + found.1).next_multiple_of(page)); // as it is mapped
-    (start, end - start)
+    (found.start, found.end - found.start)
+}
+
+/// What [`program`] looks for.
+struct Mapped {
+    page: usize,
+    start: usize,
+    end: usize,
 }
 
 /// Lets go of the stack below the caller.
@@ -88,7 +101,7 @@ fn forget_stack(page: usize) {
     const DEEPEST_BYTES: usize = 128 * 1024;
     let here = 0_u8;
     // what is below this frame belongs to the call of madvise
-    const CALL_BYTES: usize = 512;
+    const CALL_BYTES: usize = 1024;
     let end = ((&raw const here).addr() - CALL_BYTES) / page * page;
     let start = ptr::with_exposed_provenance_mut(end - DEEPEST_BYTES);
     // SAFETY: nothing is alive below the stack pointer, and the kernel keeps other mappings 1 MB away from the stack.
