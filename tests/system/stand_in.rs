@@ -233,9 +233,13 @@ pub fn inherited(file: &str) {
     let mut text = String::new();
     let arguments = read("/proc/self/cmdline").replace('\0', " ");
     writeln!(text, "arguments={}", arguments.replace(file, "FILE")).unwrap();
-    for name in ["Uid", "Gid", "Groups", "Umask", "SigBlk", "SigIgn", "NoNewPrivs"] {
+    for name in ["Uid", "Gid", "Groups", "Umask", "SigBlk", "NoNewPrivs"] {
         writeln!(text, "{name}={}", field(name)).unwrap();
     }
+    // 32 and 33 are the C library's own: who asks it, as the others do, cannot give them their default again
+    const RESERVED: u64 = 3 << 31;
+    let ignored = u64::from_str_radix(&field("SigIgn"), 16).unwrap() & !RESERVED;
+    writeln!(text, "SigIgn={ignored:016x}").unwrap();
     let limits = read("/proc/self/limits");
     let limits = limits.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
     writeln!(text, "limits={}", limits.collect::<Vec<_>>().join(", ")).unwrap();
