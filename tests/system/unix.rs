@@ -27,6 +27,7 @@ pub const TESTS: &[Test] = &[
     test!(fifo_wakes_a_service),
     test!(fifo_poison_input),
     test!(allow_users, Root, Prog("setpriv")),
+    test!(a_client_outside_of_our_pid_namespace_is_known, Root, Prog("unshare")),
     test!(socket_user_implies_the_users_group, Root),
 ];
 
@@ -250,6 +251,14 @@ fn allow_users(ctx: &mut Ctx) {
     };
     assert_eq!(as_user("65534"), "got here");
     assert_ne!(as_user("54321"), "got here");
+}
+
+/// As in a container whose socket lies in a folder of the host: the kernel tells the user, and 0 for the process.
+fn a_client_outside_of_our_pid_namespace_is_known(ctx: &mut Ctx) {
+    let path = ctx.path("x.sock");
+    let wrapper = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"];
+    let daemon = ctx.launch(&echo_here(&path, "AllowUsers=root\n")).wrapped(&wrapper).start();
+    assert_eq!(unix_talk(&path).unwrap(), "here\n", "{}", daemon.log());
 }
 
 fn socket_user_implies_the_users_group(ctx: &mut Ctx) {
