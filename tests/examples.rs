@@ -5,13 +5,14 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use dormouse::{config, limits};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use rustix::net::{AddressFamily, SocketType};
 
 /// What can go wrong.
 type Outcome = Result<(), Failed>;
@@ -236,8 +237,13 @@ fn demo_works() -> Outcome {
     Ok(())
 }
 
-fn free_port() -> std::io::Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+/// Nothing has ever listened there: a process that another test is just starting could hold that listener for a moment,
+/// and would reset who connects to it.
+fn free_port() -> Result<u16, rustix::io::Errno> {
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    rustix::net::bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0))?;
+    let address = SocketAddrV4::try_from(rustix::net::getsockname(&socket)?)?;
+    Ok(address.port())
 }
 
 /// One request, as soon as the port is open.
