@@ -157,12 +157,11 @@ fn reports(ctx: &Ctx, side: Side, log: &str) -> Reports {
                 within(Duration::from_millis(500), || Path::new(&report).exists())
             });
         } else {
-            let mut client = None;
-            wait_until(&format!("the port of {name} opens"), || {
-                client = try_connect(address, PATIENCE).ok();
-                client.is_some()
+            // the first client may still meet the other program's listener, in a child that is just being started
+            wait_until(&format!("{name} serves a connection"), || {
+                try_connect(address, PATIENCE).map(read_all).is_ok()
+                    && within(Duration::from_millis(500), || Path::new(&report).exists())
             });
-            read_all(client.unwrap());
         }
         wait_until(&format!("{name} has reported"), || Path::new(&report).exists());
         let text = std::fs::read_to_string(&report).unwrap();
