@@ -34,6 +34,7 @@ const TERM: u8 = 15;
 /// Holds the sockets of `-l` for one program.
 #[inline(never)] // its frame must not be part of the caller of the loop
 pub(super) fn activate(options: Options) -> u8 {
+    daemon::close_the_rest(&options);
     match prepare(&options) {
         Err(code) => code,
         Ok(plan) if options.activate.once => once(plan, options.activate.now),
@@ -111,7 +112,7 @@ fn assemble(lines: &[(&str, String)]) -> Draft {
     for (directive, value) in lines {
         let _ = writeln!(written, "{directive}={value}");
     }
-    let file = draft.sources.add("command line", &written);
+    let file = draft.sources.add("command line", written.as_str());
     let mut service = ServiceDraft::new("activate");
     for (line, (directive, value)) in (1..).zip(lines) {
         let column = u32::try_from(directive.len() + 2).unwrap_or(0);

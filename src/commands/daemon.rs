@@ -3,11 +3,11 @@
 //! The order matters: descriptors that a child gets by number stay free below ours, every listener is open before
 //! anybody is told that we are ready, and the heap is gone before the first client comes.
 
-use rustix::fd::{AsRawFd, OwnedFd};
+use rustix::fd::{AsRawFd, OwnedFd, RawFd};
 use rustix::io::Errno;
 
 use super::report;
-use crate::cli::exit;
+use crate::cli::{Options, exit};
 use crate::config::Draft;
 use crate::limits::SERVICE_LISTENERS;
 use crate::logging::say;
@@ -136,7 +136,7 @@ pub(super) fn server(plan: &'static Plan, notify: Notify, origin: &mut Origin) -
     let _ = process::become_subreaper(); // EINVAL before Linux 3.4: orphans go to PID 1
     let mut server = Server::new(plan, tables, notify).map_err(failed("epoll and signalfd"))?;
     match origin {
-        Origin::Fresh => {} // what was inherited is taken over or closed already
+        Origin::Fresh => {} // what was inherited is taken over, the rest is closed
         Origin::Lost => {
             server.resume_without_state();
             environment::close_inherited();
@@ -150,14 +150,18 @@ pub(super) fn server(plan: &'static Plan, notify: Notify, origin: &mut Origin) -
     Ok((server, reserved))
 }
 
-/// Takes over the sockets that were handed to us; whatever else we were given is closed.
+/// Closes what was left open for us and handed over by nobody. Before anything is opened.
+pub(super) fn close_the_rest(options: &Options) {
+    let handed_over = RawFd::try_from(adopt::offered()).unwrap_or(0);
+    environment::close_inherited_from(3 + handed_over, options.notify_fd);
+}
+
+/// Takes over the sockets that were handed to us.
 pub(super) fn adopt(plan: &Plan) -> Vec<Adopted> {
-    let adopted = adopt::adopt(plan, first_own(plan), &mut |(name, why)| match why {
+    adopt::adopt(plan, first_own(plan), &mut |(name, why)| match why {
         Some(errno) => say!(Warn, "the inherited socket \"{name}\" cannot be used: {}", Why(errno)),
         None => say!(Warn, "the inherited socket \"{name}\" belongs to no service and was closed"),
-    });
-    environment::close_inherited();
-    adopted
+    })
 }
 
 /// The first descriptor that no child gets by number.

@@ -34,6 +34,9 @@ pub(super) fn run(options: Options) -> u8 {
         Part::Check { plan, program } => return check(&options, &plan, &program),
         part => part,
     };
+    if matches!(part, Part::Fresh) {
+        daemon::close_the_rest(&options);
+    }
     let waiting = if cfg!(feature = "detach") && options.detach && matches!(part, Part::Fresh) {
         match detach() {
             Ok(Side::Starter(code)) => return code,

@@ -79,11 +79,9 @@ impl Part {
 /// which the process was started. Called before the folder changes.
 pub fn own_path() -> PathBuf {
     let path = OsStr::from_bytes(environment::executed_path().to_bytes());
-    let same = |path: &PathBuf| {
-        let identity = |path: &[u8]| rustix::fs::stat(path).map(|file| (file.st_dev, file.st_ino));
-        identity(path.as_os_str().as_bytes()).is_ok_and(|found| identity(b"/proc/self/exe") == Ok(found))
-    };
-    let told = file::absolute(Path::new(path)).filter(|path| !path.starts_with("/proc") && same(path));
+    // by a descriptor (fexecve(3)): the path leads nowhere by now
+    let lasting = |path: &PathBuf| !path.starts_with("/proc") && !path.starts_with("/dev/fd");
+    let told = file::absolute(Path::new(path)).filter(lasting);
     told.or_else(|| file::link(Path::new("/proc/self/exe"))).unwrap_or_default()
 }
 

@@ -134,9 +134,36 @@ pub fn inherited() -> Vec<RawFd> {
     numbers
 }
 
-/// Closes every descriptor of [`inherited`], so that none of them reaches a child or lies where a child's belong.
+/// Closes every inherited descriptor but those below `first` and `kept`, so that none of them reaches a child or lies where
+/// a child's belong (close_range(2)). Only before anything of ours is opened.
+pub fn close_inherited_from(first: RawFd, kept: Option<RawFd>) {
+    let last = |end: RawFd| end.checked_sub(1).filter(|last| *last >= first);
+    let kept = kept.filter(|kept| *kept >= first);
+    let closed = match kept {
+        Some(kept) => {
+            last(kept).is_none_or(|last| close_range(first, last))
+                && kept.checked_add(1).is_none_or(|next| close_range(next, RawFd::MAX))
+        }
+        None => close_range(first, RawFd::MAX),
+    };
+    if !closed {
+        close_all(inherited().into_iter().filter(|number| *number >= first && Some(*number) != kept));
+    }
+}
+
+/// False: this kernel cannot do it (before Linux 5.9).
+fn close_range(first: RawFd, last: RawFd) -> bool {
+    // SAFETY: they were open before this program ran, so nothing here owns them.
+    unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) == 0 }
+}
+
+/// Closes every descriptor of [`inherited`].
 pub fn close_inherited() {
-    for number in inherited() {
+    close_all(inherited().into_iter());
+}
+
+fn close_all(numbers: impl Iterator<Item = RawFd>) {
+    for number in numbers {
         // SAFETY: it was open before this program ran and has not been taken over, so nothing here owns it.
         drop(unsafe { OwnedFd::from_raw_fd(number) });
     }

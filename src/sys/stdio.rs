@@ -3,7 +3,7 @@
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{BorrowedFd, IntoRawFd};
 use rustix::fs::{Mode, OFlags, open};
-use rustix::io::Errno;
+use rustix::io::{Errno, fcntl_getfd};
 
 /// Opens /dev/null on each of 0, 1 and 2 that is closed, so that no descriptor of ours can land there and be taken
 /// for standard input, output or error. First thing in the program; the rest of this module relies on it.
@@ -11,16 +11,13 @@ use rustix::io::Errno;
 /// # Errors
 /// /dev/null cannot be opened (open(2)).
 pub fn guard() -> Result<(), Errno> {
-    loop {
-        // open(2) gives the lowest free number.
-        let null = open("/dev/null", OFlags::RDWR, Mode::empty())?;
-        let number = null.into_raw_fd();
-        if number > 2 {
-            // SAFETY: we have just opened it and nobody else knows it.
-            unsafe { rustix::io::close(number) };
-            return Ok(());
+    for standard in [Standard::Input, Standard::Output, Standard::Error] {
+        if fcntl_getfd(borrow(standard)) == Err(Errno::BADF) {
+            // open(2) gives the lowest free number, and those before are open
+            let _ = open("/dev/null", OFlags::RDWR, Mode::empty())?.into_raw_fd();
         }
     }
+    Ok(())
 }
 
 /// Which of the three.
@@ -37,8 +34,8 @@ pub enum Standard {
 /// One of the three descriptors. They are open from [`guard`] to the end of the program.
 #[must_use]
 pub const fn borrow(which: Standard) -> BorrowedFd<'static> {
-    // SAFETY: 0, 1 and 2 are open since `guard` (and the start-up of the Rust library, which does the same); we only
-    // ever replace them by dup2(2), so that they stay open.
+    // SAFETY: 0, 1 and 2 are open since `guard`, which asks the kernel whether they are (and so does the start-up of the
+    // Rust library); we only ever replace them by dup2(2), so that they stay open.
     unsafe { BorrowedFd::borrow_raw(which as i32) }
 }
 
