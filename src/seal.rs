@@ -12,9 +12,10 @@ use core::cell::UnsafeCell;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// Bytes of one chunk; a larger request gets a chunk of its own size. The pages of a chunk are there at once: taking them
-/// one by one, as they are touched, would be a fifth of the start-up.
-const CHUNK_BYTES: usize = 64 * 1024;
+/// Bytes of the first chunk, which is enough for a few services, and of the others; a larger request gets a chunk of its
+/// own size. The pages of a chunk are there at once: taking them one by one, as they are touched, would be a fifth of
+/// the start-up.
+const CHUNK_BYTES: [usize; 2] = [32 * 1024, 128 * 1024];
 /// What stands at the beginning of each chunk.
 const HEADER_BYTES: usize = 32;
 
@@ -100,7 +101,7 @@ impl State {
         let size = if self.chunk.is_null() { 0 } else { unsafe { self.chunk.cast::<Header>().read().size } };
         let place = fits(self.used, size).or_else(|| {
             let needed = layout.size().checked_add(layout.align())?.checked_add(HEADER_BYTES)?;
-            let size = needed.max(CHUNK_BYTES);
+            let size = needed.max(CHUNK_BYTES[usize::from(!self.chunk.is_null())]);
             self.map(size).then(|| fits(HEADER_BYTES, size)).flatten()
         });
         let Some((at, end)) = place else { return ptr::null_mut() };
@@ -212,10 +213,10 @@ mod tests {
             let moved = heap.realloc(first, layout, 300);
             assert_ne!(moved, first);
             assert_eq!(moved.add(99).read(), 1);
-            let large = heap.alloc(Layout::from_size_align(3 * CHUNK_BYTES, 64).unwrap());
+            let large = heap.alloc(Layout::from_size_align(3 * CHUNK_BYTES[1], 64).unwrap());
             assert!(!large.is_null() && large.addr().is_multiple_of(64));
             assert_eq!(live_blocks(), 3);
-            heap.dealloc(large, Layout::from_size_align(3 * CHUNK_BYTES, 64).unwrap());
+            heap.dealloc(large, Layout::from_size_align(3 * CHUNK_BYTES[1], 64).unwrap());
             heap.dealloc(second, Layout::from_size_align(1000, 16).unwrap());
             heap.dealloc(moved, Layout::from_size_align(300, 16).unwrap());
             assert_eq!(live_blocks(), 0);

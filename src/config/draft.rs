@@ -9,6 +9,7 @@ use super::address::{Listen, Prefix};
 use super::command::Command;
 use super::directive::{Id, Syntax};
 use super::fault::{Fault, Place, Severity, Sources, count};
+use super::lex::backslashes;
 use super::message::Code;
 use super::names;
 use super::problem::{Parsed, Problem, fail};
@@ -114,17 +115,17 @@ impl Draft {
 
     /// The service of this name.
     pub fn service(&self, name: &str) -> Option<&ServiceDraft> {
-        // a quick look first: each section of a configuration asks this
-        let (length, end) = (name.len(), name.as_bytes().last());
-        let maybe = |service: &&ServiceDraft| service.name.len() == length && service.name.as_bytes().last() == end;
-        self.services.iter().filter(maybe).find(|service| service.name == name)
+        self.services.iter().find(|service| service.name == name)
     }
 }
 
 /// A text that other forms than the native one may have: here a backslash at the end would go on in the next line.
 fn whole(text: &str) -> Parsed<&str> {
-    let end = text.len() - text.trim_end_matches('\\').len();
-    if end % 2 == 1 { fail(Problem::new(Code::LoneBackslash, text.len() - 1..text.len(), &[])) } else { Ok(text) }
+    if backslashes(text) % 2 == 1 {
+        fail(Problem::new(Code::LoneBackslash, text.len() - 1..text.len(), &[]))
+    } else {
+        Ok(text)
+    }
 }
 
 /// Sections with Service=, each with the name there.
@@ -167,7 +168,10 @@ impl ServiceDraft {
         let text = whole(text).inspect_err(|_| self.failed.push(id))?;
         let value = self.parse(id, text, notes).inspect_err(|_| self.failed.push(id))?;
         match (row.syntax, value) {
-            (Syntax::Listen(kind), Value::Listen(address)) => self.listens.push(Listen { kind, address, place }),
+            (Syntax::Listen(kind), Value::Listen(address)) => {
+                self.listens.reserve_exact(1); // mostly the only one
+                self.listens.push(Listen { kind, address, place });
+            }
             (_, value) => self.put(Setting { id, place, value, inherited: false }, notes),
         }
         Ok(())

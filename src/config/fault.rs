@@ -3,6 +3,10 @@
 //! The plan station reports with the same type, so that one run shows all faults of all files in one order. A fault
 //! is data until [`Sources::render`] turns it into text: this module never prints and never decides whether to go on.
 
+use std::cell::OnceCell;
+use std::iter;
+use std::rc::Rc;
+
 use super::message::Code;
 use super::render;
 
@@ -138,18 +142,17 @@ pub struct Sources {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Source {
     name: String,
-    text: String,
-    /// Where each line begins, so that many faults in a long file are still shown at once.
-    lines: Vec<usize>,
+    text: Rc<str>,
+    /// Where each line begins, so that many faults in a long file are still shown at once. Found for the first of them.
+    lines: OnceCell<Vec<usize>>,
 }
 
 impl Sources {
     /// Keeps a text under a name; a text may have any content. The result goes into [`Place::file`].
     ///
     /// A command line is kept as well: name it `command line` and give the words joined by blanks.
-    pub fn add(&mut self, name: &str, text: &str) -> u32 {
-        let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(end, _)| end + 1)).collect();
-        self.files.push(Source { name: name.to_owned(), text: text.to_owned(), lines });
+    pub fn add(&mut self, name: &str, text: impl Into<Rc<str>>) -> u32 {
+        self.files.push(Source { name: name.to_owned(), text: text.into(), lines: OnceCell::new() });
         count(self.files.len() - 1)
     }
 
@@ -161,7 +164,9 @@ impl Sources {
     /// The line at a place, without its end; empty when there is none.
     pub fn line(&self, place: Place) -> &str {
         let Some(source) = self.files.get(place.file as usize) else { return "" };
-        let start = (place.line as usize).checked_sub(1).and_then(|index| source.lines.get(index));
+        let all = || iter::once(0).chain(source.text.match_indices('\n').map(|(end, _)| end + 1)).collect();
+        let lines = source.lines.get_or_init(all);
+        let start = (place.line as usize).checked_sub(1).and_then(|index| lines.get(index));
         let rest = start.and_then(|start| source.text.get(*start..)).unwrap_or_default();
         let line = rest.split('\n').next().unwrap_or_default();
         line.strip_suffix('\r').unwrap_or(line)

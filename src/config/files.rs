@@ -1,6 +1,7 @@
 //! Files: what is read, in which order and as what.
 
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use rustix::fs::FileType;
 use rustix::io::Errno;
@@ -154,7 +155,7 @@ fn read_file(draft: &mut Draft, readers: &mut Readers, path: &Path, named: bool)
 }
 
 /// The content of a file and its number in the sources; what is wrong with it is a fault.
-pub(super) fn load(draft: &mut Draft, path: &Path) -> Option<(u32, String)> {
+pub(super) fn load(draft: &mut Draft, path: &Path) -> Option<(u32, Rc<str>)> {
     bytes(draft, path).and_then(|bytes| take(draft, &path.to_string_lossy(), &bytes))
 }
 
@@ -175,14 +176,15 @@ fn bytes(draft: &mut Draft, path: &Path) -> Option<Vec<u8>> {
 }
 
 /// Keeps the content of a file. What is no text in it becomes a character that says so.
-fn keep(draft: &mut Draft, name: &str, bytes: &[u8]) -> (u32, String) {
+fn keep(draft: &mut Draft, name: &str, bytes: &[u8]) -> (u32, Rc<str>) {
     // Editors on other systems put a byte order mark first.
-    let text = String::from_utf8_lossy(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)).into_owned();
-    (draft.sources.add(name, &text), text)
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let text: Rc<str> = std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes).into(), Rc::from);
+    (draft.sources.add(name, text.clone()), text)
 }
 
 /// Keeps the content of a file, unless it is no text.
-fn take(draft: &mut Draft, name: &str, bytes: &[u8]) -> Option<(u32, String)> {
+fn take(draft: &mut Draft, name: &str, bytes: &[u8]) -> Option<(u32, Rc<str>)> {
     if bytes.len() > limits::CONFIG_FILE_BYTES {
         push(draft, Path::new(name), Code::FileBig, &limits::CONFIG_FILE_BYTES.to_string());
         return None;

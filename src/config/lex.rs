@@ -13,7 +13,7 @@ use super::words::is_blank;
 use crate::limits;
 
 /// One logical line.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Line {
     /// Its text, without blanks at the ends.
     pub(super) text: String,
@@ -46,7 +46,7 @@ impl Line {
         let text = raw.trim_ascii_start();
         let column = 1 + count(raw[..raw.len() - text.len()].chars().count());
         let text = text.trim_ascii_end();
-        let continued = (text.len() - text.trim_end_matches('\\').len()) % 2 == 1;
+        let continued = backslashes(text) % 2 == 1;
         let text = if continued { text[..text.len() - 1].trim_ascii_end() } else { text };
         self.join(text, number, column);
         continued
@@ -58,6 +58,11 @@ impl Line {
         self.join(text.trim_ascii_end(), number, 1 + count(raw[..raw.len() - text.len()].chars().count()));
     }
 
+    fn clear(&mut self) {
+        self.text.clear();
+        self.pieces.clear();
+    }
+
     fn join(&mut self, text: &str, number: u32, column: u32) {
         if !self.text.is_empty() && !text.is_empty() {
             self.text.push(' ');
@@ -65,6 +70,11 @@ impl Line {
         self.pieces.push((self.text.len(), number, column));
         self.text.push_str(text);
     }
+}
+
+/// Backslashes at the end of a text.
+pub(super) fn backslashes(text: &str) -> usize {
+    text.bytes().rev().take_while(|byte| *byte == b'\\').count()
 }
 
 /// What a line is, in the native form and in unit files.
@@ -138,23 +148,22 @@ pub(super) fn physical(text: &str) -> impl Iterator<Item = (u32, &str)> {
     (1..).zip(text.split('\n').map(|raw| raw.strip_suffix('\r').unwrap_or(raw)))
 }
 
-/// The logical lines of a text that are neither empty nor comments.
-pub(super) fn lines(text: &str) -> Vec<Line> {
-    let mut lines = Vec::new();
-    let mut open: Option<Line> = None;
-    for (number, raw) in physical(text) {
-        if raw.trim_ascii_start().starts_with(['#', ';']) {
-            continue;
+/// Reads the logical lines of a text that are neither empty nor comments, one after the other.
+pub(super) fn each_line(text: &str, read: &mut dyn FnMut(&Line)) {
+    let mut line = Line::default();
+    let mut end = |line: &mut Line| {
+        if !line.text.is_empty() {
+            read(line);
         }
-        let mut line = open.take().unwrap_or_default();
-        if line.push(raw, number) {
-            open = Some(line);
-        } else if !line.text.is_empty() {
-            lines.push(line);
+        line.clear();
+    };
+    for (number, raw) in physical(text) {
+        let comment = matches!(raw.trim_ascii_start().as_bytes(), [b'#' | b';', ..]);
+        if !comment && !line.push(raw, number) {
+            end(&mut line);
         }
     }
-    lines.extend(open.filter(|line| !line.text.is_empty()));
-    lines
+    end(&mut line);
 }
 
 #[cfg(test)]
@@ -163,7 +172,8 @@ mod tests {
 
     #[test]
     fn places_survive_continuation() {
-        let lines = lines("# c\n\n  a = b \\\n ; c\n   \u{e4} d\\\\\ne\\\n");
+        let mut lines = Vec::new();
+        each_line("# c\n\n  a = b \\\n ; c\n   \u{e4} d\\\\\ne\\\n", &mut |line| lines.push(line.clone()));
         assert_eq!(lines.iter().map(|line| &*line.text).collect::<Vec<_>>(), ["a = b \u{e4} d\\\\", "e"]);
         let at = lines[0].text.find('d').unwrap();
         assert_eq!(lines[0].place(7, at..at + 3), Place { file: 7, line: 5, column: 6, len: 3 });

@@ -5,7 +5,7 @@
 
 use super::directive::{Id, Syntax};
 use super::draft::{Draft, ServiceDraft};
-use super::fault::{Fault, Place, tell};
+use super::fault::{Fault, Place, count, tell};
 use super::lex::{self, Line, Shape};
 use super::message::Code;
 use super::problem::Problem;
@@ -21,6 +21,8 @@ pub(super) struct Reader {
     defaults: ServiceDraft,
     /// The section that is being read.
     current: ServiceDraft,
+    /// Rows of the services that were taken over, in the order of their names.
+    known: Vec<u32>,
     target: Target,
 }
 
@@ -43,9 +45,7 @@ impl Reader {
     pub(super) fn read(&mut self, draft: &mut Draft, file: u32, text: &str) {
         self.target = Target::Nothing;
         lex::carriage_return(draft, file, text);
-        for line in lex::lines(text) {
-            self.line(draft, file, &line);
-        }
+        lex::each_line(text, &mut |line| self.line(draft, file, line));
         self.finish(draft);
     }
 
@@ -78,18 +78,18 @@ impl Reader {
     /// One setting; its value begins at byte `start` of the line.
     fn setting(&mut self, draft: &mut Draft, file: u32, line: &Line, id: Id, start: usize) {
         let value = &line.text[start..];
-        let name = line.place(file, 0..id.name().len());
+        let name = || line.place(file, 0..id.name().len());
         let own = matches!(id.row().syntax, Syntax::Listen(_)) || id == Id::ExecStart;
         if own && self.target == Target::Defaults {
-            return tell(&mut draft.faults, Code::InDefaults, name, &[id.name()]);
+            return tell(&mut draft.faults, Code::InDefaults, name(), &[id.name()]);
         }
-        let place = if value.is_empty() { name } else { line.place(file, start..line.text.len()) };
+        let place = if value.is_empty() { name() } else { line.place(file, start..line.text.len()) };
         let mut notes = Vec::new();
         let result = self.current.set(id, value, place, &mut notes);
         let failed = result.is_err();
         notes.extend(comment(id, value).filter(|_| !failed));
         for Problem { at, mut fault } in notes.into_iter().chain(result.err().map(|problem| *problem)) {
-            fault.place = at.map_or(name, |at| line.place(file, start + at.start..start + at.end));
+            fault.place = at.map_or_else(name, |at| line.place(file, start + at.start..start + at.end));
             if failed
                 && (after_blank(value, b'#').is_some() || after_blank(value, b';').is_some() && fault.hint.is_empty())
             {
@@ -122,17 +122,33 @@ impl Reader {
         if let Some(fault) = check_name(name, whole) {
             return draft.faults.push(fault);
         }
-        match draft.service(name) {
-            Some(first) => draft.faults.push(Fault::new(Code::SectionTwice, whole, &[name]).with_other(first.place)),
+        match self.first(draft, name) {
+            Some(first) => draft.faults.push(Fault::new(Code::SectionTwice, whole, &[name]).with_other(first)),
             None => self.target = Target::Service,
         }
+    }
+
+    /// Where there is a service of this name already. Each section asks, so that its own kind are found by halving.
+    fn first(&self, draft: &Draft, name: &str) -> Option<Place> {
+        let row = self.known.get(self.rank(draft, name)).and_then(|row| draft.services.get(*row as usize));
+        let known = row.filter(|service| service.name == name);
+        let others = || if draft.services.len() > self.known.len() { draft.service(name) } else { None };
+        known.or_else(others).map(|service| service.place)
+    }
+
+    /// How many of those that were taken over have a smaller name.
+    fn rank(&self, draft: &Draft, name: &str) -> usize {
+        self.known.partition_point(|row| draft.services.get(*row as usize).is_some_and(|known| *known.name < *name))
     }
 
     /// The section is read: takes it over.
     fn finish(&mut self, draft: &mut Draft) {
         let section = std::mem::take(&mut self.current);
         match self.target {
-            Target::Service => draft.services.push(section),
+            Target::Service => {
+                self.known.insert(self.rank(draft, &section.name), count(draft.services.len()));
+                draft.services.push(section);
+            }
             Target::Defaults => self.defaults = section,
             Target::Nothing | Target::Skip | Target::Check => {}
         }

@@ -97,16 +97,12 @@ impl Unit {
         self.section = Section::Nothing;
         lex::carriage_return(draft, file, text);
         let faults = &mut draft.faults;
-        for line in lex::lines(text) {
-            match lex::shape(&line, file, faults) {
-                Some(Shape::Section(name)) => self.section(name, line.place(file, 0..line.text.len()), faults),
-                Some(Shape::Setting(name, start)) => self.setting(faults, file, &line, name, start),
-                None if faults.last().is_some_and(|fault| fault.code == Code::OpenSection) => {
-                    self.section = Section::Skip
-                }
-                None => {}
-            }
-        }
+        lex::each_line(text, &mut |line| match lex::shape(line, file, faults) {
+            Some(Shape::Section(name)) => self.section(name, line.place(file, 0..line.text.len()), faults),
+            Some(Shape::Setting(name, start)) => self.setting(faults, file, line, name, start),
+            None if faults.last().is_some_and(|fault| fault.code == Code::OpenSection) => self.section = Section::Skip,
+            None => {}
+        });
     }
 
     fn is_socket(&self) -> bool {

@@ -12,6 +12,12 @@ pub const INSTANCE: char = '\u{fdd0}';
 /// The same for `%I`, where each `-` is a slash.
 pub const INSTANCE_PATH: char = '\u{fdd1}';
 
+/// How often a word asks for the name of a connection.
+pub fn instances(word: &str) -> usize {
+    // U+FDD0 and U+FDD1 as they lie in a text
+    word.as_bytes().windows(3).filter(|bytes| matches!(bytes, [0xef, 0xb7, 0x90 | 0x91])).count()
+}
+
 /// One word of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Word {
@@ -85,11 +91,24 @@ impl Cursor<'_> {
         self.text[self.at..].chars().next()
     }
 
+    /// Moves on to what may mean something, and tells what lies before it.
+    fn run(&mut self) -> &[u8] {
+        let rest = &self.text.as_bytes()[self.at..];
+        let plain = |byte: &u8| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | b'\\' | b'"' | b'\'' | b'%');
+        let run = rest.iter().position(|byte| !plain(byte)).unwrap_or(rest.len());
+        self.at += run;
+        &rest[..run]
+    }
+
     fn next(&mut self) -> Option<char> {
         let c = self.peek()?;
         self.at += c.len_utf8();
         Some(c)
     }
+}
+
+fn add(out: &mut Vec<u8>, c: char) {
+    out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
 }
 
 /// Reads one word; the cursor stands on its first character.
@@ -99,6 +118,8 @@ fn word(rest: &mut Cursor) -> Parsed<Word> {
     let mut quote = None;
     let mut quoted = false;
     loop {
+        let run = rest.run();
+        bytes.extend_from_slice(run);
         let at = rest.at;
         match rest.next() {
             None => match quote {
@@ -116,7 +137,7 @@ fn word(rest: &mut Cursor) -> Parsed<Word> {
                 break;
             }
             Some('%') => percent(rest, at, &mut bytes)?,
-            Some(c) => bytes.extend(c.encode_utf8(&mut [0; 4]).bytes()),
+            Some(c) => add(&mut bytes, c), // within quotes
         }
     }
     match String::from_utf8(bytes) {
@@ -165,7 +186,7 @@ fn number(rest: &mut Cursor, start: usize, digits: usize, radix: u32, out: &mut 
     }
     match value.filter(|value| *value != 0) {
         Some(value) if digits > 3 => match char::from_u32(value) {
-            Some(c) => out.extend(c.encode_utf8(&mut [0; 4]).bytes()),
+            Some(c) => add(out, c),
             None => return bad_escape(rest, start),
         },
         Some(value) => match u8::try_from(value) {
@@ -189,7 +210,7 @@ fn percent(rest: &mut Cursor, start: usize, out: &mut Vec<u8>) -> Parsed<()> {
         Some('I') if rest.instances => INSTANCE_PATH,
         _ => return fail(Problem::new(Code::Specifier, start..rest.at, &[&rest.text[start..rest.at]])),
     };
-    out.extend(meant.encode_utf8(&mut [0; 4]).bytes());
+    add(out, meant);
     Ok(())
 }
 
@@ -202,7 +223,7 @@ pub(super) fn unpercent(text: &str) -> Parsed<String> {
         match rest.next() {
             None => return Ok(String::from_utf8(out).unwrap_or_default()),
             Some('%') => percent(&mut rest, at, &mut out)?,
-            Some(c) => out.extend(c.encode_utf8(&mut [0; 4]).bytes()),
+            Some(c) => add(&mut out, c),
         }
     }
 }

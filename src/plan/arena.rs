@@ -62,20 +62,26 @@ impl Arena {
         if piece.is_empty() {
             return Ok(Span::default());
         }
+        let known = self.latest.iter().position(|known| known.len() == piece.len() && self.get(*known) == piece);
+        let span = match known {
+            Some(place) => self.latest[place],
+            None => self.add(piece)?,
+        };
+        self.remember(span, known.unwrap_or(REMEMBERED - 1));
+        Ok(span)
+    }
+
+    /// Stores `piece` without looking for an equal one: it is a name or an address, which there is once.
+    ///
+    /// # Errors
+    /// [`ArenaFull`]; then nothing has changed.
+    pub fn add(&mut self, piece: &[u8]) -> Result<Span, ArenaFull> {
         let len = u32::try_from(piece.len()).map_err(|_| ArenaFull)?;
-        let known = self.latest.iter().position(|known| known.len == len && self.get(*known) == piece);
-        if let Some(place) = known {
-            let found = self.latest[place];
-            self.remember(found, place);
-            return Ok(found);
-        }
         let at = self.used;
         let end = at.checked_add(len).filter(|&end| end as usize <= ARENA_BYTES).ok_or(ArenaFull)?;
         self.bytes[at as usize..end as usize].copy_from_slice(piece);
         self.used = end;
-        let stored = Span { at, len };
-        self.remember(stored, REMEMBERED - 1);
-        Ok(stored)
+        Ok(Span { at, len })
     }
 
     /// Puts a piece in front of the others; the one at `place` makes room.

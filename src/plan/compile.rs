@@ -7,9 +7,9 @@ use std::path::Path;
 
 use super::environment::{self, Environment};
 use super::policy::{Streams, policy, streams};
-use super::sleep::sleep;
+use super::sleep::{Sleep, idle_ms};
 use super::steps::Steps;
-use super::{ChildLog, Internal, PlanTables, Policy, ServiceSpec, Span, Stdio, privileges, sockets};
+use super::{ArenaFull, ChildLog, Internal, PlanTables, Policy, ServiceSpec, Span, Stdio, privileges, sockets};
 use crate::config::{self, Code, Draft, Fault, Id, ServiceDraft, Severity, at_most, tell};
 use crate::limits::{ARENA_BYTES, ARGUMENTS, ENVIRONMENT, FD_NAMES_BYTES, INSTANCE_BYTES, INSTANCE_WORDS_BYTES};
 use crate::sys::file;
@@ -86,6 +86,7 @@ struct Setup<'a> {
     streams: Streams,
     environment: Environment,
     steps: Steps,
+    sockets: sockets::Common,
     /// The program runs as root.
     as_root: bool,
     /// A program that is there, and was looked at.
@@ -101,7 +102,8 @@ impl<'a> Setup<'a> {
         let environment = environment::compose(draft, identity.user.as_ref(), faults);
         let steps = privileges::steps(draft, &identity, &streams.wanted, context.parent_death, faults);
         let as_root = identity.user.as_ref().is_none_or(|user| user.uid == 0);
-        Self { draft, streams, environment, steps, as_root, program: String::new(), policy: None }
+        let sockets = sockets::Common::new(draft, faults);
+        Self { draft, streams, environment, steps, sockets, as_root, program: String::new(), policy: None }
     }
 
     fn policy(
@@ -112,7 +114,7 @@ impl<'a> Setup<'a> {
         faults: &mut Vec<Fault>,
     ) -> Policy {
         if let Some((_, known)) = self.policy.as_ref().filter(|(known, _)| known == identifier) {
-            return Policy { sleep: sleep(draft, faults), ..*known };
+            return Policy { sleep: Sleep { idle_ms: idle_ms(draft), ..known.sleep }, ..*known };
         }
         let mut policy = policy(plan, draft, &self.streams, identifier, faults);
         policy.steps = store(plan, draft, self.steps.bytes(), faults);
@@ -141,12 +143,13 @@ fn add<'a>(
     let identifier = draft.text(Id::SyslogIdentifier).unwrap_or(base);
     let policy = setup.policy(plan, draft, identifier, faults);
     let service = row(plan.services.len());
-    let (first_listener, mut listeners) = sockets::add(draft, service, plan, faults);
+    let (first_listener, mut listeners) = sockets::add(draft, &mut setup.sockets, service, plan, faults);
     for section in more {
-        listeners += sockets::add(section, service, plan, faults).1;
+        let mut common = sockets::Common::new(section, faults);
+        listeners += sockets::add(section, &mut common, service, plan, faults).1;
     }
     let spec = ServiceSpec {
-        name: store(plan, draft, draft.name.as_bytes(), faults),
+        name: add_once(plan, draft, draft.name.as_bytes(), faults),
         program: store(plan, draft, &ended(std::slice::from_ref(&program)), faults),
         argv: store(plan, draft, &ended(&argv), faults),
         fd_names: fd_names(plan, draft, more, &policy, context, faults),
@@ -182,7 +185,18 @@ fn policy_row(plan: &mut PlanTables, policy: Policy) -> u16 {
 
 /// Stores bytes; a full arena is a fault.
 pub(super) fn store(plan: &mut PlanTables, draft: &ServiceDraft, bytes: &[u8], faults: &mut Vec<Fault>) -> Span {
-    plan.arena.store(bytes).unwrap_or_else(|_| {
+    let span = plan.arena.store(bytes);
+    or_full(span, draft, faults)
+}
+
+/// As [`store`] for what there is once, see [`Arena::add`].
+pub(super) fn add_once(plan: &mut PlanTables, draft: &ServiceDraft, bytes: &[u8], faults: &mut Vec<Fault>) -> Span {
+    let span = plan.arena.add(bytes);
+    or_full(span, draft, faults)
+}
+
+fn or_full(span: Result<Span, ArenaFull>, draft: &ServiceDraft, faults: &mut Vec<Fault>) -> Span {
+    span.unwrap_or_else(|_| {
         tell(faults, Code::TextsLong, draft.place, &[&ARENA_BYTES.to_string()]);
         Span::default()
     })
@@ -236,7 +250,7 @@ fn command(draft: &ServiceDraft, setup: &mut Setup<'_>, faults: &mut Vec<Fault>)
     {
         program.clone_into(first);
     }
-    let names: usize = argv.iter().map(|word| word.matches([config::INSTANCE, config::INSTANCE_PATH]).count()).sum();
+    let names: usize = argv.iter().map(|word| config::instances(word)).sum();
     let bytes = argv.iter().map(|word| word.len() + 1).sum::<usize>() + names * INSTANCE_BYTES;
     if names > 0 {
         at_most(faults, Code::InstanceLong, place, "", [bytes, INSTANCE_WORDS_BYTES]);

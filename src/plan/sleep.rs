@@ -1,7 +1,7 @@
 //! When a service sleeps and what may wake it, as numbers.
 
 use super::policy::{count, milliseconds};
-use crate::config::{Code, Fault, Id, ServiceDraft, tell};
+use crate::config::{Code, Fault, Id, Kind, ServiceDraft, tell};
 
 /// When a service is put to sleep, and under which conditions it is woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,16 +58,10 @@ const NOTIFY: [NotifyAccess; 4] = [NotifyAccess::None, NotifyAccess::Main, Notif
 
 /// Takes the directives. What `[defaults]` sets for services that it does not suit is left out.
 pub(super) fn sleep(draft: &ServiceDraft, faults: &mut Vec<Fault>) -> Sleep {
-    use crate::config::Kind;
     let accept = draft.flag(Id::Accept);
-    let mut with_connections =
-        draft.listens.iter().filter(|listen| matches!(listen.kind, Kind::Stream | Kind::SequentialPacket)).peekable();
-    let connections = with_connections.peek().is_some()
-        && with_connections.all(|listen| listen.address.is_ip() || listen.address.is_local());
-    let span = |id, suits: bool| if suits { milliseconds(draft, id) } else { u32::MAX };
     Sleep {
-        idle_ms: span(Id::StopWhenIdleSec, !accept && connections),
-        quiet_ms: span(Id::StopWhenQuietSec, !accept),
+        idle_ms: idle_ms(draft),
+        quiet_ms: if accept { u32::MAX } else { milliseconds(draft, Id::StopWhenQuietSec) },
         min_run_ms: milliseconds(draft, Id::MinRunSec),
         memory_min_kb: draft.number(Id::MemoryAvailableMin).unwrap_or(0).div_ceil(1024),
         load_max: load(draft, faults),
@@ -78,6 +72,15 @@ pub(super) fn sleep(draft: &ServiceDraft, faults: &mut Vec<Fault>) -> Sleep {
             .unwrap_or(Evict::No),
         notify: draft.pick(Id::NotifyAccess, &NOTIFY).filter(|_| !accept).unwrap_or(NotifyAccess::None),
     }
+}
+
+/// StopWhenIdleSec= for a service whose sockets show connections; the one thing here that depends on them.
+pub(super) fn idle_ms(draft: &ServiceDraft) -> u32 {
+    let mut with_connections =
+        draft.listens.iter().filter(|listen| matches!(listen.kind, Kind::Stream | Kind::SequentialPacket)).peekable();
+    let connections = with_connections.peek().is_some()
+        && with_connections.all(|listen| listen.address.is_ip() || listen.address.is_local());
+    if connections && !draft.flag(Id::Accept) { milliseconds(draft, Id::StopWhenIdleSec) } else { u32::MAX }
 }
 
 /// LoadMax= in hundredths.

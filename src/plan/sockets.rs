@@ -2,7 +2,7 @@
 //!
 //! Which directive sets which option of which kind of socket is one table, `OPTIONS`.
 
-use super::compile::{ended, store};
+use super::compile::{add_once, ended, store};
 use super::options::{OR_NEXT, REQUIRED, Record};
 use super::privileges::unknown;
 use super::{ListenerSpec, PlanTables, SocketSpec, address, filter};
@@ -86,13 +86,18 @@ const OPTIONS: [Row; 27] = {
 /// Adds the sockets of one service to the plan, in the order of their lines. `service` is its row. Returns the row of
 /// the first and their number. What is wrong goes to `faults`; then the plan must not be used.
 ///
-/// Asks the system for users, groups and ports; nothing is opened.
-pub fn add(draft: &ServiceDraft, service: u16, plan: &mut PlanTables, faults: &mut Vec<Fault>) -> (u16, u16) {
+/// Asks the system for ports; nothing is opened.
+pub fn add(
+    draft: &ServiceDraft,
+    common: &mut Common,
+    service: u16,
+    plan: &mut PlanTables,
+    faults: &mut Vec<Fault>,
+) -> (u16, u16) {
     let first = u16::try_from(plan.listeners.len()).unwrap_or(u16::MAX);
-    let common = Common::new(draft, faults);
     let mut count = 0;
     for listen in &draft.listens {
-        count += u16::from(add_one(draft, listen, &common, service, plan, faults).is_some());
+        count += u16::from(add_one(draft, listen, common, service, plan, faults).is_some());
     }
     (first, count)
 }
@@ -107,22 +112,28 @@ pub fn access(draft: &ServiceDraft) -> (Vec<u8>, Vec<u8>) {
     (table(Id::IPAddressAllow), table(Id::IPAddressDeny))
 }
 
-/// What the sockets of a service have in common.
-struct Common {
+/// What the sockets of services that are set alike have in common.
+pub struct Common {
     owner: Option<u32>,
     group: Option<u32>,
     symlinks: Vec<u8>,
     filter: Vec<u8>,
+    /// The last socket, and its row.
+    last: Option<(Shape, u16)>,
 }
 
+/// Two sockets of the same settings and shape are made alike.
+type Shape = (Kind, u8, bool);
+
 impl Common {
-    fn new(draft: &ServiceDraft, faults: &mut Vec<Fault>) -> Self {
+    /// Asks the system for users and groups.
+    pub fn new(draft: &ServiceDraft, faults: &mut Vec<Fault>) -> Self {
         let (owner, group) = owners(draft, faults);
         let (allow, deny) = access(draft);
         let filter = filter::program(&allow, &deny);
         let instructions = [filter.len() / filter::INSTRUCTION, FILTER_INSTRUCTIONS];
         at_most(faults, Code::FilterLong, draft.place(Id::IPAddressDeny), "", instructions);
-        Self { owner, group, symlinks: ended(draft.list(Id::Symlinks)), filter }
+        Self { owner, group, symlinks: ended(draft.list(Id::Symlinks)), filter, last: None }
     }
 }
 
@@ -150,7 +161,7 @@ fn owners(draft: &ServiceDraft, faults: &mut Vec<Fault>) -> (Option<u32>, Option
 fn add_one(
     draft: &ServiceDraft,
     listen: &Listen,
-    common: &Common,
+    common: &mut Common,
     service: u16,
     plan: &mut PlanTables,
     faults: &mut Vec<Fault>,
@@ -164,17 +175,26 @@ fn add_one(
         return None;
     }
     let class = class(draft, listen.kind, &bytes);
-    let address = store(plan, draft, &bytes, faults);
-    let spec = spec(draft, listen, class, common, plan, faults);
+    let address = add_once(plan, draft, &bytes, faults);
+    let shape = (listen.kind, class, listen.address.is_path());
+    let socket = match common.last.filter(|(last, _)| *last == shape) {
+        Some((_, row)) => row,
+        None => socket_row(spec(draft, listen, class, common, plan, faults), plan)?,
+    };
+    common.last = Some((shape, socket));
+    let fallback_v4 = matches!(listen.address, ListenAddress::Port(_)) && class & (TCP4 | UDP4) != 0;
+    plan.listeners.push(ListenerSpec { service, socket, kind: listen.kind, fallback_v4, address }).ok()
+}
+
+/// The row of an equal socket, or a new one.
+fn socket_row(spec: SocketSpec, plan: &mut PlanTables) -> Option<u16> {
     let known = plan.sockets.iter().rposition(|known| *known == spec);
-    let socket = known.unwrap_or(plan.sockets.len());
+    let row = known.unwrap_or(plan.sockets.len());
     // There is room: the draft has been checked against the limits.
     if known.is_none() {
         plan.sockets.push(spec).ok()?;
     }
-    let socket = u16::try_from(socket).unwrap_or(u16::MAX);
-    let fallback_v4 = matches!(listen.address, ListenAddress::Port(_)) && class & (TCP4 | UDP4) != 0;
-    plan.listeners.push(ListenerSpec { service, socket, kind: listen.kind, fallback_v4, address }).ok()
+    u16::try_from(row).ok()
 }
 
 /// Which options fit.

@@ -16,7 +16,9 @@ pub fn with_plan(services: &[(&str, &[(&str, &str)])], test: impl FnOnce(&Plan, 
             for (directive, text) in *directives {
                 draft.assign(directive, text, Place::default()).unwrap();
             }
-            let (first_listener, listeners) = sockets::add(&draft, u16::try_from(index).unwrap(), plan, &mut faults);
+            let mut common = sockets::Common::new(&draft, &mut faults);
+            let (first_listener, listeners) =
+                sockets::add(&draft, &mut common, u16::try_from(index).unwrap(), plan, &mut faults);
             let name_of_fds = draft.text(crate::config::Id::FileDescriptorName).unwrap_or("-");
             let service = ServiceSpec {
                 name: plan.arena.store(name.as_bytes()).unwrap(),
