@@ -12,16 +12,16 @@ use crate::limits::EVENTS_PER_TURN;
 use crate::logging::say;
 use crate::sys::clock::{self, Tick};
 use crate::sys::signal;
-use crate::sys::wait::{Ballast, wait};
+use crate::sys::wait::Ballast;
 
 impl Server {
     /// Runs until the end is asked for and nothing is left to wait for.
     pub fn run(&mut self) {
-        let mut ballast = Some(Ballast::find());
+        let mut ballast = Ballast::find();
         let mut buffer = [MaybeUninit::<Event>::uninit(); EVENTS_PER_TURN];
         while !self.is_over() {
             let timeout = self.timeout();
-            let events = match wait(self.epoll.as_fd(), &mut buffer, timeout.as_ref(), &mut ballast) {
+            let events = match ballast.wait(self.epoll.as_fd(), &mut buffer, timeout.as_ref()) {
                 Ok(events) => events,
                 Err(Errno::INTR) => &[],
                 Err(errno) => {

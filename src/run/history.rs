@@ -95,6 +95,7 @@ worded! {
 }
 
 /// The ring.
+#[repr(C)] // the number in the page of the first events
 pub struct History {
     /// Number of the next event.
     next: u32,

@@ -223,7 +223,7 @@ impl Server {
         let mut events = [core::mem::MaybeUninit::<epoll::Event>::uninit(); AT_ONCE];
         for _ in 0..SERVICE_LISTENERS {
             let none = Timespec::default();
-            let Ok(events) = wait(self.arrivals.as_fd(), &mut events, Some(&none), &mut None) else { return };
+            let Ok(events) = wait(self.arrivals.as_fd(), &mut events, Some(&none), None) else { return };
             for event in events {
                 let service = usize::try_from(event.data.u64()).unwrap_or(usize::MAX);
                 if let Some(state) = self.state(service) {
