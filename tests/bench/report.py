@@ -95,7 +95,7 @@ def head(cells):
 
 
 def best_peer(q, results, named):
-    """The best of those who are not ours and have no column; a server that lost its clients is not good."""
+    """The best of those who are not ours and have no column."""
     found = [(q.value(results, n), n) for n in results["servers"] if n not in named and n not in (FLOOR, SHARED, SESSION, OURS, RELEASE)]
     found = [(v, n) for v, n in found if v is not None]
     if not found:
@@ -138,14 +138,14 @@ def figures(results):
     """Everything about everybody."""
     lines = ["# Figures", "", told(results), "", ", ".join(v for v in results["meta"]["versions"] if v)]
     for q in QUANTITIES:
-        lines += ["", "## " + q.label + (", " + q.unit if q.unit else ""), ""] + head(["", "median", "x floor (spread)"])
-        names = [n for name in results["servers"] for n in (name, name + FIRST)]
+        names = [n for name in results["servers"] for n in (name, name + FIRST) if q.value(results, n) is not None]
+        if names:
+            lines += ["", "## " + q.label + (", " + q.unit if q.unit else ""), ""] + head(["", "median", "x floor (spread)"])
         for name in names:
-            if q.value(results, name) is not None:
-                lines.append(row([name, number(q.value(results, name), 4), spread(q.ratios(results, name))]))
-    calls = results["sections"].get("calls", {})
-    lines += ["", "## The server's system calls for one connection, by name", ""] + head(["", "calls"])
-    lines += [row([name, ", ".join(of["names"])]) for name, of in calls.items()]
+            lines.append(row([name, number(q.value(results, name), 4), spread(q.ratios(results, name))]))
+    if calls := results["sections"].get("calls"):
+        lines += ["", "## The server's system calls for one connection, by name", ""] + head(["", "calls"])
+        lines += [row([name, ", ".join(of["names"])]) for name, of in calls.items()]
     return "\n".join(lines) + "\n"
 
 

@@ -148,9 +148,10 @@ class Server:
             os.close(null)
         end = time.time() + timeout
         while listening(self.base, self.n, self.proto == "udp") < self.n:
+            status = self.reap()
             if time.time() > end or not set(children()) - self.before:
                 self.stop()
-                raise Failed("does not listen")
+                raise Failed("does not listen" + (", exit status %d" % status if status else ""))
             time.sleep(0.003)
         time.sleep(0.03)
         self.reap()
@@ -158,12 +159,14 @@ class Server:
         return self
 
     def reap(self):
-        """Takes away what has ended: also the middle process of a double fork, which comes to us."""
+        """Takes away what has ended: also the middle process of a double fork, which comes to us. The last exit status."""
+        status = 0
         for pid in set(children()) - self.before:
             try:
-                os.waitpid(pid, os.WNOHANG)
+                status = os.waitstatus_to_exitcode(os.waitpid(pid, os.WNOHANG)[1]) or status
             except ChildProcessError:
                 pass
+        return status
 
     def alive(self):
         self.reap()
@@ -229,7 +232,8 @@ class Perf:
             counter.send_signal(signal.SIGINT)
             counter.wait()
             counts = [line.split(",")[0] for line in read(f).splitlines() if "sys_enter" in line]
-            out.append(int(counts[0]) if counts and counts[0].isdigit() else None)
+            count = counts[0].replace("<not counted>", "0") if counts else ""  # as it is told of who never ran
+            out.append(int(count) if count.isdigit() else None)
         return out
 
 
