@@ -11,8 +11,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 TARGET = "x86_64-unknown-linux-musl"
 # What is missing of these is installed, by root: a program, and the Debian package that has it.
-NEEDS = {"gcc": "gcc", "make": "make", "musl-gcc": "musl-tools", "strace": "strace", "perf": "linux-perf", "file": "file",
-         "dpkg-source": "dpkg-dev", "bzip2": "bzip2", "/usr/include/linux/if.h": "linux-libc-dev"}
+NEEDS = {"gcc": "gcc", "make": "make", "musl-gcc": "musl-tools", "strace": "strace", "perf": "linux-perf", "wrk": "wrk",
+         "file": "file", "dpkg-source": "dpkg-dev", "bzip2": "bzip2", "/usr/include/linux/if.h": "linux-libc-dev"}
 # The peers, and the libraries that a Debian without them lacks. They are unpacked, not installed.
 PACKAGES = ["openbsd-inetd", "inetutils-inetd", "xinetd", "rlinetd", "ucspi-tcp", "ipsvd", "systemd",
             "libsystemd-shared", "libwrap0", "socat"]
@@ -115,6 +115,7 @@ def floor():
     cc("limit.c", "limit", "musl-gcc", *small)
     cc("limit.c", "limit_share", "musl-gcc", "-DSHARE", *small)
     cc("limit.c", "limit_session", "musl-gcc", "-DSHARE", "-DSESSION", *small)
+    cc("limit_forward.c", "limit_forward", "musl-gcc", *small)
     cc("child.c", "child", "gcc", "-nostdlib", "-fno-stack-protector", "-fno-asynchronous-unwind-tables", *small)
     cc("load.c", "load", "gcc", "-O2", "-w")
 

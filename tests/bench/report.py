@@ -7,8 +7,8 @@ import plot
 from build import HERE, ROOT
 from server import median
 
-FLOOR, SHARED, SESSION, OURS, RELEASE = ("the floor", "the sharing floor", "the floor with sessions", "Dormouse",
-                                         "Dormouse on stable")
+FLOOR, SHARED, SESSION, OURS, RELEASE = NOT_PEERS = (
+    "the floor", "the sharing floor", "the floor with sessions", "Dormouse", "Dormouse on stable")
 FIRST = " (first)"  # what is started afresh for each measurement has a floor of its own
 
 
@@ -59,6 +59,10 @@ QUANTITIES = [
     Quantity("system calls in 10 idle seconds", "idle", "calls", budget=("at most", 0)),
     Quantity("served of 2000 at once, as shipped", "burst", "served", more=True, digits=4, budget=("at least", 2000)),
     Quantity("the last of them after", "burst", "seconds", "s", budget=("at most", 1)),
+    Quantity("forwarded requests a second", "forward", "requests", more=True, digits=4, budget=("x at least", 0.95)),
+    Quantity("forwarded connections a second", "forward", "connections", more=True, digits=4, budget=("x at least", 0.9)),
+    Quantity("one forwarded stream", "forward", "stream", "GB/s", more=True, budget=("x at least", 1.1)),
+    Quantity("PSS, 100 idle forwarded connections", "forward", "pss", "kB", budget=("at most", 100)),
     Quantity("CPU with no descriptor left", "emfile", "cpu", "%", digits=2, budget=("at most", 1)),
     Quantity("served of 4 that waited for one", "emfile", "served", more=True, budget=("at least", 4)),
 ]
@@ -96,7 +100,7 @@ def head(cells):
 
 def best_peer(q, results, named):
     """The best of those who are not ours and have no column."""
-    found = [(q.value(results, n), n) for n in results["servers"] if n not in named and n not in (FLOOR, SHARED, SESSION, OURS, RELEASE)]
+    found = [(q.value(results, n), n) for n in results["servers"] if n not in named and n not in NOT_PEERS]
     found = [(v, n) for v, n in found if v is not None]
     if not found:
         return "-"
@@ -110,7 +114,7 @@ def readme_table(results):
     cells = ["", "the floor", "Dormouse", "against the floor (spread)", "stable toolchain"]
     lines = head(cells + named + ["best of the others"])
     for q in QUANTITIES:
-        if q.value(results, OURS) is None:
+        if all(q.value(results, name) is None for name in results["servers"]):
             continue
         floor = with_unit(q, q.value(results, q.floor))
         ratio = spread(q.ratios(results, OURS))

@@ -50,6 +50,11 @@ def children(pid=None):
     return out
 
 
+def descendants(pids):
+    """These processes, their children, the children of those, and so on."""
+    return [p for pid in pids for p in [pid] + descendants(children(pid))]
+
+
 def cpu_ns(pids):
     """Time on a CPU, of the processes alone, in nanoseconds (schedstat: it does not depend on clock ticks)."""
     total = 0
@@ -72,15 +77,30 @@ def memory(pids):
     return total
 
 
+def local_ports(state, protocol="tcp"):
+    """Of all sockets in that state, a number of proc(5); both families."""
+    lines = [line.split() for name in (protocol, protocol + "6") for line in read("/proc/self/net/" + name).splitlines()[1:]]
+    return [int(words[1].rsplit(":", 1)[1], 16) for words in lines if words[3] == state]
+
+
 def listening(base, n, udp=False):
-    got = set()
-    for name in ("udp", "udp6") if udp else ("tcp", "tcp6"):
-        for line in read("/proc/self/net/" + name).splitlines()[1:]:
-            words = line.split()
-            port = int(words[1].rsplit(":", 1)[1], 16)
-            if (udp or words[3] == "0A") and base <= port < base + n:
-                got.add(port)
-    return len(got)
+    """How many ports have a listener, or with `udp` an unconnected socket."""
+    ports = local_ports("07", "udp") if udp else local_ports("0A")
+    return len({port for port in ports if base <= port < base + n})
+
+
+def established(port):
+    """How many connections the server on that port has."""
+    return local_ports("01").count(port)
+
+
+def wait_for(condition, seconds=5):
+    end = time.time() + seconds
+    while not condition():
+        if time.time() > end:
+            return False
+        time.sleep(0.01)
+    return True
 
 
 class Failed(Exception):
@@ -114,17 +134,17 @@ def per_listener(candidate):
 
 
 class Server:
-    """A candidate with `n` listeners from port `base`."""
+    """A candidate with `n` listeners from port `base`; with `target`, each is forwarded to a port from there on."""
     serial = 0
 
-    def __init__(self, candidate, base, n, prog, wait=False, proto="tcp", limits_off=True):
+    def __init__(self, candidate, base, n, prog=(), wait=False, proto="tcp", target=None, limits_off=True):
         self.candidate, self.base, self.n, self.proto = candidate, base, n, proto
-        key = "udp_argv" if proto == "udp" else "wait_argv" if wait else "argv"
+        key = "udp_argv" if proto == "udp" else "wait_argv" if wait else "forward_argv" if target else "argv"
         template = candidate.get(key) or candidate["argv"]
         self.per = any("{port}" in word for word in template)
         limits = candidate.get("limits_off", []) if limits_off and template is candidate["argv"] else []
         self.env = environment(candidate)
-        services = [dict(port=base + i, proto=proto, wait=wait, argv=prog) for i in range(n)]
+        services = [dict(port=base + i, proto=proto, wait=wait, argv=prog, target=target and target + i) for i in range(n)]
         Server.serial += 1
         conf = os.path.join(Places.work, "conf.%d" % Server.serial)
         run = os.path.join(Places.work, "run.%d" % Server.serial)
@@ -132,7 +152,8 @@ class Server:
             with open(conf, "w") as f:
                 f.write(candidate["conf"](services, limits_off))
         used = services if self.per else services[:1]
-        self.commands = [expand(template, prog, limits, conf=conf, run=run, base=base, n=n, port=s["port"]) for s in used]
+        self.commands = [expand(template, prog, limits, conf=conf, run=run, base=base, n=n, port=s["port"],
+                                target=s["target"]) for s in used]
 
     def start(self, timeout=30):
         self.before = set(children())

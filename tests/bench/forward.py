@@ -1,0 +1,125 @@
+"""Forwarding (ConnectTo=): requests, connections, one long stream, and what idle connections take."""
+import os
+import re
+import socket
+import subprocess
+import time
+
+from server import (Failed, Options, Places, Quiet, Server, descendants, established, listening, load, log, memory, shuffled,
+                    wait_for)
+from traffic import CAP_MS, STALL_MS, all_up, end
+
+SECONDS = 36     # of measuring: no round begins after so many
+TARGET = 9000    # of load serve: HTTP; on the next port one byte, on the one after that a stream without end
+REQUEST = b"GET / HTTP/1.1\r\n\r\n"
+IDLE = 100       # connections
+CONNECTIONS, AT_ONCE = 3000, 8
+MEGABYTES = 256  # of the stream
+
+
+class Target:
+    """The backend that everything is forwarded to."""
+
+    def __enter__(self):
+        self.process = subprocess.Popen([Places.build + "/load", "serve", str(TARGET)], stdin=subprocess.DEVNULL)
+        if not wait_for(lambda: listening(TARGET, 3) == 3):
+            raise SystemExit("load serve does not listen")
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+
+
+def forward(candidates):
+    """One CPU for the clients, the server and the backend, as for `nowait`. A server that lost somebody in a round has
+    no figure for it."""
+    out = {c["name"]: {} for c in candidates}
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(before)})
+    try:
+        with Target():
+            idle_connections(candidates, out)
+            up = all_up("forward", candidates, lambda c, base: Server(c, base, 3, target=TARGET))
+            try:
+                rounds(up, out)
+            finally:
+                end(up)
+    finally:
+        os.sched_setaffinity(0, before)
+    return out
+
+
+def greet(port, request=b""):
+    """The first connection: what it starts is there for the next ones."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as c:
+            c.sendall(request)
+            if c.recv(1):
+                return
+    except OSError as error:
+        raise Failed("%s" % error)
+    raise Failed("forwards nothing")
+
+
+def rounds(up, out):
+    for name, s in list(up.items()):
+        try:
+            greet(s.base, REQUEST)
+            greet(s.base + 1)
+            greet(s.base + 2)
+        except Failed as error:
+            log("forward", name, error)
+            up.pop(name).stop()
+    spent = 0
+    for round_ in range(Options.rounds):
+        if spent > SECONDS:
+            log("forward: %d rounds" % round_)
+            break
+        Quiet.wait()
+        began = time.time()
+        for name in shuffled(up):
+            for key, value in (("requests", requests(up[name].base)), ("connections", connections(up[name].base + 1)),
+                               ("stream", stream(up[name].base + 2))):
+                out[name].setdefault(key, [None] * Options.rounds)[round_] = value
+        spent += time.time() - began
+
+
+def requests(port):
+    """A second, over 16 connections that are kept alive."""
+    said = subprocess.run(["wrk", "-t1", "-c16", "-d1s", "http://127.0.0.1:%d/" % port], stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True).stdout
+    found = re.search(r"^Requests/sec: +([\d.]+)$", said, re.M)
+    return float(found.group(1)) if found and "Socket errors" not in said else None
+
+
+def connections(port):
+    """A second, each for one byte."""
+    r = load("thr", port, 1, CONNECTIONS, AT_ONCE, STALL_MS, CAP_MS)
+    return r["ok"] / r["secs"] if r["ok"] == r["asked"] else None
+
+
+def stream(port):
+    """Of one connection, in 10^9 bytes a second."""
+    r = load("bulk", port, MEGABYTES)
+    return r["gbs"] if r["bytes"] >= MEGABYTES << 20 else None
+
+
+def idle_connections(candidates, out):
+    """PSS of all processes of a server, after a request, with connections over which nothing comes."""
+    for c in candidates:
+        try:
+            with Server(c, 10000, 1, target=TARGET).start() as s:
+                greet(s.base, REQUEST)
+                clients = subprocess.Popen([Places.build + "/load", "hold", str(s.base), "1", str(IDLE)],
+                                           stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+                there = wait_for(lambda: established(TARGET) == IDLE)
+                time.sleep(0.2)
+                if there:
+                    out[c["name"]]["pss"] = memory(descendants(s.pids))["Pss"]
+                else:
+                    log("forward", c["name"], "holds %d of %d connections" % (established(TARGET), IDLE))
+                clients.stdin.close()
+                clients.wait()
+        except Failed as error:
+            log("forward", c["name"], error)
+        wait_for(lambda: established(TARGET) == 0)
