@@ -95,13 +95,14 @@ SHARED = dict(name="the sharing floor", argv=["{build}/limit_share", "-t", "{bas
 SESSION = dict(SHARED, name="the floor with sessions", argv=["{build}/limit_session"] + SHARED["argv"][1:],
                files=["{build}/limit_session"])
 FLOORS = [FLOOR, SHARED, SESSION]
+FIRMWARE, STABLE = ours("Dormouse", "firmware"), ours("Dormouse on stable", "release")
 BUSYBOX = dict(name="busybox inetd", argv=[X + "/busybox-inetd", "-f", "{limits}", "{conf}"],
                limits_off=["-q", "4096"], conf=inetd, modes=ALL, files=[X + "/busybox-inetd"])
 
 CANDIDATES = [
     *FLOORS,
-    ours("Dormouse", "firmware"),
-    ours("Dormouse on stable", "release"),
+    FIRMWARE,
+    STABLE,
     BUSYBOX,
     dict(name="openbsd-inetd", argv=[X + "/usr/sbin/inetd", "-i", "{limits}", "{conf}"],
          limits_off=["-q", "4096", "-R", "100000000"], conf=inetd, modes=ALL, env=LIBS,
@@ -129,8 +130,8 @@ CANDIDATES = [
          modes=WITH_FORWARD, oneshot=True, child_fd=3, env=SDLIBS, files=[X + "/usr/bin/systemd-socket-activate", "ldd"]),
     dict(name="socat", argv=[X + "/usr/bin/socat", "TCP4-LISTEN:{port},bind=127.0.0.1,reuseaddr,fork{limits}",
                              "EXEC:{prog},nofork"],
-         forward_argv=[X + "/usr/bin/socat", "TCP4-LISTEN:{port},bind=127.0.0.1,reuseaddr,fork,backlog=4096",
+         forward_argv=[X + "/usr/bin/socat", "TCP4-LISTEN:{port},bind=127.0.0.1,reuseaddr,fork{limits}",
                        "TCP4:127.0.0.1:{target}"],
          limits_off=[",backlog=4096"], modes=("nowait", "forward"), env=LIBS, files=[X + "/usr/bin/socat", "ldd"]),
 ]
-QUICK = [*FLOORS, ours("Dormouse", "firmware"), BUSYBOX]
+QUICK = [*FLOORS, FIRMWARE, BUSYBOX]

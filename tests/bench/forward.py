@@ -1,12 +1,11 @@
 """Forwarding (ConnectTo=): requests, connections, one long stream, and what idle connections take."""
-import os
 import re
 import socket
 import subprocess
 import time
 
-from server import (Failed, Options, Places, Quiet, Server, descendants, established, listening, load, log, memory, shuffled,
-                    wait_for)
+from server import (Failed, Options, Places, Quiet, Server, descendants, established, listening, load, log, memory, one_cpu,
+                    shuffled, wait_for)
 from traffic import CAP_MS, STALL_MS, all_up, end
 
 SECONDS = 36     # of measuring: no round begins after so many
@@ -30,22 +29,17 @@ class Target:
         self.process.wait()
 
 
+@one_cpu()
 def forward(candidates):
-    """One CPU for the clients, the server and the backend, as for `nowait`. A server that lost somebody in a round has
-    no figure for it."""
+    """A server that lost somebody in a round has no figure for it."""
     out = {c["name"]: {} for c in candidates}
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {max(before)})
-    try:
-        with Target():
-            idle_connections(candidates, out)
-            up = all_up("forward", candidates, lambda c, base: Server(c, base, 3, target=TARGET))
-            try:
-                rounds(up, out)
-            finally:
-                end(up)
-    finally:
-        os.sched_setaffinity(0, before)
+    with Target():
+        idle_connections(candidates, out)
+        up = all_up("forward", candidates, lambda c, base: Server(c, base, 3, target=TARGET))
+        try:
+            rounds(up, out)
+        finally:
+            end(up)
     return out
 
 
@@ -94,7 +88,7 @@ def requests(port):
 
 def connections(port):
     """A second, each for one byte."""
-    r = load("thr", port, 1, CONNECTIONS, AT_ONCE, STALL_MS, CAP_MS)
+    r = load("thr", port, CONNECTIONS, AT_ONCE, STALL_MS, CAP_MS)
     return r["ok"] / r["secs"] if r["ok"] == r["asked"] else None
 
 
@@ -110,7 +104,7 @@ def idle_connections(candidates, out):
         try:
             with Server(c, 10000, 1, target=TARGET).start() as s:
                 greet(s.base, REQUEST)
-                clients = subprocess.Popen([Places.build + "/load", "hold", str(s.base), "1", str(IDLE)],
+                clients = subprocess.Popen([Places.build + "/load", "hold", str(s.base), str(IDLE)],
                                            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
                 there = wait_for(lambda: established(TARGET) == IDLE)
                 time.sleep(0.2)

@@ -1,11 +1,13 @@
 """The picture for the README: four quantities, a bar for each server, the floor as a line."""
 import math
 
+import candidates
+
 PANELS = ["private memory, 4 listeners", "private memory, 512 listeners", "first byte", "connections a second, 8 clients"]
 TITLES = ["Private memory with 4 listeners, kB", "Private memory with 512 listeners, kB",
           "Connect to first byte, microseconds", "Connections served a second (more is better)"]
-FLOOR, OURS = "the floor", "Dormouse"
-HIDDEN = ("the floor", "the sharing floor", "the floor with sessions", "Dormouse on stable")
+FLOOR, OURS = candidates.FLOOR["name"], candidates.FIRMWARE["name"]
+HIDDEN = [c["name"] for c in (*candidates.FLOORS, candidates.STABLE)]
 NAMES = {"systemd-socket-activate": "socket-activate"}
 WIDTH, GAP, LEFT, BAR, STEP, TOP = 460, 28, 118, 13, 19, 34
 STYLE = """

@@ -3,12 +3,13 @@ import math
 import os
 import re
 
+import candidates
 import plot
 from build import HERE, ROOT
 from server import median
 
-FLOOR, SHARED, SESSION, OURS, RELEASE = NOT_PEERS = (
-    "the floor", "the sharing floor", "the floor with sessions", "Dormouse", "Dormouse on stable")
+NOT_PEERS = [c["name"] for c in (*candidates.FLOORS, candidates.FIRMWARE, candidates.STABLE)]
+FLOOR, SHARED, SESSION, OURS, STABLE = NOT_PEERS
 FIRST = " (first)"  # what is started afresh for each measurement has a floor of its own
 
 
@@ -121,7 +122,7 @@ def readme_table(results):
         name = lambda n: n + FIRST if q.value(results, n) is None else n
         peers = [with_unit(q, q.value(results, name(n))) for n in named]
         lines.append(row([q.label, floor, with_unit(q, q.value(results, OURS)), ratio,
-                          with_unit(q, q.value(results, RELEASE))] + peers + [best_peer(q, results, named)]))
+                          with_unit(q, q.value(results, STABLE))] + peers + [best_peer(q, results, named)]))
     boards = results["sections"].get("boards", {})
     for label, key, _ in BOARDS:
         if key in boards:
@@ -167,7 +168,7 @@ def verdicts(results):
         holds = against is not None and (against >= limit if bound.endswith("at least") else against <= limit)
         shown = "x%s of %s, %s" % (number(ratio), with_unit(q, floor), spread(q.ratios(results, OURS))) if bound.startswith("x") \
             else with_unit(q, value)
-        if bound.startswith("x") and (session := q.ratios(results, SESSION)):
+        if q.section in ("nowait", "many") and (session := q.ratios(results, SESSION)):
             shown += "; a session alone makes it x" + number(median(session))
         word = "at least" if bound.endswith("at least") else "at most"
         limit = ("x" if bound.startswith("x") else "") + number(limit)

@@ -58,7 +58,7 @@ def idle(candidates):
             except Failed as error:
                 log("idle", c["name"], error)
         for s in up:
-            load("lat", s.base, 1, 5, 0, 0, 100)
+            load("lat", s.base, 5, 0, 0, 100)
         time.sleep(1.5)
         counters = [Perf(s.pids, kids=False) for s in up]
         time.sleep(Options.idle)

@@ -1,4 +1,5 @@
 """One running candidate, what the kernel says about it, and the load that is put on it."""
+import contextlib
 import ctypes
 import fcntl
 import json
@@ -103,6 +104,17 @@ def wait_for(condition, seconds=5):
     return True
 
 
+@contextlib.contextmanager
+def one_cpu():
+    """For the clients, the servers and what they start: the steadiest figures, and what a small board sees."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(before)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
 class Failed(Exception):
     pass
 
@@ -142,7 +154,7 @@ class Server:
         key = "udp_argv" if proto == "udp" else "wait_argv" if wait else "forward_argv" if target else "argv"
         template = candidate.get(key) or candidate["argv"]
         self.per = any("{port}" in word for word in template)
-        limits = candidate.get("limits_off", []) if limits_off and template is candidate["argv"] else []
+        limits = candidate.get("limits_off", []) if limits_off else []
         self.env = environment(candidate)
         services = [dict(port=base + i, proto=proto, wait=wait, argv=prog, target=target and target + i) for i in range(n)]
         Server.serial += 1

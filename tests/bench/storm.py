@@ -20,7 +20,7 @@ def burst(candidates):
             with Server(c, 10000, 4, child("h", 200), limits_off=False).start() as s:
                 ns = cpu_ns(s.pids)
                 clients = subprocess.Popen(
-                    [Places.build + "/load", "burst", str(s.base), "1", str(Options.burst), str(PATIENCE_MS)],
+                    [Places.build + "/load", "burst", str(s.base), str(Options.burst), str(PATIENCE_MS)],
                     stdout=subprocess.PIPE, text=True)
                 most = 0
                 while clients.poll() is None:
@@ -49,7 +49,7 @@ def without_descriptors(candidates):
 
 
 def starve(s):
-    load("lat", s.base, 1, 5, 0, 0, 200)
+    load("lat", s.base, 5, 0, 0, 200)
     pid = s.pids[0]
     used = {int(x) for x in os.listdir("/proc/%d/fd" % pid)}
     low = next(i for i in range(1 << 20) if i not in used)
@@ -68,7 +68,7 @@ def starve(s):
     if out["alive"]:
         resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
         out["served"] = answered(waiting, 1.5)
-        out["fresh"] = load("lat", s.base, 1, 1, 0, 0, 800)["ok"] == 1
+        out["fresh"] = load("lat", s.base, 1, 0, 0, 800)["ok"] == 1
     for client in waiting:
         client.close()
     return out

@@ -1,13 +1,12 @@
 """What a connection costs: latency, throughput, CPU time, system calls; few and many listeners; waking a service."""
-import os
 import re
 import signal
 import subprocess
 import tempfile
 import time
 
-from server import (Failed, Options, Perf, Places, Quiet, Server, child, cpu_ns, load, log, median, per_listener, read,
-                    shuffled)
+from server import (Failed, Options, Perf, Places, Quiet, Server, child, cpu_ns, load, log, median, one_cpu, per_listener,
+                    read, shuffled)
 
 SLOW = 5        # seconds: who has taken longer in one section is left out of its later rounds
 FRESH = 6       # fresh starts a round, for what serves only once
@@ -32,12 +31,11 @@ def end(up):
         s.stop()
 
 
+@one_cpu()
 def nowait(candidates):
-    """A process for each connection, one CPU for everything: the steadiest figures, and what a small board sees."""
+    """A process for each connection."""
     out = {c["name"]: {} for c in candidates}
     spent, n = {}, Options.conns
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {max(before)})
     up = all_up("nowait", candidates, lambda c, base: Server(c, base, 4, child("b")))
     try:
         for round_ in range(Options.rounds):
@@ -49,19 +47,18 @@ def nowait(candidates):
 
                 def put(key, value):
                     d.setdefault(key, [None] * Options.rounds)[round_] = value
-                r = load("lat", s.base, 1, n, 20, 0, CAP_MS)
+                r = load("lat", s.base, n, 20, 0, CAP_MS)
                 put("p50", r["p50"])
                 put("p99", r["p99"])
                 lost = r["asked"] - r["ok"]
                 ns = cpu_ns(s.pids)
-                r = load("thr", s.base, 1, 2 * n, 8, STALL_MS, CAP_MS)
+                r = load("thr", s.base, 2 * n, 8, STALL_MS, CAP_MS)
                 put("persec", r["ok"] / r["secs"] if r["secs"] else None)
                 put("cpu", (cpu_ns(s.pids) - ns) / 1e3 / r["asked"])
                 d["lost"] = d.get("lost", 0) + lost + r["asked"] - r["ok"]
                 spent[name] = spent.get(name, 0) + time.time() - began
     finally:
         end(up)
-        os.sched_setaffinity(0, before)
     return out
 
 
@@ -72,9 +69,9 @@ def calls(candidates):
         try:
             with Server(c, 10000, 4, child("b")).start() as s:
                 pids = s.pids[:1] if s.per else s.pids
-                load("lat", s.base, 1, 50, 0, 0, 500)
+                load("lat", s.base, 50, 0, 0, 500)
                 counter = Perf(pids)
-                asked = load("lat", s.base, 1, n, 0, 0, 2000)["asked"]
+                asked = load("lat", s.base, n, 0, 0, 2000)["asked"]
                 time.sleep(0.1)
                 whole, own = counter.done()
                 if whole is None or own is None:
@@ -93,7 +90,7 @@ def call_names(pid, port):
     tracer = subprocess.Popen(["strace", "-c", "-o", f, "-p", str(pid)], stdout=subprocess.DEVNULL,
                               stderr=subprocess.DEVNULL)
     time.sleep(0.2)
-    asked = load("lat", port, 1, 100, 0, 0, 2000)["asked"]
+    asked = load("lat", port, 100, 0, 0, 2000)["asked"]
     time.sleep(0.05)
     tracer.send_signal(signal.SIGINT)
     tracer.wait()
@@ -101,12 +98,11 @@ def call_names(pid, port):
     return ["%.1f %s" % (int(k) / asked, name) for k, name in found if name != "total" and int(k) / asked >= 0.5]
 
 
+@one_cpu()
 def many(candidates):
-    """The same load on one port, the last one, with 4 and with 512 listeners; one CPU."""
+    """The same load on one port, the last one, with 4 and with 512 listeners."""
     candidates = [c for c in candidates if not per_listener(c)]
     out, spent, n = {}, {}, Options.conns
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {max(before)})
     up = {}
     try:
         for listeners in (4, 512):
@@ -119,22 +115,20 @@ def many(candidates):
                 if spent.get(name, 0) > SLOW:
                     continue
                 s, began = up[name, listeners], time.time()
-                r = load("lat", s.base + s.n - 1, 1, n, 20, 0, CAP_MS)
+                r = load("lat", s.base + s.n - 1, n, 20, 0, CAP_MS)
                 values = out.setdefault(name, {}).setdefault("p50_%d" % listeners, [None] * Options.rounds)
                 values[round_] = r["p50"]
                 spent[name] = spent.get(name, 0) + time.time() - began
     finally:
         end(up)
-        os.sched_setaffinity(0, before)
     return out
 
 
+@one_cpu()
 def wake(candidates):
-    """TCP: the service accepts by itself, serves one and ends, so that each connection starts it anew; one CPU. Servers
-    that serve once are started afresh each time, and have a floor of their own."""
+    """TCP: the service accepts by itself, serves one and ends, so that each connection starts it anew. Servers that serve
+    once are started afresh each time, and have a floor of their own."""
     out = {}
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {max(before)})
     lasting = [c for c in candidates if not c.get("oneshot")]
     once = [c for c in candidates if c.get("oneshot")]
     once += candidates[:1] if once else []
@@ -149,29 +143,27 @@ def wake(candidates):
         for round_ in range(Options.rounds):
             Quiet.wait()
             for name in shuffled(up):
-                r = load("lat", up[name].base, 1, Options.conns, 10, 0, 1000)
+                r = load("lat", up[name].base, Options.conns, 10, 0, 1000)
                 put(name, round_, r["p50"], r["asked"], r["ok"])
             for c in once:
                 took = []
                 for _ in range(FRESH):
                     try:
                         with Server(c, 9000, 1, child(str(c.get("child_fd", 0))), wait=True).start():
-                            r = load("lat", 9000, 1, 1, 0)
+                            r = load("lat", 9000, 1, 0, 0, 0)
                             took.append(r["p50"] if r["ok"] else None)
                     except Failed as error:
                         log("wake", c["name"], error)
                 put(c["name"] + " (first)", round_, median(took), len(took), len([t for t in took if t is not None]))
     finally:
         end(up)
-        os.sched_setaffinity(0, before)
     return out
 
 
+@one_cpu()
 def udp(candidates):
-    """A datagram starts the service, which answers it and ends; one CPU."""
+    """A datagram starts the service, which answers it and ends."""
     out = {}
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {max(before)})
     candidates = [c for c in candidates if not c.get("oneshot")]
     up = all_up("udp", candidates, lambda c, base: Server(c, base, 1, child("u"), wait=True, proto="udp"))
     try:
@@ -179,7 +171,7 @@ def udp(candidates):
         for round_ in range(Options.rounds):
             Quiet.wait()
             for name in shuffled(set(up) - dead):
-                r = load("udp", up[name].base, Options.conns, 10, 600, 1500, 0)
+                r = load("udp", up[name].base, Options.conns, 10, 600, 1500)
                 d = out.setdefault(name, dict(p50=[None] * Options.rounds, asked=0, ok=0))
                 d["p50"][round_] = r["p50"] if r["ok"] else None
                 d["asked"] += r["asked"]
@@ -188,5 +180,4 @@ def udp(candidates):
                     dead.add(name)
     finally:
         end(up)
-        os.sched_setaffinity(0, before)
     return out
