@@ -32,6 +32,24 @@ pub const INTERNAL_IDLE_MS: u64 = 60_000;
 /// Bytes that a built-in service moves for one connection or datagram in one turn.
 pub const INTERNAL_BYTES: usize = 2048;
 
+/// Connections that are forwarded (ConnectTo=), of all services together. Reached: their clients wait in the backlog.
+pub const FORWARDED: usize = from_env(option_env!("DORMOUSE_FORWARDED"), 1024);
+/// Bytes that are read of a forwarded connection at once. Who sends as much is likely to send more, which then goes
+/// through a pipe, without a copy.
+pub const FORWARD_BYTES: usize = 16 * 1024;
+/// Bytes that one forwarded connection moves one way in one turn of the loop, roughly.
+pub const FORWARD_TURN_BYTES: usize = 512 * 1024;
+/// Pipes that are kept open for what one side does not take yet.
+pub const FORWARD_PIPES: usize = 4;
+/// So long a client waits for a backend that is being started. Then it is closed.
+pub const BACKEND_WAIT_MS: u64 = 90_000;
+/// First pause before a backend that does not answer yet is tried again. Doubles up to [`BACKEND_CEILING_MS`].
+pub const BACKEND_FIRST_MS: u64 = 5;
+/// Longest pause between two tries of a backend that is being started.
+pub const BACKEND_CEILING_MS: u64 = 250;
+/// Clients of a backend that has begun to answer that are connected to it in one turn; the rest in the next turns.
+pub const CONNECTS_PER_TURN: usize = 32;
+
 /// Words of a command line, the program included. More: the configuration is refused.
 pub const ARGUMENTS: usize = 255;
 /// Variables that a child gets, those of the protocols included. More: the configuration is refused.
@@ -144,8 +162,10 @@ pub const FREEZE_LOOKS: u8 = 100;
 
 const _: () = assert!(EVENTS.is_power_of_two(), "the number of an event is its place");
 const _: () = assert!(SERVICES < u16::MAX as usize, "services are numbered by u16");
+const _: () = assert!(FORWARDED < u16::MAX as usize, "forwarded connections are numbered by u16");
 const _: () = assert!(LISTENERS < u16::MAX as usize, "listeners are numbered by u16");
 const _: () = assert!(CHILDREN <= i32::MAX as usize && ARENA_BYTES <= u32::MAX as usize);
+const _: () = assert!(BACKEND_FIRST_MS < BACKEND_CEILING_MS && BACKEND_CEILING_MS < BACKEND_WAIT_MS);
 const _: () = assert!(BACKOFF_FIRST_MS < BACKOFF_CEILING_MS && SCARCE_FIRST_MS < SCARCE_CEILING_MS);
 // a connection is one descriptor with one name of at most 255 bytes
 const _: () = assert!(INSTANCE_WORDS_BYTES + 255 + 16 <= FD_NAMES_BYTES && INSTANCE_BYTES < INSTANCE_WORDS_BYTES);

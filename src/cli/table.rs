@@ -79,11 +79,12 @@ impl CommandRow {
 }
 
 /// The parts of the program that a build may leave out (`[features]` of Cargo.toml), and whether this one has them.
-pub const PARTS: [(&str, bool); 12] = [
+pub const PARTS: [(&str, bool); 13] = [
     ("activate", cfg!(feature = "activate")),
     ("control", cfg!(feature = "control")),
     ("detach", cfg!(feature = "detach")),
     ("explain", cfg!(feature = "explain")),
+    ("forward", cfg!(feature = "forward")),
     ("help", cfg!(feature = "help")),
     ("inetd", cfg!(feature = "inetd")),
     ("internal", cfg!(feature = "internal")),

@@ -36,7 +36,11 @@ fn describe(plan: &Plan, service: &ServiceSpec) -> String {
     let policy = &plan.policies[usize::from(service.policy)];
     let mut text = String::new();
     let name = plan.arena.text(service.name);
-    let when = if policy.accept { "one process for each connection" } else { "one process with the listening sockets" };
+    let when = match (service.backend(), policy.accept) {
+        (Some(_), _) => "its connections are forwarded",
+        (None, true) => "one process for each connection",
+        (None, false) => "one process with the listening sockets",
+    };
     let _ = writeln!(text, "{name}: {when}\n\nsockets");
     for (index, row) in plan.listeners[usize::from(service.first_listener)..].iter().enumerate() {
         if index == usize::from(service.listeners) {
@@ -44,8 +48,15 @@ fn describe(plan: &Plan, service: &ServiceSpec) -> String {
         }
         let _ = writeln!(text, "  {} {}", kind(row.kind), Text(plan.arena.get(row.address)));
     }
-    if service.internal().is_some() {
-        let _ = writeln!(text, "\nno program: it is built in");
+    if let Some(backend) = service.backend() {
+        let header =
+            if service.proxy_header { ", with the client's address in front (PROXY protocol, version 2)" } else { "" };
+        let _ = writeln!(text, "\nbackend\n  {}{header}", Text(plan.arena.get(backend)));
+    }
+    if !service.has_program() {
+        let why =
+            if service.internal().is_some() { "it is built in" } else { "connections go to the backend as it is" };
+        let _ = writeln!(text, "\nno program: {why}");
         return text;
     }
     let _ = writeln!(text, "\nprogram\n  {}", plan.arena.text(service.program).trim_end_matches('\0'));
@@ -90,6 +101,9 @@ fn descriptors(plan: &Plan, service: &ServiceSpec, policy: &Policy, text: &mut S
         };
         let _ = writeln!(text, "  {number} {target}");
     }
+    if service.backend().is_some() {
+        let _ = writeln!(text, "  no socket: the program opens the backend's address by itself");
+    }
     if service.fd_names.is_empty() {
         return;
     }
@@ -111,7 +125,7 @@ fn variables(plan: &Plan, service: &ServiceSpec, policy: &Policy, text: &mut Str
         let names: Vec<_> = (0..count).map(|index| service.fd_name(plan.arena, index)).collect();
         let _ = writeln!(text, "  LISTEN_FDS={count}\n  LISTEN_FDNAMES={}\n  LISTEN_PID=<its pid>", names.join(":"));
     }
-    if policy.accept {
+    if policy.accept && service.backend().is_none() {
         let _ =
             writeln!(text, "  and for each connection, TCP: REMOTE_ADDR REMOTE_PORT PROTO TCPREMOTEIP TCPREMOTEPORT");
         let _ =
@@ -168,6 +182,9 @@ fn sleep(plan: &Plan, service: &ServiceSpec, policy: &Policy, text: &mut String)
     let mut told = Vec::new();
     for row in rows.iter().filter(|row| matches!(row.kind, SocketKind::Stream | SocketKind::SequentialPacket)) {
         let family = address::family(plan.arena.get(row.address));
+        if service.backend().is_some() {
+            told.push(family);
+        }
         if sleep.idle_ms != u32::MAX && !told.contains(&family) {
             told.push(family);
             let method = connections::method(family).map_or("nothing here".to_owned(), |method| method.to_string());

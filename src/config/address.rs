@@ -11,6 +11,7 @@ use super::problem::{Parsed, Problem, fail, wrong};
 use super::scalar::{digits, number};
 use super::value::path;
 use crate::limits;
+use crate::sys::users;
 
 /// What a Listen line opens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -131,6 +132,24 @@ pub(super) fn listen(kind: Kind, text: &str) -> Parsed<ListenAddress> {
         None => inet(text)?,
     };
     if kind == Kind::SequentialPacket { wrong(Code::SequentialNotUnix, text) } else { Ok(address) }
+}
+
+/// Reads the address of a backend: as one to listen on, but a bare port is one of this machine, and a machine may have
+/// a name of /etc/hosts.
+pub(super) fn backend(text: &str) -> Parsed<ListenAddress> {
+    let is_name =
+        |host: &str| !host.is_empty() && !host.starts_with(['/', '@', '[']) && !host.contains(':') && host != "vsock";
+    let named = text.rsplit_once(':').filter(|(host, _)| is_name(host) && host.parse::<Ipv4Addr>().is_err());
+    if let Some((host, digits)) = named {
+        let Some(&ip) = users::hosts(host).first() else { return wrong(Code::BackendHost, text) };
+        let port = port(digits).map_err(|problem| problem.moved(host.len() + 1))?;
+        return Ok(ListenAddress::Inet { ip, scope: None, port });
+    }
+    match listen(Kind::Stream, text)? {
+        ListenAddress::Port(port) => Ok(ListenAddress::Inet { ip: Ipv4Addr::LOCALHOST.into(), scope: None, port }),
+        ListenAddress::Vsock { cid: None, .. } => wrong(Code::BackendVsock, text),
+        address => Ok(address),
+    }
 }
 
 /// A unix address of so many bytes fits into sun_path.

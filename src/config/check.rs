@@ -3,7 +3,9 @@
 //! Users, ports by name, programs and folders are looked up by the plan station. A directive that does nothing where it
 //! stands is a warning; one that would seem to protect something and doesn't is an error.
 
-use super::address::Kind;
+use std::net::{IpAddr, Ipv6Addr};
+
+use super::address::{Kind, ListenAddress};
 use super::collide;
 use super::directive::{self, Id};
 use super::draft::{Draft, Links, ServiceDraft};
@@ -29,6 +31,7 @@ pub fn check(draft: &mut Draft) {
             check.parts();
         }
         check.accept();
+        check.forward();
         check.one_socket();
         check.access();
         check.sleep();
@@ -60,10 +63,11 @@ enum Needs {
     Connections,
     Accept,
     NoAccept,
+    Program,
 }
 
 /// Directives that do nothing without a certain kind of socket.
-const NEEDS: [(Id, Needs); 34] = [
+const NEEDS: [(Id, Needs); 36] = [
     (Id::BindIPv6Only, Needs::Ip),
     (Id::Backlog, Needs::Connections),
     (Id::BindToDevice, Needs::Ip),
@@ -95,6 +99,8 @@ const NEEDS: [(Id, Needs); 34] = [
     (Id::Restart, Needs::NoAccept),
     (Id::RestartSec, Needs::NoAccept),
     (Id::NotifyAccess, Needs::NoAccept),
+    (Id::StopWhenIdleSec, Needs::Program),
+    (Id::StopWhenQuietSec, Needs::Program),
     (Id::MinRunSec, Needs::NoAccept),
     (Id::EvictUnderPressure, Needs::NoAccept),
     (Id::MaxConnectionRate, Needs::Accept),
@@ -132,7 +138,7 @@ impl Check<'_> {
         let service = self.service;
         let kinds = [Kind::Stream, Kind::Datagram, Kind::SequentialPacket, Kind::Fifo];
         if service.listens.is_empty()
-            && !service.is_multiplexed()
+            && (!service.is_multiplexed() || service.is_set(Id::ConnectTo))
             && !kinds.iter().any(|kind| service.has_failed(kind.directive()))
         {
             self.fault(Code::NoListen, service.place, &[&service.name]);
@@ -152,7 +158,11 @@ impl Check<'_> {
         {
             self.fault(Code::InternalDatagram, service.place(Id::Internal), &[]);
         }
-        if service.command().is_none() && !internal && !service.has_failed(Id::ExecStart) {
+        if service.command().is_none()
+            && !internal
+            && !service.is_set(Id::ConnectTo)
+            && ![Id::ExecStart, Id::ConnectTo].into_iter().any(|id| service.has_failed(id))
+        {
             self.fault(Code::NoExecStart, service.place, &[&service.name]);
         }
         let datagram = service.listens.iter().any(|listen| listen.kind == Kind::Datagram);
@@ -186,6 +196,35 @@ impl Check<'_> {
         }
     }
 
+    /// ConnectTo= takes connections, and nobody else gets their sockets.
+    fn forward(&mut self) {
+        let service = self.service;
+        let Some(backend) = service.address(Id::ConnectTo) else {
+            if service.is_own(Id::SendProxyV2) && service.flag(Id::SendProxyV2) && !service.has_failed(Id::ConnectTo) {
+                self.fault(Code::ForwardNothing, service.place(Id::SendProxyV2), &[]);
+            }
+            return;
+        };
+        let place = service.place(Id::ConnectTo);
+        let yes = [(Id::Accept, "=yes"), (Id::BothWays, "=yes")].into_iter().filter(|(id, _)| service.flag(*id));
+        let internal = Some((Id::Internal, "=")).filter(|(id, _)| service.is_set(*id));
+        let streams = [Id::StandardInput, Id::StandardOutput, Id::StandardError];
+        let is_socket = |id: &Id| service.stream(*id) == Some(&Stream::Socket);
+        let streams = streams.into_iter().filter(is_socket).map(|id| (id, "=socket"));
+        for (id, value) in yes.chain(internal).chain(streams) {
+            let what = [id.name(), value].concat();
+            self.faults.push(Fault::new(Code::ForwardOther, service.place(id), &[&what]).with_other(place));
+        }
+        let both = service.choice(Id::BindIPv6Only) != "ipv6-only";
+        for listen in &service.listens {
+            if listen.kind != Kind::Stream {
+                self.faults.push(Fault::new(Code::ForwardKind, listen.place, &[]).with_other(place));
+            } else if leads_to(backend, &listen.address, both) {
+                self.faults.push(Fault::new(Code::ForwardSelf, place, &[]).with_other(listen.place));
+            }
+        }
+    }
+
     /// A listening socket on a standard stream must be the only one.
     fn one_socket(&mut self) {
         let service = self.service;
@@ -213,7 +252,7 @@ impl Check<'_> {
     fn access(&mut self) {
         let service = self.service;
         let local = |listen: &super::Listen| listen.address.is_local() && listen.kind != Kind::Fifo;
-        let known = service.flag(Id::Accept) && service.listens.iter().all(local);
+        let known = (service.flag(Id::Accept) || service.is_set(Id::ConnectTo)) && service.listens.iter().all(local);
         for id in [Id::AllowUsers, Id::AllowGroups] {
             if service.is_set(id) && !known {
                 self.fault(Code::AllowPeers, service.place(id), &[id.name(), &service.name]);
@@ -235,7 +274,8 @@ impl Check<'_> {
         }
         let hidden = |listen: &&super::Listen| {
             let connections = matches!(listen.kind, Kind::Stream | Kind::SequentialPacket);
-            connections && !listen.address.is_ip() && !listen.address.is_local()
+            // those that we forward we count ourselves
+            connections && !listen.address.is_ip() && !listen.address.is_local() && !service.is_set(Id::ConnectTo)
         };
         let none = !self.has(Needs::Connections);
         let first = if none { service.listens.first() } else { service.listens.iter().find(hidden) };
@@ -265,6 +305,7 @@ impl Check<'_> {
                     Needs::Connections => Reason::NoConnections,
                     Needs::Accept => Reason::NoAccept,
                     Needs::NoAccept => Reason::Accepts,
+                    Needs::Program => Reason::NoProgramSet,
                 };
                 self.fault(Code::NoEffect, self.service.place(id), &[id.name(), why.text()]);
             }
@@ -281,10 +322,24 @@ impl Check<'_> {
             Needs::Unix => listen.address.is_local() && listen.kind != Kind::Fifo,
             Needs::Datagram => listen.kind == Kind::Datagram,
             Needs::Connections => matches!(listen.kind, Kind::Stream | Kind::SequentialPacket),
-            Needs::Accept => accept || self.service.is_set(Id::Internal),
+            Needs::Accept => self.service.accepts(),
             Needs::NoAccept => !accept,
+            Needs::Program => self.service.command().is_some(),
         })
     }
+}
+
+/// Whether a connection to `backend` arrives at this socket of ours. `both`: one for IPv6 takes IPv4 as well.
+fn leads_to(backend: &ListenAddress, listen: &ListenAddress, both: bool) -> bool {
+    let ListenAddress::Inet { ip, port, .. } = backend else { return backend == listen };
+    let (own, at) = match listen {
+        ListenAddress::Port(port) => (IpAddr::V6(Ipv6Addr::UNSPECIFIED), port),
+        ListenAddress::Inet { ip, port, .. } => (*ip, port),
+        _ => return false,
+    };
+    let of_ours = ip.is_loopback() || ip.is_unspecified();
+    let heard = own.is_unspecified() && (own.is_ipv4() == ip.is_ipv4() || both && own.is_ipv6());
+    at == port && (own == *ip || of_ours && (heard || ip.is_unspecified() && own.is_loopback()))
 }
 
 /// Whether a directive says something about single sockets, and not about the service that gets them.

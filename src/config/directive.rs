@@ -16,7 +16,7 @@ pub struct Directive {
     pub group: Group,
     /// The form of its value.
     pub syntax: Syntax,
-    /// Known, but not carried out by this version: using it is an error.
+    /// Known, but not part of this build: using it is an error.
     pub later: bool,
 }
 
@@ -55,6 +55,8 @@ pub enum Syntax {
     Mode,
     /// A socket address, systemd.socket(5); each line adds one.
     Listen(Kind),
+    /// The address of a backend.
+    Backend,
     /// Addresses with prefix lengths and the names that stand for them, systemd.resource-control(5).
     Prefixes,
     /// A user or group, by name or number.

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::address::{Listen, Prefix};
+use super::address::{Listen, ListenAddress, Prefix};
 use super::command::Command;
 use super::directive::{Id, Syntax};
 use super::fault::{Fault, Place, Severity, Sources, count};
@@ -158,7 +158,7 @@ impl ServiceDraft {
     pub(super) fn set(&mut self, id: Id, text: &str, place: Place, notes: &mut Vec<Problem>) -> Parsed<()> {
         let row = id.row();
         if row.later {
-            return fail(Problem::directive(Code::NotYet, id.name()));
+            return fail(Problem::directive(Code::DirectiveNotInBuild, id.name()));
         }
         // An empty bounding set is a setting of its own: no capability at all.
         if text.is_empty() && row.syntax != Syntax::Capabilities {
@@ -374,9 +374,17 @@ impl ServiceDraft {
         }
     }
 
-    /// Whether connections are accepted here: Accept=yes, or a service that is built in.
+    /// Whether connections are accepted here: Accept=yes, a service that is built in, or a backend.
     pub fn accepts(&self) -> bool {
-        self.flag(Id::Accept) || self.is_set(Id::Internal)
+        self.flag(Id::Accept) || self.is_set(Id::Internal) || self.is_set(Id::ConnectTo)
+    }
+
+    /// The address of a directive that has one.
+    pub fn address(&self, id: Id) -> Option<&ListenAddress> {
+        match self.value(id) {
+            Some(Value::Listen(address)) => Some(address),
+            _ => None,
+        }
     }
 
     /// Whether it has no sockets of its own and is reached by tcpmux (RFC 1078), which its name tells.
@@ -485,7 +493,6 @@ mod tests {
         let fault = service.assign("IPAddressDeny", " any alle", place).unwrap_err();
         assert_eq!((fault.code, fault.place), (Code::BadPrefix, Place { column: 10, len: 4, ..place }));
         assert_eq!(service.assign("Acept", "yes", place).unwrap_err().code, Code::UnknownDirective);
-        assert_eq!(service.assign("ConnectTo", "echo", place).unwrap_err().code, Code::NotYet);
         service.assign("ListenStream", "", place).unwrap();
         assert!(service.listens.is_empty());
     }

@@ -144,6 +144,10 @@ messages! {
     NoPort: Error, "the address \"{0}\" has no port", "192.0.2.1:80 or [2001:db8::1]:80", "";
     NoBrackets: Error, "an IPv6 address needs brackets before its port", "[2001:db8::1]:80", "";
     BadScope: Error, "the interface of \"{0}\" is not clear", "[fe80::1]:80%eth0", "";
+    BackendHost: Error,
+        "\"{0}\" names a machine that is not in /etc/hosts",
+        "an address such as 127.0.0.1:80 or [::1]:80, a port, /path or @name", "name servers are not asked";
+    BackendVsock: Error, "\"{0}\" does not say which machine to connect to", "vsock:CID:PORT; the CID of the host is 2", "";
     BadPrefix: Error,
         "\"{0}\" is not a range of addresses",
         "ADDRESS, ADDRESS/LENGTH, any, localhost, link-local or multicast, with blanks between", "";
@@ -179,7 +183,9 @@ messages! {
     NoProtection: Error,
         "{0}= protects a service under systemd; dormouse can't do it",
         "", "remove it if the service may run without; User=, CapabilityBoundingSet= and NoNewPrivileges= are there";
-    NotYet: Error, "{0}= is a directive of dormouse that this version does not carry out yet", "", "remove it";
+    DirectiveNotInBuild: Error,
+        "{0}= is not part of this build",
+        "", "remove it, or build with all features";
     SetTwice: Warning, "{0}= was set before in this section; this line wins", "", "remove one of the lines";
     InDefaults: Error, "{0}= belongs to one service, not to [defaults]", "", "move it into the section of its service";
 
@@ -329,6 +335,16 @@ messages! {
         "leave the address out if the program takes LISTEN_FDS; one that does not can't be started on demand this way";
     InternalProgram: Error, "a service with Internal= has no program", "", "remove ExecStart= or Internal=";
     InternalDatagram: Error, "tcpmux has no datagrams", "only ListenStream=", "";
+    ForwardOther: Error,
+        "{0} can't be together with ConnectTo=: connections are forwarded, and no program gets a socket",
+        "", "remove one of them";
+    ForwardKind: Error,
+        "this socket has no connections to forward, but the service has ConnectTo=",
+        "only ListenStream=", "move it to a service of its own";
+    ForwardSelf: Error,
+        "ConnectTo= leads back to the service itself",
+        "", "the backend needs a port of its own; tell its program too";
+    ForwardNothing: Error, "SendProxyV2= is for the backend of ConnectTo=, and there is none", "", "remove it";
     InstanceAccept: Error,
         "%i and %I are the name of a connection, and [{0}] accepts none",
         "Accept=yes, with sockets that have connections", "write %%i for the text itself";
@@ -432,7 +448,8 @@ messages! {
     NoUnix, "the service has no unix socket";
     NoDatagram, "the service has no datagram socket";
     NoConnections, "the service has no socket with connections";
-    NoAccept, "it counts connections, which dormouse sees only with Accept=yes";
+    NoAccept, "it counts connections, which dormouse sees only with Accept=yes or ConnectTo=";
+    NoProgramSet, "the service has no program";
     Accepts, "with Accept=yes each process belongs to its connection and ends with it";
     // Units.
     TypeForking, "it counts as ended when the process that was started ends; keep it in the foreground";
@@ -451,6 +468,7 @@ messages! {
     PortMissing, "protocol or port is missing";
     ProtocolOther, "its protocol does not fit its socket_type";
     NotBuiltIn, "there is no built-in service for it";
+    NotForwarded, "redirect is not part of this build";
     ServerMissing, "server is missing";
     UserMissing, "user is missing";
     NameInArgs, "NAMEINARGS needs server_args";

@@ -2,7 +2,7 @@
 //!
 //! Reading the text again gives an equal draft; a test holds that for every directive.
 
-use super::address::Prefix;
+use super::address::{ListenAddress, Prefix};
 use super::command::Command;
 use super::directive::{Id, Syntax, Unit};
 use super::draft::{Draft, ServiceDraft};
@@ -37,15 +37,16 @@ pub fn print_service(service: &ServiceDraft) -> String {
 fn section(service: &ServiceDraft, out: &mut String) {
     add(out, &["[", &service.name, "]\n"]);
     for listen in &service.listens {
-        let mut text = listen.address.text();
-        if listen.address.is_path() {
-            text = text.replace('%', "%%");
-        }
-        line(listen.kind.directive(), &text, out);
+        address(listen.kind.directive(), &listen.address, out);
     }
     for (id, value) in service.settings() {
         setting(id, value, out);
     }
+}
+
+fn address(id: Id, address: &ListenAddress, out: &mut String) {
+    let text = address.text();
+    line(id, &if address.is_path() { text.replace('%', "%%") } else { text }, out);
 }
 
 fn line(id: Id, text: &str, out: &mut String) {
@@ -67,7 +68,7 @@ fn setting(id: Id, value: &Value, out: &mut String) {
         Value::List(list) => wrapped(id, list.iter().map(|word| quoted(word)), out),
         Value::Prefixes(list) => wrapped(id, list.iter().map(Prefix::text), out),
         Value::ExitStatuses(list) => wrapped(id, list.iter().map(status_text), out),
-        Value::Listen(address) => line(id, &address.text(), out),
+        Value::Listen(backend) => address(id, backend, out),
         Value::Command(command) => line(id, &command_text(command), out),
         Value::Stream(stream) => line(id, &stream_text(stream), out),
         Value::Limit(limit) => line(id, &limit_text(id.row().syntax, *limit), out),

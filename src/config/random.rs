@@ -49,6 +49,7 @@ impl Random {
             Syntax::Listen(_) => {
                 self.pick(&["80", "ssh", "1.2.3.4:5", "[::1]:6", "[fe80::1%e0]:7", "/run/%%", "@x y%"]).to_owned()
             }
+            Syntax::Backend => self.pick(&["81", "1.2.3.4:5", "[::1]:http", "/run/%%b", "@b", "vsock:3:4"]).to_owned(),
             Syntax::Prefixes => {
                 self.several(|r| r.pick(&["any", "localhost", "10.1.2.3/8", "::1", "fe80::/10", "1.2.3.4"]).to_owned())
             }

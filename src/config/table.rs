@@ -314,9 +314,10 @@ directives! {
         MaxConnectionRate: COUNT, "",
             "Connections a minute from one source with Accept=yes; more are closed at once; 0 or unset: no limit.";
     }
-    New later=true {
-        ConnectTo: Syntax::Word(255), "",
-            "Address of a backend that cannot take a socket: connections are forwarded to it.";
+    New later=(!cfg!(feature = "forward")) {
+        ConnectTo: Syntax::Backend, "",
+            "Connections are forwarded to this backend, which cannot take a socket: port (on 127.0.0.1), v4:port, \
+             [v6]:port, name:port (in /etc/hosts), /path, @abstract or vsock:cid:port.";
         SendProxyV2: Syntax::Bool, "no",
             "Tells the backend of ConnectTo= the client's address (PROXY protocol, version 2).";
     }

@@ -104,6 +104,7 @@ pub fn parse(syntax: Syntax, text: &str, notes: &mut Vec<Problem>) -> Parsed<Val
         Syntax::Signal => Value::Number(names::signal(text)?.into()),
         Syntax::Tos => Value::Number(names::tos(text)?.into()),
         Syntax::Listen(kind) => Value::Listen(address::listen(kind, text)?),
+        Syntax::Backend => Value::Listen(address::backend(text)?),
         Syntax::Prefixes => prefixes(text, notes)?,
         Syntax::Name => Value::Text(name(text)?),
         Syntax::Names => each_word(text, &|word| name(&word.text))?,

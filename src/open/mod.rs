@@ -8,6 +8,7 @@
 //! before.
 
 pub mod adopt;
+pub mod backend;
 pub mod connections;
 mod error;
 mod fifo;

@@ -137,7 +137,8 @@ fn add<'a>(
     let alike = last.take().filter(|last| last.draft.is_set_like(draft));
     let mut setup = alike.unwrap_or_else(|| Setup::new(draft, context, faults));
     let internal = internal(draft);
-    let words = if internal.is_some() { Some(Default::default()) } else { command(draft, &mut setup, faults) };
+    let without = internal.is_some() || draft.is_set(Id::ConnectTo) && draft.command().is_none();
+    let words = if without { Some(Default::default()) } else { command(draft, &mut setup, faults) };
     let Some((program, argv)): Option<(String, Vec<String>)> = words else { return };
     let base = program.rsplit('/').next().unwrap_or(&program);
     let identifier = draft.text(Id::SyslogIdentifier).unwrap_or(base);
@@ -157,6 +158,8 @@ fn add<'a>(
         first_listener,
         listeners,
         internal,
+        backend: sockets::backend(draft, plan, faults),
+        proxy_header: draft.flag(Id::SendProxyV2),
     };
     let _ = plan.services.push(spec); // there is room: the draft has been checked against the limits
     *last = Some(setup).filter(|_| faults.is_empty());
@@ -273,7 +276,7 @@ fn fd_names(
     context: &Context,
     faults: &mut Vec<Fault>,
 ) -> Span {
-    if policy.stdio[0] == Stdio::Socket && !policy.both_ways {
+    if policy.stdio[0] == Stdio::Socket && !policy.both_ways || draft.is_set(Id::ConnectTo) {
         return Span::default();
     }
     if !context.fd_names.is_empty() {

@@ -150,6 +150,10 @@ pub struct ServiceSpec {
     pub listeners: u16,
     /// What is built in and serves instead of a program (Internal=).
     pub internal: Option<Internal>,
+    /// Connections are forwarded to this address (ConnectTo=), as connect(2) takes it; empty: they are not.
+    pub backend: Span,
+    /// The backend is told who the client is (SendProxyV2=).
+    pub proxy_header: bool,
 }
 
 /// A service that is built in.
@@ -173,6 +177,16 @@ impl ServiceSpec {
     /// What is built in and serves instead of a program; never anything in a build without such services.
     pub const fn internal(&self) -> Option<Internal> {
         if cfg!(feature = "internal") { self.internal } else { None }
+    }
+
+    /// Where connections are forwarded to; never anywhere in a build without forwarding.
+    pub const fn backend(&self) -> Option<Span> {
+        if cfg!(feature = "forward") && !self.backend.is_empty() { Some(self.backend) } else { None }
+    }
+
+    /// Whether there is a program; a service that is built in, and a plain redirect, have none.
+    pub const fn has_program(&self) -> bool {
+        !self.argv.is_empty()
     }
 
     /// The name in LISTEN_FDNAMES of the socket with this index (sd_listen_fds(3)).
@@ -292,7 +306,8 @@ pub enum KillMode {
 /// What a service does and may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// One child for each connection (Accept=yes).
+    /// We take the connections: one child for each of them (Accept=yes), unless the service is built in or they are
+    /// forwarded.
     pub accept: bool,
     /// The socket on fd 0 and on fd 3 with LISTEN_* (BothWays=yes).
     pub both_ways: bool,

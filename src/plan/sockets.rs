@@ -5,7 +5,7 @@
 use super::compile::{add_once, ended, store};
 use super::options::{OR_NEXT, REQUIRED, Record};
 use super::privileges::unknown;
-use super::{ListenerSpec, PlanTables, SocketSpec, address, filter};
+use super::{ListenerSpec, PlanTables, SocketSpec, Span, address, filter};
 use crate::config::{Code, Fault, Id, Kind, Listen, ListenAddress, PortRef, ServiceDraft, at_most, tell};
 use crate::limits::FILTER_INSTRUCTIONS;
 use crate::sys::users;
@@ -36,6 +36,8 @@ enum Form {
     Text,
     /// 1, whatever the directive says.
     Always,
+    /// 1 where the directive is set.
+    Set,
     /// `both` and `ipv6-only` of BindIPv6Only=: 0 and 1.
     V6Only,
 }
@@ -46,8 +48,8 @@ type Row = (Id, u8, u8, i32, i32, Form);
 /// In the order in which they are set. `IP_FREEBIND` and `IP_TRANSPARENT` serve IPv6 sockets as well (both set one bit
 /// of the socket that all families read; the IPv6 names came later, in Linux 4.15 and 2.6.37).
 #[rustfmt::skip]
-const OPTIONS: [Row; 27] = {
-    use Form::{Always, Number, Seconds, Text, V6Only, Yes};
+const OPTIONS: [Row; 28] = {
+    use Form::{Always, Number, Seconds, Set, Text, V6Only, Yes};
     use libc::{IPPROTO_IP, IPPROTO_IPV6, IPPROTO_TCP, SOL_SOCKET};
     [
         (Id::BindIPv6Only, TCP6 | UDP6, REQUIRED, IPPROTO_IPV6, libc::IPV6_V6ONLY, V6Only),
@@ -78,6 +80,8 @@ const OPTIONS: [Row; 27] = {
         (Id::KeepAliveIntervalSec, TCP, 0, IPPROTO_TCP, libc::TCP_KEEPINTVL, Seconds),
         (Id::KeepAliveProbes, TCP, 0, IPPROTO_TCP, libc::TCP_KEEPCNT, Number),
         (Id::NoDelay, TCP, 0, IPPROTO_TCP, libc::TCP_NODELAY, Yes),
+        // What is forwarded must not wait twice; connections have it from their listener.
+        (Id::ConnectTo, TCP, 0, IPPROTO_TCP, libc::TCP_NODELAY, Set),
         (Id::DeferAcceptSec, TCP, 0, IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, Seconds),
         (Id::TCPCongestion, TCP, 0, IPPROTO_TCP, libc::TCP_CONGESTION, Text),
     ]
@@ -167,12 +171,8 @@ fn add_one(
     faults: &mut Vec<Fault>,
 ) -> Option<()> {
     let bytes = address_bytes(listen, faults)?;
-    if let (Some((IpAddr::V6(ip), _)), ListenAddress::Inet { scope: None, .. }) = (address::ip(&bytes), &listen.address)
-        && ip.is_unicast_link_local()
-        && !draft.is_set(Id::BindToDevice)
-    {
-        tell(faults, Code::NoInterface, listen.place, &[&ip.to_string()]);
-        return None;
+    if !draft.is_set(Id::BindToDevice) {
+        with_interface(listen, &bytes, faults)?;
     }
     let class = class(draft, listen.kind, &bytes);
     let address = add_once(plan, draft, &bytes, faults);
@@ -195,6 +195,30 @@ fn socket_row(spec: SocketSpec, plan: &mut PlanTables) -> Option<u16> {
         plan.sockets.push(spec).ok()?;
     }
     u16::try_from(row).ok()
+}
+
+/// A link-local address is one on each interface, so it has to name one.
+fn with_interface(listen: &Listen, bytes: &[u8], faults: &mut Vec<Fault>) -> Option<()> {
+    match (address::ip(bytes), &listen.address) {
+        (Some((IpAddr::V6(ip), _)), ListenAddress::Inet { scope: None, .. }) if ip.is_unicast_link_local() => {
+            tell(faults, Code::NoInterface, listen.place, &[&ip.to_string()]);
+            None
+        }
+        _ => Some(()),
+    }
+}
+
+/// The address of ConnectTo=; empty where there is none.
+pub(super) fn backend(draft: &ServiceDraft, plan: &mut PlanTables, faults: &mut Vec<Fault>) -> Span {
+    let listen = draft.address(Id::ConnectTo).map(|address| {
+        let place = draft.place(Id::ConnectTo);
+        Listen { kind: Kind::Stream, address: address.clone(), place }
+    });
+    let bytes = listen.and_then(|listen| {
+        let bytes = address_bytes(&listen, faults)?;
+        with_interface(&listen, &bytes, faults).map(|()| bytes)
+    });
+    store(plan, draft, &bytes.unwrap_or_default(), faults)
 }
 
 /// Which options fit.
@@ -252,6 +276,7 @@ fn options(draft: &ServiceDraft, class: u8) -> Vec<u8> {
         let number = || draft.number(id).or_else(|| draft.integer(id).and_then(|n| u64::try_from(n).ok()));
         let value = match form {
             Form::Always => Some(1),
+            Form::Set => draft.is_set(id).then_some(1),
             Form::Yes => draft.flag(id).then_some(1),
             Form::Number => number().filter(|&n| n > 0 || id != Id::KeepAliveProbes),
             Form::Seconds => number().map(|span| span.div_ceil(1_000_000)).filter(|&seconds| seconds > 0),

@@ -29,6 +29,8 @@ pub fn with_plan(services: &[(&str, &[(&str, &str)])], test: impl FnOnce(&Plan, 
                 argv: Span::default(),
                 policy: 0,
                 internal: None,
+                backend: Span::default(),
+                proxy_header: false,
             };
             assert!(plan.services.push(service).is_ok());
         }

@@ -6,6 +6,7 @@ use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with, getsockname};
 
 use super::history::{Event, Refusal, What};
+use super::pairs::Pair;
 use super::tables::Life;
 use super::{Child, Phase, Server, Tick, Why};
 use crate::limits::{ACCEPT_MISSES, SCARCE_CEILING_MS, SCARCE_FIRST_MS};
@@ -21,7 +22,9 @@ impl Server {
         let (Some(policy), Some(spec)) = (self.policy(service), self.spec(service)) else { return };
         let now = self.now;
         let Some(state) = self.state(service) else { return };
-        if state.phase != Phase::Waiting {
+        let forwards = spec.backend().is_some();
+        let runs = forwards && matches!(state.phase, Phase::Running(_));
+        if state.phase != Phase::Waiting && !runs {
             return;
         }
         if let Err(until) = state.poll.check(policy.poll, now) {
@@ -31,11 +34,14 @@ impl Server {
             return self.rest_by_limit(service, until, Why::TriggerLimit);
         }
         state.poll.count(policy.poll, now);
-        if self.is_held_back(service) {
+        if !runs && self.is_held_back(service) {
             return;
         }
-        if self.tables.children.is_full() {
+        if !runs && self.tables.children.is_full() {
             return self.rest_by_scarcity(service, "children", Errno::AGAIN);
+        }
+        if forwards && !self.tables.forwards.has_room() {
+            return self.rest_by_scarcity(service, "connections", Errno::AGAIN);
         }
         if spec.internal().is_some() && self.tables.internal.is_full() {
             return self.rest_by_scarcity(service, "connections", Errno::AGAIN);
@@ -44,8 +50,8 @@ impl Server {
             return self.on_datagram(service, row);
         }
         let Some(opened) = self.tables.listeners.get(row).and_then(|listener| listener.opened.as_ref()) else { return };
-        let flags =
-            if policy.nonblocking || spec.internal().is_some() { SocketFlags::NONBLOCK } else { SocketFlags::empty() };
+        let ours = forwards || spec.internal().is_some();
+        let flags = if policy.nonblocking || ours { SocketFlags::NONBLOCK } else { SocketFlags::empty() };
         match acceptfrom_with(&opened.socket, flags | SocketFlags::CLOEXEC) {
             Ok((connection, address)) => {
                 let peer = Peer::of(address, &connection);
@@ -56,6 +62,7 @@ impl Server {
                 let refusal = self.refusal(service, policy, &peer).or_else(|| self.too_often(service, policy, &peer));
                 match refusal {
                     Some(why) => self.refuse(service, &peer, why),
+                    None if forwards => self.forward(service, connection, &peer),
                     None if spec.internal().is_some() => self.serve_internal(service, row, connection, &peer),
                     None => self.serve(service, row, connection, peer),
                 }
@@ -109,12 +116,17 @@ impl Server {
         if !self.may_use(policy, peer) {
             return Some(Refusal::User);
         }
-        let live = self.tables.services.get(service).map_or(0, |state| state.live);
-        if live >= policy.max_connections {
+        if self.current(service) >= policy.max_connections {
             return Some(Refusal::MaxConnections);
         }
         (policy.max_per_source != u32::MAX && self.live_from(service, peer) >= policy.max_per_source)
             .then_some(Refusal::MaxPerSource)
+    }
+
+    /// Connections of a service that are alive, or its processes.
+    pub(super) fn current(&self, service: usize) -> u32 {
+        let forwards = self.forwards(service);
+        self.tables.services.get(service).map_or(0, |state| if forwards { state.forwarded } else { state.live })
     }
 
     /// MaxConnectionRate=: counts a connection that nothing else forbids.
@@ -137,7 +149,9 @@ impl Server {
         let source = peer.source();
         let same = |child: &&Child| usize::from(child.service) == service && child.source == source;
         let built_in = self.tables.internal.iter().filter(|row| row.is_of(service, source)).count();
-        u32::try_from(self.tables.children.iter().filter(same).count() + built_in).unwrap_or(u32::MAX)
+        let its = |row: &&Pair| usize::from(row.service) == service && row.source == source;
+        let forwarded = self.tables.forwards.each().filter(its).count();
+        u32::try_from(self.tables.children.iter().filter(same).count() + built_in + forwarded).unwrap_or(u32::MAX)
     }
 
     pub(super) fn refuse(&mut self, service: usize, peer: &Peer, why: Refusal) {

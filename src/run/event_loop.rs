@@ -46,8 +46,14 @@ impl Server {
         if self.now >= self.deadline {
             self.on_deadlines();
         }
+        if cfg!(feature = "forward") {
+            self.pump_again();
+        }
         for event in events {
             match Token::decode(event.data) {
+                Some(Token::Forward { slot, side, generation }) if cfg!(feature = "forward") => {
+                    self.on_forward(slot, side, generation, event.flags);
+                }
                 Some(Token::Listener { row, generation }) => self.on_listener(row, generation, event.flags),
                 Some(Token::Output(row)) => self.on_output(row),
                 Some(Token::Addresses) => self.on_addresses(),
@@ -55,7 +61,7 @@ impl Server {
                 Some(Token::Pressure) => self.on_pressure(),
                 Some(Token::Process(pid)) => self.on_foreign_end(pid),
                 Some(Token::Internal(serial)) if cfg!(feature = "internal") => self.on_internal(serial),
-                Some(Token::Signals | Token::Internal(_) | Token::Control(_)) | None => {}
+                Some(Token::Signals | Token::Internal(_) | Token::Forward { .. } | Token::Control(_)) | None => {}
             }
         }
         // behind everything that clients of services wait for
@@ -111,12 +117,14 @@ impl Server {
             self.reap_again = self.reap();
         }
         for service in 0..self.plan.services.len() {
-            if let Phase::Resting(until, why) = self.phase(service)
-                && now >= until
-                && !self.stopping
-            {
-                self.on_rested(service, why);
+            match self.state(service).map(|state| (state.phase, state.deaf)) {
+                Some((Phase::Resting(until, why), _)) if now >= until && !self.stopping => self.on_rested(service, why),
+                Some((Phase::Running(_), deaf)) if deaf != Tick(0) && now >= deaf => self.arm(service),
+                _ => {}
             }
+        }
+        if cfg!(feature = "forward") {
+            self.try_backends();
         }
         self.idle_again = self.look_for_idle();
         self.check_leftovers();
@@ -142,9 +150,14 @@ impl Server {
     fn next_deadline(&mut self) -> Tick {
         let mut earliest = if self.reap_again || self.idle_again { self.now } else { self.checker_deadline() };
         for service in 0..self.plan.services.len() {
-            if let Phase::Resting(until, _) = self.phase(service) {
-                earliest = earliest.min(until);
+            match self.state(service).map(|state| (state.phase, state.deaf)) {
+                Some((Phase::Resting(until, _), _)) => earliest = earliest.min(until),
+                Some((Phase::Running(_), deaf)) if deaf != Tick(0) => earliest = earliest.min(deaf),
+                _ => {}
             }
+        }
+        if cfg!(feature = "forward") {
+            earliest = earliest.min(self.next_try());
         }
         earliest = earliest.min(self.next_idle_look());
         for client in &self.tables.clients {
@@ -167,6 +180,9 @@ impl Server {
     /// How long to wait; `None`: until something happens. Rounded up by the clock's granularity, so that no turn comes
     /// too early and does nothing.
     fn timeout(&mut self) -> Option<Timespec> {
+        if self.forward_again {
+            return Some(Timespec::default());
+        }
         let deadline = self.deadline.min(self.tables.throttle.next_deadline());
         self.deadline = deadline;
         if deadline == Tick::NEVER {

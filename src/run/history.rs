@@ -89,6 +89,8 @@ worded! {
         MaxRate = "max-connection-rate",
         /// A datagram that could be the answer of another service.
         Reflection = "reflection",
+        /// ConnectTo=: the backend could not be reached.
+        Backend = "backend",
         /// tcpmux: the service rests, or there is no room for its process.
         Busy = "busy",
     }

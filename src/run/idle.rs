@@ -174,6 +174,9 @@ impl Server {
         if policy.sleep.idle_ms == u32::MAX && policy.sleep.evict == Evict::No {
             return Last::Unknown; // nobody wants to know
         }
+        if self.forwards(service) {
+            return if self.current(service) > 0 { Last::Now } else { Last::Unknown };
+        }
         let mut failed = None;
         let mut last = Last::Unknown;
         for row in self.listeners_of(service) {
@@ -206,6 +209,12 @@ impl Server {
 
     /// Makes the whole session stand still, for the second look.
     pub(super) fn freeze(&mut self, index: usize, why: &'static str) {
+        if let Some(pid) =
+            self.tables.watched.get(index).filter(|row| self.forwards(row.service.into())).map(|row| row.pid)
+        {
+            // whoever comes from now on comes to us
+            return self.put_to_sleep(index, why, memory_kb(pid));
+        }
         let look = self.now.after_ms(FREEZE_LOOK_MS);
         let Some(row) = self.tables.watched.get_mut(index) else { return };
         (row.frozen, row.why, row.look) = (1, why, look);

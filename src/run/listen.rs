@@ -19,8 +19,11 @@ impl Server {
         if self.stopping {
             return;
         }
-        if let Some(state) = self.state(service).filter(|state| state.paused) {
-            state.phase = Phase::Paused;
+        let Some(state) = self.state(service) else { return };
+        state.deaf = Tick(0);
+        let runs = matches!(state.phase, Phase::Running(_));
+        if state.paused {
+            state.phase = if runs { state.phase } else { Phase::Paused };
             return;
         }
         let accept = self.policy(service).is_some_and(|policy| policy.accept);
@@ -35,6 +38,19 @@ impl Server {
                 return;
             }
         }
+        if !runs && self.is_backend_wanted(service) {
+            self.await_backend(service);
+        }
+    }
+
+    /// Whether the sockets of a service are watched, so far as they are open.
+    fn is_armed(&mut self, service: usize) -> bool {
+        let forwards = self.forwards(service);
+        self.state(service).is_some_and(|state| match state.phase {
+            Phase::Waiting => true,
+            Phase::Running(_) => forwards && !state.paused && state.deaf == Tick(0),
+            Phase::Resting(..) | Phase::Paused => false,
+        })
     }
 
     fn arm_one(&mut self, row: usize, flags: EventFlags) -> Result<(), Errno> {
@@ -81,8 +97,12 @@ impl Server {
     pub(super) fn rest(&mut self, service: usize, until: Tick, why: Why) {
         self.disarm(service);
         self.note_rest(service, until, why);
+        let forwards = self.forwards(service);
         if let Some(state) = self.state(service) {
-            state.phase = Phase::Resting(until, why);
+            match state.phase {
+                Phase::Running(_) if forwards => state.deaf = until,
+                _ => state.phase = Phase::Resting(until, why),
+            }
         }
         self.due_at(until);
     }
@@ -103,7 +123,7 @@ impl Server {
             }
         }
         for service in 0..self.plan.services.len() {
-            if self.phase(service) == Phase::Waiting {
+            if self.is_armed(service) {
                 self.arm(service);
             }
         }
@@ -119,7 +139,7 @@ impl Server {
         self.try_open(row);
         let Some(service) = self.service_of(row) else { return };
         let opened = self.tables.listeners.get(row).is_some_and(|listener| listener.opened.is_some());
-        if opened && self.phase(service) == Phase::Waiting {
+        if opened && self.is_armed(service) {
             self.arm(service);
         }
     }
@@ -245,7 +265,7 @@ impl Server {
             }
             Err(error) => self.open_failed(row, service, error),
         }
-        if self.phase(service) == Phase::Waiting {
+        if self.is_armed(service) {
             self.arm(service);
         }
     }

@@ -9,6 +9,10 @@
 //! | `service` | Accept=no: a knock starts the service, its end arms the sockets again |
 //! | `idle` | services that nobody uses are stopped |
 //! | `failure` | starts that fail: rest, look again, start as soon as it can work |
+//! | `forward` | ConnectTo=: clients and their backends |
+//! | `pairs` | the table of forwarded connections |
+//! | `pump` | what one side of a forwarded connection sends goes to the other |
+//! | `proxy_header` | SendProxyV2=: the backend is told who the client is, pure |
 //! | `internal` | services that are built in: their connections |
 //! | `datagram` | Accept=yes for datagrams: a process for each peer, or an answer of our own |
 //! | `mux` | tcpmux: a service by its name |
@@ -47,6 +51,7 @@ mod datagram;
 mod end;
 mod event_loop;
 mod failure;
+mod forward;
 mod history;
 mod idle;
 mod internal;
@@ -56,9 +61,12 @@ mod mux;
 mod notified;
 mod order;
 mod output;
+mod pairs;
 mod poison;
 mod pressure;
 mod protocol;
+mod proxy_header;
+mod pump;
 mod rate;
 mod reap;
 mod reload;
@@ -145,6 +153,8 @@ pub struct Server {
     pid_file: Option<PidFile>,
     /// The last number given to a connection of a built-in service.
     serial: u32,
+    /// A forwarded connection has more to move than one turn does.
+    forward_again: bool,
 }
 
 /// What an epoll event is about.
@@ -163,6 +173,12 @@ enum Token {
     Notifications,
     Pressure,
     Internal(u32),
+    /// A side of a forwarded connection.
+    Forward {
+        slot: usize,
+        side: usize,
+        generation: u16,
+    },
 }
 
 impl Token {
@@ -179,6 +195,9 @@ impl Token {
             Self::Notifications => 6 << Self::KINDS,
             Self::Pressure => 7 << Self::KINDS,
             Self::Internal(serial) => 8 << Self::KINDS | u64::from(serial),
+            Self::Forward { slot, side, generation } => {
+                9 << Self::KINDS | u64::from(generation) << 32 | (slot << 1 | side & 1) as u64
+            }
         })
     }
 
@@ -196,6 +215,7 @@ impl Token {
             6 => Self::Notifications,
             7 => Self::Pressure,
             8 => Self::Internal(u32::try_from(row).ok()?),
+            9 => Self::Forward { slot: row >> 1, side: row & 1, generation: u16::try_from(data >> 32 & 0xffff).ok()? },
             _ => return None,
         })
     }
@@ -247,6 +267,7 @@ impl Server {
             refusal: Line::new(),
             pid_file: None,
             serial: 0,
+            forward_again: false,
         })
     }
 
@@ -270,10 +291,10 @@ impl Server {
         }
     }
 
-    /// Starts every service with Accept=no without waiting for a knock.
+    /// Starts every service that is one process without waiting for a knock.
     pub fn start_all(&mut self) {
         for service in 0..self.plan.services.len() {
-            if self.policy(service).is_some_and(|policy| !policy.accept) && self.phase(service) == Phase::Waiting {
+            if self.is_one_process(service) && self.phase(service) == Phase::Waiting {
                 self.start_service(service, Cause::Now);
             }
         }
@@ -285,6 +306,12 @@ impl Server {
 
     fn policy(&self, service: usize) -> Option<&'static Policy> {
         self.plan.policies.get(usize::from(self.spec(service)?.policy))
+    }
+
+    /// Whether a service is one process that goes on running, not one for each connection, and not built in.
+    fn is_one_process(&self, service: usize) -> bool {
+        let backend = self.spec(service).is_some_and(|spec| spec.backend().is_some() && spec.has_program());
+        self.policy(service).is_some_and(|policy| !policy.accept || backend)
     }
 
     fn state(&mut self, service: usize) -> Option<&mut ServiceState> {
@@ -362,11 +389,12 @@ mod tests {
             Token::Notifications,
             Token::Pressure,
             Token::Internal(u32::MAX),
+            Token::Forward { slot: 65_534, side: 1, generation: u16::MAX },
         ] {
             assert_eq!(Token::decode(token.encode()), Some(token));
         }
         assert_eq!(Token::decode(EventData::new_u64(u64::MAX)), None);
-        assert_eq!(Token::decode(EventData::new_u64(9 << Token::KINDS)), None);
+        assert_eq!(Token::decode(EventData::new_u64(10 << Token::KINDS)), None);
     }
 
     #[test]

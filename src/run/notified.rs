@@ -68,6 +68,7 @@ impl Server {
         if let Some(state) = self.state(service) {
             state.ending = Ending::Announced;
         }
+        self.backend_ends(service, false);
         self.thaw(child.pid);
         let deadline = self.stop_deadline(policy);
         self.set_life(index, Life::Stopping { timed_out: false }, deadline);

@@ -58,11 +58,14 @@ impl Server {
     }
 
     fn accepts(&self, service: usize) -> bool {
-        self.policy(service).is_some_and(|policy| policy.accept)
+        !self.is_one_process(service)
     }
 
     fn order_start(&mut self, service: usize) -> Outcome {
         let name = self.name(service);
+        if self.accepts(service) && self.forwards(service) {
+            return answer(ERROR, format_args!("{name} has no program to start: its connections are forwarded"));
+        }
         if self.accepts(service) {
             return answer(
                 ERROR,
@@ -107,9 +110,13 @@ impl Server {
 
     fn order_stop(&mut self, service: usize, order: Order) -> Outcome {
         let name = self.name(service);
+        let rest = if self.is_paused(service) { "paused" } else { "armed" };
+        if self.accepts(service) && self.forwards(service) {
+            let count = self.end_forwarding(Some(service), false);
+            return answer(OK, format_args!("{name}: closed {count} connections; its sockets stay {rest}"));
+        }
         if self.accepts(service) {
             let count = self.end_children(service);
-            let rest = if self.is_paused(service) { "paused" } else { "armed" };
             return answer(OK, format_args!("{name}: asked {count} processes to end; its sockets stay {rest}"));
         }
         match self.phase(service) {
@@ -168,13 +175,14 @@ impl Server {
             return answer(OK, format_args!("{name} is paused already"));
         };
         state.paused = true;
-        let live = state.live;
+        let live = state.live.max(state.forwarded);
         self.note(service, Event::of(What::Pause, 0));
-        if !matches!(phase, Phase::Running(_)) {
+        let runs = matches!(phase, Phase::Running(_));
+        if !runs || self.forwards(service) {
             self.disarm(service);
-            if let Some(state) = self.state(service) {
-                state.phase = Phase::Paused;
-            }
+        }
+        if let Some(state) = self.state(service).filter(|_| !runs) {
+            state.phase = Phase::Paused;
         }
         let left = if live > 0 { " what runs is left alone;" } else { "" };
         answer(
@@ -190,8 +198,10 @@ impl Server {
         };
         state.paused = false;
         self.note(service, Event::of(What::Resume, 0));
-        if self.phase(service) == Phase::Paused {
-            self.on_rested(service, Why::Failure); // serves who was accepted before, and arms
+        match self.phase(service) {
+            Phase::Paused => self.on_rested(service, Why::Failure), // serves who was accepted before, and arms
+            Phase::Running(_) if self.forwards(service) => self.arm(service),
+            _ => {}
         }
         answer(OK, format_args!("{name} is armed again"))
     }

@@ -49,7 +49,7 @@ impl Server {
         let ran = self.now.since_ms(child.since);
         let asked = self.state(service).is_some_and(|state| state.ending == Ending::Asked);
         let clean = asked || policy.ignore_failure || end.is_clean(self.plan.arena.get(policy.success));
-        let level = match (policy.accept, clean) {
+        let level = match (!self.is_one_process(service), clean) {
             (true, true) => Level::Debug,
             (false, true) | (true, false) => Level::Info,
             (false, false) => Level::Warn,

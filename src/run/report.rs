@@ -89,7 +89,7 @@ impl Server {
             Phase::Running(_) => "running",
             Phase::Resting(..) => "resting",
             Phase::Paused => "paused",
-            Phase::Waiting if state.live > 0 => "running",
+            Phase::Waiting if state.live > 0 || state.forwarded > 0 => "running",
             Phase::Waiting => "waiting",
         }
     }
@@ -99,11 +99,14 @@ impl Server {
         let state = self.tables.services.get(service)?;
         let mut row = Row::new("service");
         row.text("name", &self.name(service)).word("state", self.state_word(service));
-        row.flag("accept", policy.accept).flag("paused", state.paused);
+        row.flag("accept", policy.accept && spec.backend().is_none()).flag("paused", state.paused);
+        if let Some(backend) = spec.backend() {
+            row.text("backend", &Text(self.plan.arena.get(backend)));
+        }
         if let Phase::Resting(until, why) = state.phase {
             row.word("why", why.word()).number("rest_ms", until.since_ms(self.now));
         }
-        row.number("live", state.live.into());
+        row.number("live", self.current(service).into());
         if policy.accept {
             row.number("max_connections", policy.max_connections.into());
         }

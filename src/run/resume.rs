@@ -156,7 +156,8 @@ impl Server {
                 resume.gone.push((String::from_utf8_lossy(name).into_owned(), running));
                 continue;
             };
-            let restarts = self.policy(row).is_some_and(|policy| !policy.accept && policy.restart != Restart::No);
+            let restarts =
+                self.is_one_process(row) && self.policy(row).is_some_and(|policy| policy.restart != Restart::No);
             let mut state = *state;
             match state.phase {
                 Phase::Resting(until, Why::Restart) if !restarts => state.phase = Phase::Resting(until, Why::Failure),
@@ -165,7 +166,7 @@ impl Server {
                 }
                 _ => {}
             }
-            (state.live, state.suspected) = (0, false);
+            (state.live, state.forwarded, state.suspected) = (0, 0, false);
             // a row that nobody has touched yet costs no page
             if let Some(place) = self.state(row).filter(|_| !is_zero(&state)) {
                 *place = state;
@@ -191,6 +192,7 @@ impl Server {
         self.resume_foreign(resume, least);
         self.resume_parked(resume, least);
         self.resume_connections(resume, least);
+        self.resume_forwards(resume, least);
         resume.control = reclaim(resume.state.about.control, least).ok();
         let rows = &resume.services;
         let row_of = |old: u16| rows.get(usize::from(old)).copied().flatten();
@@ -203,7 +205,9 @@ impl Server {
 
     /// A service that runs: what arrives is noted again, and it may be put to sleep when it could have been before.
     fn resume_run(&mut self, service: usize, pid: i32, watched: &[KeptWatched]) {
-        self.suspect(service);
+        if !self.forwards(service) {
+            self.suspect(service);
+        }
         if let Some(state) = self.state(service) {
             state.arrived = true; // perhaps: nobody looked in between
         }
@@ -239,6 +243,15 @@ impl Server {
             let Ok(socket) = reclaim(old.descriptor, least) else { continue };
             if let Some((service, listener)) = resume.place(old.service, old.listener) {
                 self.resume_internal(&KeptInternal { service, listener, ..old }, socket);
+            }
+        }
+    }
+
+    fn resume_forwards(&mut self, resume: &mut Resume, least: RawFd) {
+        for old in core::mem::take(&mut resume.state.forwards) {
+            let service = resume.services.get(usize::from(old.service)).copied().flatten();
+            if let Some(pair) = old.reclaim(least) {
+                self.resume_pair(pair, service);
             }
         }
     }

@@ -47,14 +47,19 @@ impl Server {
     /// Starts a service with its sockets.
     pub(super) fn start_service(&mut self, service: usize, why: Cause) {
         let Some(policy) = self.policy(service) else { return };
-        self.disarm(service);
+        let forwards = self.forwards(service);
+        if !forwards {
+            self.disarm(service);
+        }
         if self.tables.children.is_full() {
             return self.rest_by_scarcity(service, "children", Errno::AGAIN);
         }
         if self.is_held_back(service) {
             return;
         }
-        if policy.sleep.is_watched() || self.state(service).is_some_and(|state| state.short_runs >= SHORT_RUNS) {
+        let watched =
+            policy.sleep.is_watched() || self.state(service).is_some_and(|state| state.short_runs >= SHORT_RUNS);
+        if watched && !forwards {
             self.suspect(service);
         }
         let now = self.now;
@@ -77,12 +82,15 @@ impl Server {
                 if let Some(state) = self.state(service) {
                     state.phase = Phase::Running(pid);
                     state.live += 1;
-                    state.accepted = state.accepted.saturating_add(1);
-                    state.trigger.count(policy.trigger, now);
+                    state.accepted = state.accepted.saturating_add(u64::from(!forwards));
+                    if !forwards {
+                        state.trigger.count(policy.trigger, now);
+                    }
                     (state.was_missing, state.scarcities) = (false, 0);
                 }
                 self.record(Kind::Start, service, Level::Info, format_args!("pid={pid} why={}", why.word()));
                 self.watch(service, pid);
+                self.backend_started(service);
             }
             Err(failed) => self.start_failed(service, failed),
         }
@@ -92,7 +100,7 @@ impl Server {
     fn launch(&mut self, service: usize) -> Result<i32, StartFailed> {
         let failed = |errno| StartFailed { stage: crate::plan::steps::Stage::DESCRIPTORS, errno };
         let spec = self.spec(service).ok_or(failed(Errno::INVAL))?;
-        let rows = self.listeners_of(service);
+        let rows = if spec.backend().is_some() { 0..0 } else { self.listeners_of(service) };
         let tables = &mut *self.tables;
         let listeners = tables.listeners.get(rows).unwrap_or(&[]);
         let bit = |(index, row): (usize, &super::Listener)| u64::from(row.opened.is_some()) << index;
@@ -131,7 +139,8 @@ impl Server {
         let left = short && self.is_readable(service);
         let unread = left && !self.has_arrived(service);
         self.unsuspect(service);
-        if policy.flush_pending && ending != Ending::Asked {
+        self.backend_ends(service, true);
+        if policy.flush_pending && !policy.accept && ending != Ending::Asked {
             self.flush_pending(service);
         }
         let Some(state) = self.state(service) else { return };
@@ -243,7 +252,7 @@ impl Server {
     /// watched.
     fn has_arrived(&mut self, service: usize) -> bool {
         if !self.state(service).is_some_and(|state| state.suspected) {
-            return true;
+            return !self.forwards(service); // who waits there was not served
         }
         self.collect_arrivals();
         self.state(service).is_none_or(|state| state.arrived)
@@ -251,6 +260,9 @@ impl Server {
 
     /// Something waits in the sockets.
     fn is_readable(&self, service: usize) -> bool {
+        if self.forwards(service) {
+            return self.is_backend_wanted(service);
+        }
         let rows = self.listeners_of(service);
         let listeners = self.tables.listeners.get(rows).unwrap_or(&[]);
         let mut asked: Vec<PollFd<'_>, SERVICE_LISTENERS> = listeners

@@ -2,7 +2,7 @@
 //! start-up that may take memory. Rows are numbered as in the plan that wrote them and are matched by name and address.
 //!
 //! Order: version; what the hand-over is about; services; listeners; children; services that were taken over; parked
-//! connections; those of built-in services; pipes to the log; services that may be put to sleep; connections of each source;
+//! connections; those of built-in services; forwarded ones; pipes to the log; services that may be put to sleep; connections of each source;
 //! events; clients of the control socket; the version again, which shows that nothing is missing.
 
 use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -11,6 +11,8 @@ use rustix::io::{Errno, pread};
 use super::control::KeptClient;
 use super::end::End;
 use super::history::{Event, What};
+use super::pairs::{Pair, Stage};
+use super::pump::{Pipe, Side};
 use super::reload::Kind;
 use super::tables::{Change, Ending, Life, Order};
 use super::{Child, Listener, Phase, Server, ServiceState, Watched, Why};
@@ -21,6 +23,7 @@ use crate::open::kept::{Marks, marks};
 use crate::peer::Source;
 use crate::plan::{ChildLog, SocketKind};
 use crate::sys::clock::Tick;
+use crate::sys::environment::reclaim;
 
 /// What the hand-over is about.
 #[derive(Clone)]
@@ -98,6 +101,59 @@ pub(super) struct KeptInternal {
 }
 record!(KeptInternal { service, listener, descriptor, deadline, position, blocked });
 
+/// A forwarded connection; descriptors that are not there are -1.
+#[derive(Clone)]
+pub(super) struct KeptForward {
+    pub(super) service: u16,
+    stage: Stage,
+    source: Source,
+    deadline: Tick,
+    sides: [KeptSide; 2],
+}
+record!(KeptForward { service, stage, source, deadline, sides });
+
+/// One side of it.
+#[derive(Clone)]
+struct KeptSide {
+    socket: i32,
+    pipe: [i32; 2],
+    held: u32,
+    ended: bool,
+    passed_on: bool,
+    broken: bool,
+}
+record!(KeptSide { socket, pipe, held, ended, passed_on, broken });
+
+impl KeptForward {
+    fn of(pair: &Pair) -> Self {
+        let side = |side: &Side| KeptSide {
+            socket: side.socket.as_ref().map_or(-1, AsRawFd::as_raw_fd),
+            pipe: side.pipe.as_ref().map_or([-1; 2], |pipe| [pipe.read.as_raw_fd(), pipe.write.as_raw_fd()]),
+            held: side.held,
+            ended: side.ended,
+            passed_on: side.passed_on,
+            broken: side.broken,
+        };
+        let [client, backend] = &pair.sides;
+        let Pair { service, stage, source, deadline, .. } = *pair;
+        Self { service, stage, source, deadline, sides: [side(client), side(backend)] }
+    }
+
+    /// The connection with its descriptors; `None`: one of them is not there.
+    pub(super) fn reclaim(self, least: i32) -> Option<Pair> {
+        let [client, backend] = self.sides.map(|kept| {
+            let mut side = Side::new(reclaim(kept.socket, least).ok());
+            let [read, write] = kept.pipe.map(|end| reclaim(end, least).ok());
+            side.pipe = read.zip(write).map(|(read, write)| Pipe { read, write });
+            (side.held, side.ended, side.passed_on, side.broken) = (kept.held, kept.ended, kept.passed_on, kept.broken);
+            let whole = side.socket.is_some() == (kept.socket >= 0) && (side.pipe.is_some() || side.held == 0);
+            (side, whole)
+        });
+        let pair = Pair::new(self.stage, self.service, [client.0, backend.0], self.source, self.deadline);
+        (client.1 && backend.1).then_some(pair)
+    }
+}
+
 /// A running service that may be put to sleep.
 #[derive(Clone)]
 pub(super) struct KeptWatched {
@@ -137,6 +193,7 @@ pub(super) struct State {
     pub(super) foreign: Vec<KeptForeign>,
     pub(super) parked: Vec<KeptParked>,
     pub(super) internal: Vec<KeptInternal>,
+    pub(super) forwards: Vec<KeptForward>,
     pub(super) outputs: Vec<Kept<KeptOutput>>,
     pub(super) watched: Vec<KeptWatched>,
     pub(super) rates: Vec<KeptRate>,
@@ -176,6 +233,8 @@ impl Server {
         }
         put_length(&mut to, tables.internal.len());
         tables.internal.iter().for_each(|connection| to.put(&connection.kept()));
+        put_length(&mut to, tables.forwards.each().count());
+        tables.forwards.each().for_each(|pair| to.put(&KeptForward::of(pair)));
         put_length(&mut to, tables.outputs.len());
         for output in &tables.outputs {
             output.put(plan, &mut to);
@@ -228,6 +287,10 @@ impl Server {
         tables.foreign.iter().for_each(|foreign| act(foreign.process()));
         tables.parked.iter().for_each(|parked| act(parked.connection.as_fd()));
         tables.internal.iter().for_each(|connection| act(connection.socket.as_fd()));
+        for side in tables.forwards.each().flat_map(|pair| &pair.sides) {
+            side.socket.iter().for_each(|socket| act(socket.as_fd()));
+            side.pipe.iter().flat_map(|pipe| [&pipe.read, &pipe.write]).for_each(|end| act(end.as_fd()));
+        }
         tables.outputs.iter().flat_map(super::output::Output::ends).for_each(&mut *act);
         tables.clients.iter().filter(|client| client.is_kept()).for_each(|client| act(client.socket()));
         self.control_socket().map(&mut *act);
@@ -279,6 +342,7 @@ impl State {
             foreign: from.list(Reader::get),
             parked: from.list(Reader::get),
             internal: from.list(Reader::get),
+            forwards: from.list(Reader::get),
             outputs: from.list(kept),
             watched: from.list(Reader::get),
             rates: from.list(Reader::get),
@@ -297,6 +361,10 @@ record!(Child { pid, service, stage, since, deadline, source });
 record!(ServiceState {
     phase,
     live,
+    forwarded,
+    tries,
+    probe,
+    deaf,
     failures,
     short_runs,
     scarcities,
@@ -328,6 +396,7 @@ record!(ServiceState {
     order,
 });
 
+words!(Stage { Free, Waiting, Connecting, Open });
 words!(Ending { Unasked, Announced, Asked });
 words!(Kind { Reload, Upgrade });
 words!(SocketKind { Stream, Datagram, SequentialPacket, Fifo });

@@ -43,6 +43,10 @@ fn bytes_of(plan: &Plan) -> Vec<u8> {
     let deadline = Tick(9);
     to.put(&KeptInternal { service: 1, listener: 2, descriptor: 42, deadline, position: 5, blocked: true });
     put_length(&mut to, 1);
+    let side = |socket, pipe, held| KeptSide { socket, pipe, held, ended: true, passed_on: false, broken: false };
+    let sides = [side(50, [51, 52], 7), side(-1, [-1; 2], 0)];
+    to.put(&KeptForward { service: 1, stage: Stage::Waiting, source: Source([8; 16]), deadline, sides });
+    put_length(&mut to, 1);
     put_kept(&mut to, &KeptOutput { log: ChildLog::Syslog, read: 41, write: -1 }, b"web", b"half a li");
     put_length(&mut to, 0);
     put_length(&mut to, 0);
@@ -76,6 +80,8 @@ fn what_is_written_comes_back() {
     assert_eq!(state.listeners[0].row.identity, Identity { device: 1, inode: 2 });
     assert_eq!(state.children[0].stage, Life::Leftover { end: End::Signal(9, true), timed_out: true });
     assert_eq!((state.internal[0].position, state.internal[0].blocked), (5, true));
+    let [client, backend] = &state.forwards[0].sides;
+    assert_eq!((state.forwards[0].stage, client.pipe, client.held, backend.socket), (Stage::Waiting, [51, 52], 7, -1));
     assert_eq!((state.outputs[0].row.write, &state.outputs[0].second[..]), (-1, &b"half a li"[..]));
 }
 

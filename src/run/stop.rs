@@ -65,6 +65,7 @@ impl Server {
         let Some(&child) = self.tables.children.get(index) else { return };
         let Some(policy) = self.policy(usize::from(child.service)) else { return };
         self.note(usize::from(child.service), Event::of(What::Stop, child.pid));
+        self.backend_ends(usize::from(child.service), false);
         match policy.kill_mode {
             KillMode::None => return self.set_life(index, Life::Stopping { timed_out }, Tick::NEVER),
             KillMode::Session => {
@@ -141,6 +142,7 @@ impl Server {
         }
         self.tables.parked.clear();
         self.tables.internal.clear();
+        self.end_forwarding(None, true);
         let plan = self.plan;
         for (row, listener) in self.tables.listeners.iter_mut().enumerate() {
             if let Some(opened) = listener.opened.take() {

@@ -12,6 +12,7 @@ use super::idle::Watched;
 use super::internal::InternalConnection;
 use super::limit::Window;
 use super::output::Output;
+use super::pairs::Forwards;
 use super::pressure::Group;
 use super::rate::Rates;
 use super::takeover::Foreign;
@@ -37,6 +38,8 @@ pub struct Tables {
     pub parked: Vec<Parked, PARKED>,
     /// Connections of services that are built in.
     pub internal: Vec<InternalConnection, INTERNAL_CONNECTIONS>,
+    /// Connections that are forwarded.
+    pub forwards: Forwards,
     /// Pipes from children to the log.
     pub outputs: Vec<Output, OUTPUTS>,
     /// Children that an earlier Dormouse started.
@@ -65,6 +68,7 @@ impl Tables {
         children: Vec::new(),
         parked: Vec::new(),
         internal: Vec::new(),
+        forwards: Forwards::NEW,
         outputs: Vec::new(),
         foreign: Vec::new(),
         watched: Vec::new(),
@@ -83,7 +87,7 @@ impl Tables {
 pub enum Phase {
     /// Its sockets are watched (with Accept=yes: also while children run).
     Waiting,
-    /// With Accept=no: this process has the sockets, we do not look at them.
+    /// With Accept=no: this process has the sockets, we do not look at them. Where connections are forwarded to it we do.
     Running(i32),
     /// Nobody looks at its sockets until a known time; clients queue.
     Resting(Tick, Why),
@@ -136,6 +140,14 @@ pub struct ServiceState {
     pub phase: Phase,
     /// Children alive.
     pub live: u32,
+    /// Connections that are forwarded.
+    pub forwarded: u32,
+    /// Tries in a row in which its backend did not answer.
+    pub tries: u32,
+    /// When its backend is tried again; 0: nobody waits for it, [`Tick::NEVER`]: it is about to end.
+    pub probe: Tick,
+    /// It forwards and runs, but its sockets are not looked at before this time; 0: they are.
+    pub deaf: Tick,
     /// Failures in a row.
     pub failures: u32,
     /// Runs in a row that ended within [`crate::limits::SHORT_RUN_MS`] and left something in the sockets.

@@ -70,6 +70,15 @@ pub fn option(socket: BorrowedFd<'_>, level: i32, name: i32) -> Result<i32, Errn
     words(socket, level, name).map(|([value], _)| value.cast_signed())
 }
 
+/// Bytes that were sent and have not arrived yet (`SIOCOUTQ`, tcp(7)); 0 where the kernel cannot tell.
+pub fn queued(socket: BorrowedFd<'_>) -> usize {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the kernel writes an int to the pointer, which is valid during the call. The request is spelled as each C
+    // library declares it.
+    let told = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ as _, &raw mut bytes) };
+    if told == 0 { usize::try_from(bytes).unwrap_or(0) } else { 0 }
+}
+
 /// Packets that the kernel has dropped at this socket: turned away by its filter, or its queue was full. `None`: not
 /// known, before Linux 4.12 and for what is not a socket (`SO_MEMINFO`, linux/sock_diag.h: `SK_MEMINFO_DROPS`).
 pub fn drops(socket: BorrowedFd<'_>) -> Option<u32> {

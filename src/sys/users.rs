@@ -1,8 +1,9 @@
-//! Users, groups and services of the system, as its files name them (passwd(5), group(5), services(5)).
+//! Users, groups and services of the system, as its files name them (passwd(5), group(5), services(5), hosts(5)).
 //!
 //! They are read here and not by the C library: on a board both look into the same files, but the library brings its
 //! buffered files and its heap along, 14 kB of flash and two pages of RAM. Only before the seal: this allocates.
 
+use core::net::IpAddr;
 use std::path::Path;
 
 use super::file;
@@ -84,6 +85,20 @@ fn port(line: &str, name: &str, protocol: &str) -> Option<u16> {
     let (port, of) = words.next()?.split_once('/')?;
     let is_it = of == protocol && (first == name || words.any(|alias| alias == name));
     if is_it { port.parse().ok() } else { None }
+}
+
+/// The addresses of a machine in hosts(5). Only that file: a name server may not be there when a board starts, and nobody
+/// would wait for it.
+pub fn hosts(name: &str) -> Vec<IpAddr> {
+    let mut found = Vec::new();
+    for line in read("/etc/hosts").lines() {
+        let mut words = line.split('#').next().unwrap_or_default().split_ascii_whitespace();
+        let Some(ip) = words.next().and_then(|ip| ip.parse().ok()) else { continue };
+        if words.any(|word| word.eq_ignore_ascii_case(name)) && !found.contains(&ip) {
+            found.push(ip);
+        }
+    }
+    found
 }
 
 /// A file that is missing has no lines.

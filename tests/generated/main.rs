@@ -41,12 +41,11 @@ const DORMOUSE_8: &str = "configs/man/dormouse.8";
 const BASH: &str = "configs/completion/dormouse.bash";
 const ZSH: &str = "configs/completion/_dormouse";
 
-static BLOCKS: [Block; 12] = [
+static BLOCKS: [Block; 11] = [
     Block { file: CONF_5, comment: MDOC, name: "sockets", make: mdoc::sockets },
     Block { file: CONF_5, comment: MDOC, name: "access", make: mdoc::access },
     Block { file: CONF_5, comment: MDOC, name: "service", make: mdoc::service },
     Block { file: CONF_5, comment: MDOC, name: "new", make: mdoc::new },
-    Block { file: CONF_5, comment: MDOC, name: "later", make: mdoc::later },
     Block { file: DORMOUSE_8, comment: MDOC, name: "synopsis", make: mdoc::synopsis },
     Block { file: DORMOUSE_8, comment: MDOC, name: "commands", make: mdoc::commands },
     Block { file: DORMOUSE_8, comment: MDOC, name: "options", make: mdoc::options },

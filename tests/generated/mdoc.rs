@@ -15,29 +15,25 @@ pub fn lint(page: &str) -> Outcome {
 }
 
 pub fn sockets() -> String {
-    directives(Group::Sockets, false)
+    directives(Group::Sockets)
 }
 
 pub fn access() -> String {
-    directives(Group::Access, false)
+    directives(Group::Access)
 }
 
 pub fn service() -> String {
-    directives(Group::Service, false)
+    directives(Group::Service)
 }
 
 pub fn new() -> String {
-    directives(Group::New, false)
-}
-
-pub fn later() -> String {
-    directives(Group::New, true)
+    directives(Group::New)
 }
 
 /// The directives of a group as a tagged list.
-fn directives(group: Group, later: bool) -> String {
+fn directives(group: Group) -> String {
     let mut out = String::from(".Bl -tag -width 4n\n");
-    for id in Id::ALL.iter().filter(|id| id.row().group == group && id.row().later == later) {
+    for id in Id::ALL.iter().filter(|id| id.row().group == group) {
         let row = id.row();
         out += &format!(".It Ic {}= Ns {}\n", id.name(), value(row.syntax));
         out += &prose(id.help());
@@ -74,6 +70,7 @@ fn value(syntax: Syntax) -> String {
         Syntax::Capabilities => "[~]CAP_NAME ...",
         Syntax::Input | Syntax::Output => "stream",
         Syntax::Tos => "type",
+        Syntax::Backend => "address",
     };
     ["Ar ", name].concat()
 }

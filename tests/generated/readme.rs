@@ -4,16 +4,15 @@ use dormouse::config::{Group, Id};
 
 /// Names of the directives, by group.
 pub fn directives() -> String {
-    let names = |group, later| -> String {
-        let ids = Id::ALL.iter().filter(|id| id.row().group == group && id.row().later == later);
+    let names = |group| -> String {
+        let ids = Id::ALL.iter().filter(|id| id.row().group == group);
         ids.map(|id| id.name()).collect::<Vec<_>>().join(", ")
     };
     let rows = [
-        ("Sockets", names(Group::Sockets, false)),
-        ("Access", names(Group::Access, false)),
-        ("Program", names(Group::Service, false)),
-        ("New here", names(Group::New, false)),
-        ("Known, but not part of this version", names(Group::New, true)),
+        ("Sockets", names(Group::Sockets)),
+        ("Access", names(Group::Access)),
+        ("Program", names(Group::Service)),
+        ("New here", names(Group::New)),
     ];
     rows.iter().map(|(title, names)| format!("- *{title}*: {names}\n")).collect()
 }

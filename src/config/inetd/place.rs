@@ -8,7 +8,7 @@ use crate::config::address::Kind;
 use crate::config::fault::{Fault, Place};
 use crate::config::message::{Code, Reason};
 use crate::limits;
-use crate::sys::file;
+use crate::sys::{file, users};
 
 /// What the third field asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,24 +102,14 @@ pub(super) fn listens(list: Option<&str>, service: &str, family: Family, place: 
     Ok(out)
 }
 
-/// The addresses that /etc/hosts has for a name and the protocol can use. Only that file: a name server may not be
-/// there when a board starts, and nobody would wait for it.
+/// The addresses that /etc/hosts has for a name and the protocol can use.
 fn named(name: &str, family: Family) -> Vec<IpAddr> {
-    let text = text_of("/etc/hosts");
-    let mut found = Vec::new();
-    for line in text.lines() {
-        let line = line.split('#').next().unwrap_or_default();
-        let mut words = line.split_ascii_whitespace();
-        let Some(ip) = words.next().and_then(|ip| ip.parse::<IpAddr>().ok()) else { continue };
-        let fits = match family {
-            Family::V4 => ip.is_ipv4(),
-            Family::V6 => ip.is_ipv6(),
-            _ => true,
-        };
-        if fits && words.any(|word| word.eq_ignore_ascii_case(name)) && !found.contains(&ip) {
-            found.push(ip);
-        }
-    }
+    let mut found = users::hosts(name);
+    found.retain(|ip| match family {
+        Family::V4 => ip.is_ipv4(),
+        Family::V6 => ip.is_ipv6(),
+        _ => true,
+    });
     found
 }
 

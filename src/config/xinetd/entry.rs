@@ -212,7 +212,8 @@ impl<'a> Entry<'a> {
             let place = self.place("wait");
             tell(&mut self.faults, Code::XinetdDatagram, place, &[]);
         }
-        self.set(Id::Accept, if accept { "yes" } else { "no" }, place);
+        let forwards = self.attribute("redirect").is_some();
+        self.set(Id::Accept, if accept && !forwards { "yes" } else { "no" }, place);
         for (flag, id) in [("NODELAY", Id::NoDelay), ("KEEPALIVE", Id::KeepAlive)] {
             if self.has("flags", flag) {
                 self.set(id, "yes", self.place("flags"));
@@ -223,16 +224,28 @@ impl<'a> Entry<'a> {
 
     /// The program with the socket on 0, 1 and 2, or what stands for one.
     fn program(&mut self) -> Filled {
-        if self.has("type", "INTERNAL") || self.attribute("redirect").is_some() {
-            let (id, text) = match self.attribute("redirect") {
-                Some(to) => (Id::ConnectTo, to.values.join(":")),
-                None => (Id::Internal, self.block.name.to_ascii_lowercase()),
+        let datagram = self.service.is_set(Id::ListenDatagram);
+        if let Some(to) = self.attribute("redirect") {
+            if Id::ConnectTo.row().later {
+                return Err(Reason::NotForwarded);
+            }
+            if !self.service.is_set(Id::ListenStream) {
+                return Err(Reason::ProtocolOther);
+            }
+            let colon = |host: &String| host.contains(':');
+            let address = match to.values.split_first() {
+                Some((host, port)) if colon(host) => ["[", host, "]:", &port.concat()].concat(),
+                _ => to.values.join(":"),
             };
-            let datagram = self.service.is_set(Id::ListenDatagram);
-            if id.row().later || id == Id::Internal && !is_internal(&text, datagram) {
+            self.set(Id::ConnectTo, &address, to.place);
+            return Ok(());
+        }
+        if self.has("type", "INTERNAL") {
+            let name = self.block.name.to_ascii_lowercase();
+            if Id::Internal.row().later || !is_internal(&name, datagram) {
                 return Err(Reason::NotBuiltIn);
             }
-            self.set(id, &text, self.block.place);
+            self.set(Id::Internal, &name, self.block.place);
             return Ok(());
         }
         let Some(server) = self.word("server") else { return Err(Reason::ServerMissing) };
@@ -254,7 +267,7 @@ impl<'a> Entry<'a> {
     }
 
     fn limits(&mut self) {
-        let accept = self.service.flag(Id::Accept);
+        let accept = self.service.flag(Id::Accept) || self.service.is_set(Id::ConnectTo);
         let unlimited = || u32::MAX.to_string();
         if accept {
             let instances = self.word("instances").filter(|word| word != "UNLIMITED").unwrap_or_else(unlimited);

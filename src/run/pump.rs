@@ -1,0 +1,286 @@
+//! Forwarded connections: what one side sends goes to the other.
+//!
+//! A little is read into one buffer and sent at once: two system calls, and nothing is kept for an idle connection. Who
+//! fills the buffer sends a stream, which goes through a pipe by splice(2) and is not copied. What the other side does
+//! not take waits in that pipe, and nothing more is read meanwhile. The kernel tells of each change once
+//! (`EPOLLET`), so what it has told is remembered here.
+
+use heapless::Vec;
+use rustix::event::epoll::EventFlags;
+use rustix::fd::OwnedFd;
+use rustix::io::{Errno, fcntl_dupfd_cloexec, write};
+use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
+use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, pipe_with, splice};
+
+use super::failure::FIRST_OWN_FD;
+use crate::limits::{FORWARD_BYTES, FORWARD_PIPES, FORWARD_TURN_BYTES};
+
+/// Bytes that are asked for when a stream goes through a pipe: as many as fit into it.
+const STREAM_BYTES: usize = 1 << 20;
+
+/// A pipe; both ends above the descriptors that children get.
+pub(super) struct Pipe {
+    pub(super) read: OwnedFd,
+    pub(super) write: OwnedFd,
+}
+
+/// What all connections share. All zero at first.
+pub struct Shared {
+    /// Empty pipes. There is always one while something is read into the buffer, so that no byte is lost.
+    pipes: Vec<Pipe, FORWARD_PIPES>,
+    buffer: [u8; FORWARD_BYTES],
+}
+
+impl Shared {
+    /// Nothing yet.
+    pub(super) const NEW: Self = Self { pipes: Vec::new(), buffer: [0; FORWARD_BYTES] };
+
+    /// Whether there is an empty pipe.
+    fn has_pipe(&mut self) -> bool {
+        if self.pipes.is_empty()
+            && let Some(pipe) = open_pipe()
+        {
+            let _ = self.pipes.push(pipe); // it is empty
+        }
+        !self.pipes.is_empty()
+    }
+
+    /// Takes an empty pipe back, or closes it.
+    pub(super) fn give(&mut self, pipe: Option<Pipe>) {
+        if let Some(pipe) = pipe {
+            let _ = self.pipes.push(pipe); // there are enough
+        }
+    }
+}
+
+/// A new pipe that holds what the buffer holds; a user who has many gets smaller ones (pipe(7), pipe-user-pages-soft).
+fn open_pipe() -> Option<Pipe> {
+    let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).ok()?;
+    fcntl_getpipe_size(&read).ok().filter(|&bytes| bytes >= FORWARD_BYTES)?;
+    Some(Pipe { read: above(read), write: above(write) })
+}
+
+/// Moves a descriptor out of the way: 3 and up is where those of children have to land.
+pub(super) fn above(fd: OwnedFd) -> OwnedFd {
+    fcntl_dupfd_cloexec(&fd, FIRST_OWN_FD).unwrap_or(fd)
+}
+
+/// One side of a connection, and what has come from it.
+pub(super) struct Side {
+    pub(super) socket: Option<OwnedFd>,
+    /// What was read and not sent yet is in here. Without any, a stream goes through it.
+    pub(super) pipe: Option<Pipe>,
+    /// Bytes in the pipe.
+    pub(super) held: u32,
+    /// There may be something to read.
+    readable: bool,
+    /// It may take something.
+    pub(super) writable: bool,
+    /// Its end is there to be read.
+    hung_up: bool,
+    /// The kernel tells when it takes something again.
+    pub(super) told: bool,
+    /// Nothing more is read from it.
+    pub(super) ended: bool,
+    /// The other side knows that.
+    pub(super) passed_on: bool,
+    /// It ended by an error.
+    pub(super) broken: bool,
+}
+
+impl Side {
+    pub(super) const fn new(socket: Option<OwnedFd>) -> Self {
+        Self {
+            socket,
+            pipe: None,
+            held: 0,
+            readable: false,
+            writable: true,
+            hung_up: false,
+            told: false,
+            ended: false,
+            passed_on: false,
+            broken: false,
+        }
+    }
+
+    /// Notes what epoll tells.
+    pub(super) fn note(&mut self, flags: EventFlags) {
+        let end = flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR);
+        self.hung_up |= end;
+        self.readable |= end || flags.contains(EventFlags::IN);
+        self.writable |= flags.intersects(EventFlags::OUT | EventFlags::HUP | EventFlags::ERR);
+    }
+
+    /// What epoll is to tell.
+    pub(super) fn interest(&self) -> EventFlags {
+        let flags = EventFlags::IN | EventFlags::RDHUP | EventFlags::ET;
+        if self.told { flags | EventFlags::OUT } else { flags }
+    }
+
+    /// Everything may have happened to it.
+    pub(super) fn look_anew(&mut self) {
+        (self.readable, self.writable) = (true, true);
+    }
+
+    const fn is_done(&self) -> bool {
+        self.ended && self.held == 0
+    }
+
+    /// Nothing more can be read from it.
+    fn end(&mut self) {
+        (self.ended, self.readable) = (true, false);
+    }
+}
+
+/// What becomes of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flow {
+    /// It goes on when something happens.
+    Quiet,
+    /// It goes on in the next turn.
+    More,
+    /// Both sides have ended.
+    Over,
+    /// One side was cut off, and the other is to see that.
+    Broken,
+}
+
+/// Moves what can be moved, both ways.
+pub(super) fn pump([client, backend]: &mut [Side; 2], shared: &mut Shared) -> Flow {
+    let more = one_way(client, backend, shared) | one_way(backend, client, shared);
+    let cut = |side: &Side| side.broken && side.held == 0;
+    if cut(client) || cut(backend) {
+        return Flow::Broken;
+    }
+    if client.is_done() && backend.is_done() {
+        return Flow::Over;
+    }
+    pass_end_on(client, backend);
+    pass_end_on(backend, client);
+    if more { Flow::More } else { Flow::Quiet }
+}
+
+/// Half a connection has ended: the other side sees that when it has everything.
+fn pass_end_on(from: &mut Side, to: &Side) {
+    if from.is_done()
+        && !core::mem::replace(&mut from.passed_on, true)
+        && let Some(socket) = &to.socket
+    {
+        let _ = shutdown(socket, Shutdown::Write); // it may be gone
+    }
+}
+
+/// Moves bytes one way. True: there may be more.
+fn one_way(from: &mut Side, to: &mut Side, shared: &mut Shared) -> bool {
+    let mut moved = 0;
+    while moved < FORWARD_TURN_BYTES {
+        if from.held > 0 {
+            if !to.writable {
+                return false;
+            }
+            match drain(from, to) {
+                Err(Errno::AGAIN) => to.writable = false,
+                Err(Errno::INTR) => {}
+                Ok(0) | Err(_) => return lose(from, to),
+                Ok(length) => moved += length,
+            }
+            continue;
+        }
+        if !from.readable || !to.writable || from.ended {
+            shared.give(from.pipe.take());
+            return false;
+        }
+        match if from.pipe.is_some() { fill(from) } else { copy(from, to, shared) } {
+            Ok(0) => from.end(),
+            Ok(length) => moved += length,
+            Err(Taken::Nothing) => from.readable = false,
+            Err(Taken::Again) => shared.give(from.pipe.take()),
+            Err(Taken::Broken) => {
+                from.broken = true;
+                from.end();
+            }
+            Err(Taken::NotSent) => return lose(from, to),
+        }
+    }
+    true
+}
+
+/// Why nothing was moved.
+enum Taken {
+    /// There is nothing for now.
+    Nothing,
+    /// It has to be tried again, without a pipe.
+    Again,
+    /// The side that is read from has an error.
+    Broken,
+    /// The other side has.
+    NotSent,
+}
+
+impl From<Errno> for Taken {
+    fn from(errno: Errno) -> Self {
+        match errno {
+            Errno::AGAIN => Self::Nothing,
+            Errno::INTR | Errno::INVAL => Self::Again,
+            _ => Self::Broken,
+        }
+    }
+}
+
+/// From the pipe to the other side.
+fn drain(from: &mut Side, to: &Side) -> Result<usize, Errno> {
+    let (Some(pipe), Some(socket)) = (&from.pipe, &to.socket) else { return Err(Errno::BADF) };
+    let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
+    let length = splice(&pipe.read, None, socket, None, from.held as usize, flags)?;
+    from.held = from.held.saturating_sub(u32::try_from(length).unwrap_or(u32::MAX));
+    Ok(length)
+}
+
+/// From one side into the pipe. A socket that cannot do that (vsock(7) on older kernels) goes without.
+fn fill(from: &mut Side) -> Result<usize, Taken> {
+    let (Some(pipe), Some(socket)) = (&from.pipe, &from.socket) else { return Err(Taken::Broken) };
+    let length = splice(socket, None, &pipe.write, None, STREAM_BYTES, SpliceFlags::NONBLOCK | SpliceFlags::MOVE)?;
+    from.held = u32::try_from(length).unwrap_or(u32::MAX);
+    Ok(length)
+}
+
+/// From one side to the other, through the buffer. What the other one does not take goes into a pipe; where none is to
+/// be had it is looked at only, and what was sent is taken afterwards.
+fn copy(from: &mut Side, to: &mut Side, shared: &mut Shared) -> Result<usize, Taken> {
+    let (Some(source), Some(target)) = (&from.socket, &to.socket) else { return Err(Taken::Broken) };
+    let kept = shared.has_pipe();
+    let buffer = &mut shared.buffer[..];
+    let how = if kept { RecvFlags::DONTWAIT } else { RecvFlags::DONTWAIT | RecvFlags::PEEK };
+    let (length, _) = recv(source, &mut *buffer, how)?;
+    if length == 0 {
+        return Ok(0);
+    }
+    let sent = match send(target, buffer.get(..length).unwrap_or(&[]), SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+        Ok(sent) => sent,
+        Err(Errno::AGAIN | Errno::INTR) => 0,
+        Err(_) => return Err(Taken::NotSent),
+    };
+    to.writable = sent == length;
+    if length < FORWARD_BYTES && (kept || sent == length) {
+        from.readable = from.hung_up;
+    }
+    if kept && (sent < length || length == FORWARD_BYTES) {
+        from.pipe = shared.pipes.pop();
+    }
+    if let (Some(pipe), Some(rest)) = (&from.pipe, buffer.get(sent..length).filter(|rest| !rest.is_empty())) {
+        // it is empty, and holds as much as the buffer
+        from.held = write(&pipe.write, rest).ok().and_then(|held| u32::try_from(held).ok()).unwrap_or(0);
+    } else if let Some(taken) = buffer.get_mut(..sent).filter(|taken| !kept && !taken.is_empty()) {
+        recv(source, taken, RecvFlags::DONTWAIT)?;
+    }
+    Ok(length)
+}
+
+/// The other side takes nothing more: what is for it is lost, and what it has sent before is still read.
+fn lose(from: &mut Side, to: &mut Side) -> bool {
+    (from.pipe, from.held, from.passed_on) = (None, 0, true);
+    from.end();
+    (to.readable, to.hung_up) = (!to.ended, true);
+    true
+}
