@@ -27,6 +27,7 @@ mod daemon;
 mod faults;
 mod filters;
 mod forward;
+mod forward_peers;
 mod hammer;
 mod harness;
 mod idle;
@@ -89,6 +90,7 @@ fn main() {
         traps_net::TESTS,
         faults::TESTS,
         forward::TESTS,
+        forward_peers::TESTS,
         limits::TESTS,
         filters::TESTS,
         units::TESTS,
