@@ -1,6 +1,6 @@
 //! Connections to the backends of ConnectTo=.
 
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::net::{SocketType, netdevice};
 
@@ -15,7 +15,7 @@ use crate::sys::socket;
 /// As socket(2) and connect(2); ENODEV: the interface of the address is not there.
 pub fn connect(target: &[u8], least: i32) -> Result<(OwnedFd, bool), Errno> {
     let made = socket::socket(address::family(target), SocketType::STREAM, true)?;
-    let made = fcntl_dupfd_cloexec(&made, least).unwrap_or(made);
+    let made = above(made, least);
     let mut buffer = [0; socket::ADDRESS_BYTES];
     let bytes = copied(target, &mut buffer);
     if address::ip(target).is_some() {
@@ -33,6 +33,11 @@ pub fn connect(target: &[u8], least: i32) -> Result<(OwnedFd, bool), Errno> {
         Err(Errno::INPROGRESS) => Ok((made, false)),
         Err(errno) => Err(errno),
     }
+}
+
+/// Moves a descriptor to `least` or above, where it is not there yet and the limit of descriptors allows.
+pub fn above(fd: OwnedFd, least: i32) -> OwnedFd {
+    if fd.as_raw_fd() >= least { fd } else { fcntl_dupfd_cloexec(&fd, least).unwrap_or(fd) }
 }
 
 /// `IPPROTO_TCP` and `TCP_NODELAY` (tcp(7)).

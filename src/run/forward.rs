@@ -15,13 +15,15 @@ use super::failure::FIRST_OWN_FD;
 use super::history::{Cause, Refusal};
 use super::pairs::{BACKEND, CLIENT, Pair, Stage};
 use super::proxy_header::{Header, header};
-use super::pump::{Flow, Side, above, pump};
+use super::pump::{Flow, Side, pump};
 use super::{Phase, Server, Tick, Token};
 use crate::limits::{BACKEND_CEILING_MS, BACKEND_FIRST_MS, BACKEND_WAIT_MS, CONNECTS_PER_TURN};
 use crate::logging::Kind;
 use crate::open::backend;
 use crate::peer::{Address, Peer, Source};
+use crate::plan::ServiceSpec;
 use crate::plan::address::Text;
+use crate::spawn::FIRST_FD;
 use crate::sys::errno;
 
 impl Server {
@@ -30,12 +32,23 @@ impl Server {
         self.spec(service).is_some_and(|spec| spec.backend().is_some())
     }
 
+    /// The first number for our descriptors. Where no program gets a socket, none has to be kept free for it.
+    fn least_descriptor(&mut self) -> i32 {
+        let takes = |spec: &ServiceSpec| spec.has_program() && spec.backend().is_none();
+        let shared = &mut self.tables.forwards.shared;
+        if shared.least == 0 {
+            shared.least = if self.plan.services.iter().any(takes) { FIRST_OWN_FD } else { FIRST_FD };
+        }
+        shared.least
+    }
+
     /// A client has been let in.
     pub(super) fn forward(&mut self, service: usize, connection: OwnedFd, peer: &Peer) {
         let (Some(policy), Some(spec)) = (self.policy(service), self.spec(service)) else { return };
         let deadline = self.now.after_ms(BACKEND_WAIT_MS);
         let (row, source) = (u16::try_from(service).unwrap_or(u16::MAX), peer.source());
-        let slot = match self.take_client(row, above(connection), source, deadline) {
+        let connection = backend::above(connection, self.least_descriptor());
+        let slot = match self.take_client(row, connection, source, deadline) {
             Ok(slot) => slot,
             Err(errno) => return self.rest_by_scarcity(service, "epoll", errno),
         };
@@ -94,8 +107,8 @@ impl Server {
         let Some(pair) = self.tables.forwards.rows.get(slot) else { return };
         let service = usize::from(pair.service);
         let Some(target) = self.spec(service).and_then(|spec| spec.backend()) else { return self.release_pair(slot) };
-        let target = self.plan.arena.get(target);
-        let (socket, connected) = match backend::connect(target, FIRST_OWN_FD) {
+        let (target, least) = (self.plan.arena.get(target), self.least_descriptor());
+        let (socket, connected) = match backend::connect(target, least) {
             Ok(connecting) => connecting,
             Err(errno) => return self.connect_failed(slot, errno),
         };
@@ -324,7 +337,8 @@ impl Server {
     /// One side was reset: so is the other, unless it is still being sent what came before.
     fn cut(&mut self, slot: usize) {
         if let Some(pair) = self.tables.forwards.rows.get(slot) {
-            for socket in pair.sides.iter().filter_map(|side| side.socket.as_ref()) {
+            let goes_on = |side: &&Side| !side.broken && !side.ended;
+            for socket in pair.sides.iter().filter(goes_on).filter_map(|side| side.socket.as_ref()) {
                 if backend::unsent(socket) == 0 {
                     let _ = rustix::net::sockopt::set_socket_linger(socket, Some(core::time::Duration::ZERO));
                 }
@@ -380,6 +394,7 @@ impl Server {
             (side.told, side.writable) = (true, false);
         }
         self.forward_again |= open;
+        self.least_descriptor();
         let Some(slot) = self.tables.forwards.put(pair) else { return };
         if let Some(state) = self.state(service.map_or(usize::MAX, usize::from)) {
             state.forwarded += 1;

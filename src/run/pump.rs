@@ -8,15 +8,12 @@
 use heapless::Vec;
 use rustix::event::epoll::EventFlags;
 use rustix::fd::OwnedFd;
-use rustix::io::{Errno, fcntl_dupfd_cloexec, write};
+use rustix::io::{Errno, write};
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
-use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, pipe_with, splice};
+use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with, splice};
 
-use super::failure::FIRST_OWN_FD;
-use crate::limits::{FORWARD_BYTES, FORWARD_PIPES, FORWARD_TURN_BYTES};
-
-/// Bytes that are asked for when a stream goes through a pipe: as many as fit into it.
-const STREAM_BYTES: usize = 1 << 20;
+use crate::limits::{FORWARD_BYTES, FORWARD_PIPES, FORWARD_TURN_BYTES, STREAM_BYTES};
+use crate::open::backend::above;
 
 /// A pipe; both ends above the descriptors that children get.
 pub(super) struct Pipe {
@@ -28,17 +25,19 @@ pub(super) struct Pipe {
 pub struct Shared {
     /// Empty pipes. There is always one while something is read into the buffer, so that no byte is lost.
     pipes: Vec<Pipe, FORWARD_PIPES>,
+    /// The first number for the descriptors of all this; 0: not known yet.
+    pub(super) least: i32,
     buffer: [u8; FORWARD_BYTES],
 }
 
 impl Shared {
     /// Nothing yet.
-    pub(super) const NEW: Self = Self { pipes: Vec::new(), buffer: [0; FORWARD_BYTES] };
+    pub(super) const NEW: Self = Self { pipes: Vec::new(), least: 0, buffer: [0; FORWARD_BYTES] };
 
     /// Whether there is an empty pipe.
     fn has_pipe(&mut self) -> bool {
         if self.pipes.is_empty()
-            && let Some(pipe) = open_pipe()
+            && let Some(pipe) = open_pipe(self.least)
         {
             let _ = self.pipes.push(pipe); // it is empty
         }
@@ -54,15 +53,11 @@ impl Shared {
 }
 
 /// A new pipe that holds what the buffer holds; a user who has many gets smaller ones (pipe(7), pipe-user-pages-soft).
-fn open_pipe() -> Option<Pipe> {
+fn open_pipe(least: i32) -> Option<Pipe> {
     let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).ok()?;
-    fcntl_getpipe_size(&read).ok().filter(|&bytes| bytes >= FORWARD_BYTES)?;
-    Some(Pipe { read: above(read), write: above(write) })
-}
-
-/// Moves a descriptor out of the way: 3 and up is where those of children have to land.
-pub(super) fn above(fd: OwnedFd) -> OwnedFd {
-    fcntl_dupfd_cloexec(&fd, FIRST_OWN_FD).unwrap_or(fd)
+    let bytes = fcntl_setpipe_size(&read, STREAM_BYTES).or_else(|_| fcntl_getpipe_size(&read));
+    bytes.ok().filter(|&bytes| bytes >= FORWARD_BYTES)?;
+    Some(Pipe { read: above(read, least), write: above(write, least) })
 }
 
 /// One side of a connection, and what has come from it.
