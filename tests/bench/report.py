@@ -63,7 +63,8 @@ QUANTITIES = [
     Quantity("forwarded requests a second", "forward", "requests", more=True, digits=4, budget=("x at least", 0.95)),
     Quantity("forwarded connections a second", "forward", "connections", more=True, digits=4, budget=("x at least", 0.9)),
     Quantity("one forwarded stream", "forward", "stream", "GB/s", more=True, budget=("x at least", 1.1)),
-    Quantity("PSS, 100 idle forwarded connections", "forward", "pss", "kB", budget=("at most", 100)),
+    Quantity("private memory, 100 idle forwarded connections", "forward", "idle/Private_Dirty", "kB"),
+    Quantity("PSS, 100 idle forwarded connections", "forward", "idle/Pss", "kB", budget=("at most", 100)),
     Quantity("CPU with no descriptor left", "emfile", "cpu", "%", digits=2, budget=("at most", 1)),
     Quantity("served of 4 that waited for one", "emfile", "served", more=True, budget=("at least", 4)),
 ]
