@@ -7,11 +7,14 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends at the first surprise")]
 
+mod content;
+
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use content::content;
 use dormouse::config::{self, Code, Dialect, Draft, Inetd, Place, ServiceDraft};
 
 /// The cases: configuration files and folders, sorted.
@@ -58,16 +61,6 @@ fn compare(path: &Path, end: &str, text: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("{} differs.\n--- expected\n{expected}--- found\n{text}", golden.display()))
-}
-
-/// The settings of a draft without their places.
-fn content(draft: &Draft) -> String {
-    let mut out = String::new();
-    for service in &draft.services {
-        let listens: Vec<_> = service.listens.iter().map(|listen| (listen.kind, &listen.address)).collect();
-        out += &format!("{} {listens:?} {:?}\n", service.name, service.settings().collect::<Vec<_>>());
-    }
-    out
 }
 
 #[test]

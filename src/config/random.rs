@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::{Draft, Id, ServiceDraft, Syntax, Value, print, read_text};
-use crate::sys::testing::Random;
+use crate::sys::random::Random;
 
 impl Random {
     fn pick<'a, T: ?Sized>(&mut self, list: &[&'a T]) -> &'a T {

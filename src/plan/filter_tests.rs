@@ -1,7 +1,7 @@
 //! The compiled filter against the plain rule, by an interpreter of the instructions that it uses.
 
 use super::*;
-use crate::sys::testing::Random;
+use crate::sys::random::Random;
 use core::net::Ipv4Addr;
 
 /// Runs a program on a packet whose IP header is `ip`. Jumps and loads out of range end the test.

@@ -11,6 +11,8 @@ pub mod file;
 pub mod fork;
 pub mod memory;
 pub mod process;
+#[cfg(test)]
+pub mod random;
 pub mod rows;
 pub mod signal;
 pub mod socket;

@@ -58,24 +58,6 @@ pub fn without_ipv6() {
     assert!(done);
 }
 
-/// Marsaglia's xorshift, 64 bits, so that a failure can be repeated; not zero.
-pub struct Random(pub u64);
-
-impl Random {
-    /// Any number.
-    pub fn number(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    /// A number from 0 on.
-    pub fn below(&mut self, end: usize) -> usize {
-        usize::try_from(self.number() % end as u64).unwrap()
-    }
-}
-
 /// The system's allocator, which counts what each thread takes: for tests of what must work after the seal.
 struct Counting;
 

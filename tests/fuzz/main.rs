@@ -1,6 +1,9 @@
 //! The long run: one reader, some minutes. It ends at the first text that a reader does not survive, and leaves it.
 
+#[path = "../content.rs"]
+mod content;
 mod mutate;
+#[path = "../../src/sys/random.rs"]
 mod random;
 
 use mutate::{Plans, Reader};

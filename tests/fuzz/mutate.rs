@@ -6,6 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::content::content;
 use crate::random::Random;
 use dormouse::config::{self, Dialect, Draft, Fault, Inetd};
 use dormouse::plan::compile::{Context, compile};
@@ -161,16 +162,6 @@ impl Plans {
 /// Everything in a plan but its texts.
 fn rows(plan: &PlanTables) -> String {
     format!("{:?}\n{:?}\n{:?}\n{:?}", plan.services, plan.listeners, plan.policies, plan.sockets)
-}
-
-/// What a draft says, without the places: all that becomes a plan.
-fn content(draft: &Draft) -> String {
-    let mut out = String::new();
-    for service in &draft.services {
-        let listens: Vec<_> = service.listens.iter().map(|listen| (listen.kind, &listen.address)).collect();
-        out += &format!("{} {listens:?} {:?}\n", service.name, service.settings().collect::<Vec<_>>());
-    }
-    out
 }
 
 /// Puts a piece in, takes some bytes out, or doubles some.

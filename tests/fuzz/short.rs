@@ -2,7 +2,10 @@
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "../content.rs"]
+mod content;
 mod mutate;
+#[path = "../../src/sys/random.rs"]
 mod random;
 
 use mutate::{Plans, Reader};

@@ -42,7 +42,7 @@ mod logs;
 mod netns;
 mod pressure;
 mod privileges;
-#[path = "../fuzz/random.rs"]
+#[path = "../../src/sys/random.rs"]
 mod random;
 mod ready;
 mod reload;
