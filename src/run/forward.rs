@@ -16,7 +16,7 @@ use super::history::{Cause, Refusal};
 use super::pairs::{BACKEND, CLIENT, Pair, Stage};
 use super::proxy_header::{Header, header};
 use super::pump::{Flow, Side, pump};
-use super::{Phase, Server, Tick, Token};
+use super::{Phase, Server, ServiceState, Tick, Token};
 use crate::limits::{BACKEND_CEILING_MS, BACKEND_FIRST_MS, BACKEND_WAIT_MS, CONNECTS_PER_TURN};
 use crate::logging::Kind;
 use crate::open::backend;
@@ -67,7 +67,17 @@ impl Server {
             self.connect_backend(slot);
         } else {
             self.due_at(deadline);
-            self.await_backend(service);
+            self.want_backend(service);
+        }
+    }
+
+    /// Somebody waits for the backend of a service. Where runs have failed it is tried before the next one: a program that
+    /// went into the background is there all the same.
+    pub(super) fn want_backend(&mut self, service: usize) {
+        let failed = |state: &&mut ServiceState| state.phase == Phase::Waiting && state.failures > 0;
+        match self.tables.forwards.first_waiting(service) {
+            Some(slot) if self.state(service).filter(failed).is_some() => self.connect_backend(slot),
+            _ => self.await_backend(service),
         }
     }
 
@@ -179,7 +189,7 @@ impl Server {
     }
 
     /// Somebody waits for the backend of a service: starts it, or looks again in a while.
-    pub(super) fn await_backend(&mut self, service: usize) {
+    fn await_backend(&mut self, service: usize) {
         let now = self.now;
         let starts = self.spec(service).is_some_and(|spec| spec.has_program());
         let phase = self.phase(service);
@@ -225,7 +235,7 @@ impl Server {
     pub(super) fn try_backends(&mut self) {
         let now = self.now;
         for service in 0..self.plan.services.len() {
-            let due = |state: &&mut super::ServiceState| state.probe != Tick(0) && now >= state.probe;
+            let due = |state: &&mut ServiceState| state.probe != Tick(0) && now >= state.probe;
             let Some(state) = self.state(service).filter(due) else { continue };
             state.probe = Tick(0);
             let at_most = if state.tries == 0 { CONNECTS_PER_TURN } else { 1 };

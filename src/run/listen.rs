@@ -39,7 +39,7 @@ impl Server {
             }
         }
         if !runs && self.is_backend_wanted(service) {
-            self.await_backend(service);
+            self.want_backend(service);
         }
     }
 

@@ -55,7 +55,7 @@ fn backend_that_opens_its_port_late(ctx: &mut Ctx) {
 }
 
 /// A backend inside the test; each connection is handled by `serve` in a thread of its own.
-fn backend(serve: fn(std::net::TcpStream)) -> u16 {
+pub fn backend(serve: fn(std::net::TcpStream)) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
@@ -66,13 +66,13 @@ fn backend(serve: fn(std::net::TcpStream)) -> u16 {
     port
 }
 
-fn redirect(ctx: &mut Ctx, more: &str, serve: fn(std::net::TcpStream)) -> (u16, crate::daemon::Daemon) {
+pub fn redirect(ctx: &mut Ctx, more: &str, serve: fn(std::net::TcpStream)) -> (u16, crate::daemon::Daemon) {
     let (port, behind) = (ctx.port(), backend(serve));
     let config = format!("[x]\nListenStream=127.0.0.1:{port}\nConnectTo=127.0.0.1:{behind}\n{more}");
     (port, ctx.start(&config))
 }
 
-fn echo(mut stream: std::net::TcpStream) {
+pub fn echo(mut stream: std::net::TcpStream) {
     let mut copy = stream.try_clone().unwrap();
     let _ = std::io::copy(&mut stream, &mut copy);
     let _ = copy.shutdown(Shutdown::Write);

@@ -28,6 +28,7 @@ mod faults;
 mod filters;
 mod forward;
 mod forward_peers;
+mod forward_stress;
 mod hammer;
 mod harness;
 mod idle;
@@ -91,6 +92,7 @@ fn main() {
         faults::TESTS,
         forward::TESTS,
         forward_peers::TESTS,
+        forward_stress::TESTS,
         limits::TESTS,
         filters::TESTS,
         units::TESTS,
