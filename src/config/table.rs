@@ -93,10 +93,10 @@ directives! {
             "The name of the sockets in LISTEN_FDNAMES: up to 255 printable ASCII characters without a colon; unset: \
              SERVICE.socket, or connection with Accept=yes.";
         MaxConnections: COUNT, "",
-            "Connections served at a time with Accept=yes; more are closed at once. Unset: as many as there is room for, \
+            "Connections served at a time with Accept=yes or ConnectTo=; more are closed at once. Unset: as many as there is room for, \
              and more wait.";
         MaxConnectionsPerSource: COUNT, "",
-            "Connections served at a time for one address or user with Accept=yes; unset: no limit of its own.";
+            "Connections served at a time for one address or user with Accept=yes or ConnectTo=; unset: no limit of its own.";
         KeepAlive: Syntax::Bool, "no",
             "Sends TCP keep-alive probes, so that dead clients are noticed.";
         KeepAliveTimeSec: PROBE, "",
@@ -159,10 +159,10 @@ directives! {
     }
     New later=false {
         AllowUsers: Syntax::Names, "",
-            "Users who may connect to a unix socket with Accept=yes, names or numbers; with AllowGroups= unset as well: \
+            "Users who may connect to a unix socket with Accept=yes or ConnectTo=, names or numbers; with AllowGroups= unset as well: \
              everybody.";
         AllowGroups: Syntax::Names, "",
-            "Effective groups of clients that may connect to a unix socket with Accept=yes, names or numbers; one match, \
+            "Effective groups of clients that may connect to a unix socket with Accept=yes or ConnectTo=, names or numbers; one match, \
              here or in AllowUsers=, is enough.";
     }
     Service later=false {
@@ -312,7 +312,7 @@ directives! {
             "Load average of one minute, such as 2 or 1.5, from which on the service is not started; clients wait \
              until it falls.";
         MaxConnectionRate: COUNT, "",
-            "Connections a minute from one source with Accept=yes; more are closed at once; 0 or unset: no limit.";
+            "Connections a minute from one source with Accept=yes or ConnectTo=; more are closed at once; 0 or unset: no limit.";
     }
     New later=(!cfg!(feature = "forward")) {
         ConnectTo: Syntax::Backend, "",

@@ -37,6 +37,8 @@ pub const TESTS: &[Test] = &[
     test!(
         raspberry_pi,
         Root,
+        Directive("ConnectTo"),
+        File("/usr/bin/python3"),
         File("/usr/sbin/sshd"),
         Prog("ssh"),
         Prog("ssh-keygen"),
@@ -138,6 +140,7 @@ fn raspberry_pi(ctx: &mut Ctx) {
         "import os\ndef app(environ, start):\n    start('200 OK', [])\n    return [os.environ['WIKI_DATA'].encode()]\n";
     ctx.file("srv/wiki/app.py", app);
     ctx.file("srv/www/hello.txt", "a page\n");
+    ctx.file("srv/photos/nest.txt", "a photo\n");
     let options = "server.document-root = \"/srv/www\"\nserver.systemd-socket-activation = \"enable\"\nserver.port = 80\n\
                    mimetype.assign = ( \".txt\" => \"text/plain\" )\n";
     ctx.file("etc/lighttpd/lighttpd.conf", options);
@@ -152,6 +155,7 @@ fn raspberry_pi(ctx: &mut Ctx) {
     assert_eq!(ssh(ctx, &key, 22, "echo by sshd").trim(), "by sshd");
     assert_eq!(page("127.0.0.1:8000", "/"), "/srv/wiki/data");
     assert_eq!(page("127.0.0.1", "/hello.txt"), "a page\n");
+    assert_eq!(page("127.0.0.1:8080", "/nest.txt"), "a photo\n");
     assert_eq!(unix_talk(&inside(&daemon, "/run/temperature.sock")).unwrap(), "42000\n");
 }
 
