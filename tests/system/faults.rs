@@ -3,13 +3,16 @@
 
 use crate::client::*;
 use crate::daemon::Daemon;
+use crate::forward::backend;
 use crate::harness::{Ctx, Need, Need::*, PATIENCE, Test, sleep_ms, stand_in, trial, wait_until, within};
 use crate::test;
 use crate::trace::Trace;
 use libtest_mimic::Trial;
+use std::io::Write;
 use std::time::Duration;
 
 const STRACE: &[Need] = &[Prog("strace")];
+const FORWARD: &[Need] = &[Prog("strace"), Directive("ConnectTo")];
 
 /// With what kind of service a fault is tried.
 #[derive(Clone, Copy, PartialEq)]
@@ -18,6 +21,8 @@ enum With {
     Connections,
     /// One process that gets the listener.
     Waiting,
+    /// A backend that connections are forwarded to.
+    Forwarding,
     Either,
 }
 
@@ -33,6 +38,16 @@ const FAULTS: &[(&str, &str, With, &[&str])] = &[
     ("close", "close", With::Either, &["EINTR", "EIO"]),
     ("write", "write,writev,sendto,sendmsg", With::Waiting, &["EAGAIN", "EPIPE", "EIO", "ENOSPC"]),
     ("fcntl", "fcntl", With::Waiting, &["EINVAL"]),
+    ("accept4", ACCEPT, With::Forwarding, &["EMFILE", "ENOMEM"]),
+    ("socket", "socket", With::Forwarding, &["EMFILE", "ENOBUFS", "EAFNOSUPPORT"]),
+    ("connect", "connect", With::Forwarding, &["EAGAIN", "EADDRNOTAVAIL", "ENETUNREACH", "ECONNREFUSED", "EINTR"]),
+    ("setsockopt", "setsockopt", With::Forwarding, &["EINVAL", "ENOPROTOOPT"]),
+    ("epoll_ctl", "epoll_ctl", With::Forwarding, &["ENOMEM", "ENOSPC"]),
+    ("fcntl", "fcntl", With::Forwarding, &["EINVAL", "EMFILE"]),
+    ("pipe2", "pipe2", With::Forwarding, &["EMFILE", "ENFILE"]),
+    ("recv", "recvfrom", With::Forwarding, &["EINTR", "ECONNRESET", "ENOMEM"]),
+    ("send", "sendto", With::Forwarding, &["EINTR", "EPIPE", "ENOBUFS"]),
+    ("splice", "splice", With::Forwarding, &["EINTR", "EINVAL", "ENOMEM", "ECONNRESET"]),
     ("getsockname", "getsockname,getpeername", With::Connections, &["ENOBUFS", "ENOTCONN", "EINVAL"]),
 ];
 
@@ -58,11 +73,13 @@ pub fn table() -> Vec<Trial> {
     let mut trials = Vec::new();
     for (name, calls, with, errors) in FAULTS {
         for error in *errors {
-            for (kind, per_connection) in [(With::Connections, true), (With::Waiting, false)] {
-                if *with == With::Either || *with == kind {
-                    let suffix = if per_connection { "" } else { "_waiting" };
+            for (kind, suffix) in
+                [(With::Connections, ""), (With::Waiting, "_waiting"), (With::Forwarding, "_forwarding")]
+            {
+                if *with == kind || *with == With::Either && kind != With::Forwarding {
                     let name = format!("faults::{name}_{error}{suffix}");
-                    trials.push(trial(name, STRACE, move |ctx| one_fault(ctx, calls, error, per_connection)));
+                    let needs = if kind == With::Forwarding { FORWARD } else { STRACE };
+                    trials.push(trial(name, needs, move |ctx| one_fault(ctx, calls, error, kind)));
                 }
             }
         }
@@ -90,18 +107,25 @@ fn assert_well(daemon: &mut Daemon, port: u16) {
     assert!(daemon.alive());
 }
 
-fn config(port: u16, per_connection: bool) -> String {
-    let (accept, exec) =
-        if per_connection { ("Accept=yes\n", "/bin/echo here".into()) } else { ("", stand_in("answer here 1")) };
-    format!("[x]\nListenStream={port}\n{accept}ExecStart={exec}\n")
+fn config(port: u16, with: With) -> String {
+    let more = match with {
+        With::Connections => "Accept=yes\nExecStart=/bin/echo here".into(),
+        With::Waiting | With::Either => format!("ExecStart={}", stand_in("answer here 1")),
+        // more than the client reads, and than fits into a pipe
+        With::Forwarding => {
+            let behind = backend(|mut stream| drop(stream.write_all("here ".repeat(200_000).as_bytes())));
+            format!("ConnectTo=127.0.0.1:{behind}")
+        }
+    };
+    format!("[x]\nListenStream={port}\n{more}\n")
 }
 
-fn one_fault(ctx: &mut Ctx, calls: &str, error: &str, per_connection: bool) {
+fn one_fault(ctx: &mut Ctx, calls: &str, error: &str, with: With) {
     if calls == "close" && cfg!(debug_assertions) && std::env::var_os("DORMOUSE_BINARY").is_none() {
         return ctx.skip("a debug build of rustix asserts that close does not fail");
     }
     let port = ctx.port();
-    let mut daemon = ctx.start(&config(port, per_connection));
+    let mut daemon = ctx.start(&config(port, with));
     let (trace, inject) = (format!("trace={calls}"), format!("inject={calls}:error={error}:when=1..3"));
     let trace = Trace::attach(&daemon, &ctx.path("trace"), &["-e", &trace, "-e", &inject]);
     let keeps_its_client = calls == ACCEPT;
@@ -140,7 +164,7 @@ fn accept_says_eperm_for_five_seconds(ctx: &mut Ctx) {
 /// A long shortage: the listener rests, the clients stay queued and are served when it is over.
 fn long_shortage(ctx: &mut Ctx, error: &str) {
     let port = ctx.port();
-    let mut daemon = ctx.start(&config(port, true));
+    let mut daemon = ctx.start(&config(port, With::Connections));
     let inject = format!("inject={ACCEPT}:error={error}");
     let trace = Trace::attach(&daemon, &ctx.path("trace"), &["-e", &format!("trace={ACCEPT}"), "-e", &inject]);
     let clients: Vec<_> = (0..5).map(|_| connect(port)).collect();
@@ -156,7 +180,7 @@ fn long_shortage(ctx: &mut Ctx, error: &str) {
 
 fn clone_eagain_for_five_seconds(ctx: &mut Ctx) {
     let port = ctx.port();
-    let mut daemon = ctx.start(&config(port, false));
+    let mut daemon = ctx.start(&config(port, With::Waiting));
     let inject = format!("inject={CLONE}:error=EAGAIN");
     let trace = Trace::attach(&daemon, &ctx.path("trace"), &["-e", &format!("trace={CLONE}"), "-e", &inject]);
     let client = connect(port);
@@ -173,7 +197,7 @@ fn fails_at_start(ctx: &mut Ctx, call: &str, error: &str, when: &str) {
     let port = ctx.port();
     let inject = format!("inject={call}:error={error}{when}");
     let options = ["-e", &format!("trace={call}"), "-e", &inject];
-    let mut daemon = ctx.launch(&config(port, true)).strace("trace", &options).spawn();
+    let mut daemon = ctx.launch(&config(port, With::Connections)).strace("trace", &options).spawn();
     let ended = within(PATIENCE, || !daemon.alive() || first_words(port) == "here\n");
     assert!(ended, "the daemon neither serves nor ends:\n{}", daemon.log());
     if !daemon.alive() {
