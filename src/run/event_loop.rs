@@ -119,7 +119,9 @@ impl Server {
         for service in 0..self.plan.services.len() {
             match self.state(service).map(|state| (state.phase, state.deaf)) {
                 Some((Phase::Resting(until, why), _)) if now >= until && !self.stopping => self.on_rested(service, why),
-                Some((Phase::Running(_), deaf)) if deaf != Tick(0) && now >= deaf => self.arm(service),
+                Some((Phase::Running(_), deaf)) if deaf != Tick(0) && now >= deaf && !self.stopping => {
+                    self.arm(service)
+                }
                 _ => {}
             }
         }
@@ -149,13 +151,6 @@ impl Server {
     /// The earliest time at which something is due.
     fn next_deadline(&mut self) -> Tick {
         let mut earliest = if self.reap_again || self.idle_again { self.now } else { self.checker_deadline() };
-        for service in 0..self.plan.services.len() {
-            match self.state(service).map(|state| (state.phase, state.deaf)) {
-                Some((Phase::Resting(until, _), _)) => earliest = earliest.min(until),
-                Some((Phase::Running(_), deaf)) if deaf != Tick(0) => earliest = earliest.min(deaf),
-                _ => {}
-            }
-        }
         if cfg!(feature = "forward") {
             earliest = earliest.min(self.next_try());
         }
@@ -170,6 +165,13 @@ impl Server {
             earliest = earliest.min(connection.deadline);
         }
         if !self.stopping {
+            for service in 0..self.plan.services.len() {
+                match self.state(service).map(|state| (state.phase, state.deaf)) {
+                    Some((Phase::Resting(until, _), _)) => earliest = earliest.min(until),
+                    Some((Phase::Running(_), deaf)) if deaf != Tick(0) => earliest = earliest.min(deaf),
+                    _ => {}
+                }
+            }
             for listener in self.tables.listeners.iter().filter(|listener| listener.opened.is_none()) {
                 earliest = earliest.min(listener.retry);
             }
@@ -200,7 +202,8 @@ impl Server {
         for service in 0..self.plan.services.len() {
             let Some(&state) = self.state(service).as_deref() else { continue };
             let (name, word) = (self.name(service), self.state_word(service));
-            let (live, accepted, refused, failures) = (state.live, state.accepted, state.refused(), state.failures);
+            let (live, accepted, refused, failures) =
+                (self.current(service), state.accepted, state.refused(), state.failures);
             say!(
                 Info,
                 "status service={name} state={word} live={live} accepted={accepted} refused={refused} failures={failures}"

@@ -12,6 +12,7 @@ pub const TESTS: &[Test] = &[
     test!(term_ends_the_daemon_and_its_services),
     test!(int_ends_the_daemon, Prog("sh")),
     test!(kill_follows_when_term_is_ignored),
+    test!(a_rest_that_is_over_at_the_end_costs_nothing),
     test!(kill_mode_process_leaves_the_rest),
     test!(kill_mode_mixed),
     test!(kill_signal_is_sent_first),
@@ -72,6 +73,22 @@ fn kill_follows_when_term_is_ignored(ctx: &mut Ctx) {
     assert_eq!(daemon.stop().code(), Some(0));
     assert!(start.elapsed().as_millis() > 1500, "it was given its time");
     assert!(pids.iter().all(|pid| !is_live(*pid)), "the worker, too");
+}
+
+/// One service rests, another one takes its time to end: the end of the rest is nothing to wake up for.
+fn a_rest_that_is_over_at_the_end_costs_nothing(ctx: &mut Ctx) {
+    let (rests, stays) = (ctx.port(), ctx.port());
+    let stubborn = ctx.script("stubborn", "trap '' TERM\nwhile :; do sleep 1; done\n");
+    let mut daemon = ctx.start(&format!(
+        "[rests]\nListenStream={rests}\nExecStart=/bin/false\n\
+         [stays]\nListenStream={stays}\nTimeoutStopSec=4\nExecStart={stubborn}\n"
+    ));
+    let _clients = (connect(rests), connect(stays));
+    daemon.wait_log("rest service=rests");
+    daemon.wait_log("start service=stays");
+    daemon.signal(libc::SIGTERM);
+    daemon.cost(|| sleep_ms(2500)).assert_small();
+    assert!(daemon.wait().success());
 }
 
 fn kill_mode_process_leaves_the_rest(ctx: &mut Ctx) {
