@@ -144,7 +144,9 @@ impl Server {
         if self.spec(service).is_some_and(|spec| spec.proxy_header) && !self.send_header(slot) {
             return self.release_pair(slot);
         }
-        if self.state(service).is_some_and(|state| core::mem::take(&mut state.tries) > 0)
+        // one that is about to end is not for those who come now
+        let state = self.state(service).filter(|state| state.probe != Tick::NEVER);
+        if state.is_some_and(|state| core::mem::take(&mut state.tries) > 0)
             && self.tables.forwards.first_waiting(service).is_some()
             && let Some(state) = self.state(service)
         {
@@ -209,12 +211,10 @@ impl Server {
 
     /// The program of a backend has been started: it needs a while.
     pub(super) fn backend_started(&mut self, service: usize) {
-        if self.forwards(service) {
-            if let Some(state) = self.state(service) {
-                (state.tries, state.probe) = (0, Tick(0));
-            }
-            self.await_backend(service);
+        if let Some(state) = self.state(service) {
+            (state.tries, state.probe) = (0, Tick(0));
         }
+        self.await_backend(service);
     }
 
     /// The program of a backend is about to end, or has ended: who comes now waits for the next one.
@@ -238,10 +238,12 @@ impl Server {
             let due = |state: &&mut ServiceState| state.probe != Tick(0) && now >= state.probe;
             let Some(state) = self.state(service).filter(due) else { continue };
             state.probe = Tick(0);
-            let at_most = if state.tries == 0 { CONNECTS_PER_TURN } else { 1 };
-            for _ in 0..at_most {
+            for _ in 0..CONNECTS_PER_TURN {
                 let Some(slot) = self.tables.forwards.first_waiting(service) else { break };
                 self.connect_backend(slot);
+                if self.state(service).is_none_or(|state| state.tries > 0) {
+                    break; // it is not there yet, or it shows later
+                }
             }
             let wanted = self.tables.forwards.first_waiting(service).is_some();
             if let Some(state) = self.state(service).filter(|state| wanted && state.tries == 0) {

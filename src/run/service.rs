@@ -90,7 +90,10 @@ impl Server {
                 }
                 self.record(Kind::Start, service, Level::Info, format_args!("pid={pid} why={}", why.word()));
                 self.watch(service, pid);
-                self.backend_started(service);
+                if forwards {
+                    self.arm(service); // it may come from a rest
+                    self.backend_started(service);
+                }
             }
             Err(failed) => self.start_failed(service, failed),
         }

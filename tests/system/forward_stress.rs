@@ -31,6 +31,8 @@ pub const TESTS: &[Test] = &[
     test!(reset_is_passed_on, FORWARD),
     test!(limits_hold_for_forwarded_connections, FORWARD, Part("control")),
     test!(orders_for_a_forwarding_service, FORWARD, Part("control")),
+    test!(a_limit_does_not_end_the_run, FORWARD),
+    test!(restart_keeps_the_listener_watched, FORWARD),
     test!(connections_end_with_the_daemon, FORWARD),
 ];
 
@@ -360,6 +362,7 @@ fn limits_hold_for_forwarded_connections(ctx: &mut Ctx) {
     assert!(works(&mut clients[2]));
     assert!(!works(&mut from(4)), "a fourth one");
     let status = daemon.tell(&["status", "x"]);
+    assert!(status.contains("forwards   to 127.0.0.1:") && !status.contains("starts "), "{status}");
     assert!(status.contains("current 3"), "{status}");
     for word in ["max-connections-per-source 1", "address 1", "max-connections 1"] {
         assert!(status.contains(word), "{word}: {status}");
@@ -396,6 +399,32 @@ fn orders_for_a_forwarding_service(ctx: &mut Ctx) {
     assert_eq!(read_all(client), "");
     assert!(!daemon.ask(&["start", "plain"]).status.success());
     assert_eq!(ask(plain, "y\n"), "y\n");
+}
+
+/// Too many clients in a time wait in the queue, and the program runs on.
+fn a_limit_does_not_end_the_run(ctx: &mut Ctx) {
+    let (port, config) = started(ctx, "0", "0", "TriggerLimitIntervalSec=3\nTriggerLimitBurst=3\n");
+    let daemon = ctx.start(&config);
+    let (_client, first) = first_line(port);
+    let clients: Vec<_> = (0..5).map(|_| connect(port)).collect();
+    daemon.cost(|| sleep_ms(1000)).assert_small();
+    daemon.wait_log("why=trigger-limit");
+    for mut client in clients {
+        assert_eq!(read_line(&mut client), first);
+    }
+}
+
+/// A program that is started by Restart=, and not by a client, is forwarded to as well.
+fn restart_keeps_the_listener_watched(ctx: &mut Ctx) {
+    let (port, config) = started(ctx, "0", "0", "Restart=always\nRestartSec=1\n");
+    let daemon = ctx.start(&config);
+    let (_client, first) = first_line(port);
+    kill(first.parse().unwrap(), libc::SIGKILL);
+    daemon.wait_log("why=restart");
+    wait_until("it is started again", || daemon.descendants().len() == 1);
+    let (_client, second) = first_line(port);
+    assert_eq!(second, daemon.descendants()[0].to_string());
+    assert_ne!(first, second);
 }
 
 fn connections_end_with_the_daemon(ctx: &mut Ctx) {

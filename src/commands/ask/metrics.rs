@@ -22,7 +22,7 @@ const SERVICE: [Family; 7] = [
     ("ended", "ended", "Runs that have ended."),
     ("dropped", "dropped", "Datagrams dropped because every run failed on them."),
     ("failures", "failures", "Failed starts and runs in a row."),
-    ("live", "live", "Processes of a service."),
+    ("live", "live", "Processes of a service, or connections that are forwarded."),
     ("slept_seconds", "slept_ms", "Time asleep for want of use."),
     ("given_back_bytes", "given_back_kb", "Memory that the last stop for want of use gave back."),
 ];

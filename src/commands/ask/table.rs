@@ -73,7 +73,12 @@ pub(super) fn service(service: &Service, out: &mut String) {
         line(if index == 0 { "sockets" } else { "" }, &whole_socket(row));
     }
     let how = if row.has("accept") { "{program} for each connection" } else { "{program} with all sockets" };
-    line("starts", &row.filled(how));
+    if row.has("backend") {
+        line("forwards", &row.filled("to {backend}"));
+    }
+    if row.has("program") {
+        line("starts", &row.filled(if row.has("backend") { "{program}" } else { how }));
+    }
     let mut accepted = counts.filled("{accepted}, current ");
     let unlimited = row.count("max_connections") == u64::from(u32::MAX) || !row.has("max_connections");
     row.fill(if unlimited { "{live}" } else { "{live} of {max_connections}" }, &mut accepted);
