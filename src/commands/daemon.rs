@@ -16,19 +16,19 @@ use crate::open::{adopt, adopt::Adopted};
 use crate::plan::compile::{Context, compile};
 use crate::plan::{Plan, PlanTables, Stdio};
 use crate::run::{self, Listener, Resume, Server, Tables};
-use crate::sys::cell::Once;
+use crate::sys::cell::Both;
 use crate::sys::errno::Why;
 use crate::sys::{environment, process, stdio};
 
-static PLAN: Once<PlanTables> = Once::new(PlanTables::EMPTY);
-static TABLES: Once<Tables> = Once::new(Tables::EMPTY);
+/// The plan while it is made, and what changes later.
+static MEMORY: Both<PlanTables, Tables> = Both::new(PlanTables::EMPTY, Tables::EMPTY);
 
 /// Makes the one plan of this process. Faults are reported.
 ///
 /// # Errors
 /// The exit code if the draft cannot be used.
 pub(super) fn plan(draft: &mut Draft, context: &Context) -> Result<&'static mut PlanTables, u8> {
-    fill_plan(PLAN.take().ok_or(exit::SYSTEM)?, draft, context)
+    fill_plan(MEMORY.first().ok_or(exit::SYSTEM)?, draft, context)
 }
 
 /// The plan that the checker has made. If that cannot be used, the plan of this draft, as ever.
@@ -40,7 +40,7 @@ pub(super) fn checked_plan(
     draft: impl FnOnce() -> Result<Draft, u8>,
     context: &Context,
 ) -> Result<&'static mut PlanTables, u8> {
-    let plan = PLAN.take().ok_or(exit::SYSTEM)?;
+    let plan = MEMORY.first().ok_or(exit::SYSTEM)?;
     if let Err(errno) = plan.read_image(file) {
         say!(Error, "the checked configuration cannot be used: {}; reading it again", Why(errno));
         plan.clear();
@@ -110,7 +110,7 @@ pub(super) fn server(plan: &'static Plan, notify: Notify, origin: &mut Origin) -
             exit::SYSTEM
         }
     };
-    let tables = TABLES.take().ok_or(exit::SYSTEM)?;
+    let tables = MEMORY.second().ok_or(exit::SYSTEM)?;
     if plan.policies.iter().any(|policy| policy.stdio[0] == Stdio::Null) {
         // children whose input is /dev/null get ours as it is
         stdio::discard(stdio::Standard::Input).map_err(failed("/dev/null"))?;

@@ -36,11 +36,12 @@ pub struct ArenaFull;
 const REMEMBERED: usize = 32;
 
 /// The block of bytes.
+#[repr(C)] // see PlanTables
 pub struct Arena {
-    bytes: [u8; ARENA_BYTES],
     used: u32,
     /// The pieces stored or found last, the latest first.
     latest: [Span; REMEMBERED],
+    bytes: [u8; ARENA_BYTES],
 }
 
 impl Arena {

@@ -49,9 +49,8 @@ pub struct Plan {
 }
 
 /// A plan that is being made, in tables with room for the largest one.
+#[repr(C)] // its end is never touched, so that what lies behind has the page for itself
 pub struct PlanTables {
-    /// See [`Plan::arena`].
-    pub arena: Arena,
     /// See [`Plan::services`].
     pub services: Vec<ServiceSpec, SERVICES>,
     /// See [`Plan::listeners`].
@@ -64,6 +63,8 @@ pub struct PlanTables {
     pub folder: Span,
     /// See [`Plan::program`].
     pub program: Span,
+    /// See [`Plan::arena`].
+    pub arena: Arena,
 }
 
 impl PlanTables {

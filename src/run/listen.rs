@@ -20,7 +20,9 @@ impl Server {
             return;
         }
         let Some(state) = self.state(service) else { return };
-        state.deaf = Tick(0);
+        if state.deaf != Tick(0) {
+            state.deaf = Tick(0); // a row that is not written costs no memory
+        }
         let runs = matches!(state.phase, Phase::Running(_));
         if state.paused {
             state.phase = if runs { state.phase } else { Phase::Paused };

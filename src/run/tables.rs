@@ -26,10 +26,19 @@ use crate::sys::clock::Tick;
 use crate::text::worded;
 
 /// All tables.
-#[repr(C)] // the one that is written at once comes first, where it shares a page with what lies before the tables
+///
+/// In an order that needs few pages: a start writes the end of the spawner (a stack), the bounds of the log, and the first
+/// rows of listeners, services, children and history.
+#[repr(C)]
 pub struct Tables {
+    /// What starts children.
+    pub spawner: Spawner,
+    /// Bounds the log.
+    pub throttle: Throttle,
     /// One row per listener of the plan, in its order.
     pub listeners: Vec<Listener, LISTENERS>,
+    /// What bounds our memory.
+    pub group: Group,
     /// One row per service of the plan, in its order.
     pub services: [ServiceState; SERVICES],
     /// Children that are alive, in no order.
@@ -46,18 +55,12 @@ pub struct Tables {
     pub foreign: Vec<Foreign, FOREIGN>,
     /// Running services that may be put to sleep.
     pub watched: Vec<Watched, SERVICES>,
-    /// What bounds our memory.
-    pub group: Group,
     /// Connections of each source, for MaxConnectionRate=.
     pub rates: Rates,
     /// Clients of the control socket, in no order.
     pub clients: Vec<Client, CONTROL_CLIENTS>,
     /// What happened lately.
     pub history: History,
-    /// What starts children.
-    pub spawner: Spawner,
-    /// Bounds the log.
-    pub throttle: Throttle,
 }
 
 impl Tables {

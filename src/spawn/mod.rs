@@ -61,6 +61,7 @@ pub struct StartFailed {
 }
 
 /// What starts children: their stack, and what the kernel has turned out to be able to.
+#[repr(C)] // what is written, the upper end of the stack, comes last
 pub struct Spawner {
     stack: ChildStack,
     without_descriptor_sharing: bool,

@@ -3,30 +3,38 @@
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
-/// Holds a value that can be borrowed for ever, once.
-#[repr(C)] // the flag and what the value begins with share a page
-pub struct Once<T> {
-    taken: AtomicBool,
-    value: UnsafeCell<T>,
+/// Holds two values that can be borrowed for ever, each once.
+#[repr(C)] // the flags share the page of what lies before, and no value has a flag in its page
+pub struct Both<A, B> {
+    taken: [AtomicBool; 2],
+    first: UnsafeCell<A>,
+    second: UnsafeCell<B>,
 }
 
-// SAFETY: the only way to the value is `take`, which gives it out once.
-unsafe impl<T: Send> Sync for Once<T> {}
+// SAFETY: the only ways to the values are `first` and `second`, which give each out once.
+unsafe impl<A: Send, B: Send> Sync for Both<A, B> {}
 
-impl<T> Once<T> {
-    /// A value that nobody has borrowed yet.
-    pub const fn new(value: T) -> Self {
-        Self { taken: AtomicBool::new(false), value: UnsafeCell::new(value) }
+impl<A, B> Both<A, B> {
+    /// Values that nobody has borrowed yet.
+    pub const fn new(first: A, second: B) -> Self {
+        let taken = [AtomicBool::new(false), AtomicBool::new(false)];
+        Self { taken, first: UnsafeCell::new(first), second: UnsafeCell::new(second) }
     }
 
-    /// The value, the first time; then `None`.
+    /// The first value, the first time; then `None`.
     #[allow(clippy::mut_from_ref, reason = "given out once, see the flag")]
-    pub fn take(&'static self) -> Option<&'static mut T> {
-        if self.taken.swap(true, Ordering::AcqRel) {
-            return None;
-        }
-        // SAFETY: the flag was false, so no other reference has been or will be given out.
-        Some(unsafe { &mut *self.value.get() })
+    pub fn first(&'static self) -> Option<&'static mut A> {
+        let taken = self.taken[0].swap(true, Ordering::AcqRel);
+        // SAFETY: if the flag was false, no other reference has been or will be given out.
+        (!taken).then(|| unsafe { &mut *self.first.get() })
+    }
+
+    /// The second value, the first time; then `None`.
+    #[allow(clippy::mut_from_ref, reason = "given out once, see the flag")]
+    pub fn second(&'static self) -> Option<&'static mut B> {
+        let taken = self.taken[1].swap(true, Ordering::AcqRel);
+        // SAFETY: as above.
+        (!taken).then(|| unsafe { &mut *self.second.get() })
     }
 }
 

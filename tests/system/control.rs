@@ -58,13 +58,6 @@ fn answer(stream: &mut UnixStream, request: &str) -> String {
     text
 }
 
-/// Private dirty memory of the daemon, in kB.
-fn private_dirty(daemon: &Daemon) -> u64 {
-    let text = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", daemon.pid)).unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("Private_Dirty:")).unwrap_or("0 kB");
-    line.trim().trim_end_matches(" kB").parse().unwrap()
-}
-
 fn a_thousand_hostile_clients_change_nothing(ctx: &mut Ctx) {
     let port = ctx.port();
     let mut daemon = ctx.start(&(echo(port) + &"#\n".repeat(3)));
@@ -92,13 +85,13 @@ fn a_thousand_hostile_clients_change_nothing(ctx: &mut Ctx) {
     };
     drop(storm(100));
     sleep_ms(500);
-    let (before, fds) = (private_dirty(&daemon), daemon.open_fds());
+    let (before, fds) = (daemon.private_dirty_kb(), daemon.open_fds());
     let left = storm(1000);
     assert!(daemon.open_fds() <= fds + 10, "{} descriptors", daemon.open_fds());
     drop(left);
     wait_until("all of them are gone", || daemon.open_fds() <= fds);
     sleep_ms(500); // what only work needs is let go
-    let after = private_dirty(&daemon);
+    let after = daemon.private_dirty_kb();
     assert!(after <= before + 8, "{before} kB before, {after} kB after");
     assert_eq!(talk(port), "here\n");
     assert!(daemon.alive());

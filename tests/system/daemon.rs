@@ -215,6 +215,13 @@ impl Daemon {
         fs::read_dir(format!("/proc/{}/fd", self.pid)).map_or(0, Iterator::count)
     }
 
+    /// Memory that nobody else has, in kB.
+    pub fn private_dirty_kb(&self) -> u64 {
+        let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid)).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("Private_Dirty:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// Live processes below the daemon, zombies included.
     pub fn descendants(&self) -> Vec<i32> {
         descendants(self.pid)

@@ -396,7 +396,7 @@ fn nothing_is_left_open(ctx: &mut Ctx) {
         .collect();
     let daemon = ctx.start(&config);
     reload(&daemon);
-    let (fds, memory) = (daemon.open_fds(), private_dirty(daemon.pid));
+    let (fds, memory) = (daemon.open_fds(), daemon.private_dirty_kb());
     for _ in 0..10 {
         reload(&daemon);
         assert!(order(&daemon, libc::SIGUSR2));
@@ -408,7 +408,7 @@ fn nothing_is_left_open(ctx: &mut Ctx) {
     // what a refused check has used goes when its end has been told
     // what the first reload used may still have been closing when they were counted
     wait_until("all is closed", || daemon.open_fds() <= fds);
-    let now = private_dirty(daemon.pid);
+    let now = daemon.private_dirty_kb();
     assert!(now <= memory + 64, "{memory} kB before, {now} kB after");
 }
 
@@ -427,10 +427,4 @@ fn sockets_survive_a_state_that_cannot_be_read(ctx: &mut Ctx) {
     reload(&daemon);
     assert_eq!(talk(port), "here\n");
     assert!(daemon.alive());
-}
-
-fn private_dirty(pid: i32) -> u64 {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix("Private_Dirty:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
 }
