@@ -321,7 +321,10 @@ impl Unit {
             self.privileges(draft);
             self.streams();
             let accept = self.draft.flag(Id::Accept);
-            self.draft.default_to(Id::PollLimitBurst, Value::Number(if accept { 150 } else { 15 }));
+            if !self.draft.is_set(Id::ConnectTo) {
+                // there it would be clients that are counted, and not wake-ups
+                self.draft.default_to(Id::PollLimitBurst, Value::Number(if accept { 150 } else { 15 }));
+            }
             if accept {
                 self.draft.default_to(Id::MaxConnections, Value::Number(64));
                 self.draft.default_to(Id::TriggerLimitBurst, Value::Number(200));
