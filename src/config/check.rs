@@ -199,7 +199,7 @@ impl Check<'_> {
     /// ConnectTo= takes connections, and nobody else gets their sockets.
     fn forward(&mut self) {
         let service = self.service;
-        let Some(backend) = service.address(Id::ConnectTo) else {
+        let Some(backend) = service.address(Id::ConnectTo).filter(|_| cfg!(feature = "forward")) else {
             if service.is_own(Id::SendProxyV2) && service.flag(Id::SendProxyV2) && !service.has_failed(Id::ConnectTo) {
                 self.fault(Code::ForwardNothing, service.place(Id::SendProxyV2), &[]);
             }

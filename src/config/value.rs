@@ -104,7 +104,8 @@ pub fn parse(syntax: Syntax, text: &str, notes: &mut Vec<Problem>) -> Parsed<Val
         Syntax::Signal => Value::Number(names::signal(text)?.into()),
         Syntax::Tos => Value::Number(names::tos(text)?.into()),
         Syntax::Listen(kind) => Value::Listen(address::listen(kind, text)?),
-        Syntax::Backend => Value::Listen(address::backend(text)?),
+        Syntax::Backend if cfg!(feature = "forward") => Value::Listen(address::backend(text)?),
+        Syntax::Backend => Value::Text(text.to_owned()), // refused before
         Syntax::Prefixes => prefixes(text, notes)?,
         Syntax::Name => Value::Text(name(text)?),
         Syntax::Names => each_word(text, &|word| name(&word.text))?,

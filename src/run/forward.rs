@@ -373,6 +373,9 @@ impl Server {
     /// Closes the connections of a service, or those that wait for its backend. How many there were.
     pub(super) fn end_forwarding(&mut self, only: Option<usize>, waiting: bool) -> usize {
         let mut count = 0;
+        if !cfg!(feature = "forward") {
+            return count;
+        }
         for slot in 0..self.tables.forwards.rows.len() {
             let its = |row: &&Pair| {
                 row.stage != Stage::Free

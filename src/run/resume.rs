@@ -248,6 +248,9 @@ impl Server {
     }
 
     fn resume_forwards(&mut self, resume: &mut Resume, least: RawFd) {
+        if !cfg!(feature = "forward") {
+            return; // the program before had none, or its connections end
+        }
         for old in core::mem::take(&mut resume.state.forwards) {
             let service = resume.services.get(usize::from(old.service)).copied().flatten();
             if let Some(pair) = old.reclaim(least) {
