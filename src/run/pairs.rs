@@ -56,6 +56,8 @@ impl Forwards {
     /// Takes a row; `None`: there is none left.
     pub(super) fn put(&mut self, mut pair: Pair) -> Option<usize> {
         let index = self.first_free();
+        let pipes = pair.sides.iter().filter_map(|side| side.pipe.as_ref());
+        self.shared.large += u8::try_from(pipes.filter(|pipe| pipe.large).count()).unwrap_or(0);
         match self.rows.get_mut(index) {
             Some(row) => {
                 pair.generation = row.generation.wrapping_add(1);
@@ -85,8 +87,11 @@ impl Forwards {
         let Some(pair) = self.rows.get_mut(index) else { return };
         (pair.stage, pair.again) = (Stage::Free, false);
         for side in &mut pair.sides {
+            let pipe = side.pipe.take();
             if side.held == 0 {
-                self.shared.give(side.pipe.take());
+                self.shared.give(pipe)
+            } else {
+                self.shared.close(pipe)
             }
             *side = Side::new(None); // closing takes it out of epoll
         }

@@ -12,19 +12,31 @@ use rustix::io::{Errno, write};
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with, splice};
 
-use crate::limits::{FORWARD_BYTES, FORWARD_PIPES, FORWARD_TURN_BYTES, STREAM_BYTES};
+use crate::limits::{FORWARD_BYTES, FORWARD_PIPES, FORWARD_TURN_BYTES, LARGE_PIPES, STREAM_BYTES};
 use crate::open::backend::above;
 
 /// A pipe; both ends above the descriptors that children get.
 pub(super) struct Pipe {
     pub(super) read: OwnedFd,
     pub(super) write: OwnedFd,
+    /// It holds [`STREAM_BYTES`].
+    pub(super) large: bool,
+}
+
+impl Pipe {
+    /// One that is there already.
+    pub(super) fn of(read: OwnedFd, write: OwnedFd) -> Self {
+        let large = fcntl_getpipe_size(&read).is_ok_and(|bytes| bytes >= STREAM_BYTES);
+        Self { read, write, large }
+    }
 }
 
 /// What all connections share. All zero at first.
 pub struct Shared {
     /// Empty pipes. There is always one while something is read into the buffer, so that no byte is lost.
     pipes: Vec<Pipe, FORWARD_PIPES>,
+    /// Large pipes, empty or not.
+    pub(super) large: u8,
     /// The first number for the descriptors of all this; 0: not known yet.
     pub(super) least: i32,
     buffer: [u8; FORWARD_BYTES],
@@ -32,32 +44,39 @@ pub struct Shared {
 
 impl Shared {
     /// Nothing yet.
-    pub(super) const NEW: Self = Self { pipes: Vec::new(), least: 0, buffer: [0; FORWARD_BYTES] };
+    pub(super) const NEW: Self = Self { pipes: Vec::new(), large: 0, least: 0, buffer: [0; FORWARD_BYTES] };
 
     /// Whether there is an empty pipe.
     fn has_pipe(&mut self) -> bool {
         if self.pipes.is_empty()
-            && let Some(pipe) = open_pipe(self.least)
+            && let Some(pipe) = open_pipe(self.least, self.large < LARGE_PIPES)
         {
-            let _ = self.pipes.push(pipe); // it is empty
+            self.large += u8::from(pipe.large);
+            let _ = self.pipes.push(pipe); // there was none
         }
         !self.pipes.is_empty()
     }
 
-    /// Takes an empty pipe back, or closes it.
+    /// Takes an empty pipe back, or closes it where there are enough.
     pub(super) fn give(&mut self, pipe: Option<Pipe>) {
-        if let Some(pipe) = pipe {
-            let _ = self.pipes.push(pipe); // there are enough
-        }
+        let left = pipe.and_then(|pipe| self.pipes.push(pipe).err());
+        self.close(left);
+    }
+
+    /// Closes a pipe with what is in it.
+    pub(super) fn close(&mut self, pipe: Option<Pipe>) {
+        self.large = self.large.saturating_sub(u8::from(pipe.is_some_and(|pipe| pipe.large)));
     }
 }
 
 /// A new pipe that holds what the buffer holds; a user who has many gets smaller ones (pipe(7), pipe-user-pages-soft).
-fn open_pipe(least: i32) -> Option<Pipe> {
+fn open_pipe(least: i32, large: bool) -> Option<Pipe> {
     let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).ok()?;
-    let bytes = fcntl_setpipe_size(&read, STREAM_BYTES).or_else(|_| fcntl_getpipe_size(&read));
-    bytes.ok().filter(|&bytes| bytes >= FORWARD_BYTES)?;
-    Some(Pipe { read: above(read, least), write: above(write, least) })
+    if large {
+        let _ = fcntl_setpipe_size(&read, STREAM_BYTES); // it may not be allowed (pipe-max-size)
+    }
+    fcntl_getpipe_size(&read).ok().filter(|&bytes| bytes >= FORWARD_BYTES)?;
+    Some(Pipe::of(above(read, least), above(write, least)))
 }
 
 /// One side of a connection, and what has come from it.
@@ -177,7 +196,7 @@ fn one_way(from: &mut Side, to: &mut Side, shared: &mut Shared) -> bool {
             match drain(from, to) {
                 Err(Errno::AGAIN) => to.writable = false,
                 Err(Errno::INTR) => {}
-                Ok(0) | Err(_) => return lose(from, to),
+                Ok(0) | Err(_) => return lose(from, to, shared),
                 Ok(length) => moved += length,
             }
             continue;
@@ -195,7 +214,7 @@ fn one_way(from: &mut Side, to: &mut Side, shared: &mut Shared) -> bool {
                 from.broken = true;
                 from.end();
             }
-            Err(Taken::NotSent) => return lose(from, to),
+            Err(Taken::NotSent) => return lose(from, to, shared),
         }
     }
     true
@@ -273,9 +292,28 @@ fn copy(from: &mut Side, to: &mut Side, shared: &mut Shared) -> Result<usize, Ta
 }
 
 /// The other side takes nothing more: what is for it is lost, and what it has sent before is still read.
-fn lose(from: &mut Side, to: &mut Side) -> bool {
-    (from.pipe, from.held, from.passed_on) = (None, 0, true);
+fn lose(from: &mut Side, to: &mut Side, shared: &mut Shared) -> bool {
+    shared.close(from.pipe.take());
+    (from.held, from.passed_on) = (0, true);
     from.end();
     (to.readable, to.hung_up) = (!to.ended, true);
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_pipes_are_large() {
+        let mut shared = Box::new(Shared::NEW);
+        let mut taken: std::vec::Vec<Pipe> =
+            (0..2 * LARGE_PIPES).filter_map(|_| shared.has_pipe().then(|| shared.pipes.pop()).flatten()).collect();
+        let large = |taken: &[Pipe]| taken.iter().filter(|pipe| pipe.large).count();
+        assert_eq!(taken.len(), usize::from(2 * LARGE_PIPES));
+        assert!(large(&taken) <= usize::from(LARGE_PIPES) && large(&taken) == usize::from(shared.large));
+        shared.close(taken.pop());
+        taken.drain(..).for_each(|pipe| shared.give(Some(pipe)));
+        assert_eq!(large(&shared.pipes), usize::from(shared.large), "what does not fit is closed");
+    }
 }

@@ -144,7 +144,7 @@ impl KeptForward {
         let [client, backend] = self.sides.map(|kept| {
             let mut side = Side::new(reclaim(kept.socket, least).ok());
             let [read, write] = kept.pipe.map(|end| reclaim(end, least).ok());
-            side.pipe = read.zip(write).map(|(read, write)| Pipe { read, write });
+            side.pipe = read.zip(write).map(|(read, write)| Pipe::of(read, write));
             (side.held, side.ended, side.passed_on, side.broken) = (kept.held, kept.ended, kept.passed_on, kept.broken);
             let whole = side.socket.is_some() == (kept.socket >= 0) && (side.pipe.is_some() || side.held == 0);
             (side, whole)
