@@ -105,10 +105,13 @@ fn backend_killed_with_clients(ctx: &mut Ctx) {
     let (port, config) = started(ctx, "0", "0", "");
     let daemon = ctx.start(&config);
     let clients: Vec<_> = (0..10).map(|_| first_line(port)).collect();
-    kill(daemon.descendants()[0], libc::SIGKILL);
+    let killed = daemon.descendants()[0];
+    kill(killed, libc::SIGKILL);
     for (client, pid) in clients {
         assert_eq!(read_all(client), "", "{pid} is gone");
     }
+    // its listening socket closes behind its connections, and resets who comes in between
+    wait_until("it is gone", || !daemon.descendants().contains(&killed));
     let (_client, pid) = first_line(port);
     assert_eq!(pid, daemon.descendants()[0].to_string());
 }
