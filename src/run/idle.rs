@@ -327,7 +327,8 @@ pub fn prepare(plan: &Plan) -> Result<(), (&'static str, u16)> {
     for listener in plan.listeners {
         let Some(spec) = plan.services.get(usize::from(listener.service)) else { continue };
         let policy = plan.policies.get(usize::from(spec.policy));
-        let counts = policy.is_some_and(|policy| policy.sleep.idle_ms != u32::MAX);
+        // connections that are forwarded are our own
+        let counts = spec.backend().is_none() && policy.is_some_and(|policy| policy.sleep.idle_ms != u32::MAX);
         if !counts || !matches!(listener.kind, SocketKind::Stream | SocketKind::SequentialPacket) {
             continue;
         }

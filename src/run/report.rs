@@ -175,8 +175,9 @@ impl Server {
         if let Some(drops) = opened.filter(|_| address::ip(name).is_some()).and_then(drops) {
             row.number("drops", drops.into());
         }
-        let policy = self.policy(usize::from(spec.service));
-        let is_counted = policy.is_some_and(|policy| policy.sleep.idle_ms != u32::MAX)
+        let service = usize::from(spec.service);
+        let is_counted = self.policy(service).is_some_and(|policy| policy.sleep.idle_ms != u32::MAX)
+            && !self.forwards(service)
             && matches!(spec.kind, SocketKind::Stream | SocketKind::SequentialPacket);
         if let Some(method) = opened.filter(|_| is_counted).and_then(connections::method_of) {
             row.text("counted_by", &method);
