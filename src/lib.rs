@@ -39,7 +39,8 @@
 //! - What a directive means: its row in `config/table.rs`; which socket option it sets: `plan/sockets.rs`; what the
 //!   child does for it: `plan/privileges.rs` makes the steps, `spawn/setup.rs` carries them out.
 //! - The order of work in one turn of the loop: `run/event_loop.rs`. A knock goes on to `run/service.rs` (Accept=no) or
-//!   `run/accept.rs` (Accept=yes, and from there to `run/forward.rs` with ConnectTo=), a death to `run/reap.rs`, a failure to `run/failure.rs`.
+//!   `run/accept.rs` (Accept=yes, and from there to `run/forward.rs` with ConnectTo=), a death to `run/reap.rs`, a
+//!   failure to `run/failure.rs`.
 //! - Who asks about all this: `control` has the protocol, `run/control.rs` answers, `run/order.rs` obeys, `commands/ask`
 //!   is the other side.
 //! - Reload and upgrade: the story is told in [`handover`], its steps are in `run/reload.rs` (before exec) and

@@ -182,10 +182,8 @@ fn sleep(plan: &Plan, service: &ServiceSpec, policy: &Policy, text: &mut String)
     let mut told = Vec::new();
     for row in rows.iter().filter(|row| matches!(row.kind, SocketKind::Stream | SocketKind::SequentialPacket)) {
         let family = address::family(plan.arena.get(row.address));
-        if service.backend().is_some() {
-            told.push(family);
-        }
-        if sleep.idle_ms != u32::MAX && !told.contains(&family) {
+        let counted = sleep.idle_ms != u32::MAX && service.backend().is_none();
+        if counted && !told.contains(&family) {
             told.push(family);
             let method = connections::method(family).map_or("nothing here".to_owned(), |method| method.to_string());
             let _ = writeln!(text, "  {} connections are counted by {method}", family_name(family));

@@ -128,11 +128,7 @@ fn open_socket(
         // Before bind and listen: there is no moment in which the socket takes what the filter turns away.
         socket::attach_filter(fd, filter).map_err(Step::Filter.failed())?;
     }
-    let interface = address::interface(target);
-    if !interface.is_empty() {
-        let index = netdevice::name_to_index(fd, interface).map_err(Step::Interface.failed())?;
-        bytes[address::IN6_BYTES - 4..].copy_from_slice(&index.to_ne_bytes());
-    }
+    name_interface(fd, target, bytes).map_err(Step::Interface.failed())?;
     let identity = match address::unix_path(target) {
         Some(path) => unix::bind(fd, row.kind, spec, target, path)?,
         None => {
@@ -144,6 +140,16 @@ fn open_socket(
         listen(fd, spec.backlog).map_err(Step::Listen.failed())?;
     }
     Ok(Opened { socket: made, identity })
+}
+
+/// Puts the number of the interface into an address that names one.
+fn name_interface(socket: BorrowedFd<'_>, target: &[u8], bytes: &mut [u8]) -> Result<(), Errno> {
+    let interface = address::interface(target);
+    if !interface.is_empty() {
+        let index = netdevice::name_to_index(socket, interface)?;
+        bytes[address::IN6_BYTES - 4..].copy_from_slice(&index.to_ne_bytes());
+    }
+    Ok(())
 }
 
 /// The address without the name of an interface, where it can be changed.

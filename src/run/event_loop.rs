@@ -117,11 +117,9 @@ impl Server {
             self.reap_again = self.reap();
         }
         for service in 0..self.plan.services.len() {
-            match self.state(service).map(|state| (state.phase, state.deaf)) {
-                Some((Phase::Resting(until, why), _)) if now >= until && !self.stopping => self.on_rested(service, why),
-                Some((Phase::Running(_), deaf)) if deaf != Tick(0) && now >= deaf && !self.stopping => {
-                    self.arm(service)
-                }
+            match self.state(service).filter(|state| now >= state.rests_until()).map(|state| state.phase) {
+                Some(Phase::Resting(_, why)) if !self.stopping => self.on_rested(service, why),
+                Some(_) if !self.stopping => self.arm(service),
                 _ => {}
             }
         }
@@ -165,12 +163,8 @@ impl Server {
             earliest = earliest.min(connection.deadline);
         }
         if !self.stopping {
-            for service in 0..self.plan.services.len() {
-                match self.state(service).map(|state| (state.phase, state.deaf)) {
-                    Some((Phase::Resting(until, _), _)) => earliest = earliest.min(until),
-                    Some((Phase::Running(_), deaf)) if deaf != Tick(0) => earliest = earliest.min(deaf),
-                    _ => {}
-                }
+            for state in self.tables.services.iter().take(self.plan.services.len()) {
+                earliest = earliest.min(state.rests_until());
             }
             for listener in self.tables.listeners.iter().filter(|listener| listener.opened.is_none()) {
                 earliest = earliest.min(listener.retry);

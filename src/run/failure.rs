@@ -5,7 +5,7 @@ use heapless::Vec;
 use log::Level;
 use rustix::fd::OwnedFd;
 use rustix::fs::{Access, access};
-use rustix::io::{Errno, fcntl_dupfd_cloexec};
+use rustix::io::Errno;
 
 use super::history::{Cause, Event, Refusal, What};
 use super::limit::backoff_ms;
@@ -17,6 +17,7 @@ use crate::peer::{Peer, Source};
 use crate::plan::steps::{Reader, Stage, Step};
 use crate::spawn::{FIRST_FD, StartFailed};
 use crate::sys::errno;
+use crate::sys::process::above;
 
 /// Bytes of a path with its NUL (PATH_MAX).
 const PATH_BYTES: usize = 4096;
@@ -112,7 +113,7 @@ impl Server {
         let parked = Parked {
             service: u16::try_from(service).unwrap_or(u16::MAX),
             listener: u16::try_from(row).unwrap_or(u16::MAX),
-            connection: fcntl_dupfd_cloexec(&connection, FIRST_OWN_FD).unwrap_or(connection),
+            connection: above(connection, FIRST_OWN_FD),
             peer,
         };
         if self.tables.parked.push(parked).is_err() {

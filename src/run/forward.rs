@@ -7,7 +7,7 @@
 
 use log::Level;
 use rustix::event::epoll::{self, EventFlags};
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, getpeername, getsockname, recv, send};
 
@@ -25,6 +25,8 @@ use crate::plan::ServiceSpec;
 use crate::plan::address::Text;
 use crate::spawn::FIRST_FD;
 use crate::sys::errno;
+use crate::sys::process::above;
+use crate::sys::socket::queued;
 
 impl Server {
     /// Whether connections of a service are forwarded.
@@ -47,7 +49,7 @@ impl Server {
         let (Some(policy), Some(spec)) = (self.policy(service), self.spec(service)) else { return };
         let deadline = self.now.after_ms(BACKEND_WAIT_MS);
         let (row, source) = (u16::try_from(service).unwrap_or(u16::MAX), peer.source());
-        let connection = backend::above(connection, self.least_descriptor());
+        let connection = above(connection, self.least_descriptor());
         let slot = match self.take_client(row, connection, source, deadline) {
             Ok(slot) => slot,
             Err(errno) => return self.rest_by_scarcity(service, "epoll", errno),
@@ -351,7 +353,7 @@ impl Server {
         if let Some(pair) = self.tables.forwards.rows.get(slot) {
             let goes_on = |side: &&Side| !side.broken && !side.ended;
             for socket in pair.sides.iter().filter(goes_on).filter_map(|side| side.socket.as_ref()) {
-                if backend::unsent(socket) == 0 {
+                if queued(socket.as_fd()) == 0 {
                     let _ = rustix::net::sockopt::set_socket_linger(socket, Some(core::time::Duration::ZERO));
                 }
             }

@@ -13,7 +13,7 @@ use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with, splice};
 
 use crate::limits::{FORWARD_BYTES, FORWARD_PIPES, FORWARD_TURN_BYTES, LARGE_PIPES, STREAM_BYTES};
-use crate::open::backend::above;
+use crate::sys::process::above;
 
 /// A pipe; both ends above the descriptors that children get.
 pub(super) struct Pipe {

@@ -8,7 +8,7 @@ use core::fmt::{self, Write};
 use heapless::Vec;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create, openat, tell};
-use rustix::io::{Errno, fcntl_dupfd_cloexec, pread};
+use rustix::io::{Errno, pread};
 
 use super::end::End;
 use super::failure::FIRST_OWN_FD;
@@ -22,7 +22,7 @@ use crate::logging::{LeftOut, say};
 use crate::plan::image::{VERSION_BYTES, version_of};
 use crate::sys::environment::{set_inheritable, variables};
 use crate::sys::errno::Why as Words;
-use crate::sys::process::{self, Image, install_descriptor, send_signal};
+use crate::sys::process::{self, Image, above, install_descriptor, send_signal};
 use crate::sys::signal;
 
 /// What is asked for.
@@ -321,7 +321,7 @@ fn memory_file(name: &CStr) -> Result<OwnedFd, Errno> {
 
 /// Moves it there, if the limit of descriptors allows.
 fn high(fd: OwnedFd) -> OwnedFd {
-    fcntl_dupfd_cloexec(&fd, FIRST_OWN_FD).unwrap_or(fd)
+    above(fd, FIRST_OWN_FD)
 }
 
 /// The path by which an open file can be executed.

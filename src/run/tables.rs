@@ -219,6 +219,15 @@ impl ServiceState {
     pub fn refused(&self) -> u64 {
         self.refused.iter().map(|&count| u64::from(count)).sum()
     }
+
+    /// When its sockets are looked at again that are not now; [`Tick::NEVER`]: that is not a matter of time.
+    pub(super) fn rests_until(&self) -> Tick {
+        match self.phase {
+            Phase::Resting(until, _) => until,
+            Phase::Running(_) if self.deaf != Tick(0) => self.deaf,
+            _ => Tick::NEVER,
+        }
+    }
 }
 
 /// How the end of a running service came about.

@@ -1,6 +1,7 @@
 //! What this process was started with: variables that must not be passed on, descriptors that were handed over.
 
 use core::ffi::{CStr, c_char, c_int};
+use core::ops::Range;
 use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_getfd, fcntl_setfd};
 use std::ffi::{OsStr, OsString};
@@ -8,6 +9,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
 use super::file;
+use super::process::close_range;
 
 /// Our own environment, `NAME=VALUE` each (environ(7)). Takes no memory.
 pub fn variables() -> impl Iterator<Item = &'static CStr> {
@@ -137,24 +139,15 @@ pub fn inherited() -> Vec<RawFd> {
 /// Closes every inherited descriptor but those below `first` and `kept`, so that none of them reaches a child or lies where
 /// a child's belong (close_range(2)). Only before anything of ours is opened.
 pub fn close_inherited_from(first: RawFd, kept: Option<RawFd>) {
-    let last = |end: RawFd| end.checked_sub(1).filter(|last| *last >= first);
     let kept = kept.filter(|kept| *kept >= first);
-    let closed = match kept {
-        Some(kept) => {
-            last(kept).is_none_or(|last| close_range(first, last))
-                && kept.checked_add(1).is_none_or(|next| close_range(next, RawFd::MAX))
-        }
-        None => close_range(first, RawFd::MAX),
+    let ranges = match kept {
+        Some(kept) => [first..kept, kept.saturating_add(1)..RawFd::MAX],
+        None => [first..RawFd::MAX, 0..0],
     };
-    if !closed {
+    let close = |range: Range<RawFd>| close_range(range.start.unsigned_abs(), range.end.unsigned_abs() - 1, 0).is_ok();
+    if !ranges.into_iter().filter(|range| !range.is_empty()).all(close) {
         close_all(inherited().into_iter().filter(|number| *number >= first && Some(*number) != kept));
     }
-}
-
-/// False: this kernel cannot do it (before Linux 5.9).
-fn close_range(first: RawFd, last: RawFd) -> bool {
-    // SAFETY: they were open before this program ran, so nothing here owns them.
-    unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) == 0 }
 }
 
 /// Closes every descriptor of [`inherited`].

@@ -3,9 +3,9 @@
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::marker::PhantomData;
 use core::ptr;
-use rustix::fd::BorrowedFd;
+use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use rustix::fs::{OFlags, fcntl_setfl};
-use rustix::io::{Errno, FdFlags, fcntl_setfd};
+use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 
 use crate::limits::{ARGUMENTS, CHILD_STACK_BYTES, ENVIRONMENT};
 
@@ -140,10 +140,23 @@ impl<'a> Image<'a> {
 /// ENOSYS on older kernels; ENOMEM.
 pub fn unshare_descriptors_from(first: u32) -> Result<(), Errno> {
     const CLOSE_RANGE_UNSHARE: u32 = 2;
-    // SAFETY: closing descriptors of the calling process breaks no memory; the callers own nothing above `first` that
-    // they go on to use.
-    let result = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, CLOSE_RANGE_UNSHARE) };
+    close_range(first, u32::MAX, CLOSE_RANGE_UNSHARE)
+}
+
+/// Closes the descriptors from `first` to `last` (close_range(2), Linux 5.9). The callers own none of them that they go on
+/// to use.
+///
+/// # Errors
+/// ENOSYS on older kernels; ENOMEM.
+pub(super) fn close_range(first: u32, last: u32, flags: u32) -> Result<(), Errno> {
+    // SAFETY: closing descriptors of the calling process breaks no memory, and nothing here owns them, see above.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) };
     if result < 0 { Err(last_errno()) } else { Ok(()) }
+}
+
+/// Moves a descriptor to `least` or above, where it is not there yet and the limit of descriptors allows.
+pub fn above(fd: OwnedFd, least: RawFd) -> OwnedFd {
+    if fd.as_raw_fd() >= least { fd } else { fcntl_dupfd_cloexec(&fd, least).unwrap_or(fd) }
 }
 
 /// Makes `to` a copy of the descriptor `from`, open across exec (dup2(2); where both are the same number only

@@ -16,15 +16,8 @@ use super::environment::page_bytes;
 /// back from the page cache without a read from the disk, and the stack below the loop.
 pub struct Ballast {
     program: Range<usize>,
-    state: State,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum State {
-    /// There was work since it was dropped.
-    InUse,
     /// The next wait drops it.
-    Idle,
+    idle: bool,
 }
 
 /// It stays for so long after the last event.
@@ -44,7 +37,7 @@ impl Ballast {
             // SAFETY: this advice changes no content.
             let _ = unsafe { madvise(ptr::with_exposed_provenance_mut(first), end - first, Advice::Random) };
         }
-        Self { program, state: State::Idle }
+        Self { program, idle: true }
     }
 
     /// epoll_wait(2); an event ends it, the timeout, or, after work, a quarter of a second without any. In the last case,
@@ -58,14 +51,13 @@ impl Ballast {
         buffer: &'b mut [MaybeUninit<Event>],
         timeout: Option<&Timespec>,
     ) -> Result<&'b [Event], Errno> {
-        let idle = self.state == State::Idle;
         let long = timeout.is_none_or(|timeout| timeout.tv_sec > 0 || timeout.tv_nsec > QUIET.tv_nsec);
-        let quiet = Some(&QUIET).filter(|_| long && !idle);
-        if idle {
+        let quiet = Some(&QUIET).filter(|_| long && !self.idle);
+        if self.idle {
             forget_stack();
         }
-        let events = wait(set, buffer, quiet.or(timeout), idle.then_some(&self.program))?;
-        self.state = if events.is_empty() && quiet.is_some() { State::Idle } else { State::InUse };
+        let events = wait(set, buffer, quiet.or(timeout), self.idle.then_some(&self.program))?;
+        self.idle = events.is_empty() && quiet.is_some();
         Ok(events)
     }
 }
@@ -144,7 +136,7 @@ mod tests {
     #[test]
     fn the_program_lies_in_the_ballast_and_goes_on_without_it() {
         let page = page_bytes();
-        let mut ballast = Ballast { program: program(), state: State::Idle };
+        let mut ballast = Ballast { program: program(), idle: true };
         let code = wait as *const () as usize;
         assert!(ballast.program.contains(&code));
         assert!(ballast.program.start.is_multiple_of(page) && ballast.program.end.is_multiple_of(page));
@@ -153,12 +145,12 @@ mod tests {
         let mut buffer = [MaybeUninit::uninit(); 2];
         let none = Timespec::default();
         assert!(ballast.wait(set.as_fd(), &mut buffer, Some(&none)).unwrap().is_empty());
-        assert!(ballast.state == State::InUse, "a deadline is work");
+        assert!(!ballast.idle, "a deadline is work");
         assert!(ballast.wait(set.as_fd(), &mut buffer, None).unwrap().is_empty(), "it waits for quiet");
-        assert!(ballast.state == State::Idle);
+        assert!(ballast.idle);
         rustix::io::write(&pipe.1, b"x").unwrap();
         let events = ballast.wait(set.as_fd(), &mut buffer, None).unwrap();
         assert_eq!(events.iter().map(|event| event.data.u64()).collect::<Vec<_>>(), [7]);
-        assert!(ballast.state == State::InUse);
+        assert!(!ballast.idle);
     }
 }
