@@ -54,4 +54,4 @@ pub use native::check_name;
 pub use print::{print, print_service};
 pub use problem::{Parsed, Problem};
 pub use value::{ExitStatus, INFINITY, Rlimit, Stream, Value, optional};
-pub use words::{INSTANCE, INSTANCE_PATH, command_line, instances, quote};
+pub use words::{INSTANCE, INSTANCE_ENDS, INSTANCE_PATH, INSTANCE_START, command_line, instances, quote};

@@ -12,10 +12,16 @@ pub const INSTANCE: char = '\u{fdd0}';
 /// The same for `%I`, where each `-` is a slash.
 pub const INSTANCE_PATH: char = '\u{fdd1}';
 
-/// How often a word asks for the name of a connection.
-pub fn instances(word: &str) -> usize {
-    // U+FDD0 and U+FDD1 as they lie in a text
-    word.as_bytes().windows(3).filter(|bytes| matches!(bytes, [0xef, 0xb7, 0x90 | 0x91])).count()
+/// How the two lie in a text: these bytes, then one of those that end them.
+pub const INSTANCE_START: [u8; 2] = [0xef, 0xb7];
+/// The last byte of [`INSTANCE`] and of [`INSTANCE_PATH`]; other characters begin as they do.
+pub const INSTANCE_ENDS: [u8; 2] = [0x90, 0x91];
+const _: () = assert!(INSTANCE as u32 == 0xfdd0 && INSTANCE_PATH as u32 == 0xfdd1);
+
+/// How often words ask for the name of a connection.
+pub fn instances(words: &[u8]) -> usize {
+    let is_one = |bytes: &&[u8]| bytes.starts_with(&INSTANCE_START) && INSTANCE_ENDS.contains(&bytes[2]);
+    words.windows(3).filter(is_one).count()
 }
 
 /// One word of a value.

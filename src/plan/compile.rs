@@ -253,7 +253,7 @@ fn command(draft: &ServiceDraft, setup: &mut Setup<'_>, faults: &mut Vec<Fault>)
     {
         program.clone_into(first);
     }
-    let names: usize = argv.iter().map(|word| config::instances(word)).sum();
+    let names: usize = argv.iter().map(|word| config::instances(word.as_bytes())).sum();
     let bytes = argv.iter().map(|word| word.len() + 1).sum::<usize>() + names * INSTANCE_BYTES;
     if names > 0 {
         at_most(faults, Code::InstanceLong, place, "", [bytes, INSTANCE_WORDS_BYTES]);

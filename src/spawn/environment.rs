@@ -2,7 +2,7 @@
 
 use core::ffi::CStr;
 
-use crate::config::{INSTANCE, INSTANCE_PATH};
+use crate::config::{INSTANCE_ENDS, INSTANCE_START, instances};
 use crate::limits::{INSTANCE_BYTES, START_TEXT_BYTES};
 use crate::peer::{Address, Peer};
 use crate::text::{DECIMAL_BYTES, Line, decimal};
@@ -27,16 +27,10 @@ pub struct Variables {
     words: usize,
 }
 
-/// How the characters begin that stand for the name of a connection, [`INSTANCE`] and [`INSTANCE_PATH`].
-const INSTANCE_START: [u8; 2] = [0xef, 0xb7];
-/// The last byte of the second one.
-const PATH_END: u8 = 0x91;
-const _: () = assert!(INSTANCE as u32 == 0xfdd0 && INSTANCE_PATH as u32 == 0xfdd1);
-
 /// Whether the words of a command line ask for the name of the connection.
 pub(super) fn has_instance(argv: &[u8]) -> bool {
     // the first test is quick, and hardly any other word has this byte
-    argv.contains(&INSTANCE_START[0]) && argv.windows(2).any(|pair| pair == INSTANCE_START)
+    argv.contains(&INSTANCE_START[0]) && instances(argv) > 0
 }
 
 /// The name that systemd gives to a connection (systemd.socket(5), Accept=): its number, our address, the client's; on a
@@ -86,8 +80,10 @@ impl Variables {
         let mut rest = argv;
         let mut whole = true;
         while let [first, tail @ ..] = rest {
-            if let Some([end, after @ ..]) = rest.strip_prefix(&INSTANCE_START) {
-                let dash = if *end == PATH_END { b'/' } else { b'-' };
+            if let Some([end, after @ ..]) = rest.strip_prefix(&INSTANCE_START)
+                && INSTANCE_ENDS.contains(end)
+            {
+                let dash = if *end == INSTANCE_ENDS[1] { b'/' } else { b'-' };
                 for byte in name.as_bytes() {
                     whole &= self.push(&[if *byte == b'-' { dash } else { *byte }]);
                 }
@@ -235,6 +231,7 @@ mod tests {
             let mut variables = Variables::new();
             let argv = "log\0--x=\u{fdd0}.\0\u{fdd1}\0end\0".as_bytes();
             assert!(has_instance(argv) && !has_instance(b"log\0"));
+            assert!(!has_instance("\u{fdfa}\0\u{fdd2}\0".as_bytes()), "these only begin like the marks");
             let connection = Connection { peer, local, number: 3, before: 7 };
             assert!(variables.put_words(argv, &connection, 12));
             variables.listen(1, ["a"].into_iter());
@@ -249,6 +246,12 @@ mod tests {
         assert!(words(&v6.0, &v6.1).contains("--x=7-fd00::9:22-fd00::1:40000. "));
         let unix = Peer::Unix { uid: 1000, gid: 100, path: heapless::Vec::new() };
         assert_eq!(words(&unix, &Peer::Unknown), "log --x=7-12-1000. 7/12/1000 end");
+        let mut variables = Variables::new();
+        let argv = "log\0\u{fdfa}\u{fdd0}\0\u{fdcf}\0";
+        let connection = Connection { peer: &client, local: &ours, number: 3, before: 7 };
+        assert!(variables.put_words(argv.as_bytes(), &connection, 12));
+        let put: Vec<_> = strings(variables.words()).map(|word| word.to_str().unwrap().to_owned()).collect();
+        assert_eq!(put.join("|"), argv.replace('\0', "|").trim_end_matches('|').replace('\u{fdd0}', name));
         let mut variables = Variables::new();
         let long = "\u{fdd0}".repeat(100);
         let connection = Connection { peer: &client, local: &ours, number: 1, before: 1 };
