@@ -10,7 +10,7 @@ use crate::sys::environment::reclaim;
 use crate::sys::errno::Why;
 use crate::sys::stdio::{self, Standard};
 use crate::sys::{file, fork};
-use crate::text::{DECIMAL_BYTES, decimal};
+use crate::text::Line;
 use core::fmt;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FileType, FlockOperation, Mode, OFlags, fcntl_lock, fstat, ftruncate, open, stat, unlink};
@@ -194,11 +194,12 @@ impl PidFile {
     /// # Errors
     /// As write(2): `ENOSPC`, ...
     pub fn write(&self) -> Result<(), Errno> {
-        let mut text = [b'\n'; DECIMAL_BYTES + 1];
-        let len = decimal(u64::from(getpid().as_raw_nonzero().get().unsigned_abs()), &mut text);
+        let mut line = Line::<16>::new();
+        line.push_decimal(u64::from(getpid().as_raw_nonzero().get().unsigned_abs()));
+        line.end(b'\n');
         ftruncate(&self.file, 0)?;
-        let written = pwrite(&self.file, &text[..=len], 0)?;
-        if written == len + 1 { Ok(()) } else { Err(Errno::NOSPC) }
+        let written = pwrite(&self.file, line.as_bytes(), 0)?;
+        if written == line.as_bytes().len() { Ok(()) } else { Err(Errno::NOSPC) }
     }
 
     /// Removes the file at the end of the daemon. Allocates nothing.

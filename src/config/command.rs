@@ -29,7 +29,7 @@ pub struct Command {
 impl Command {
     /// Whether any word asks for the name of the connection.
     pub fn has_instance(&self) -> bool {
-        self.arguments.iter().any(|word| words::instances(word.as_bytes()) > 0)
+        self.arguments.iter().any(|word| words::instances(word) > 0)
     }
 
     /// Whether any word asks for a variable.
@@ -69,7 +69,7 @@ pub(super) fn parse(text: &str) -> Parsed<Command> {
     if program.text.contains('$') && !command.literal {
         return fail(Problem::new(Code::ProgramVariable, at, &[&program.text]));
     }
-    if words::instances(program.text.as_bytes()) > 0
+    if words::instances(&program.text) > 0
         || program.text.is_empty()
         || program.text.ends_with('/')
         || is_relative(&program.text)

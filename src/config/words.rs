@@ -18,10 +18,10 @@ pub const INSTANCE_START: [u8; 2] = [0xef, 0xb7];
 pub const INSTANCE_ENDS: [u8; 2] = [0x90, 0x91];
 const _: () = assert!(INSTANCE as u32 == 0xfdd0 && INSTANCE_PATH as u32 == 0xfdd1);
 
-/// How often words ask for the name of a connection.
-pub fn instances(words: &[u8]) -> usize {
+/// How often a word asks for the name of a connection.
+pub fn instances(word: &str) -> usize {
     let is_one = |bytes: &&[u8]| bytes.starts_with(&INSTANCE_START) && INSTANCE_ENDS.contains(&bytes[2]);
-    words.windows(3).filter(is_one).count()
+    word.as_bytes().windows(3).filter(is_one).count()
 }
 
 /// One word of a value.

@@ -90,6 +90,8 @@ pub struct Throttle {
     rows: [Row; ROWS],
     total_until: Tick,
     total: u16,
+    /// Rows with lines that were left out.
+    untold: u16,
 }
 
 impl Default for Throttle {
@@ -103,13 +105,13 @@ impl Throttle {
     #[must_use]
     pub const fn new() -> Self {
         let empty = Row { until: Tick(0), count: 0, lines: 0, key: 0, kind: Kind::Start, mixed: false };
-        Self { rows: [empty; ROWS], total_until: Tick(0), total: 0 }
+        Self { rows: [empty; ROWS], total_until: Tick(0), total: 0, untold: 0 }
     }
 
     /// Asks whether a line of `kind` about `key` (the row of a service, or 0) may be written at `now`.
     pub fn admit(&mut self, kind: Kind, key: u16, now: Tick) -> Admission {
         let row = &mut self.rows[slot(kind, key)];
-        let left_out = if now >= row.until { row.close() } else { None };
+        let left_out = if now >= row.until { row.close(&mut self.untold) } else { None };
         if row.lines == 0 {
             row.until = now.after_ms(LOG_INTERVAL_MS);
         }
@@ -123,6 +125,7 @@ impl Throttle {
         if write {
             self.total += 1;
         } else {
+            self.untold += u16::from(row.count == 0);
             row.leave_out(kind, key);
         }
         Admission { write, left_out }
@@ -132,7 +135,7 @@ impl Throttle {
     pub fn flush(&mut self, now: Tick, mut tell: impl FnMut(LeftOut)) {
         for row in &mut self.rows {
             if now >= row.until
-                && let Some(left_out) = row.close()
+                && let Some(left_out) = row.close(&mut self.untold)
             {
                 tell(left_out);
             }
@@ -142,6 +145,9 @@ impl Throttle {
     /// When [`Throttle::flush`] has something to tell next; [`Tick::NEVER`] while nothing was left out.
     #[must_use]
     pub fn next_deadline(&self) -> Tick {
+        if self.untold == 0 {
+            return Tick::NEVER; // asked for in each turn
+        }
         self.rows.iter().filter(|row| row.count > 0).map(|row| row.until).min().unwrap_or(Tick::NEVER)
     }
 
@@ -170,14 +176,15 @@ impl LeftOut {
 }
 
 impl Row {
-    /// Ends the interval; the lines that were left out in it, if any.
-    const fn close(&mut self) -> Option<LeftOut> {
+    /// Ends the interval; the lines that were left out in it, if any, are no longer among those of `untold` rows.
+    const fn close(&mut self, untold: &mut u16) -> Option<LeftOut> {
         let count = self.count;
         self.count = 0;
         self.lines = 0;
         if count == 0 {
             return None;
         }
+        *untold -= 1;
         Some(LeftOut { kind: self.kind, key: if self.mixed { None } else { Some(self.key) }, count })
     }
 

@@ -153,6 +153,7 @@ fn add<'a>(
         name: add_once(plan, draft, draft.name.as_bytes(), faults),
         program: store(plan, draft, &ended(std::slice::from_ref(&program)), faults),
         argv: store(plan, draft, &ended(&argv), faults),
+        has_instance: argv.iter().any(|word| config::instances(word) > 0),
         fd_names: fd_names(plan, draft, more, &policy, context, faults),
         policy: policy_row(plan, policy),
         first_listener,
@@ -253,7 +254,7 @@ fn command(draft: &ServiceDraft, setup: &mut Setup<'_>, faults: &mut Vec<Fault>)
     {
         program.clone_into(first);
     }
-    let names: usize = argv.iter().map(|word| config::instances(word.as_bytes())).sum();
+    let names: usize = argv.iter().map(|word| config::instances(word)).sum();
     let bytes = argv.iter().map(|word| word.len() + 1).sum::<usize>() + names * INSTANCE_BYTES;
     if names > 0 {
         at_most(faults, Code::InstanceLong, place, "", [bytes, INSTANCE_WORDS_BYTES]);

@@ -140,6 +140,8 @@ pub struct ServiceSpec {
     pub program: Span,
     /// The words argv\[0\], argv\[1\], ..., each with its NUL.
     pub argv: Span,
+    /// The name of the connection is to be put into the words (%i).
+    pub has_instance: bool,
     /// Names of its sockets in LISTEN_FDNAMES, joined by colons, or one for all of them; empty where the child gets no
     /// descriptors from 3 on. See [`ServiceSpec::fd_name`].
     pub fd_names: Span,

@@ -2,7 +2,7 @@
 
 use core::ffi::CStr;
 
-use crate::config::{INSTANCE_ENDS, INSTANCE_START, instances};
+use crate::config::{INSTANCE_ENDS, INSTANCE_START};
 use crate::limits::{INSTANCE_BYTES, START_TEXT_BYTES};
 use crate::peer::{Address, Peer};
 use crate::text::{DECIMAL_BYTES, Line, decimal};
@@ -25,12 +25,6 @@ pub struct Variables {
     used: usize,
     /// Bytes at the beginning that are words of the command line.
     words: usize,
-}
-
-/// Whether the words of a command line ask for the name of the connection.
-pub(super) fn has_instance(argv: &[u8]) -> bool {
-    // the first test is quick, and hardly any other word has this byte
-    argv.contains(&INSTANCE_START[0]) && instances(argv) > 0
 }
 
 /// The name that systemd gives to a connection (systemd.socket(5), Accept=): its number, our address, the client's; on a
@@ -143,7 +137,8 @@ impl Variables {
                 self.set("PROTO=IPC", b"");
                 self.number("IPCREMOTEEUID=", (*uid).into());
                 self.number("IPCREMOTEEGID=", (*gid).into());
-                if !path.is_empty() {
+                // one with a NUL in it must not turn into a second variable
+                if !path.is_empty() && !path.contains(&0) {
                     self.set("REMOTE_ADDR=", address);
                     self.set("IPCREMOTEPATH=", address);
                 }
@@ -158,16 +153,13 @@ impl Variables {
     }
 
     fn number(&mut self, name: &str, value: u64) {
-        let mut digits = [0; DECIMAL_BYTES];
-        let length = decimal(value, &mut digits);
-        self.set(name, &digits[..length]);
+        self.set(name, decimal(value, &mut [0; DECIMAL_BYTES]));
     }
 
     /// Adds one variable; `name` has its `=`. One that does not fit as a whole is left out.
     fn set(&mut self, name: &str, value: &[u8]) {
         let start = self.used;
-        // an address with a NUL in it must not turn into a second variable
-        let whole = !value.contains(&0) && self.push(name.as_bytes()) && self.push(value);
+        let whole = self.push(name.as_bytes()) && self.push(value);
         self.close(start, whole);
     }
 
@@ -230,8 +222,6 @@ mod tests {
         let words = |peer: &Peer, local: &Peer| {
             let mut variables = Variables::new();
             let argv = "log\0--x=\u{fdd0}.\0\u{fdd1}\0end\0".as_bytes();
-            assert!(has_instance(argv) && !has_instance(b"log\0"));
-            assert!(!has_instance("\u{fdfa}\0\u{fdd2}\0".as_bytes()), "these only begin like the marks");
             let connection = Connection { peer, local, number: 3, before: 7 };
             assert!(variables.put_words(argv, &connection, 12));
             variables.listen(1, ["a"].into_iter());

@@ -128,7 +128,7 @@ impl Spawner {
         let mut argv = arena.get(start.service.argv);
         let mut named = true;
         if let Some(connection) = &start.connection {
-            if environment::has_instance(argv) {
+            if start.service.has_instance {
                 named = variables.put_words(argv, connection, process_behind(start, connection));
                 argv = &[];
             }
@@ -150,7 +150,7 @@ impl Spawner {
         if !whole {
             return Err(StartFailed { stage: Stage::EXEC, errno: Errno::TOOBIG });
         }
-        act(self, &policy, &mut image)
+        act(self, policy, &mut image)
     }
 
     /// Clones, and again in a humbler way where the kernel cannot do what was asked.
@@ -260,8 +260,8 @@ fn gets_descriptors(start: &Start<'_>) -> bool {
     !start.service.fd_names.is_empty()
 }
 
-fn policy(start: &Start<'_>) -> Policy {
-    start.plan.policies[usize::from(start.service.policy)]
+fn policy<'a>(start: &Start<'a>) -> &'a Policy {
+    &start.plan.policies[usize::from(start.service.policy)]
 }
 
 const _: () = assert!(SERVICE_LISTENERS <= 64, "the sockets of a service are a set of bits");

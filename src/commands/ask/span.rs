@@ -46,9 +46,9 @@ pub(super) fn utc(ms: u64, out: &mut String) {
 
 /// Adds a number with at least `width` digits.
 pub(super) fn digits(value: u64, width: usize, out: &mut String) {
-    let mut number = [b'0'; 2 * DECIMAL_BYTES];
-    let len = decimal(value, &mut number[DECIMAL_BYTES..]);
-    let shown = &number[DECIMAL_BYTES - width.saturating_sub(len).min(DECIMAL_BYTES)..DECIMAL_BYTES + len];
+    let mut room = [b'0'; DECIMAL_BYTES];
+    let digits = decimal(value, &mut room).len();
+    let shown = &room[DECIMAL_BYTES - digits.max(width).min(DECIMAL_BYTES)..];
     out.push_str(core::str::from_utf8(shown).unwrap_or_default());
 }
 
