@@ -4,6 +4,7 @@ use core::ffi::CStr;
 use core::fmt::Write;
 use heapless::String;
 use rustix::fd::AsRawFd;
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::process::PidfdFlags;
 use rustix::thread::{CapabilitySet, CapabilitySets};
@@ -166,14 +167,17 @@ fn write_file(path: &CStr, text: &[u8]) -> Result<(), Errno> {
     rustix::io::write(&file, text).map(drop)
 }
 
+/// The parent stands still until the program is executed, so nothing here may wait: a FIFO whose other end nobody has
+/// opened (then it is ENXIO, or empty), a serial line without a carrier. The program gets what blocks as usual.
 fn open(fd: i32, mode: OpenMode, path: &CStr) -> Result<(), Errno> {
-    let flags = match mode {
-        OpenMode::Read => libc::O_RDONLY,
-        OpenMode::Write => libc::O_WRONLY | libc::O_CREAT,
-        OpenMode::Append => libc::O_WRONLY | libc::O_CREAT | libc::O_APPEND,
-        OpenMode::Truncate => libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC,
+    let (flags, kept) = match mode {
+        OpenMode::Read => (libc::O_RDONLY, OFlags::empty()),
+        OpenMode::Write => (libc::O_WRONLY | libc::O_CREAT, OFlags::empty()),
+        OpenMode::Append => (libc::O_WRONLY | libc::O_CREAT | libc::O_APPEND, OFlags::APPEND),
+        OpenMode::Truncate => (libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC, OFlags::empty()),
     };
-    process::install_file(path, flags, 0o666, fd)
+    process::install_file(path, flags | libc::O_NONBLOCK, 0o666, fd)?;
+    process::set_flags(fd, kept)
 }
 
 /// The folder has its mode and owner afterwards, whoever made it.

@@ -179,7 +179,14 @@ pub fn install_descriptor(from: i32, to: i32) -> Result<(), Errno> {
 /// # Errors
 /// EBADF.
 pub fn set_nonblocking(fd: i32, nonblocking: bool) -> Result<(), Errno> {
-    let flags = if nonblocking { OFlags::NONBLOCK } else { OFlags::empty() };
+    set_flags(fd, if nonblocking { OFlags::NONBLOCK } else { OFlags::empty() })
+}
+
+/// Sets the flags of the open file behind a descriptor number, and clears the others (fcntl(2), `F_SETFL`).
+///
+/// # Errors
+/// EBADF.
+pub fn set_flags(fd: i32, flags: OFlags) -> Result<(), Errno> {
     // SAFETY: a plain descriptor number, of which nothing is kept.
     fcntl_setfl(unsafe { BorrowedFd::borrow_raw(fd) }, flags)
 }
