@@ -125,6 +125,11 @@ pub const BACKOFF_FIRST_MS: u64 = 250;
 pub const BACKOFF_RESET_MS: u64 = 10_000;
 /// Longest rest after failed starts.
 pub const BACKOFF_CEILING_MS: u64 = 15_000;
+/// First pause between two looks at what is left of a service whose main process has ended. Grows to
+/// [`LEFTOVER_CEILING_MS`].
+pub const LEFTOVER_LOOK_MS: u64 = 250;
+/// Longest pause between two such looks.
+pub const LEFTOVER_CEILING_MS: u64 = 60_000;
 /// How often a resting service looks whether its missing program is there now (one access(2), no start).
 pub const PROGRAM_LOOK_MS: u64 = 250;
 /// First rest of a listener when accept finds no descriptor or memory. Doubles up to [`SCARCE_CEILING_MS`].

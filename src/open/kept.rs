@@ -63,7 +63,9 @@ pub fn settle(plan: &Plan, listener: usize, fd: BorrowedFd<'_>, identity: Identi
     if row.kind != SocketKind::Fifo
         && let Ok(name) = socket::name(fd, &mut buffer)
     {
-        let _ = set_options(fd, address::family(name), plan.arena.get(spec.options), warn); // those are not settable
+        // what is required is as it was, or the socket would be made anew; some of it cannot be set a second time
+        let list = plan.arena.get(spec.options);
+        let _ = set_options(fd, address::family(name), list, options::REQUIRED, warn); // nothing else is an error
     }
     let mut tried = |step: Step, result: Result<(), rustix::io::Errno>| {
         if let Err(errno) = result {
@@ -101,7 +103,7 @@ fn own_path(spec: &SocketSpec, path: &CStr) -> Result<(), OpenError> {
 }
 
 /// Whether the file at a path is the one with this identity.
-fn is_ours(path: &[u8], identity: Identity) -> bool {
+pub(super) fn is_ours(path: &[u8], identity: Identity) -> bool {
     identity != Identity::default()
         && statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|file| unix::identity_of(&file) == identity)
 }

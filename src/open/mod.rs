@@ -18,13 +18,15 @@ mod links;
 mod private;
 mod revive;
 pub mod takeover;
+mod undo;
 mod unix;
 pub mod watch;
 
 pub use error::{OpenError, Step};
 pub use links::remove;
-pub use private::{open_private, remove_private};
+pub use private::{is_private_there, open_private, remove_private};
 pub use revive::{is_shut_down, revive};
+pub use undo::{disconnect, is_connected, is_lost};
 
 use crate::config::Id;
 use crate::plan::{ListenerSpec, Plan, SocketKind, SocketSpec, address, options};
@@ -122,7 +124,7 @@ fn open_socket(
     }
     let made = made.map_err(Step::Socket.failed())?;
     let fd = made.as_fd();
-    set_options(fd, family, plan.arena.get(spec.options), warn)?;
+    set_options(fd, family, plan.arena.get(spec.options), 0, warn)?;
     let filter = plan.arena.get(spec.filter);
     if !filter.is_empty() {
         // Before bind and listen: there is no moment in which the socket takes what the filter turns away.
@@ -167,11 +169,13 @@ fn v4_instead(bytes: &mut [u8]) -> &mut [u8] {
     &mut bytes[..16]
 }
 
-/// Sets the options in their order. An IPv6 option of a dual-stack socket is passed over where 0.0.0.0 stands in.
-fn set_options(fd: BorrowedFd<'_>, family: u16, list: &[u8], warn: Warn<'_>) -> Result<(), OpenError> {
+/// Sets the options in their order, but none of those with a flag of `but`. An IPv6 option of a dual-stack socket is
+/// passed over where 0.0.0.0 stands in.
+fn set_options(fd: BorrowedFd<'_>, family: u16, list: &[u8], but: u8, warn: Warn<'_>) -> Result<(), OpenError> {
     let mut skip_next = false;
     for record in options::records(list) {
         if core::mem::take(&mut skip_next)
+            || record.flags & but != 0
             || (i32::from(record.level) == libc::IPPROTO_IPV6 && family != address::INET6)
         {
             continue;

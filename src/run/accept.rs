@@ -195,6 +195,7 @@ impl Server {
         let deadline = run_deadline(policy, now);
         let child = Child {
             pid,
+            session: pid,
             service: u16::try_from(service).unwrap_or(u16::MAX),
             stage: Life::Running,
             since: now,

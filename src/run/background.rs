@@ -29,7 +29,7 @@ impl Server {
         let mut orphans: heapless::Vec<Process, 16> = heapless::Vec::new();
         let children = &self.tables.children;
         for_each_process(&mut |process| {
-            let known = || children.iter().any(|child| child.pid == process.pid || child.pid == process.session);
+            let known = || children.iter().any(|child| child.pid == process.pid || child.session == process.session);
             process.parent != own || known() || orphans.push(process).is_ok()
         });
         for orphan in orphans {
@@ -61,7 +61,9 @@ impl Server {
         let (now, pid) = (self.now, orphan.pid);
         let deadline = run_deadline(policy, now);
         let row = u16::try_from(service).unwrap_or(u16::MAX);
-        let child = Child { pid, service: row, stage: Life::Running, since: now, deadline, source: Source::default() };
+        // one that has forked twice (daemon(7)) does not lead its session, and who did has gone
+        let (session, stage, source) = (orphan.session, Life::Running, Source::default());
+        let child = Child { pid, session, service: row, stage, since: now, deadline, source };
         if self.tables.children.push(child).is_err() {
             return;
         }

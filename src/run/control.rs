@@ -20,7 +20,8 @@ use super::report::Part;
 use super::{Phase, ReloadKind, Server, Tick, Token};
 use crate::control::{Request, Row};
 use crate::limits::{
-    CONTROL_CLIENTS, CONTROL_IDLE_MS, CONTROL_REQUEST_BYTES, CONTROL_ROW_BYTES, CONTROL_ROWS_PER_TURN, UNIX_PATH_BYTES,
+    CONTROL_CLIENTS, CONTROL_IDLE_MS, CONTROL_REQUEST_BYTES, CONTROL_ROW_BYTES, CONTROL_ROWS_PER_TURN,
+    SCARCE_CEILING_MS, UNIX_PATH_BYTES,
 };
 use crate::logging::say;
 use crate::open::{self, Opened};
@@ -32,6 +33,14 @@ pub(super) struct Control {
     path: CString<{ UNIX_PATH_BYTES + 1 }>,
     /// Number of the client that came last; they are never used twice in a row of 4 thousand million.
     last: u32,
+    /// It is out of the epoll set until then, for want of descriptors; [`Tick::NEVER`]: it is watched.
+    rest: Tick,
+}
+
+impl Control {
+    const fn new(opened: Opened, path: CString<{ UNIX_PATH_BYTES + 1 }>, last: u32) -> Self {
+        Self { opened, path, last, rest: Tick::NEVER }
+    }
 }
 
 /// One client.
@@ -52,11 +61,6 @@ pub struct Client {
 }
 
 impl Client {
-    /// When it is cut off.
-    pub(super) const fn deadline(&self) -> Tick {
-        self.deadline
-    }
-
     /// Who goes first when there is no room for another one: the idle, the oldest watcher, then who has taken nothing
     /// for longest. The newcomer is always served, so that nobody can lock the operator out.
     fn worth(&self) -> (u8, Tick, u32) {
@@ -109,7 +113,7 @@ impl Server {
             let mut kept = CString::new();
             let whole = kept.extend_from_bytes(path.to_bytes()).is_ok();
             let added = epoll::add(&self.epoll, &opened.socket, Token::Control(0).encode(), EventFlags::IN);
-            let control = Control { opened, path: kept, last: 0 };
+            let control = Control::new(opened, kept, 0);
             match added {
                 Ok(()) if whole => Ok(control),
                 failed => {
@@ -157,8 +161,16 @@ impl Server {
     fn accept_client(&mut self) {
         let (now, epoll) = (self.now, &self.epoll);
         let Some(control) = &mut self.control else { return };
-        let Ok(socket) = accept_with(&control.opened.socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) else {
-            return; // gone already, or out of descriptors: then services rest as well, which gives some back
+        let socket = match accept_with(&control.opened.socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+            Ok(socket) => socket,
+            Err(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS) => {
+                // it stays readable, and would wake us again and again
+                let _ = epoll::delete(epoll, &control.opened.socket); // it is there
+                control.rest = now.after_ms(SCARCE_CEILING_MS);
+                let rest = control.rest;
+                return self.due_at(rest);
+            }
+            Err(_) => return, // gone already
         };
         let may = credentials(socket.as_fd())
             .is_ok_and(|peer| peer.uid == 0 || peer.uid == rustix::process::geteuid().as_raw());
@@ -203,10 +215,20 @@ impl Server {
         }
     }
 
-    /// Cuts off who has done nothing for too long.
+    /// Cuts off who has done nothing for too long, and looks for new ones again after a rest.
     pub(super) fn drop_idle_clients(&mut self) {
         let now = self.now;
         self.tables.clients.retain(|client| client.deadline > now);
+        if let Some(control) = self.control.as_mut().filter(|control| now >= control.rest) {
+            let added = epoll::add(&self.epoll, &control.opened.socket, Token::Control(0).encode(), EventFlags::IN);
+            control.rest = if added.is_ok() { Tick::NEVER } else { now.after_ms(SCARCE_CEILING_MS) };
+        }
+    }
+
+    /// When one of these is due.
+    pub(super) fn control_deadline(&self) -> Tick {
+        let clients = self.tables.clients.iter().map(|client| client.deadline);
+        clients.chain(self.control.as_ref().map(|control| control.rest)).min().unwrap_or(Tick::NEVER)
     }
 
     /// Goes on with clients that wait for something to happen, not for themselves.

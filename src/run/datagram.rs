@@ -6,7 +6,7 @@ use core::mem::MaybeUninit;
 use log::Level;
 use rustix::event::epoll;
 use rustix::fd::AsFd;
-use rustix::net::{RecvFlags, SendFlags, SocketAddrAny, connect, connect_unspec, recv, recvfrom, sendto};
+use rustix::net::{RecvFlags, SendFlags, SocketAddrAny, connect, recv, recvfrom, sendto};
 
 use super::history::Refusal;
 use super::internal::wall_clock;
@@ -14,6 +14,7 @@ use super::protocol::{daytime, may_answer, pattern, time};
 use super::{Phase, Server, Watch};
 use crate::limits::INTERNAL_BYTES;
 use crate::logging::Kind;
+use crate::open;
 use crate::peer::Peer;
 use crate::plan::{Internal, address};
 use crate::spawn::Start;
@@ -115,9 +116,9 @@ impl Server {
             }
             Err(failed) => {
                 // the datagram stays where it is, and is served when the program can be started
-                let _ = connect_unspec(&opened.socket);
                 self.disarm(service);
-                if let Some(listener) = self.tables.listeners.get_mut(row) {
+                let kept = open::disconnect(self.plan, row, opened.socket.as_fd()).is_ok();
+                if let Some(listener) = self.tables.listeners.get_mut(row).filter(|_| kept) {
                     (listener.opened, listener.watch, listener.tries) = (Some(opened), Watch::Out, 0);
                 }
                 self.start_failed(service, failed);
@@ -125,6 +126,21 @@ impl Server {
         }
         if self.phase(service) == Phase::Waiting {
             self.arm(service);
+        }
+    }
+
+    /// A service with Accept=no may have connected a socket to one of its peers: now it hears everybody again.
+    pub(super) fn disconnect(&mut self, service: usize) {
+        for row in self.listeners_of(service) {
+            let opened = self.tables.listeners.get(row).and_then(|listener| listener.opened.as_ref());
+            let socket = opened.map(|opened| opened.socket.as_fd()).filter(|_| self.is_datagram(row));
+            let Some(socket) = socket.filter(|socket| open::is_connected(*socket)) else { continue };
+            let result = open::disconnect(self.plan, row, socket);
+            let advice = "a process had connected the socket to its peer";
+            self.record(Kind::Open, service, Level::Warn, format_args!("disconnected: {advice}"));
+            if result.is_err() {
+                self.reopen(row);
+            }
         }
     }
 

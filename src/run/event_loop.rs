@@ -152,10 +152,7 @@ impl Server {
         if cfg!(feature = "forward") {
             earliest = earliest.min(self.next_try());
         }
-        earliest = earliest.min(self.next_idle_look());
-        for client in &self.tables.clients {
-            earliest = earliest.min(client.deadline());
-        }
+        earliest = earliest.min(self.next_idle_look()).min(self.next_leftover_look()).min(self.control_deadline());
         for child in &self.tables.children {
             earliest = earliest.min(child.deadline);
         }

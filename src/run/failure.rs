@@ -133,6 +133,10 @@ impl Server {
         let Some(index) = self.tables.parked.iter().position(|parked| usize::from(parked.service) == service) else {
             return false;
         };
+        if self.tables.children.is_full() {
+            self.rest_by_scarcity(service, "children", Errno::AGAIN);
+            return true;
+        }
         let parked = self.tables.parked.swap_remove(index);
         self.serve(service, usize::from(parked.listener), parked.connection, parked.peer);
         if self.phase(service) == Phase::Waiting {

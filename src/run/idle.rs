@@ -29,7 +29,7 @@ use crate::plan::{Evict, Plan, Policy, Sleep, SocketKind};
 pub struct Watched {
     /// Row of the service.
     pub service: u16,
-    /// Its main process, and session.
+    /// Its main process.
     pub pid: i32,
     /// When it was started.
     pub since: Tick,
@@ -158,7 +158,7 @@ impl Server {
             Last::Unknown => row.used,
         };
         let quiet = policy.sleep.quiet_ms != u32::MAX;
-        let cpu = if quiet { cpu(row.pid) } else { 0 };
+        let cpu = if quiet { cpu(self.session(row.pid)) } else { 0 };
         let worked = quiet && (row.fresh || cpu != row.cpu || self.is_waited_for(usize::from(row.service)));
         let Some(row) = self.tables.watched.get_mut(index) else { return false };
         (row.fresh, row.cpu) = (false, cpu);
@@ -213,27 +213,28 @@ impl Server {
             self.tables.watched.get(index).filter(|row| self.forwards(row.service.into())).map(|row| row.pid)
         {
             // whoever comes from now on comes to us
-            return self.put_to_sleep(index, why, memory_kb(pid));
+            return self.put_to_sleep(index, why, memory_kb(self.session(pid)));
         }
         let look = self.now.after_ms(FREEZE_LOOK_MS);
         let Some(row) = self.tables.watched.get_mut(index) else { return };
         (row.frozen, row.why, row.look) = (1, why, look);
         let pid = row.pid;
-        make_stand_still(pid);
+        make_stand_still(self.session(pid));
         self.due_at(look);
     }
 
     fn look_at_frozen(&mut self, index: usize) {
         let Some(&row) = self.tables.watched.get(index) else { return };
         let Some(policy) = self.policy(usize::from(row.service)) else { return };
-        let stopped = make_stand_still(row.pid); // one may have been born in between
+        let session = self.session(row.pid);
+        let stopped = make_stand_still(session); // one may have been born in between
         if !stopped && row.frozen < FREEZE_LOOKS {
             if let Some(row) = self.tables.watched.get_mut(index) {
                 row.frozen += 1;
             }
             return self.set_look(index, self.now.after_ms(FREEZE_LOOK_MS));
         }
-        let memory = memory_kb(row.pid); // takes a while: before the look, which the signal is to follow at once
+        let memory = memory_kb(session); // takes a while: before the look, which the signal is to follow at once
         self.collect_arrivals();
         let fresh = self.tables.watched.get(index).is_some_and(|row| row.fresh);
         let service = usize::from(row.service);
@@ -273,8 +274,14 @@ impl Server {
     /// Lets a session that stands still go on.
     pub(super) fn thaw(&mut self, pid: i32) {
         if self.goes_on(pid) {
-            signal_sessions(&[SIGCONT], &mut |session| session == pid);
+            let its = self.session(pid);
+            signal_sessions(&[SIGCONT], &mut |session| session == its);
         }
+    }
+
+    /// The session of a main process.
+    pub(super) fn session(&self, pid: i32) -> i32 {
+        self.tables.children.iter().find(|child| child.pid == pid).map_or(pid, |child| child.session)
     }
 
     /// A session goes on; true: it stood still.

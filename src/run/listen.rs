@@ -32,6 +32,7 @@ impl Server {
         let flags = if accept { EventFlags::IN } else { EventFlags::IN | EventFlags::ONESHOT };
         for row in self.listeners_of(service) {
             self.change_listener(row);
+            self.renew_lost(service, row);
             if self.arm_one(row, flags).is_err() {
                 // no memory in the kernel for one more registration: try again, the clients wait
                 let until = self.now.after_ms(SCARCE_FIRST_MS * 10);
@@ -234,6 +235,24 @@ impl Server {
     pub(super) fn is_broken(&self, row: usize) -> bool {
         let opened = self.tables.listeners.get(row).and_then(|listener| listener.opened.as_ref());
         opened.is_some_and(|opened| open::is_shut_down(opened.socket.as_fd()))
+    }
+
+    /// A listener whose file is gone, or another one, is made anew before it is watched again, as nobody could reach it: some
+    /// programs remove the socket when they end. Who waits in it is served first, unless the last run did not do that.
+    fn renew_lost(&mut self, service: usize, row: usize) {
+        let listener = self.tables.listeners.get(row).filter(|listener| listener.watch != Watch::Armed);
+        let Some(opened) = listener.and_then(|listener| listener.opened.as_ref()) else { return };
+        if !open::is_lost(self.plan, row, opened) {
+            return;
+        }
+        let failed = self.state(service).is_some_and(|state| state.failures > 0);
+        let opened = self.tables.listeners.get(row).and_then(|listener| listener.opened.as_ref());
+        if failed || opened.is_some_and(|opened| !open::is_readable(opened.socket.as_fd())) {
+            let address = self.address_of(row);
+            let advice = "its file was gone";
+            self.record(Kind::Open, service, Level::Warn, format_args!("anew address={address}: {advice}"));
+            self.reopen(row);
+        }
     }
 
     /// Closes a listener and opens it anew.

@@ -50,7 +50,7 @@ impl Server {
     /// A process says that its service is about to end.
     fn on_stopping(&mut self, sender: i32) {
         let session = process(sender).map_or(sender, |process| process.session);
-        let of = |child: &super::Child| child.pid == session && child.stage == Life::Running;
+        let of = |child: &super::Child| child.session == session && child.stage == Life::Running;
         let Some(index) = self.tables.children.iter().position(of) else { return };
         let Some(&child) = self.tables.children.get(index) else { return };
         let service = usize::from(child.service);

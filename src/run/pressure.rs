@@ -197,7 +197,7 @@ impl Server {
         let (mut sessions, mut needs) = (Vec::<i32, GROWING>::new(), Vec::<u64, GROWING>::new());
         for child in self.tables.children.iter().filter(|child| self.now.since_ms(child.since) < GROWING_MS) {
             let need = self.policy(usize::from(child.service)).map_or(0, |policy| policy.sleep.memory_min_kb);
-            if need > 0 && (sessions.push(child.pid).is_err() || needs.push(need).is_err()) {
+            if need > 0 && (sessions.push(child.session).is_err() || needs.push(need).is_err()) {
                 break;
             }
         }
@@ -292,7 +292,7 @@ impl Server {
                 self.freeze(index, "memory");
             }
             Some((true, _, index)) => {
-                let memory = self.tables.watched.get(index).map_or(0, |row| memory_kb(row.pid));
+                let memory = self.tables.watched.get(index).map_or(0, |row| memory_kb(self.session(row.pid)));
                 self.put_to_sleep(index, "memory", memory);
             }
             None => {}

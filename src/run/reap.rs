@@ -9,8 +9,8 @@ use super::history::Event;
 use super::session::is_alive;
 use super::stop::SIGKILL;
 use super::tables::{Ending, Life};
-use super::{Phase, Seconds, Server};
-use crate::limits::{BACKOFF_RESET_MS, REAPS_PER_TURN};
+use super::{Child, Phase, Seconds, Server, Tick};
+use crate::limits::{BACKOFF_RESET_MS, LEFTOVER_CEILING_MS, LEFTOVER_LOOK_MS, REAPS_PER_TURN};
 use crate::logging::Kind;
 use crate::plan::KillMode;
 use crate::sys::process::send_signal;
@@ -72,14 +72,20 @@ impl Server {
             KillMode::Process | KillMode::None => 0,
         };
         // workers that outlive their main process would take the next clients
-        if signal != 0 && !child.is_killed() && send_signal(-pid, signal).is_ok() {
+        if signal != 0 && !child.is_killed() && send_signal(-child.session, signal).is_ok() {
             let deadline = self.stop_deadline(policy);
             if let Some(row) = self.child(index) {
                 row.stage = Life::Leftover { end, timed_out };
                 row.deadline = deadline;
             }
             self.due_at(deadline);
-            self.record(Kind::Stop, service, Level::Info, format_args!("session={pid} why=main process ended"));
+            self.record(
+                Kind::Stop,
+                service,
+                Level::Info,
+                format_args!("session={} why=main process ended", child.session),
+            );
+            self.due_at(self.now.after_ms(LEFTOVER_LOOK_MS));
             self.check_leftovers();
             return;
         }
@@ -93,7 +99,7 @@ impl Server {
         let mut index = 0;
         while let Some(&child) = self.tables.children.get(index) {
             if let Life::Leftover { end, timed_out } = child.stage
-                && !is_alive(child.pid)
+                && !is_alive(child.session)
             {
                 self.forget(index);
                 let ran = self.now.since_ms(child.since);
@@ -102,6 +108,17 @@ impl Server {
                 index += 1;
             }
         }
+    }
+
+    /// When they are looked at again: the end of one that is no child of ours is told to its parent only.
+    pub(super) fn next_leftover_look(&self) -> Tick {
+        let ended = |child: &Child| self.tables.services.get(usize::from(child.service)).map(|state| state.last_ended);
+        let leftovers = self.tables.children.iter().filter(|child| child.is_leftover());
+        let newest = leftovers.filter_map(ended).max();
+        newest.map_or(Tick::NEVER, |ended| {
+            let pause = (self.now.since_ms(ended) / 4).clamp(LEFTOVER_LOOK_MS, LEFTOVER_CEILING_MS);
+            self.now.after_ms(pause)
+        })
     }
 
     /// Takes a child out of the table.

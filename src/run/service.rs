@@ -69,6 +69,7 @@ impl Server {
                 let service_row = u16::try_from(service).unwrap_or(u16::MAX);
                 let child = Child {
                     pid,
+                    session: pid,
                     service: service_row,
                     stage: Life::Running,
                     since: now,
@@ -138,6 +139,7 @@ impl Server {
         let asked = ending == Ending::Asked || order != Order::None;
         let clean = asked || !timed_out && (policy.ignore_failure || end.is_clean(self.plan.arena.get(policy.success)));
         let now = self.now;
+        self.disconnect(service);
         let short = ran_ms < SHORT_RUN_MS && ending == Ending::Unasked && !asked;
         let left = short && self.is_readable(service);
         let unread = left && !self.has_arrived(service);

@@ -357,7 +357,7 @@ impl State {
 
 record!(Identity { device, inode });
 record!(Marks { fixed, settable });
-record!(Child { pid, service, stage, since, deadline, source });
+record!(Child { pid, session, service, stage, since, deadline, source });
 record!(ServiceState {
     phase,
     live,

@@ -69,7 +69,7 @@ impl Server {
         match policy.kill_mode {
             KillMode::None => return self.set_life(index, Life::Stopping { timed_out }, Tick::NEVER),
             KillMode::Session => {
-                signal_sessions(&[policy.kill_signal, SIGCONT], &mut |session| session == child.pid);
+                signal_sessions(&[policy.kill_signal, SIGCONT], &mut |session| session == child.session);
                 self.goes_on(child.pid);
             }
             KillMode::Mixed | KillMode::Process => {
@@ -88,7 +88,7 @@ impl Server {
         let Some(policy) = self.policy(usize::from(child.service)) else { return };
         match policy.kill_mode {
             KillMode::None => {}
-            KillMode::Session | KillMode::Mixed => signal_sessions(&[SIGKILL], &mut |session| session == child.pid),
+            KillMode::Session | KillMode::Mixed => signal_sessions(&[SIGKILL], &mut |session| session == child.session),
             KillMode::Process => {
                 let _ = send_signal(child.pid, SIGKILL); // ESRCH: about to be reaped
             }
@@ -111,7 +111,7 @@ impl Server {
         if self.stopping {
             say!(Warn, "stop again: killing children={}", self.tables.children.len());
             let children = &self.tables.children;
-            signal_sessions(&[SIGKILL], &mut |session| children.iter().any(|child| child.pid == session));
+            signal_sessions(&[SIGKILL], &mut |session| children.iter().any(|child| child.session == session));
             self.leave_children = true;
             return;
         }

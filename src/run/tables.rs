@@ -289,8 +289,10 @@ pub enum Watch {
 /// One child.
 #[derive(Clone, Copy, Debug)]
 pub struct Child {
-    /// Its process id, which is also its session's.
+    /// Its process id.
     pub pid: i32,
+    /// Its session; another number than its own only where it has put itself into the background.
+    pub session: i32,
     /// Row of its service.
     pub service: u16,
     /// How far it is.

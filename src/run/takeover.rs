@@ -80,7 +80,8 @@ impl Server {
         let (now, row) = (self.now, u16::try_from(service).unwrap_or(u16::MAX));
         let deadline = run_deadline(policy, now);
         let _ = self.tables.foreign.push(Foreign { pid, process }); // there is room, see above
-        let child = Child { pid, service: row, stage: Life::Running, since: now, deadline, source: Source::default() };
+        let (stage, source) = (Life::Running, Source::default());
+        let child = Child { pid, session: pid, service: row, stage, since: now, deadline, source };
         let _ = self.tables.children.push(child); // there is room, see above
         self.disarm(service);
         self.due_at(deadline);

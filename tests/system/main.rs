@@ -31,6 +31,7 @@ mod forward_peers;
 mod forward_stress;
 mod hammer;
 mod harness;
+mod hostile;
 mod idle;
 mod inetd;
 mod inetd_corpus;
@@ -108,6 +109,7 @@ fn main() {
         reload::TESTS,
         reload_commands::TESTS,
         reload_load::TESTS,
+        hostile::TESTS,
         idle::TESTS,
         inetd::TESTS,
         inetd_peers::TESTS,

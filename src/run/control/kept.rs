@@ -12,7 +12,7 @@ use rustix::io::pread;
 use super::{Client, Control, Job, Request, Row, Server, Token};
 use crate::handover::codec::{Field, Writer, record, words};
 use crate::limits::{CONTROL_IDLE_MS, CONTROL_ROW_BYTES};
-use crate::open::{Identity, Opened};
+use crate::open::{self, Identity, Opened};
 use crate::run::order::{Outcome, answer};
 use crate::run::state::{Kept, put_kept};
 use crate::run::{ReloadKind, Resume};
@@ -88,11 +88,14 @@ impl Server {
 
     /// Goes on with the control socket of the image before; opens it if there was none.
     pub fn resume_control(&mut self, resume: &mut Resume, path: &CStr) {
-        let Some((socket, identity, last)) = resume.take_control() else { return self.open_control(path) };
+        let there = |control: &(_, Identity, _)| open::is_private_there(path, control.1);
+        let Some((socket, identity, last)) = resume.take_control().filter(there) else {
+            return self.open_control(path);
+        };
         let mut kept = CString::new();
         let whole = kept.extend_from_bytes(path.to_bytes()).is_ok();
         if whole && epoll::add(&self.epoll, &socket, Token::Control(0).encode(), EventFlags::IN).is_ok() {
-            self.control = Some(Control { opened: Opened { socket, identity }, path: kept, last });
+            self.control = Some(Control::new(Opened { socket, identity }, kept, last));
         }
     }
 

@@ -1,0 +1,39 @@
+//! What a process that has our socket, or anybody at its path, can do to it so that no client reaches it any more.
+
+use super::kept::is_ours;
+use super::{OpenError, Opened, Step, path};
+use crate::plan::{Plan, options};
+use crate::sys::socket;
+use rustix::fd::BorrowedFd;
+use rustix::net::{connect_unspec, getpeername};
+
+/// Whether a datagram socket is connected: then it hears one peer only (connect(2)).
+pub fn is_connected(socket: BorrowedFd<'_>) -> bool {
+    getpeername(socket).is_ok_and(|peer| peer.is_some())
+}
+
+/// Lets a datagram socket hear everybody again. What is in its queue stays.
+///
+/// The kernel forgets the interface of BindToDevice= on the way, so that is set again.
+///
+/// # Errors
+/// The interface is gone, or may not be used: the socket must not be kept.
+pub fn disconnect(plan: &Plan, listener: usize, socket: BorrowedFd<'_>) -> Result<(), OpenError> {
+    connect_unspec(socket).map_err(Step::Bind.failed())?;
+    let spec = &plan.sockets[usize::from(plan.listeners[listener].socket)];
+    for record in options::records(plan.arena.get(spec.options)) {
+        let (level, name) = (i32::from(record.level), i32::from(record.name));
+        if (level, name) == (libc::SOL_SOCKET, libc::SO_BINDTODEVICE) {
+            let failed = Step::Option(record.directive).failed();
+            socket::set_option(socket, record.level, record.name, record.value).map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether the path of an open listener does not lead to it any more: the file was removed, or is another one.
+pub fn is_lost(plan: &Plan, listener: usize, opened: &Opened) -> bool {
+    let row = &plan.listeners[listener];
+    let path = path(row, plan.arena.get(row.address)).filter(|_| opened.identity != super::Identity::default());
+    path.is_some_and(|path| !is_ours(path, opened.identity))
+}

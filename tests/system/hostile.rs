@@ -1,0 +1,267 @@
+//! Services and people that do to a socket, a file or a process what nobody thinks of, and what must still go on after it.
+
+use crate::client::*;
+use crate::daemon::{Daemon, is_live, kill, session_of};
+use crate::harness::{Ctx, Need::*, Test, sleep_ms, stand_in, wait_until, within};
+use crate::reload::reload;
+use crate::test;
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+pub const TESTS: &[Test] = &[
+    test!(a_pipe_that_nobody_reads_stops_nobody, Prog("mkfifo")),
+    test!(a_pipe_that_nobody_writes_stops_nobody, Prog("mkfifo")),
+    test!(control_without_descriptors_does_not_spin, Command("status"), Prog("prlimit")),
+    test!(control_whose_file_was_removed_comes_back, Command("status"), Part("reload")),
+    test!(a_service_that_forks_twice_is_stopped, Command("stop"), Prog("python3")),
+    test!(a_daemon_that_forks_twice_does_not_keep_us, Prog("python3")),
+    test!(a_datagram_socket_that_a_service_has_connected, Prog("python3")),
+    test!(a_unix_datagram_socket_that_a_service_has_connected, Prog("python3")),
+    test!(an_interface_stays_after_a_failed_start, Root, Prog("ss")),
+    test!(a_service_that_removes_its_socket, Prog("python3")),
+    test!(a_path_that_somebody_removed_comes_back_by_reload, Part("reload")),
+    test!(a_pipe_that_its_reader_removes, Prog("python3")),
+    test!(workers_of_a_service_that_was_taken_over, Root, Prog("python3")),
+    test!(options_of_an_ipv6_socket_follow_the_configuration, Part("reload"), Prog("ss")),
+];
+
+/// A service in Python.
+fn python(ctx: &Ctx, text: &str) -> String {
+    let head = "import os, socket, time, signal\nlistener = socket.socket(fileno=3)\n";
+    format!("/usr/bin/python3 {}", ctx.file("service.py", &format!("{head}{text}")))
+}
+
+fn one(listen: &str, more: &str, exec: &str) -> String {
+    format!("[x]\n{listen}\n{more}ExecStart={exec}\n")
+}
+
+/// A service whose standard error, or input, is a FIFO; and another service, which must not notice.
+fn with_pipe(ctx: &mut Ctx, directive: &str, work: impl FnOnce(&str, u16)) {
+    let (port, other, pipe) = (ctx.port(), ctx.port(), ctx.path("pipe"));
+    output(Command::new("mkfifo").arg(&pipe));
+    let config = format!(
+        "[x]\nListenStream=127.0.0.1:{port}\nAccept=yes\n{directive}{pipe}\nExecStart=/bin/sh -c 'echo here; echo there >&2'\n\
+         [y]\nListenStream=127.0.0.1:{other}\nAccept=yes\nExecStart=/bin/echo other\n"
+    );
+    let mut daemon = ctx.start(&config);
+    let client = connect(port);
+    sleep_ms(200);
+    assert_eq!(talk(other), "other\n");
+    work(&pipe, other);
+    drop(client);
+    assert!(daemon.alive());
+}
+
+fn a_pipe_that_nobody_reads_stops_nobody(ctx: &mut Ctx) {
+    with_pipe(ctx, "StandardError=append:", |pipe, other| {
+        // who waits is served as soon as somebody reads
+        let mut reader = fs::File::options().read(true).write(true).open(pipe).unwrap();
+        assert_eq!(read_line(&mut reader), "there");
+        assert_eq!(talk(other), "other\n");
+    });
+}
+
+fn a_pipe_that_nobody_writes_stops_nobody(ctx: &mut Ctx) {
+    with_pipe(ctx, "StandardOutput=socket\nStandardInput=file:", |_, other| assert_eq!(talk(other), "other\n"));
+}
+
+/// The limit falls below what is open, and somebody asks: the loop must not turn round and round for him.
+fn control_without_descriptors_does_not_spin(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let daemon = ctx.start(&one(&format!("ListenStream=127.0.0.1:{port}"), "Accept=yes\n", "/bin/echo here"));
+    let set = |limit: u64| {
+        let pid = daemon.pid.to_string();
+        output(Command::new("prlimit").args(["--pid", &pid, &format!("--nofile={limit}:4096")]));
+    };
+    set(3);
+    let mut asks = daemon.begin(&["list"]);
+    daemon.cost(|| sleep_ms(3000)).assert_small();
+    set(4096);
+    assert!(asks.wait().unwrap().success(), "who has asked is answered");
+    assert!(daemon.tell(&["list"]).contains("waiting"));
+}
+
+fn control_whose_file_was_removed_comes_back(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let daemon = ctx.start(&one(&format!("ListenStream=127.0.0.1:{port}"), "Accept=yes\n", "/bin/echo here"));
+    fs::remove_file(daemon.control()).unwrap();
+    assert!(!daemon.ask(&["list"]).status.success());
+    reload(&daemon);
+    assert!(daemon.tell(&["list"]).contains("waiting"));
+}
+
+/// It is adopted, but it does not lead its session: who did has gone. The pauses let each of them go its way.
+const TWICE: &str = "
+if os.fork():
+    time.sleep(0.5)
+    os._exit(0)
+os.setsid()
+if os.fork(): os._exit(0)
+while True:
+    client, _ = listener.accept()
+    client.sendall(b'%d' % os.getpid())
+    client.close()
+";
+
+fn forked_twice(ctx: &mut Ctx) -> (Daemon, u16, i32) {
+    let port = ctx.port();
+    let exec = python(ctx, TWICE);
+    let daemon = ctx.start(&one(&format!("ListenStream=127.0.0.1:{port}"), "TimeoutStopSec=5\n", &exec));
+    talk(port);
+    daemon.wait_log("why=background");
+    let pid: i32 = talk(port).parse().unwrap();
+    assert_ne!(session_of(pid), pid);
+    (daemon, port, pid)
+}
+
+fn a_service_that_forks_twice_is_stopped(ctx: &mut Ctx) {
+    let (daemon, port, pid) = forked_twice(ctx);
+    assert!(daemon.tell(&["stop", "x"]).contains("is stopped"));
+    assert!(!is_live(pid));
+    assert_ne!(talk(port), pid.to_string(), "the next one answers");
+}
+
+fn a_daemon_that_forks_twice_does_not_keep_us(ctx: &mut Ctx) {
+    let (mut daemon, _, pid) = forked_twice(ctx);
+    assert!(daemon.stop().success());
+    assert!(!is_live(pid));
+}
+
+const CONNECTED: &str = "
+text, peer = listener.recvfrom(100)
+listener.connect(peer)
+listener.send(text)
+";
+
+/// As programs do that serve one peer: whoever comes after it must be heard as well.
+fn a_datagram_socket_that_a_service_has_connected(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let exec = python(ctx, CONNECTED);
+    let daemon = ctx.start(&one(&format!("ListenDatagram=127.0.0.1:{port}"), "", &exec));
+    for round in 1..4 {
+        assert_eq!(udp_ask(port, "hello"), "hello");
+        // what comes while the socket is connected is turned away by the kernel
+        wait_until("it hears everybody", || daemon.log().matches("disconnected").count() == round);
+    }
+}
+
+fn a_unix_datagram_socket_that_a_service_has_connected(ctx: &mut Ctx) {
+    let path = ctx.path("x.sock");
+    let exec = python(ctx, CONNECTED);
+    let daemon = ctx.start(&one(&format!("ListenDatagram={path}"), "", &exec));
+    for round in 1..4 {
+        let own = ctx.path(&format!("client{round}"));
+        let client = std::os::unix::net::UnixDatagram::bind(own).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        client.send_to(b"hello", &path).unwrap();
+        assert_eq!(client.recv(&mut [0; 10]).unwrap(), 5);
+        wait_until("it hears everybody", || daemon.log().matches("disconnected").count() == round);
+    }
+}
+
+/// The program is missing, so the socket that was connected for its peer listens again: on its interface alone.
+fn an_interface_stays_after_a_failed_start(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let more = "Accept=yes\nReusePort=yes\nBindToDevice=lo\n";
+    let daemon = ctx.start(&one(&format!("ListenDatagram=0.0.0.0:{port}"), more, &ctx.path("missing")));
+    let bound = || output(Command::new("ss").args(["-ulnH"])).contains(&format!("0.0.0.0%lo:{port}"));
+    assert!(bound());
+    udp().send_to(b"x", local(port)).unwrap();
+    daemon.wait_log("failed at=");
+    assert!(bound(), "{}", output(Command::new("ss").args(["-ulnH"])));
+}
+
+fn a_service_that_removes_its_socket(ctx: &mut Ctx) {
+    let path = ctx.path("x.sock");
+    let exec = python(
+        ctx,
+        "client, _ = listener.accept()\nclient.sendall(b'served')\nclient.close()\nos.unlink(listener.getsockname())\n",
+    );
+    let _daemon = ctx.start(&one(&format!("ListenStream={path}"), "", &exec));
+    for _ in 0..3 {
+        wait_until("the path leads to it", || unix_talk(&path).is_ok_and(|text| text == "served"));
+    }
+}
+
+fn a_path_that_somebody_removed_comes_back_by_reload(ctx: &mut Ctx) {
+    let (path, pipe) = (ctx.path("x.sock"), ctx.path("pipe"));
+    let config = format!(
+        "[x]\nListenStream={path}\nAccept=yes\nExecStart=/bin/echo here\n\
+         [y]\nListenFIFO={pipe}\nExecStart={}\n",
+        stand_in("never")
+    );
+    let daemon = ctx.start(&config);
+    fs::remove_file(&path).unwrap();
+    fs::remove_file(&pipe).unwrap();
+    reload(&daemon);
+    assert_eq!(unix_talk(&path).unwrap(), "here\n");
+    assert!(std::os::unix::fs::FileTypeExt::is_fifo(&fs::metadata(&pipe).unwrap().file_type()));
+    let before = fs::metadata(&path).unwrap().modified().unwrap();
+    reload(&daemon);
+    assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), before, "one that is there stays");
+}
+
+fn a_pipe_that_its_reader_removes(ctx: &mut Ctx) {
+    let path = ctx.path("pipe");
+    let text = format!("open('{path}.out', 'a').write(os.read(3, 100).decode())\nos.unlink('{path}')\n");
+    let exec = format!("/usr/bin/python3 {}", ctx.file("service.py", &format!("import os\n{text}")));
+    let _daemon = ctx.start(&one(&format!("ListenFIFO={path}"), "", &exec));
+    for round in 1..4 {
+        wait_until("the pipe is there", || fs::File::options().read(true).write(true).open(&path).is_ok());
+        let mut pipe = fs::File::options().read(true).write(true).open(&path).unwrap();
+        std::io::Write::write_all(&mut pipe, b"x\n").unwrap();
+        wait_until("it is read", || ctx.lines("pipe.out").len() == round);
+    }
+}
+
+/// They are children of nobody that we know, so no signal tells of their end.
+fn workers_of_a_service_that_was_taken_over(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let exec = python(
+        ctx,
+        "
+for _ in range(2):
+    if os.fork() == 0:
+        signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.5), os._exit(0)))
+        break
+while True:
+    client, _ = listener.accept()
+    client.sendall(b'%d' % os.getsid(0))
+    client.close()
+",
+    );
+    let config = one(&format!("ListenStream=127.0.0.1:{port}"), "", &exec);
+    let mut first = ctx.start(&config);
+    let leader: i32 = talk(port).parse().unwrap();
+    first.kill();
+    let second = ctx.start(&config);
+    second.wait_log("taken over");
+    kill(leader, libc::SIGKILL);
+    second.wait_log("why=main process ended");
+    let next = within(Duration::from_secs(20), || try_talk(port).is_some_and(|session| session != leader));
+    assert!(next, "its workers have ended, and nobody noticed:\n{}", second.log());
+}
+
+/// The session that answers, unless nobody does.
+fn try_talk(port: u16) -> Option<i32> {
+    let stream = try_connect(local(port), Duration::from_secs(1)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut &stream, &mut text).ok()?;
+    text.parse().ok()
+}
+
+fn options_of_an_ipv6_socket_follow_the_configuration(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let config = |bytes: &str| {
+        let more = format!("Accept=yes\nBindIPv6Only=ipv6-only\nReceiveBuffer={bytes}\n");
+        one(&format!("ListenStream=[::]:{port}"), &more, "/bin/true")
+    };
+    let daemon = ctx.start(&config("16K"));
+    let has = |buffer: &str| output(Command::new("ss").args(["-tlnmH"])).contains(buffer);
+    assert!(has("rb32768"));
+    ctx.file("dormouse.conf", &config("32K"));
+    reload(&daemon);
+    assert!(has("rb65536"), "{}", output(Command::new("ss").args(["-tlnmH"])));
+}
