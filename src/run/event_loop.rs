@@ -7,7 +7,7 @@ use rustix::event::epoll::{Event, EventFlags};
 use rustix::fd::AsFd;
 use rustix::io::Errno;
 
-use super::{Phase, ReloadKind, Server, Token};
+use super::{Listener, Phase, ReloadKind, Server, Token, Watch};
 use crate::limits::EVENTS_PER_TURN;
 use crate::logging::say;
 use crate::sys::clock::{self, Tick};
@@ -73,9 +73,11 @@ impl Server {
         self.answer_waiting();
     }
 
-    /// A listener has something, or is broken. An event of an earlier registration is dropped.
+    /// A listener has something, or is broken. An event of an earlier registration is dropped, and so is one that came
+    /// together with that of another listener, for which this one was taken out of the set.
     fn on_listener(&mut self, row: usize, generation: u16, flags: EventFlags) {
-        let fresh = self.tables.listeners.get(row).is_some_and(|listener| listener.generation == generation);
+        let is_its = |listener: &Listener| listener.generation == generation && listener.watch == Watch::Armed;
+        let fresh = self.tables.listeners.get(row).is_some_and(is_its);
         let Some(service) = self.service_of(row).filter(|_| fresh && !self.stopping) else { return };
         if flags.intersects(EventFlags::HUP | EventFlags::ERR) && self.is_broken(row) {
             return self.revive(row);
@@ -135,7 +137,7 @@ impl Server {
             }
         }
         for row in 0..self.tables.listeners.len() {
-            let due = |listener: &super::Listener| listener.opened.is_none() && now >= listener.retry;
+            let due = |listener: &Listener| listener.opened.is_none() && now >= listener.retry;
             if !self.stopping && self.tables.listeners.get(row).is_some_and(due) {
                 self.retry(row);
             }

@@ -33,10 +33,11 @@ impl Server {
         for row in self.listeners_of(service) {
             self.change_listener(row);
             self.renew_lost(service, row);
-            if self.arm_one(row, flags).is_err() {
+            if let Err(errno) = self.arm_one(row, flags) {
                 // no memory in the kernel for one more registration: try again, the clients wait
                 let until = self.now.after_ms(SCARCE_FIRST_MS * 10);
-                self.record(Kind::Scarce, service, Level::Warn, format_args!("what=epoll"));
+                let why = crate::sys::errno::text(errno);
+                self.record(Kind::Scarce, service, Level::Warn, format_args!("what=epoll why=\"{why}\""));
                 self.rest(service, until, Why::Scarce);
                 return;
             }

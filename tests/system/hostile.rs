@@ -19,6 +19,7 @@ pub const TESTS: &[Test] = &[
     test!(a_datagram_socket_that_a_service_has_connected, Prog("python3")),
     test!(a_unix_datagram_socket_that_a_service_has_connected, Prog("python3")),
     test!(an_interface_stays_after_a_failed_start, Root, Prog("ss")),
+    test!(knocks_at_two_sockets_in_the_same_moment, Prog("python3")),
     test!(a_service_that_removes_its_socket, Prog("python3")),
     test!(a_path_that_somebody_removed_comes_back_by_reload, Part("reload")),
     test!(a_pipe_that_its_reader_removes, Prog("python3")),
@@ -170,6 +171,24 @@ fn an_interface_stays_after_a_failed_start(ctx: &mut Ctx) {
     udp().send_to(b"x", local(port)).unwrap();
     daemon.wait_log("failed at=");
     assert!(bound(), "{}", output(Command::new("ss").args(["-ulnH"])));
+}
+
+/// The first one takes the other out of the set while its event is on the way.
+fn knocks_at_two_sockets_in_the_same_moment(ctx: &mut Ctx) {
+    let (first, second) = (ctx.port(), ctx.port());
+    let text = "import select\nboth = [listener, socket.socket(fileno=4)]\n\
+        client, _ = select.select(both, [], [])[0][0].accept()\nclient.sendall(b'served')\n";
+    let exec = python(ctx, text);
+    let listen = format!("ListenStream=127.0.0.1:{first}\nListenStream=127.0.0.1:{second}");
+    let daemon = ctx.start(&one(&listen, "", &exec));
+    for _ in 0..3 {
+        daemon.signal(libc::SIGSTOP);
+        let clients = [connect(first), connect(second)];
+        daemon.signal(libc::SIGCONT);
+        for client in clients {
+            assert_eq!(read_all(client), "served");
+        }
+    }
 }
 
 fn a_service_that_removes_its_socket(ctx: &mut Ctx) {
