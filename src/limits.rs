@@ -179,8 +179,8 @@ const _: () = assert!(BACKEND_FIRST_MS < BACKEND_CEILING_MS && BACKEND_CEILING_M
 const _: () = assert!(BACKOFF_FIRST_MS < BACKOFF_CEILING_MS && SCARCE_FIRST_MS < SCARCE_CEILING_MS);
 // a connection is one descriptor with one name of at most 255 bytes
 const _: () = assert!(INSTANCE_WORDS_BYTES + 255 + 16 <= FD_NAMES_BYTES && INSTANCE_BYTES < INSTANCE_WORDS_BYTES);
-// REMOTE_ADDR, TCPREMOTEIP and TCPLOCALIP with a scope (64 each), IPCREMOTEPATH and REMOTE_ADDR of a unix peer
-// (128 each), and twelve numbers of at most 40 bytes with their names.
+// REMOTE_ADDR, REMOTE_HOST, TCPREMOTEIP and TCPLOCALIP with a scope (64 each), or IPCREMOTEPATH and REMOTE_ADDR of a unix
+// peer (128 each), and twelve numbers of at most 40 bytes with their names.
 const _: () = assert!(START_TEXT_BYTES >= 2 * 128 + 12 * 40 + FD_NAMES_BYTES);
 
 /// The number in `text`, or `default` where the variable was not set at build time.

@@ -126,10 +126,11 @@ fn variables(plan: &Plan, service: &ServiceSpec, policy: &Policy, text: &mut Str
         let _ = writeln!(text, "  LISTEN_FDS={count}\n  LISTEN_FDNAMES={}\n  LISTEN_PID=<its pid>", names.join(":"));
     }
     if policy.accept && service.backend().is_none() {
-        let _ =
-            writeln!(text, "  and for each connection, TCP: REMOTE_ADDR REMOTE_PORT PROTO TCPREMOTEIP TCPREMOTEPORT");
-        let _ =
-            writeln!(text, "  TCPLOCALIP TCPLOCALPORT TCPCONNNUM; unix: PROTO IPCREMOTEEUID IPCREMOTEEGID IPCCONNNUM");
+        let _ = writeln!(text, "  and for each connection, TCP: REMOTE_ADDR REMOTE_PORT REMOTE_HOST PROTO TCPREMOTEIP");
+        let _ = writeln!(
+            text,
+            "  TCPREMOTEPORT TCPLOCALIP TCPLOCALPORT TCPCONNNUM; unix: PROTO IPCREMOTEEUID IPCREMOTEEGID IPCCONNNUM"
+        );
     }
 }
 

@@ -14,8 +14,8 @@ use crate::config::{self, Code, Draft, Fault, Id, ServiceDraft, Severity, at_mos
 use crate::limits::{ARENA_BYTES, ARGUMENTS, ENVIRONMENT, FD_NAMES_BYTES, INSTANCE_BYTES, INSTANCE_WORDS_BYTES};
 use crate::sys::file;
 
-/// Variables that a start adds: four of the hand-over, eight of the connection.
-const START_VARIABLES: usize = 12;
+/// Variables that a start adds: four of the hand-over, nine of the connection.
+const START_VARIABLES: usize = 13;
 
 /// What the plan depends on besides the draft.
 pub struct Context {
@@ -221,7 +221,7 @@ fn command(draft: &ServiceDraft, setup: &mut Setup<'_>, faults: &mut Vec<Fault>)
     let command = draft.command()?;
     let place = draft.place(Id::ExecStart);
     let root = draft.text(Id::RootDirectory).unwrap_or("");
-    let there = |path: &str| rustix::fs::access([root, path].concat().as_str(), rustix::fs::Access::EXEC_OK).is_ok();
+    let there = |path: &str| file::is_program(Path::new(&[root, path].concat()));
     let is_program = |path: &str| path == setup.program || there(path);
     let program = config::find_program(&command.program, &is_program);
     let known = program.as_ref() == Some(&setup.program);

@@ -122,6 +122,8 @@ impl Variables {
             Peer::Internet { port, .. } => {
                 self.set("REMOTE_ADDR=", address);
                 self.number("REMOTE_PORT=", (*port).into());
+                // xinetd's name for it
+                self.set("REMOTE_HOST=", address);
                 self.set("PROTO=TCP", b"");
                 self.set("TCPREMOTEIP=", address);
                 self.number("TCPREMOTEPORT=", (*port).into());
@@ -207,6 +209,7 @@ mod tests {
             [
                 "REMOTE_ADDR=192.0.2.1",
                 "REMOTE_PORT=40000",
+                "REMOTE_HOST=192.0.2.1",
                 "PROTO=TCP",
                 "TCPREMOTEIP=192.0.2.1",
                 "TCPREMOTEPORT=40000",
@@ -278,7 +281,7 @@ mod tests {
     fn the_longest_values_fit() {
         let ip = "1111:2222:3333:4444:5555:6666:7777:8888".parse().unwrap();
         let end = Peer::Internet { ip, scope: u32::MAX, port: u16::MAX };
-        assert_eq!(described(&end, &end).len(), 8);
+        assert_eq!(described(&end, &end).len(), 9);
         let path = heapless::Vec::from_slice(&[b'x'; 108]).unwrap();
         assert_eq!(described(&Peer::Unix { uid: u32::MAX, gid: u32::MAX, path }, &end).len(), 6);
     }

@@ -237,6 +237,7 @@ fn trap_37_ucspi_variables(ctx: &mut Ctx) {
     let report = Report::of(&read_all(client));
     let port = port.to_string();
     for (name, value) in [
+        ("REMOTE_HOST", "127.0.0.1"),
         ("PROTO", "TCP"),
         ("TCPLOCALIP", "127.0.0.1"),
         ("TCPLOCALPORT", &port),
