@@ -23,6 +23,11 @@ pub(super) fn check(options: &Options) -> u8 {
     }
 }
 
+/// The end of a word that is counted.
+const fn plural(count: usize) -> &'static str {
+    if count == 1 { "" } else { "s" }
+}
+
 /// What the tables of this configuration take, and what they can never exceed.
 fn summary(plan: &Plan) -> String {
     let rows = |count: usize, bytes: usize| count * bytes;
@@ -37,10 +42,12 @@ fn summary(plan: &Plan) -> String {
     let mut text = String::new();
     let _ = writeln!(
         text,
-        "ok: {} services, {} sockets, {} bytes of text\nmemory of the tables: {} kB asleep, {} kB with every service \
+        "ok: {} service{}, {} socket{}, {} bytes of text\nmemory of the tables: {} kB asleep, {} kB with every service \
          awake, at most {} kB with {} children",
         plan.services.len(),
+        plural(plan.services.len()),
         plan.listeners.len(),
+        plural(plan.listeners.len()),
         plan.arena.used(),
         used.div_ceil(1024),
         (used + running).div_ceil(1024),

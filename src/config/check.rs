@@ -36,6 +36,7 @@ pub fn check(draft: &mut Draft) {
         check.access();
         check.sleep();
         check.effects();
+        check.companions();
     }
     // With more sockets than fit, the one fault about that is enough.
     if capacity(draft, &links, &mut faults) {
@@ -106,6 +107,16 @@ const NEEDS: [(Id, Needs); 36] = [
     (Id::MaxConnectionRate, Needs::Accept),
 ];
 
+/// Directives that say something about another one, and do nothing without it.
+const COMPANIONS: [(Id, Id); 6] = [
+    (Id::RuntimeDirectoryMode, Id::RuntimeDirectory),
+    (Id::StateDirectoryMode, Id::StateDirectory),
+    (Id::CacheDirectoryMode, Id::CacheDirectory),
+    (Id::LogsDirectoryMode, Id::LogsDirectory),
+    (Id::RestartSec, Id::Restart),
+    (Id::PollLimitIntervalSec, Id::PollLimitBurst),
+];
+
 impl Check<'_> {
     fn fault(&mut self, code: Code, place: Place, arguments: &[&str]) {
         tell(self.faults, code, place, arguments);
@@ -141,7 +152,9 @@ impl Check<'_> {
             && (!service.is_multiplexed() || service.is_set(Id::ConnectTo))
             && !kinds.iter().any(|kind| service.has_failed(kind.directive()))
         {
-            self.fault(Code::NoListen, service.place, &[&service.name]);
+            let fault = Fault::new(Code::NoListen, service.place, &[&service.name]);
+            let defaults = ["default", "defaults"].iter().any(|name| service.name.eq_ignore_ascii_case(name));
+            self.faults.push(if defaults { fault.with_hint(Reason::DefaultsName.text().to_owned()) } else { fault });
         }
     }
 
@@ -309,6 +322,23 @@ impl Check<'_> {
                 };
                 self.fault(Code::NoEffect, self.service.place(id), &[id.name(), why.text()]);
             }
+        }
+    }
+
+    /// Directives whose companion is missing.
+    fn companions(&mut self) {
+        let service = self.service;
+        for (id, other) in COMPANIONS {
+            let told = id == Id::RestartSec && service.flag(Id::Accept);
+            if !told && service.is_own(id) && !service.is_set(other) && !service.has_failed(other) {
+                let why = ["there is no ", other.name(), "="].concat();
+                self.fault(Code::NoEffect, service.place(id), &[id.name(), &why]);
+            }
+        }
+        let stops = [Id::StopWhenIdleSec, Id::StopWhenQuietSec, Id::EvictUnderPressure];
+        let stopped = || stops.iter().any(|id| service.is_set(*id) || service.has_failed(*id));
+        if service.is_own(Id::MinRunSec) && !service.flag(Id::Accept) && !stopped() {
+            self.fault(Code::NoEffect, service.place(Id::MinRunSec), &["MinRunSec", Reason::NoStop.text()]);
         }
     }
 

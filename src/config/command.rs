@@ -40,12 +40,12 @@ impl Command {
 
 /// Variables that differ from connection to connection or from start to start.
 const PER_START: &str = "\
-    REMOTE_ADDR REMOTE_PORT LISTEN_FDS LISTEN_PID LISTEN_FDNAMES LISTEN_PIDFDID PROTO TCPLOCALIP \
+    REMOTE_ADDR REMOTE_PORT REMOTE_HOST LISTEN_FDS LISTEN_PID LISTEN_FDNAMES LISTEN_PIDFDID PROTO TCPLOCALIP \
     TCPLOCALPORT TCPREMOTEIP TCPREMOTEPORT TCPCONNNUM IPCREMOTEEUID IPCREMOTEEGID IPCREMOTEPATH \
     IPCCONNNUM MAINPID";
 
-/// Reads a command line.
-pub(super) fn parse(text: &str) -> Parsed<Command> {
+/// Reads a command line. `notes` gets the warning about a word that is meant for a shell.
+pub(super) fn parse(text: &str, notes: &mut Vec<Problem>) -> Parsed<Command> {
     let mut command = Command::default();
     let mut rest = text;
     loop {
@@ -79,11 +79,14 @@ pub(super) fn parse(text: &str) -> Parsed<Command> {
     if command.named && words.len() < 2 {
         return fail(Problem::new(Code::NoArgvZero, at, &[&program.text]));
     }
-    let first = usize::from(command.named);
+    let (first, shell) = (usize::from(command.named), notes.len());
     for word in words.into_iter().skip(first) {
         let at = word.at.start + skipped..word.at.end + skipped;
         if word.text == ";" && !word.quoted {
             return fail(Problem::new(Code::TwoCommands, at, &[]));
+        }
+        if !word.quoted && notes.len() == shell && is_for_shell(&word.text) {
+            notes.push(*Problem::new(Code::ShellWord, at.clone(), &[&word.text]));
         }
         if !command.literal && !command.arguments.is_empty() {
             check_variables(&word.text).map_err(|mut problem| {
@@ -94,6 +97,12 @@ pub(super) fn parse(text: &str) -> Parsed<Command> {
         command.arguments.push(word.text);
     }
     Ok(command)
+}
+
+/// Whether a word is an operator of the shell, alone or before a path: `|`, `&&`, `2>&1`, `>/dev/null`.
+fn is_for_shell(word: &str) -> bool {
+    let rest = word.trim_start_matches(|c: char| c.is_ascii_digit());
+    matches!(word, "|" | "||" | "&" | "&&" | "|&") || rest.starts_with(['<', '>']) || rest.starts_with("&>")
 }
 
 /// A name with a slash that doesn't begin at the root.
@@ -201,7 +210,7 @@ mod tests {
             "ODD" => Some("it's 5%".to_owned()),
             _ => None,
         };
-        expand(&parse(text).unwrap().arguments, &lookup).unwrap()
+        expand(&parse(text, &mut Vec::new()).unwrap().arguments, &lookup).unwrap()
     }
 
     #[test]
@@ -224,7 +233,7 @@ mod tests {
 
     #[test]
     fn marks_before_the_program() {
-        let command = parse("-:@/bin/sh sh -c '$X'").unwrap();
+        let command = parse("-:@/bin/sh sh -c '$X'", &mut Vec::new()).unwrap();
         assert!(command.ignore_failure && command.literal && command.named && !command.has_variables());
         assert_eq!(command.program, "/bin/sh");
         assert_eq!(command.arguments, ["sh", "-c", "$X"]);

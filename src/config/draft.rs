@@ -213,10 +213,10 @@ impl ServiceDraft {
         }
     }
 
-    /// Forgets a setting, so that the default holds. Any Listen directive forgets its own kind of socket.
+    /// Forgets a setting, so that the default holds. Any Listen directive forgets all sockets, as under systemd.
     pub(super) fn reset(&mut self, id: Id) {
-        if let Syntax::Listen(kind) = id.row().syntax {
-            self.listens.retain(|listen| listen.kind != kind);
+        if matches!(id.row().syntax, Syntax::Listen(_)) {
+            self.listens.clear();
         }
         self.forget(id);
     }

@@ -107,9 +107,7 @@ messages! {
         "NAME=VALUE",
         "a value with blanks needs quotes round the whole: \"NAME=one two\"";
     SoftOverHard: Error, "the soft limit of \"{0}\" is above the hard one", "soft:hard with soft at most hard", "";
-    BadSignal: Error,
-        "\"{0}\" is not a signal",
-        "a name such as SIGTERM or TERM, a number, or RTMIN+n", "";
+    BadSignal: Error, "\"{0}\" is not a signal", "a name such as SIGTERM or TERM, a number, or RTMIN+n", "";
     BadStatus: Error,
         "\"{0}\" is not an exit status",
         "0 to 255, a name such as TEMPFAIL, or a signal such as SIGKILL", "";
@@ -151,7 +149,9 @@ messages! {
     BadPrefix: Error,
         "\"{0}\" is not a range of addresses",
         "ADDRESS, ADDRESS/LENGTH, any, localhost, link-local or multicast, with blanks between", "";
-    BadPrefixLength: Error, "the length of \"{0}\" is not a number up to {1}", "", "";
+    BadPrefixLength: Error,
+        "the length of \"{0}\" is not a number up to {1}",
+        "ADDRESS/LENGTH, with blanks between several", "";
     PrefixRounded: Warning, "\"{0}\" has bits beyond its length; {1} is used", "", "";
 
     // The command line.
@@ -169,6 +169,9 @@ messages! {
     TwoCommands: Error,
         "a service has one command; \";\" would begin a second",
         "", "write \\; for the character itself, or /bin/sh -c 'one; two'";
+    ShellWord: Warning,
+        "\"{0}\" is handed to the program as it is: there is no shell here",
+        "", "/bin/sh -c 'COMMANDS' runs one; quotes round the word say that it is meant";
     HalfVariable: Error,
         "\"{0}\" begins with $ but is not the name of a variable to its end",
         "$NAME as a word, or ${NAME} anywhere",
@@ -183,9 +186,7 @@ messages! {
     NoProtection: Error,
         "{0}= protects a service under systemd; dormouse can't do it",
         "", "remove it if the service may run without; User=, CapabilityBoundingSet= and NoNewPrivileges= are there";
-    DirectiveNotInBuild: Error,
-        "{0}= is not part of this build",
-        "", "remove it, or build with all features";
+    DirectiveNotInBuild: Error, "{0}= is not part of this build", "", "remove it, or build with all features";
     SetTwice: Warning, "{0}= was set before in this section; this line wins", "", "remove one of the lines";
     InDefaults: Error, "{0}= belongs to one service, not to [defaults]", "", "move it into the section of its service";
 
@@ -244,9 +245,7 @@ messages! {
     StrangeSection: Warning,
         "a .{1} file has no section [{0}]; it is left out",
         "", "systemd leaves it out as well; one that begins with X- is meant for others";
-    StrangeSetting: Warning,
-        "[{1}] of a .{2} file has no {0}=; it is left out",
-        "", "systemd leaves it out as well";
+    StrangeSetting: Warning, "[{1}] of a .{2} file has no {0}=; it is left out", "", "systemd leaves it out as well";
     UnitMasked: Warning, "this unit is masked: a link to /dev/null", "", "";
     UnitNoSocket: Error, "this service has no {0}", "", "name the .socket file that starts it";
     UnitTemplate: Error, "this is a template", "an instance of it: {0}@NAME.socket", "";
@@ -284,19 +283,18 @@ messages! {
     XinetdDatagram: Warning,
         "wait = no starts one program after the other for the same datagram; it is read as wait = yes",
         "", "";
-    XinetdHost: Warning,
-        "names are not looked up, so only_from does not let {0} in",
-        "", "write its address";
+    XinetdHost: Warning, "names are not looked up, so only_from does not let {0} in", "", "write its address";
     XinetdLeftOut: Warning, "[{0}] is left out: {1}", "", "";
     // inetd.conf.
     InetdReading: Warning,
         "{0}: the dialects of inetd.conf disagree: {1}; taken here: {2}",
         "", "--dialect NAME says which one is meant";
     InetdFields: Error,
-        "this line has {0} fields",
+        "too few fields in this line: {0}",
         "service, type of socket, protocol, wait or nowait, user, program, arguments", "";
     InetdSocketType: Error, "\"{0}\" is not a type of socket", "stream or dgram; with unix also seqpacket", "";
     InetdProtocol: Error, "\"{0}\" is not a protocol of {1}", "{2}", "--dialect NAME reads another inetd's file";
+    InetdBuffer: Error, "\"{0}\" behind the protocol is no size of a buffer", "rcvbuf=BYTES or sndbuf=BYTES, with k or m", "";
     InetdMismatch: Error, "a {0} socket can't have the protocol {1}", "stream with tcp, dgram with udp", "";
     InetdRpc: Error,
         "RPC services need a portmapper, which dormouse does not talk to",
@@ -392,9 +390,7 @@ messages! {
         "{0}={1}: there is no such user",
         "a user of /etc/passwd by name or number; User= takes any number together with Group=", "";
     NoGroup: Error, "{0}={1}: there is no such group", "a group of /etc/group, or a number", "";
-    NoPortName: Error,
-        "there is no {0} service {1} in /etc/services",
-        "", "write the port as a number";
+    NoPortName: Error, "there is no {0} service {1} in /etc/services", "", "write the port as a number";
     NoInterface: Error, "the link-local address {0} needs its interface", "", "write it as [{0}%eth0]:port";
     ProgramMissing: Warning,
         "the program {0} is not there, or cannot be executed",
@@ -422,16 +418,12 @@ messages! {
         "line {0} of {1} is not an assignment",
         "NAME=VALUE, where the name is made of letters, digits and _", "";
     HoldsNul: Error, "{0}= cannot hold a NUL", "", "";
-    GroupsMany: Error,
-        "the program would have {0} groups",
-        "at most {1} (DORMOUSE_GROUPS at build time)", "";
+    GroupsMany: Error, "the program would have {0} groups", "at most {1} (DORMOUSE_GROUPS at build time)", "";
     ValueLong: Error, "{0}= is too long", "", "";
     InstanceLong: Error,
         "with the names of connections the command line may have {0} bytes",
         "at most {1}", "use %i less often, or let the program read REMOTE_ADDR and REMOTE_PORT";
-    FdNamesLong: Error,
-        "LISTEN_FDNAMES would have {0} bytes",
-        "at most {1}: a shorter name, or fewer sockets", "";
+    FdNamesLong: Error, "LISTEN_FDNAMES would have {0} bytes", "at most {1}: a shorter name, or fewer sockets", "";
     FilterLong: Error,
         "the address lists need a filter of {0} instructions; the kernel takes {1}",
         "", "join neighbouring prefixes, or use a packet filter such as nftables";
@@ -441,6 +433,9 @@ messages! {
 
     // Arguments of messages.
     =>
+    // Hints.
+    ListenForms, "ListenStream=80 is TCP on all addresses, ListenDatagram=53 is UDP, /run/x a unix socket; one address a line";
+    DefaultsName, "what holds for all sections after it is [defaults]";
     // Why the sockets of a service leave a directive without effect.
     NoPath, "the service has no unix socket or FIFO with a path";
     NoTcp, "the service has no TCP socket";
@@ -450,6 +445,7 @@ messages! {
     NoConnections, "the service has no socket with connections";
     NoAccept, "it counts connections, which dormouse sees only with Accept=yes or ConnectTo=";
     NoProgramSet, "the service has no program";
+    NoStop, "nothing stops the service: it has none of StopWhenIdleSec=, StopWhenQuietSec= and EvictUnderPressure=";
     Accepts, "with Accept=yes each process belongs to its connection and ends with it";
     // Units.
     TypeForking, "it counts as ended when the process that was started ends; keep it in the foreground";
@@ -465,7 +461,7 @@ messages! {
     WaitMissing, "wait is missing";
     NoSuchType, "there is no such socket_type";
     TypeMissing, "socket_type is missing";
-    PortMissing, "protocol or port is missing";
+    PortMissing, "port is missing";
     ProtocolOther, "its protocol does not fit its socket_type";
     NotBuiltIn, "there is no built-in service for it";
     NotForwarded, "redirect is not part of this build";

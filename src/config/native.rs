@@ -7,7 +7,7 @@ use super::directive::{Id, Syntax};
 use super::draft::{Draft, ServiceDraft};
 use super::fault::{Fault, Place, count, tell};
 use super::lex::{self, Line, Shape};
-use super::message::Code;
+use super::message::{Code, Reason};
 use super::problem::Problem;
 use super::suggest;
 use crate::limits;
@@ -94,6 +94,8 @@ impl Reader {
                 && (after_blank(value, b'#').is_some() || after_blank(value, b';').is_some() && fault.hint.is_empty())
             {
                 fault.hint = "a comment needs a line of its own; here it is part of the value".to_owned();
+            } else if matches!((id.row().syntax, fault.code), (Syntax::Listen(_), Code::BadPort | Code::BadIp)) {
+                Reason::ListenForms.text().clone_into(&mut fault.hint);
             }
             draft.faults.push(fault);
         }

@@ -9,8 +9,11 @@ use super::words;
 use crate::text::edits;
 
 /// Words of other configurations, in lower case, and the directive that does the same.
-const ALIASES: [(&str, Id); 22] = [
-    ("port bind listen", Id::ListenStream),
+const ALIASES: [(&str, Id); 25] = [
+    ("port bind listen address listentcp listenport listenunix", Id::ListenStream),
+    ("listenudp listendgram", Id::ListenDatagram),
+    ("idletimeout idletimeoutsec idlesec timeoutidlesec exit-idle-time", Id::StopWhenIdleSec),
+    ("redirect proxy backend", Id::ConnectTo),
     ("interface", Id::BindToDevice),
     ("server server_args exec command program", Id::ExecStart),
     ("instances accept_max", Id::MaxConnections),
@@ -42,7 +45,10 @@ fn nearest<'a>(text: &str, list: &'a str, first: bool) -> Option<&'a str> {
     let mut nearest = None;
     for line in list.split('\n') {
         for word in line.split(' ').take(if first { 1 } else { usize::MAX }) {
-            let distance = edits(&lower, &word.to_ascii_lowercase());
+            let known = word.to_ascii_lowercase();
+            // a name that was cut short is one edit away
+            let short = lower.len() > 4 && known.starts_with(&lower) && known != lower;
+            let distance = if short { 1 } else { edits(&lower, &known) };
             if distance < most {
                 (most, nearest) = (distance, Some(word));
             }

@@ -58,7 +58,7 @@ directives! {
     Sockets later=false {
         ListenStream: Syntax::Listen(Kind::Stream), "",
             "Listens for connections: port, v4:port, [v6]:port, /path, @abstract or vsock:cid:port. Each line \
-             adds a socket; an empty value clears the list.";
+             adds a socket; an empty value takes back all sockets.";
         ListenDatagram: Syntax::Listen(Kind::Datagram), "",
             "Receives datagrams: port, v4:port, [v6]:port, /path or @abstract. Each line adds a socket.";
         ListenSequentialPacket: Syntax::Listen(Kind::SequentialPacket), "",

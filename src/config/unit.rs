@@ -18,6 +18,8 @@ use super::scalar;
 use super::specifier::{Form, Specifiers};
 use super::suggest;
 use super::value::{Stream, Value};
+use super::words;
+use crate::sys::users;
 
 /// The section of a unit file that systemd passes over and that may hold any directive of the native form.
 const OWN_SECTION: &str = "X-Dormouse";
@@ -43,6 +45,12 @@ const OF_SOCKETS: [&str; 14] = [
     "Timestamping",
     "Writable",
 ];
+
+/// Walls that bring NoNewPrivileges=yes with them when the program is not root's, systemd.exec(5). That part we can do.
+const NO_NEW_PRIVILEGES: &str = "\
+    LockPersonality MemoryDenyWriteExecute PrivateDevices ProtectClock ProtectHostname ProtectKernelLogs \
+    ProtectKernelModules ProtectKernelTunables RestrictAddressFamilies RestrictNamespaces RestrictRealtime \
+    RestrictSUIDSGID SystemCallArchitectures SystemCallFilter SystemCallLog";
 
 /// One service as its unit files describe it.
 #[derive(Debug, Default)]
@@ -286,10 +294,6 @@ impl Unit {
     }
 
     fn set(&mut self, id: Id, text: &str, place: Place, notes: &mut Vec<Problem>) -> Parsed<()> {
-        if text.is_empty() && matches!(id.row().syntax, Syntax::Listen(_)) {
-            self.draft.listens.clear();
-            return Ok(());
-        }
         if id == Id::ExecStart {
             self.commands = if text.is_empty() { 0 } else { self.commands + 1 };
         }
@@ -356,11 +360,25 @@ impl Unit {
                 tell(&mut draft.faults, Code::UnitPrivileges, place, &[mark]);
             }
         }
-        if let Some(place) = self.dynamic_user
-            && !self.draft.is_set(Id::User)
-        {
+        if let Some(place) = self.dynamic_user {
+            self.made_up(place, draft);
+        }
+        let walls = || self.lost[0].iter().any(|(name, _)| words::index(NO_NEW_PRIVILEGES, name).is_some());
+        if self.dynamic_user.is_some() || self.draft.is_set(Id::User) && walls() {
+            self.draft.default_to(Id::NoNewPrivileges, Value::Number(1));
+        }
+    }
+
+    /// DynamicUser=: a name that is no user or group of the machine would be the name of the one that is made up.
+    fn made_up(&mut self, place: Place, draft: &mut Draft) {
+        let known = |name: &str| scalar::digits(name) || users::user(name).is_some();
+        if self.draft.text(Id::User).is_none_or(|name| !known(name)) {
+            self.draft.forget(Id::User);
             self.draft.default_to(Id::User, Value::Text("nobody".to_owned()));
             tell(&mut draft.faults, Code::DynamicUser, place, &[]);
+        }
+        if self.draft.text(Id::Group).is_some_and(|name| !scalar::digits(name) && users::group(name).is_none()) {
+            self.draft.forget(Id::Group);
         }
     }
 

@@ -116,7 +116,7 @@ pub fn parse(syntax: Syntax, text: &str, notes: &mut Vec<Problem>) -> Parsed<Val
         Syntax::Paths => each_word(text, &|word| absolute(&word.text))?,
         Syntax::Folders => each_word(text, &|word| below(&word.text))?,
         Syntax::EnvironmentFile => Value::List(vec![optional_path(text)?]),
-        Syntax::Command => Value::Command(command::parse(text)?),
+        Syntax::Command => Value::Command(command::parse(text, notes)?),
         Syntax::Assignments => each_word(text, &|word| assignment(word, false))?,
         Syntax::Unset => each_word(text, &|word| assignment(word, true))?,
         Syntax::Variables => each_word(text, &variable)?,

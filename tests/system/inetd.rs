@@ -95,7 +95,7 @@ fn faulty_lines_are_left_out_by_run_and_refused_by_check(ctx: &mut Ctx) {
     );
     let daemon = start(ctx, &text);
     assert_eq!(ask(port, "served\n"), "served\n");
-    for what in ["sometimes", "nobody-has-this-name", "no-such-service", "a second time", "2 fields", "portmapper"] {
+    for what in ["sometimes", "nobody-has-this-name", "no-such-service", "a second time", "too few fields", "portmapper"] {
         assert!(daemon.log().contains(what), "{what} is not told:\n{}", daemon.log());
     }
     let (status, told) = crate::commands::dormouse(&["check", "-c", &ctx.path("inetd.conf")]);
@@ -369,7 +369,7 @@ fn the_name_inetd_and_its_options(ctx: &mut Ctx) {
     third.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
     assert!((&third).read(&mut [0]).is_err(), "-R");
     let log = ctx.lines("log1").join("\n");
-    assert!(log.contains("2 fields") && log.contains("accept service="), "-e and -l:\n{log}");
+    assert!(log.contains("too few fields") && log.contains("accept service="), "-e and -l:\n{log}");
     let help = run(by_name(ctx, &["--help"], "log2").stdin(std::process::Stdio::null()));
     assert!(String::from_utf8_lossy(&help.stdout).contains("-R N"));
     let wrong = run(&mut by_name(ctx, &["--no-such-option"], "log3"));

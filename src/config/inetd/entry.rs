@@ -42,6 +42,18 @@ impl Entry<'_> {
     fn text(&self, index: usize) -> &str {
         self.fields.get(index).map_or("", |field| &field.text)
     }
+
+    /// `rcvbuf=64k,sndbuf=1m` behind a protocol: the sizes of the buffers.
+    fn buffers(&mut self, list: &str, place: Place) {
+        for option in list.split(',') {
+            let (id, size) = match option.split_once('=') {
+                Some(("rcvbuf", size)) => (Id::ReceiveBuffer, size),
+                Some(("sndbuf", size)) => (Id::SendBuffer, size),
+                _ => return tell(&mut self.faults, Code::InetdBuffer, place, &[option]),
+            };
+            self.set(id, &size.replace('k', "K").replace('m', "M"), place);
+        }
+    }
 }
 
 impl Reader<'_> {
@@ -51,7 +63,7 @@ impl Reader<'_> {
             problem.fault.place = self.place(line, &problem.at.take().unwrap_or(0..line.text.len()));
             vec![problem.fault]
         };
-        let fields = split(&line.text, self.dialect).map_err(located)?;
+        let mut fields = split(&line.text, self.dialect).map_err(located)?;
         if let [only] = &fields[..]
             && let Some(address) = only.text.strip_suffix(':').filter(|_| self.dialect != Dialect::Freebsd)
         {
@@ -62,10 +74,17 @@ impl Reader<'_> {
         if fields.len() < 6 {
             return Err(vec![Fault::new(Code::InetdFields, whole, &[&fields.len().to_string()])]);
         }
+        let buffers = match fields.get_mut(2) {
+            Some(protocol) if self.dialect == Dialect::Openbsd => cut(&mut protocol.text),
+            _ => None,
+        };
         self.disagreements(draft, line, &fields);
         let mut service = ServiceDraft::default();
         service.place = whole;
         let mut entry = Entry { line, fields: &fields, service, faults: Vec::new() };
+        if let Some(buffers) = buffers {
+            entry.buffers(&buffers, self.place(line, &fields[2].at));
+        }
         let services = self.services(draft, &mut entry);
         if !entry.faults.is_empty() {
             return Err(entry.faults);
@@ -323,6 +342,13 @@ impl Reader<'_> {
         };
         entry.set(Id::ExecStart, &text, place);
     }
+}
+
+/// Takes off a text what follows its first comma.
+fn cut(text: &mut String) -> Option<String> {
+    let rest = text.split_once(',').map(|(_, rest)| rest.to_owned())?;
+    text.truncate(text.len() - rest.len() - 1);
+    Some(rest)
 }
 
 /// Whether a user bears this whole name, dots included.

@@ -187,7 +187,8 @@ impl<'a> Entry<'a> {
             Some(_) => return Err(Reason::NoSuchType),
             None => return Err(Reason::TypeMissing),
         };
-        if self.has("type", "UNLISTED") && (self.word("port").is_none() || self.word("protocol").is_none()) {
+        // without a protocol it is the one of the socket_type
+        if self.has("type", "UNLISTED") && self.word("port").is_none() {
             return Err(Reason::PortMissing);
         }
         let matching = if listen == Id::ListenStream { "tcp" } else { "udp" };

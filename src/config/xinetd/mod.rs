@@ -163,20 +163,21 @@ pub(super) fn is_included(path: &Path) -> bool {
 /// `name operator values`; `None`: it is nothing like that.
 fn attribute(file: u32, line: &Line, words: &[&str]) -> Option<Attribute> {
     let [name, operator, values @ ..] = words else { return None };
+    let name = name.to_ascii_lowercase();
     let operator = match *operator {
         "=" => Operator::Set,
         "+=" => Operator::Add,
         "-=" => Operator::Remove,
         _ => return None,
     };
-    if operator != Operator::Set && !is_set(name) {
+    if operator != Operator::Set && !is_set(&name) {
         return None;
     }
     let at: Vec<_> = words::plain(&line.text).collect();
     let first = at.get(2).or(at.first())?.start;
     let last = if values.is_empty() { at.first()?.end } else { at.last()?.end };
     let values = values.iter().map(|value| (*value).to_owned()).collect();
-    Some(Attribute { name: (*name).to_owned(), operator, values, place: line.place(file, first..last) })
+    Some(Attribute { name, operator, values, place: line.place(file, first..last) })
 }
 
 /// Whether an attribute holds several values.
