@@ -95,7 +95,9 @@ fn faulty_lines_are_left_out_by_run_and_refused_by_check(ctx: &mut Ctx) {
     );
     let daemon = start(ctx, &text);
     assert_eq!(ask(port, "served\n"), "served\n");
-    for what in ["sometimes", "nobody-has-this-name", "no-such-service", "a second time", "too few fields", "portmapper"] {
+    for what in
+        ["sometimes", "nobody-has-this-name", "no-such-service", "a second time", "too few fields", "portmapper"]
+    {
         assert!(daemon.log().contains(what), "{what} is not told:\n{}", daemon.log());
     }
     let (status, told) = crate::commands::dormouse(&["check", "-c", &ctx.path("inetd.conf")]);
