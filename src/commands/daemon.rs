@@ -21,6 +21,9 @@ use crate::sys::errno::Why;
 use crate::sys::{environment, process, stdio};
 
 /// The plan while it is made, and what changes later.
+// behind .bss: what is small there shares the page of .data
+#[allow(unsafe_code, reason = "the section is like .bss")]
+#[unsafe(link_section = ".sbss")]
 static MEMORY: Both<PlanTables, Tables> = Both::new(PlanTables::EMPTY, Tables::EMPTY);
 
 /// Makes the one plan of this process. Faults are reported.

@@ -96,12 +96,12 @@ worded! {
     }
 }
 
-/// The ring.
-#[repr(C)] // the number in the page of the first events
+/// The ring. It is filled from its end, so that the first events lie where the rows of services begin.
+#[repr(C)]
 pub struct History {
+    events: [Event; EVENTS],
     /// Number of the next event.
     next: u32,
-    events: [Event; EVENTS],
 }
 
 impl History {
@@ -130,7 +130,7 @@ impl History {
     }
 
     fn slot(number: u32) -> usize {
-        number as usize % EVENTS
+        EVENTS - 1 - number as usize % EVENTS
     }
 
     /// Keeps an event. The same refusal again and again is one event with a count, so that a scanner does not push

@@ -27,22 +27,26 @@ use crate::text::worded;
 
 /// All tables.
 ///
-/// In an order that needs few pages: a start writes the end of the spawner (a stack), the bounds of the log, and the first
-/// rows of listeners, services, children and history.
-#[repr(C)]
+/// In an order that needs few pages: what is filled from its end, the history and the stack of children, ends in the page
+/// in which the rows of services and listeners begin.
+#[repr(C, align(4096))]
 pub struct Tables {
+    before_services: [u8; lead(0, size_of::<History>())],
+    /// What happened lately.
+    pub history: History,
+    /// One row per service of the plan, in its order.
+    pub services: [ServiceState; SERVICES],
+    before_listeners: [u8; lead(size_of::<[ServiceState; SERVICES]>() + PAGE_BYTES / 2, size_of::<Spawner>())],
     /// What starts children.
     pub spawner: Spawner,
     /// Bounds the log.
     pub throttle: Throttle,
     /// One row per listener of the plan, in its order.
     pub listeners: Vec<Listener, LISTENERS>,
-    /// What bounds our memory.
-    pub group: Group,
-    /// One row per service of the plan, in its order.
-    pub services: [ServiceState; SERVICES],
     /// Children that are alive, in no order.
     pub children: Vec<Child, CHILDREN>,
+    /// What bounds our memory.
+    pub group: Group,
     /// Connections that were accepted but whose program could not be started; at most one per service.
     pub parked: Vec<Parked, PARKED>,
     /// Connections of services that are built in.
@@ -59,15 +63,27 @@ pub struct Tables {
     pub rates: Rates,
     /// Clients of the control socket, in no order.
     pub clients: Vec<Client, CONTROL_CLIENTS>,
-    /// What happened lately.
-    pub history: History,
+}
+
+/// A page of most machines; where they are larger the order costs nothing.
+const PAGE_BYTES: usize = 4096;
+
+/// Bytes to leave free, so that a table of so many `bytes`, with `before` bytes in front of all that, ends in the middle of
+/// a page.
+const fn lead(before: usize, bytes: usize) -> usize {
+    (PAGE_BYTES + PAGE_BYTES / 2 - (before + bytes) % PAGE_BYTES) % PAGE_BYTES
 }
 
 impl Tables {
     /// No rows.
     pub const EMPTY: Self = Self {
-        listeners: Vec::new(),
+        before_services: [0; _],
+        history: History::NEW,
         services: [ServiceState::NEW; SERVICES],
+        before_listeners: [0; _],
+        spawner: Spawner::NEW,
+        throttle: Throttle::new(),
+        listeners: Vec::new(),
         children: Vec::new(),
         parked: Vec::new(),
         internal: Vec::new(),
@@ -78,9 +94,6 @@ impl Tables {
         group: Group::NONE,
         rates: Rates::NEW,
         clients: Vec::new(),
-        history: History::NEW,
-        spawner: Spawner::NEW,
-        throttle: Throttle::new(),
     };
 }
 

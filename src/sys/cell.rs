@@ -3,10 +3,12 @@
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
-/// Holds two values that can be borrowed for ever, each once.
-#[repr(C)] // the flags share the page of what lies before, and no value has a flag in its page
+/// Which of the values of the one [`Both`] of the program have been given out. Not in there: it lies among what is small.
+static TAKEN: [AtomicBool; 2] = [AtomicBool::new(false), AtomicBool::new(false)];
+
+/// Holds two values that can be borrowed for ever, each once. Of several of these only one gives out its values.
+#[repr(C)]
 pub struct Both<A, B> {
-    taken: [AtomicBool; 2],
     first: UnsafeCell<A>,
     second: UnsafeCell<B>,
 }
@@ -17,14 +19,13 @@ unsafe impl<A: Send, B: Send> Sync for Both<A, B> {}
 impl<A, B> Both<A, B> {
     /// Values that nobody has borrowed yet.
     pub const fn new(first: A, second: B) -> Self {
-        let taken = [AtomicBool::new(false), AtomicBool::new(false)];
-        Self { taken, first: UnsafeCell::new(first), second: UnsafeCell::new(second) }
+        Self { first: UnsafeCell::new(first), second: UnsafeCell::new(second) }
     }
 
     /// The first value, the first time; then `None`.
     #[allow(clippy::mut_from_ref, reason = "given out once, see the flag")]
     pub fn first(&'static self) -> Option<&'static mut A> {
-        let taken = self.taken[0].swap(true, Ordering::AcqRel);
+        let taken = TAKEN[0].swap(true, Ordering::AcqRel);
         // SAFETY: if the flag was false, no other reference has been or will be given out.
         (!taken).then(|| unsafe { &mut *self.first.get() })
     }
@@ -32,7 +33,7 @@ impl<A, B> Both<A, B> {
     /// The second value, the first time; then `None`.
     #[allow(clippy::mut_from_ref, reason = "given out once, see the flag")]
     pub fn second(&'static self) -> Option<&'static mut B> {
-        let taken = self.taken[1].swap(true, Ordering::AcqRel);
+        let taken = TAKEN[1].swap(true, Ordering::AcqRel);
         // SAFETY: as above.
         (!taken).then(|| unsafe { &mut *self.second.get() })
     }
