@@ -1,6 +1,7 @@
 //! What changes while the program runs: one row per service, listener and child, in fixed tables whose initial state
 //! is all zero.
 
+use core::mem::offset_of;
 use heapless::Vec;
 use rustix::fd::OwnedFd;
 
@@ -73,6 +74,11 @@ const PAGE_BYTES: usize = 4096;
 const fn lead(before: usize, bytes: usize) -> usize {
     (PAGE_BYTES + PAGE_BYTES / 2 - (before + bytes) % PAGE_BYTES) % PAGE_BYTES
 }
+
+const _: () = assert!(
+    offset_of!(Tables, services) % PAGE_BYTES == PAGE_BYTES / 2
+        && offset_of!(Tables, throttle) % PAGE_BYTES - PAGE_BYTES / 2 < 16 // for the alignment of the stack
+);
 
 impl Tables {
     /// No rows.
