@@ -139,8 +139,9 @@ pub(super) fn server(plan: &'static Plan, notify: Notify, origin: &mut Origin) -
     let _ = process::become_subreaper(); // EINVAL before Linux 3.4: orphans go to PID 1
     let mut server = Server::new(plan, tables, notify).map_err(failed("epoll and signalfd"))?;
     match origin {
-        Origin::Fresh => {} // what was inherited is taken over, the rest is closed
+        Origin::Fresh => server.open_notifications(None), // what was inherited is taken over, the rest is closed
         Origin::Lost => {
+            server.open_notifications(None);
             server.resume_without_state();
             environment::close_inherited();
         }

@@ -19,11 +19,15 @@ impl Server {
         if self.stopping {
             return;
         }
+        let forwards = self.forwards(service);
         let Some(state) = self.state(service) else { return };
         if state.deaf != Tick(0) {
             state.deaf = Tick(0); // a row that is not written costs no memory
         }
         let runs = matches!(state.phase, Phase::Running(_));
+        if runs && !forwards {
+            return; // its process has the sockets; with Accept=yes it had them before a reload
+        }
         if state.paused {
             state.phase = if runs { state.phase } else { Phase::Paused };
             return;

@@ -232,10 +232,6 @@ impl Server {
         let signals = signal::descriptor()?;
         let pressure = pressure::open(plan, &tables.group);
         epoll::add(&epoll, &signals, Token::Signals.encode(), EventFlags::IN)?;
-        let notifications = notified::open(plan)?;
-        if let Some(socket) = &notifications {
-            epoll::add(&epoll, socket, Token::Notifications.encode(), EventFlags::IN)?;
-        }
         for (row, output) in tables.outputs.iter().enumerate() {
             epoll::add(&epoll, output.read_end(), Token::Output(row).encode(), EventFlags::IN)?;
         }
@@ -248,7 +244,7 @@ impl Server {
             addresses: None,
             control: None,
             notify,
-            notifications,
+            notifications: None,
             pressure,
             pressure_armed: false,
             reserve_kb: pressure::reserve_kb(plan),

@@ -3,6 +3,7 @@
 
 use core::mem::MaybeUninit;
 use log::Level;
+use rustix::event::epoll::{self, EventFlags};
 use rustix::fd::OwnedFd;
 use rustix::io::{Errno, IoSliceMut};
 use rustix::net::{
@@ -10,32 +11,49 @@ use rustix::net::{
     recvmsg, socket_with, sockopt,
 };
 
-use super::Server;
 use super::session::process;
 use super::tables::{Ending, Life};
-use crate::logging::Kind;
-use crate::plan::{NotifyAccess, Plan};
+use super::{Server, Token};
+use crate::logging::{Kind, say};
+use crate::plan::NotifyAccess;
 use crate::spawn::notify_name;
+use crate::sys::errno::Why;
 
 /// Messages that are read in one turn; what is left keeps the socket readable.
 const READS: usize = 8;
 
-/// The socket for the messages, if a service may send any.
+/// The socket for the messages.
 ///
 /// # Errors
 /// EADDRINUSE: another process has taken the name, which is our process id's; EMFILE, ENFILE.
-pub(super) fn open(plan: &Plan) -> Result<Option<OwnedFd>, Errno> {
-    if plan.policies.iter().all(|policy| policy.sleep.notify == NotifyAccess::None) {
-        return Ok(None);
-    }
+fn open() -> Result<OwnedFd, Errno> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
     sockopt::set_socket_passcred(&socket, true)?;
     bind(&socket, &SocketAddrUnix::new_abstract_name(notify_name().as_bytes())?)?;
-    Ok(Some(socket))
+    Ok(socket)
 }
 
 impl Server {
+    /// Opens the socket for the messages if a service may send any, or goes on with that of the image before. Without it
+    /// services are not told of any: who has taken the name would get what is meant for us.
+    pub fn open_notifications(&mut self, kept: Option<OwnedFd>) {
+        if self.plan.policies.iter().all(|policy| policy.sleep.notify == NotifyAccess::None) {
+            return;
+        }
+        let opened = kept.map_or_else(open, Ok).and_then(|socket| {
+            epoll::add(&self.epoll, &socket, Token::Notifications.encode(), EventFlags::IN)?;
+            Ok(socket)
+        });
+        match opened {
+            Ok(socket) => self.notifications = Some(socket),
+            Err(errno) => {
+                self.tables.spawner.keep_unnotified();
+                say!(Warn, "messages of services (NotifyAccess=) cannot be received: {}", Why(errno));
+            }
+        }
+    }
+
     /// Services have told something.
     #[inline(never)] // its buffers are no part of the loop's own frame
     pub(super) fn on_notifications(&mut self) {

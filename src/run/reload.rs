@@ -8,7 +8,7 @@ use core::fmt::{self, Write};
 use heapless::Vec;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create, openat, tell};
-use rustix::io::{Errno, pread};
+use rustix::io::{Errno, fcntl_dupfd_cloexec, pread};
 
 use super::end::End;
 use super::failure::FIRST_OWN_FD;
@@ -17,7 +17,7 @@ use super::state::About;
 use super::stop::SIGKILL;
 use super::{Server, Tick};
 use crate::handover::{VARIABLE, VERSION};
-use crate::limits::{CHECK_OUTPUT_BYTES, CHECK_TIMEOUT_MS, COMMAND_LINE_BYTES};
+use crate::limits::{CHECK_OUTPUT_BYTES, CHECK_TIMEOUT_MS, COMMAND_LINE_BYTES, SERVICE_LISTENERS};
 use crate::logging::{LeftOut, say};
 use crate::plan::image::{VERSION_BYTES, version_of};
 use crate::sys::environment::{set_inheritable, variables};
@@ -248,12 +248,14 @@ impl Server {
     /// Becomes the next image of this process. Returns only if that fails; then nothing has changed.
     #[inline(never)] // its buffers are no part of the frame in which children are reaped
     fn hand_over(&mut self, checker: &Checker) -> Refusal {
+        if let Err(errno) = self.has_spare_descriptors() {
+            return Refusal::Failed("descriptors for the program", errno);
+        }
         let mut text = [0; CHECK_OUTPUT_BYTES];
         tell_log(checker.kind, told(&checker.output, &mut text));
         self.tables.throttle.flush(Tick::NEVER, LeftOut::report);
         self.collect_arrivals();
         self.thaw_all(); // a look that is going on is taken again
-        self.on_notifications(); // what is not read now is lost
         let (control_file, last_client) = self.control_marks();
         let about = About {
             kind: checker.again.unwrap_or(checker.kind),
@@ -262,6 +264,7 @@ impl Server {
             control: self.control_socket().map_or(-1, |socket| socket.as_raw_fd()),
             control_file,
             last_client,
+            notifications: self.notifications.as_ref().map_or(-1, AsRawFd::as_raw_fd),
             pid_file: self.pid_file.as_ref().map_or(-1, |file| file.as_fd().as_raw_fd()),
             name: process::name(),
         };
@@ -285,6 +288,18 @@ impl Server {
         kept(false);
         let _ = rustix::process::chdir(c"/");
         refusal
+    }
+
+    /// Whether the next image gets the descriptors that it cannot do without: there is no way back from it. It keeps the low
+    /// numbers free for children, and has a few of its own.
+    fn has_spare_descriptors(&self) -> Result<(), Errno> {
+        const OWN: usize = 8;
+        let low = self.plan.services.iter().map(|spec| usize::from(spec.listeners)).max().unwrap_or(0);
+        let mut spare: Vec<OwnedFd, { SERVICE_LISTENERS + OWN }> = Vec::new();
+        for _ in 0..low + OWN {
+            let _ = spare.push(fcntl_dupfd_cloexec(&self.signals, 3)?); // there is room, see above
+        }
+        Ok(())
     }
 
     fn become_image(&self, checker: &Checker, state: &OwnedFd) -> Refusal {

@@ -40,12 +40,14 @@ pub(super) struct About {
     pub(super) control_file: Identity,
     /// Number of the last client.
     pub(super) last_client: u32,
+    /// The socket for messages of services, a descriptor; -1: there is none.
+    pub(super) notifications: i32,
     /// The pid file, a descriptor; -1: there is none.
     pub(super) pid_file: i32,
     /// The name of the process, which exec changes.
     pub(super) name: [u8; 16],
 }
-record!(About { kind, begun, again, control, control_file, last_client, pid_file, name });
+record!(About { kind, begun, again, control, control_file, last_client, notifications, pid_file, name });
 
 /// What was kept together with two texts.
 pub(super) struct Kept<T> {
@@ -294,6 +296,7 @@ impl Server {
         tables.outputs.iter().flat_map(super::output::Output::ends).for_each(&mut *act);
         tables.clients.iter().filter(|client| client.is_kept()).for_each(|client| act(client.socket()));
         self.control_socket().map(&mut *act);
+        self.notifications.as_ref().map(AsFd::as_fd).map(&mut *act);
         if let Some(file) = &self.pid_file {
             act(file.as_fd());
         }

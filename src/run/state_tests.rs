@@ -24,7 +24,8 @@ fn bytes_of(plan: &Plan) -> Vec<u8> {
     to.put(&VERSION);
     let (kind, begun, name) = (Kind::Upgrade, Tick(5), process::name());
     let (control, control_file, last_client) = (-1, Identity::default(), 0);
-    to.put(&About { kind, begun, again: true, control, control_file, last_client, pid_file: 64, name });
+    let (notifications, pid_file) = (-1, 64);
+    to.put(&About { kind, begun, again: true, control, control_file, last_client, notifications, pid_file, name });
     put_length(&mut to, plan.services.len());
     for (spec, phase) in plan.services.iter().zip([Phase::Running(7), Phase::Resting(Tick::NEVER, Why::Program)]) {
         let state = ServiceState { phase, accepted: 3_000_000_000_000, ..ServiceState::NEW };

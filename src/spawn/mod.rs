@@ -67,6 +67,7 @@ pub struct Spawner {
     without_descriptor_sharing: bool,
     without_memory_sharing: bool,
     pidfd_ids: bool,
+    unnotified: bool,
 }
 
 impl Spawner {
@@ -76,7 +77,13 @@ impl Spawner {
         without_descriptor_sharing: false,
         without_memory_sharing: false,
         pidfd_ids: false,
+        unnotified: false,
     };
+
+    /// Nobody receives the messages of children: they do not get NOTIFY_SOCKET.
+    pub fn keep_unnotified(&mut self) {
+        self.unnotified = true;
+    }
 
     /// Tells children the inode of their pidfd (LISTEN_PIDFDID, sd_listen_fds(3)); only sound on a kernel whose pidfds
     /// have inodes of their own.
@@ -139,7 +146,7 @@ impl Spawner {
             let name = |index| start.service.fd_name(arena, index);
             variables.listen(start.sockets.len(), (0..64).filter(|index| start.present >> index & 1 == 1).map(name));
         }
-        if policy.sleep.notify != NotifyAccess::None {
+        if policy.sleep.notify != NotifyAccess::None && !self.unnotified {
             variables.notify(&notify_name());
         }
         let whole = named

@@ -3,10 +3,13 @@
 use crate::client::*;
 use crate::daemon::{Daemon, is_live, kill, session_of};
 use crate::harness::{Ctx, Need::*, Test, sleep_ms, stand_in, wait_until, within};
-use crate::reload::reload;
+use crate::reload::{order, reload};
 use crate::test;
 use std::fs;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 pub const TESTS: &[Test] = &[
@@ -24,6 +27,10 @@ pub const TESTS: &[Test] = &[
     test!(a_path_that_somebody_removed_comes_back_by_reload, Part("reload")),
     test!(a_pipe_that_its_reader_removes, Prog("python3")),
     test!(workers_of_a_service_that_was_taken_over, Root, Prog("python3")),
+    test!(a_reload_without_descriptors_is_refused, Part("reload"), Prog("prlimit")),
+    test!(a_name_that_somebody_has_taken, Part("reload")),
+    test!(a_name_that_somebody_tries_to_take, Part("reload")),
+    test!(what_was_forwarded_has_a_program_of_its_own_now, Part("reload"), Part("forward")),
     test!(options_of_an_ipv6_socket_follow_the_configuration, Part("reload"), Prog("ss")),
 ];
 
@@ -153,7 +160,7 @@ fn a_unix_datagram_socket_that_a_service_has_connected(ctx: &mut Ctx) {
     let daemon = ctx.start(&one(&format!("ListenDatagram={path}"), "", &exec));
     for round in 1..4 {
         let own = ctx.path(&format!("client{round}"));
-        let client = std::os::unix::net::UnixDatagram::bind(own).unwrap();
+        let client = UnixDatagram::bind(own).unwrap();
         client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         client.send_to(b"hello", &path).unwrap();
         assert_eq!(client.recv(&mut [0; 10]).unwrap(), 5);
@@ -283,4 +290,77 @@ fn options_of_an_ipv6_socket_follow_the_configuration(ctx: &mut Ctx) {
     ctx.file("dormouse.conf", &config("32K"));
     reload(&daemon);
     assert!(has("rb65536"), "{}", output(Command::new("ss").args(["-tlnmH"])));
+}
+
+/// The limit lies where the numbers begin that are not for children: the new image could not even begin.
+fn a_reload_without_descriptors_is_refused(ctx: &mut Ctx) {
+    let ports: Vec<u16> = (0..10).map(|_| ctx.port()).collect();
+    let listen: String = ports.iter().map(|port| format!("ListenStream=127.0.0.1:{port}\n")).collect();
+    let mut daemon = ctx.start(&one(&listen, "Accept=yes\n", "/bin/echo here"));
+    let pid = daemon.pid.to_string();
+    let set = |limit: u64| output(Command::new("prlimit").args(["--pid", &pid, &format!("--nofile={limit}:4096")]));
+    set(13);
+    assert!(!order(&daemon, libc::SIGHUP));
+    assert!(daemon.alive());
+    set(4096);
+    assert_eq!(talk(ports[9]), "here\n");
+    reload(&daemon);
+    assert_eq!(talk(ports[9]), "here\n");
+}
+
+fn abstract_name(daemon: &Daemon) -> SocketAddr {
+    SocketAddr::from_abstract_name(format!("dormouse/{}", daemon.pid)).unwrap()
+}
+
+/// Names of abstract sockets belong to whoever comes first; that is no reason to end, nor to tell him anything.
+fn a_name_that_somebody_has_taken(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let exec = python(ctx, "client, _ = listener.accept()\nclient.sendall(repr(dict(os.environ)).encode())\n");
+    let config = |more: &str| one(&format!("ListenStream=127.0.0.1:{port}"), more, &exec);
+    let daemon = ctx.start(&config(""));
+    let _taken = UnixDatagram::bind_addr(&abstract_name(&daemon)).unwrap();
+    ctx.file("dormouse.conf", &config("NotifyAccess=all\n"));
+    reload(&daemon);
+    let text = talk(port);
+    assert!(text.contains("LISTEN_FDS") && !text.contains("NOTIFY_SOCKET"), "{text}");
+}
+
+fn a_name_that_somebody_tries_to_take(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let config = one(&format!("ListenStream=127.0.0.1:{port}"), "NotifyAccess=all\n", &stand_in("answer here 1"));
+    let daemon = ctx.start(&config);
+    let (name, over) = (abstract_name(&daemon), AtomicBool::new(false));
+    let taken = std::thread::scope(|scope| {
+        let thief = scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                if UnixDatagram::bind_addr(&name).is_ok() {
+                    return true;
+                }
+            }
+            false
+        });
+        (0..5).for_each(|_| reload(&daemon));
+        over.store(true, Ordering::Relaxed);
+        thief.join().unwrap()
+    });
+    assert!(!taken);
+    assert!(talk(port).starts_with("here"));
+}
+
+/// It runs, and does not look at its sockets for a while, when it becomes one that starts a program for each connection.
+fn what_was_forwarded_has_a_program_of_its_own_now(ctx: &mut Ctx) {
+    let (port, behind) = (ctx.port(), ctx.port());
+    let listen = format!("ListenStream=127.0.0.1:{port}");
+    let limit = "TriggerLimitIntervalSec=2s\nTriggerLimitBurst=1\n";
+    let forwards = format!("ConnectTo=127.0.0.1:{behind}\n{limit}");
+    let daemon = ctx.start(&one(&listen, &forwards, &stand_in("never")));
+    let clients = [connect(port), connect(port)];
+    daemon.wait_log("why=trigger-limit");
+    ctx.file("dormouse.conf", &one(&listen, &format!("Accept=yes\n{limit}"), "/bin/echo here"));
+    reload(&daemon);
+    sleep_ms(2500);
+    daemon.cost(|| sleep_ms(2000)).assert_small();
+    kill(daemon.descendants()[0], libc::SIGKILL);
+    let [_, second] = clients;
+    assert_eq!(read_all(second), "here\n");
 }
