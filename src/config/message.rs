@@ -414,9 +414,9 @@ messages! {
     VariablesFile: Error,
         "the environment file {0} cannot be read: {1}",
         "", "a - before the path lets the file be missing";
-    VariablesLine: Error,
-        "line {0} of {1} is not an assignment",
-        "NAME=VALUE, where the name is made of letters, digits and _", "";
+    VariablesLine: Warning,
+        "line {0} of {1} is not an assignment; such lines are left out",
+        "NAME=VALUE, where the name is made of letters, digits and _", "systemd leaves them out as well";
     HoldsNul: Error, "{0}= cannot hold a NUL", "", "";
     GroupsMany: Error, "the program would have {0} groups", "at most {1} (DORMOUSE_GROUPS at build time)", "";
     ValueLong: Error, "{0}= is too long", "", "";

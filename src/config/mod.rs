@@ -53,5 +53,5 @@ pub use names::{resource, signal_name, signal_word};
 pub use native::check_name;
 pub use print::{print, print_service};
 pub use problem::{Parsed, Problem};
-pub use value::{ExitStatus, INFINITY, Rlimit, Stream, Value, optional};
+pub use value::{ExitStatus, INFINITY, Rlimit, Stream, Value, is_variable, optional};
 pub use words::{INSTANCE, INSTANCE_ENDS, INSTANCE_PATH, INSTANCE_START, command_line, instances, quote};

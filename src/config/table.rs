@@ -204,7 +204,7 @@ directives! {
         Environment: Syntax::Assignments, "",
             "Variables for the program: NAME=VALUE words, quoted where they hold blanks.";
         EnvironmentFile: Syntax::EnvironmentFile, "",
-            "Absolute path of a file with NAME=VALUE lines; a leading - lets it be missing.";
+            "Absolute path of a file with NAME=VALUE lines, * and ? in its name for several; a leading - lets it be missing.";
         PassEnvironment: Syntax::Variables, "",
             "Names of variables that are passed on from dormouse's own environment.";
         UnsetEnvironment: Syntax::Unset, "",

@@ -241,7 +241,7 @@ pub fn optional(path: &str) -> (bool, &str) {
 }
 
 /// Whether a text can be the name of a variable, environ(7).
-pub(super) fn is_variable(name: &str) -> bool {
+pub fn is_variable(name: &str) -> bool {
     !name.is_empty()
         && !name.starts_with(|c: char| c.is_ascii_digit())
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')

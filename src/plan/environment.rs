@@ -87,7 +87,7 @@ pub(super) fn compose(draft: &ServiceDraft, user: Option<&User>, faults: &mut Ve
         environment.assign(assignment);
     }
     for file in draft.list(Id::EnvironmentFile) {
-        read_file(draft, file, &mut environment, faults);
+        read_files(draft, file, &mut environment, faults);
     }
     for what in draft.list(Id::UnsetEnvironment) {
         let name = what.split('=').next().unwrap_or(what);
@@ -107,88 +107,143 @@ fn refuse_own(draft: &ServiceDraft, environment: &Environment, faults: &mut Vec<
     }
 }
 
-fn read_file(draft: &ServiceDraft, file: &str, environment: &mut Environment, faults: &mut Vec<Fault>) {
-    let (optional, path) = file.strip_prefix('-').map_or((false, file), |path| (true, path));
+/// Reads the file, or the files, that a line names.
+fn read_files(draft: &ServiceDraft, line: &str, environment: &mut Environment, faults: &mut Vec<Fault>) {
+    let (optional, path) = config::optional(line);
     let place = draft.place(Id::EnvironmentFile);
-    let bytes = file::read(Path::new(path), CONFIG_FILE_BYTES);
-    match bytes.and_then(|bytes| String::from_utf8(bytes).map_err(|_| Errno::ILSEQ)) {
-        Ok(text) => {
-            for entry in parse(&text) {
-                match entry {
-                    Ok((name, value)) => environment.set(&name, &value),
-                    Err(line) => tell(faults, Code::VariablesLine, place, &[&line.to_string(), path]),
-                }
-            }
-        }
-        Err(Errno::NOENT) if optional => {}
-        Err(why) => tell(faults, Code::VariablesFile, place, &[path, &Why(why).to_string()]),
+    let mut paths = matching(path);
+    if paths.is_empty() {
+        paths.push(path.to_owned()); // so that it is told
     }
-}
-
-/// Reads the lines of an environment file (systemd.exec(5), EnvironmentFile=): comments with `#` or `;`, quotes as in
-/// a shell, a backslash joins lines. What is not an assignment yields its line number.
-fn parse(text: &str) -> Vec<Result<(String, String), usize>> {
-    let mut entries = Vec::new();
-    let mut characters = text.chars().peekable();
-    let mut line = 1;
-    while characters.peek().is_some() {
-        let first = line;
-        let mut name = String::new();
-        let mut assigned = false;
-        while let Some(character) = characters.next_if(|&character| character != '\n') {
-            if character == '=' {
-                assigned = true;
-                break;
-            }
-            name.push(character);
-        }
-        let value = if assigned { value(&mut characters, &mut line) } else { String::new() };
-        if characters.next_if_eq(&'\n').is_some() {
-            line += 1;
-        }
-        let name = name.trim();
-        if name.is_empty() && !assigned || name.starts_with(['#', ';']) {
-            continue;
-        }
-        let good = !name.starts_with(|c: char| c.is_ascii_digit()) && !name.is_empty();
-        let good = good && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-        entries.push(if assigned && good && !value.contains('\0') { Ok((name.to_owned(), value)) } else { Err(first) });
-    }
-    entries
-}
-
-/// The value up to the end of its line, or further where quotes or a backslash say so.
-fn value(characters: &mut core::iter::Peekable<core::str::Chars<'_>>, line: &mut usize) -> String {
-    let mut value = String::new();
-    let mut quote = None;
-    let mut kept = 0; // blanks after this are not part of the value
-    while let Some(&character) = characters.peek() {
-        if quote.is_none() && character == '\n' {
-            break;
-        }
-        characters.next();
-        *line += usize::from(character == '\n');
-        match (quote, character) {
-            (None, '"' | '\'') => quote = Some(character),
-            (Some(open), _) if open == character => quote = None,
-            (None | Some('"'), '\\') => match characters.next() {
-                Some('\n') => *line += 1,
-                Some(escaped) if quote.is_none() || matches!(escaped, '"' | '\\' | '`' | '$') => value.push(escaped),
-                Some(other) => value.extend(['\\', other]),
-                None => {}
-            },
-            (None, blank) if blank.is_ascii_whitespace() => {
-                if !value.is_empty() {
-                    value.push(blank);
-                }
+    for path in &paths {
+        let bytes = file::read(Path::new(path), CONFIG_FILE_BYTES);
+        let text = match bytes.and_then(|bytes| String::from_utf8(bytes).map_err(|_| Errno::ILSEQ)) {
+            Ok(text) => text,
+            Err(_) if optional => continue,
+            Err(why) => {
+                tell(faults, Code::VariablesFile, place, &[path, &Why(why).to_string()]);
                 continue;
             }
-            (_, other) => value.push(other),
+        };
+        let mut told = false;
+        for entry in parse(&text) {
+            match entry {
+                Ok((name, value)) => environment.set(&name, &value),
+                Err(_) if told => {}
+                Err(line) => {
+                    told = true;
+                    tell(faults, Code::VariablesLine, place, &[&line.to_string(), path]);
+                }
+            }
         }
-        kept = value.len();
     }
-    value.truncate(kept);
-    value
+}
+
+/// The files of a path whose last part has `*` or `?` in it, in the order of their names; none if it has not.
+fn matching(path: &str) -> Vec<String> {
+    let Some((folder, pattern)) = path.rsplit_once('/').filter(|(_, name)| name.contains(['*', '?'])) else {
+        return Vec::new();
+    };
+    let names = file::names(Path::new(if folder.is_empty() { "/" } else { folder })).unwrap_or_default();
+    let names = names.iter().filter_map(|name| name.to_str());
+    let fits = |name: &&str| (pattern.starts_with('.') || !name.starts_with('.')) && fits(pattern, name);
+    let mut paths: Vec<_> = names.filter(fits).map(|name| [folder, "/", name].concat()).collect();
+    paths.sort();
+    paths
+}
+
+/// Whether a name fits a pattern with `*` and `?`, glob(7).
+fn fits(pattern: &str, name: &str) -> bool {
+    let (Some(first), mut name_left) = (pattern.chars().next(), name.chars()) else { return name.is_empty() };
+    let rest = &pattern[first.len_utf8()..];
+    match first {
+        '*' => name.char_indices().any(|(at, _)| fits(rest, &name[at..])) || fits(rest, ""),
+        _ => name_left.next().is_some_and(|c| first == '?' || first == c) && fits(rest, name_left.as_str()),
+    }
+}
+
+/// Where the reader of an environment file is.
+#[derive(Clone, Copy)]
+enum At {
+    Start,
+    Comment {
+        escaped: bool,
+    },
+    Name,
+    /// Behind the `=`, or behind a quote that was closed.
+    Before,
+    Value,
+    Escape,
+    Single,
+    Double {
+        escaped: bool,
+    },
+}
+
+/// Reads the lines of an environment file as systemd does (systemd.exec(5), EnvironmentFile=): comments with `#` or `;`,
+/// quotes at the beginning of a value, a backslash joins lines. What is not an assignment yields its line number.
+fn parse(text: &str) -> Vec<Result<(String, String), usize>> {
+    let mut entries = Vec::new();
+    let (mut at, mut line, mut first) = (At::Start, 1, 1);
+    // blanks after `kept` are not part of the value
+    let (mut name, mut value, mut kept) = (String::new(), String::new(), 0);
+    let mut end = |name: &mut String, value: &mut String, kept: &mut usize, first, assigned| {
+        value.truncate(*kept);
+        let (known, value) = (std::mem::take(name).trim_ascii_end().to_owned(), std::mem::take(value));
+        *kept = 0;
+        let good = assigned && config::is_variable(&known) && !value.contains('\0');
+        entries.push(if good { Ok((known, value)) } else { Err(first) });
+        At::Start
+    };
+    for c in text.chars() {
+        let ends = matches!(c, '\n' | '\r');
+        let blank = ends || matches!(c, ' ' | '\t');
+        at = match (at, c) {
+            (At::Start, '#' | ';') => At::Comment { escaped: false },
+            (At::Start, _) if blank => At::Start,
+            (At::Start, _) => {
+                first = line;
+                name.push(c);
+                At::Name
+            }
+            (At::Comment { escaped: false }, _) if ends => At::Start,
+            (At::Comment { escaped }, _) => At::Comment { escaped: c == '\\' && !escaped },
+            (At::Name, '=') => At::Before,
+            (At::Name, _) if ends => end(&mut name, &mut value, &mut kept, first, false),
+            (At::Name, _) => {
+                name.push(c);
+                At::Name
+            }
+            (At::Before | At::Value, _) if ends => end(&mut name, &mut value, &mut kept, first, true),
+            (At::Before | At::Value, '\\') => At::Escape,
+            (At::Before, '\'') => At::Single,
+            (At::Before, '"') => At::Double { escaped: false },
+            (At::Before, _) if blank => At::Before,
+            (At::Single, '\'') | (At::Double { escaped: false }, '"') => At::Before,
+            (At::Double { escaped: false }, '\\') => At::Double { escaped: true },
+            (at, _) => {
+                match at {
+                    At::Escape if ends => {}
+                    At::Double { escaped: true } if c == '\n' => {}
+                    At::Double { escaped: true } if !matches!(c, '"' | '\\' | '`' | '$') => value.extend(['\\', c]),
+                    _ => value.push(c),
+                }
+                if !(matches!(at, At::Value) && blank) {
+                    kept = value.len();
+                }
+                match at {
+                    At::Double { .. } => At::Double { escaped: false },
+                    At::Single => At::Single,
+                    _ => At::Value,
+                }
+            }
+        };
+        line += usize::from(c == '\n');
+    }
+    if !matches!(at, At::Start | At::Comment { .. }) {
+        end(&mut name, &mut value, &mut kept, first, !matches!(at, At::Name));
+    }
+    entries
 }
 
 #[cfg(test)]
@@ -220,8 +275,39 @@ mod tests {
     }
 
     #[test]
+    fn quotes_within_a_value_stay_as_under_systemd() {
+        assert_eq!(
+            read("A=--name=\"a b\" x\r\nB=\"a\" 'b'c\"d\nC=\\\"x\\ \nD='it\nis'\nE=\"x\\\ny\\z\"\nF=\"open"),
+            [
+                pair("A", "--name=\"a b\" x"),
+                pair("B", "abc\"d"),
+                pair("C", "\"x "),
+                pair("D", "it\nis"),
+                pair("E", "xy\\z"),
+                pair("F", "open")
+            ]
+        );
+    }
+
+    #[test]
+    fn a_comment_is_one_line_whatever_is_in_it() {
+        assert_eq!(read("# don't set A=it's\nA=1\n; B=\"x\nC=2"), [pair("A", "1"), pair("C", "2")]);
+        assert_eq!(read("# goes on \\\nA=1\nB=2\n"), [pair("B", "2")]);
+    }
+
+    #[test]
     fn what_is_not_an_assignment_is_named_by_its_line() {
-        assert_eq!(read("A=1\nexport B=2\nC\n"), [pair("A", "1"), Err(2), Err(3)]);
+        assert_eq!(read("A=1\nexport B=2\nC\n\n=x\nD"), [pair("A", "1"), Err(2), Err(3), Err(5), Err(6)]);
+    }
+
+    #[test]
+    fn names_fit_patterns() {
+        for (pattern, name) in [("*", ""), ("*.env", "a.env"), ("a?c*", "abc"), ("*b*d*", "abcd"), ("a", "a")] {
+            assert!(fits(pattern, name), "{pattern} {name}");
+        }
+        for (pattern, name) in [("", "a"), ("?", ""), ("*.env", "a.envx"), ("a*b", "a"), ("a", "ab")] {
+            assert!(!fits(pattern, name), "{pattern} {name}");
+        }
     }
 
     #[test]

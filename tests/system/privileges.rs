@@ -18,6 +18,8 @@ pub const TESTS: &[Test] = &[
     test!(working_directory),
     test!(root_directory, Root, Prog("busybox")),
     test!(environment_file),
+    test!(environment_files_by_pattern),
+    test!(environment_file_as_systemd_reads_it, Prog("systemd-tmpfiles")),
     test!(unset_environment),
     test!(standard_output_to_a_file),
     test!(standard_output_appended),
@@ -161,6 +163,39 @@ fn environment_file(ctx: &mut Ctx) {
     }
     let missing = ctx.path("no-such-file");
     assert!(answer(ctx, &format!("EnvironmentFile=-{missing}\nEnvironment=A=b\n"), "/usr/bin/env").contains("A=b"));
+}
+
+fn environment_files_by_pattern(ctx: &mut Ctx) {
+    for (name, text) in [("b.env", "A=b\n"), ("a.env", "A=a\nB=1\n"), (".c.env", "A=c\n"), ("d.envs", "A=d\n")] {
+        ctx.file(name, text);
+    }
+    let text = answer(ctx, &format!("EnvironmentFile={}\n", ctx.path("*.env")), "/usr/bin/env");
+    assert_line(&text, "A=b");
+    assert_line(&text, "B=1");
+    let none = ctx.path("no-*.env");
+    assert!(answer(ctx, &format!("EnvironmentFile=-{none}\nEnvironment=A=b\n"), "/usr/bin/env").contains("A=b"));
+}
+
+/// systemd reads os-release(5) and environment files by the same rules; systemd-tmpfiles shows what it has read.
+fn environment_file_as_systemd_reads_it(ctx: &mut Ctx) {
+    let text = "# don't set A=it's\nexport X=1\nID=--name=\"a b\" x \nVERSION_ID=\"a\" 'b'c\"d\nno line\n\
+                VARIANT_ID=\\\"x\\ \nBUILD_ID = 'i t'  \r\n; IMAGE_ID=\"\n";
+    let root = ctx.path("root");
+    std::fs::create_dir_all(format!("{root}/etc")).unwrap();
+    std::fs::create_dir_all(format!("{root}/out")).unwrap();
+    std::fs::write(format!("{root}/etc/os-release"), text).unwrap();
+    let names = [("ID", 'o'), ("VERSION_ID", 'w'), ("VARIANT_ID", 'W'), ("BUILD_ID", 'B')];
+    let lines: String = names.iter().map(|(name, letter)| format!("f /out/{name} - - - - %{letter}\n")).collect();
+    let lines = ctx.file("tmpfiles.conf", &lines);
+    output(std::process::Command::new("systemd-tmpfiles").args(["--create", &format!("--root={root}"), &lines]));
+    let ours = answer(ctx, &format!("EnvironmentFile={root}/etc/os-release\n"), "/usr/bin/env");
+    for (name, _) in names {
+        let theirs = std::fs::read_to_string(format!("{root}/out/{name}")).unwrap();
+        assert!(
+            ours.lines().any(|line| line == format!("{name}={theirs}")),
+            "{name}: theirs is [{theirs}], ours\n{ours}"
+        );
+    }
 }
 
 fn unset_environment(ctx: &mut Ctx) {
