@@ -157,7 +157,13 @@ impl Given {
             Command::Help if options.topic.is_none() => options.topic = Some(command(&found)?),
             _ => {
                 let known = COMMANDS.iter().any(|row| found == row.word);
-                let hint = if known { "; a command must be the first word" } else { "" };
+                let path = found.as_encoded_bytes().iter().any(|byte| b"/.".contains(byte))
+                    && matches!(options.command, Command::Run | Command::Check);
+                let hint = match known {
+                    true => "; a command must be the first word",
+                    false if path => "; -c is for the path of a configuration",
+                    false => "",
+                };
                 return fail(&["unexpected word \"", &clean(&found), "\"", hint], options.command);
             }
         }

@@ -12,7 +12,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::cli::{self, Command, Options, exit};
-use crate::config::{self, Dialect, Draft, Inetd};
+use crate::config::{self, Code, Dialect, Draft, Inetd};
 use crate::logging::{self, Target};
 use crate::open::adopt;
 use crate::plan::ChildLog;
@@ -93,7 +93,14 @@ fn dispatch(options: Options) -> u8 {
 fn read(options: &Options, tolerant: bool) -> Result<Draft, u8> {
     let inetd = inetd(options, tolerant)?;
     let default = [PathBuf::from(DEFAULT_CONFIG)];
-    Ok(config::read_as(if options.config.is_empty() { &default } else { &options.config }, &inetd))
+    if !options.config.is_empty() {
+        return Ok(config::read_as(&options.config, &inetd));
+    }
+    let mut draft = config::read_as(&default, &inetd);
+    for fault in draft.faults.iter_mut().filter(|fault| fault.code == Code::FileMissing) {
+        "-c PATH names another file or folder".clone_into(&mut fault.hint);
+    }
+    Ok(draft)
 }
 
 /// What the command line says of inetd.conf.

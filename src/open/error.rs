@@ -96,6 +96,9 @@ impl fmt::Display for OpenError {
             Step::Filter if self.errno == Errno::PERM => {
                 write!(f, "{}: {why}; this kernel asks for CAP_NET_ADMIN", self.step.words())
             }
+            Step::Bind if self.errno == Errno::ACCESS => {
+                f.write_str("bind: permission denied (EACCES); root may, or CAP_NET_BIND_SERVICE for a port below 1024")
+            }
             step => write!(f, "{}: {why}", step.words()),
         }
     }

@@ -77,6 +77,10 @@ fn check_of_a_missing_file(ctx: &mut Ctx) {
     let (status, text) = dormouse(&["check", "-c", &ctx.path("nowhere.conf")]);
     assert_eq!(status, 78, "{text}");
     assert!(text.contains("nowhere.conf"), "{text}");
+    if !std::path::Path::new("/etc/dormouse.conf").exists() {
+        let (status, text) = dormouse(&["check"]);
+        assert!(status == 78 && text.contains("-c PATH names another"), "{text}");
+    }
 }
 
 fn check_warns_of_allow_without_deny(ctx: &mut Ctx) {

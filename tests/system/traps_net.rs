@@ -12,6 +12,7 @@ pub const TESTS: &[Test] = &[
     test!(trap_14_bind_is_tried_again),
     test!(trap_15_restart_while_a_child_holds_the_socket),
     test!(trap_33_holder_of_the_port_is_named),
+    test!(port_that_is_not_for_everybody, Root, Prog("setpriv")),
     test!(trap_38_bare_port_takes_both_families),
     test!(trap_38_v6_only_on_request),
     test!(trap_39_kernel_without_ipv6),
@@ -89,6 +90,12 @@ fn trap_33_holder_of_the_port_is_named(ctx: &mut Ctx) {
     daemon.wait_log(&port.to_string());
     let own = std::process::id().to_string();
     assert!(daemon.log().contains(&own), "the holder {own} is not named:\n{}", daemon.log());
+}
+
+fn port_that_is_not_for_everybody(ctx: &mut Ctx) {
+    let config = "[x]\nListenStream=127.0.0.1:80\nExecStart=/bin/true\n";
+    let daemon = ctx.launch(config).wrapped(&["setpriv", "--bounding-set=-net_bind_service"]).start();
+    daemon.wait_log("CAP_NET_BIND_SERVICE for a port below 1024");
 }
 
 fn trap_38_bare_port_takes_both_families(ctx: &mut Ctx) {
