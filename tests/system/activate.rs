@@ -20,6 +20,7 @@ pub const TESTS: &[Test] = &[
     test!(t5_children_end_with_the_tool, Command("activate")),
     test!(t6_one_name_for_all, Command("activate")),
     test!(t6_names_must_match_in_number, Command("activate")),
+    test!(t6_sockets_that_were_given_come_first, Command("activate")),
     test!(unix_path_and_bad_address, Command("activate")),
 ];
 
@@ -203,6 +204,27 @@ fn t6_names_must_match_in_number(ctx: &mut Ctx) {
     let words = format!("activate -l 127.0.0.1:{port} --fdname one:two /bin/true");
     let (status, message) = crate::commands::dormouse(&words.split(' ').collect::<Vec<_>>());
     assert_eq!(status, 2, "{message}");
+}
+
+fn t6_sockets_that_were_given_come_first(ctx: &mut Ctx) {
+    let (given, own, report) = (ctx.port(), ctx.port(), ctx.path("report"));
+    let words = format!(
+        "{} tcp:{given} -- {} activate -l 127.0.0.1:{own} {}",
+        stand_in("pass"),
+        dormouse_path(),
+        stand_in(&format!("report-and-answer {report}"))
+    );
+    let words: Vec<&str> = words.split(' ').collect();
+    let tool = Command::new(words[0]).args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    let _tool = Activate(tool);
+    wait_until("the port is open", || listening(own));
+    assert!(talk(given).starts_with("reported"));
+    let report = Report::wait(ctx, "report");
+    assert_eq!((report.var("LISTEN_FDS"), report.var("LISTEN_PID")), (Some("2"), report.get("pid")));
+    for (fd, port) in [(3, given), (4, own)] {
+        let line = report.get(&format!("fd.{fd}")).unwrap();
+        assert!(line.ends_with(&format!("127.0.0.1:{port}")), "fd {fd} is {line}");
+    }
 }
 
 fn unix_path_and_bad_address(ctx: &mut Ctx) {
