@@ -336,6 +336,11 @@ impl Check<'_> {
             }
         }
         let stops = [Id::StopWhenIdleSec, Id::StopWhenQuietSec, Id::EvictUnderPressure];
+        if service.choice(Id::KillMode) == "none" {
+            for id in stops.into_iter().filter(|id| service.is_own(*id)) {
+                self.fault(Code::NoEffect, service.place(id), &[id.name(), "KillMode=none keeps the processes"]);
+            }
+        }
         let stopped = || stops.iter().any(|id| service.is_set(*id) || service.has_failed(*id));
         if service.is_own(Id::MinRunSec) && !service.flag(Id::Accept) && !stopped() {
             self.fault(Code::NoEffect, service.place(Id::MinRunSec), &["MinRunSec", Reason::NoStop.text()]);

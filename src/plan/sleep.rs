@@ -59,16 +59,18 @@ const NOTIFY: [NotifyAccess; 4] = [NotifyAccess::None, NotifyAccess::Main, Notif
 /// Takes the directives. What `[defaults]` sets for services that it does not suit is left out.
 pub(super) fn sleep(draft: &ServiceDraft, faults: &mut Vec<Fault>) -> Sleep {
     let accept = draft.flag(Id::Accept);
+    // whom nobody may signal is not stopped either
+    let stays = draft.choice(Id::KillMode) == "none";
     Sleep {
-        idle_ms: idle_ms(draft),
-        quiet_ms: if accept { u32::MAX } else { milliseconds(draft, Id::StopWhenQuietSec) },
+        idle_ms: if stays { u32::MAX } else { idle_ms(draft) },
+        quiet_ms: if accept || stays { u32::MAX } else { milliseconds(draft, Id::StopWhenQuietSec) },
         min_run_ms: milliseconds(draft, Id::MinRunSec),
         memory_min_kb: draft.number(Id::MemoryAvailableMin).unwrap_or(0).div_ceil(1024),
         load_max: load(draft, faults),
         connection_rate: if accept { count(draft, Id::MaxConnectionRate, 0) } else { 0 },
         evict: draft
             .pick(Id::EvictUnderPressure, &[Evict::No, Evict::Idle, Evict::Yes])
-            .filter(|_| !accept)
+            .filter(|_| !accept && !stays)
             .unwrap_or(Evict::No),
         notify: draft.pick(Id::NotifyAccess, &NOTIFY).filter(|_| !accept).unwrap_or(NotifyAccess::None),
     }

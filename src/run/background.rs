@@ -13,6 +13,7 @@ use crate::logging::Kind;
 use crate::open::holder::holds;
 use crate::peer::Source;
 use crate::plan::{KillMode, Policy};
+use crate::sys::process::session_of;
 
 impl Server {
     /// Nothing more to reap, but there are children: are all of them known? An unknown one that holds a socket of a
@@ -61,8 +62,10 @@ impl Server {
         let (now, pid) = (self.now, orphan.pid);
         let deadline = run_deadline(policy, now);
         let row = u16::try_from(service).unwrap_or(u16::MAX);
-        // one that has forked twice (daemon(7)) does not lead its session, and who did has gone
-        let (session, stage, source) = (orphan.session, Life::Running, Source::default());
+        // one that has forked twice (daemon(7)) does not lead its session, and who did has gone; ours is not its own
+        let foreign = orphan.session > 1 && session_of(0) != Some(orphan.session);
+        let session = if foreign { orphan.session } else { pid };
+        let (stage, source) = (Life::Running, Source::default());
         let child = Child { pid, session, service: row, stage, since: now, deadline, source };
         if self.tables.children.push(child).is_err() {
             return;

@@ -12,7 +12,7 @@
 use log::Level;
 use rustix::fd::AsFd;
 
-use super::session::{cpu, make_stand_still, memory_kb, signal_sessions};
+use super::session::{cpu, make_stand_still, memory_kb, signal_session};
 use super::stop::SIGCONT;
 use super::tables::{Ending, Life};
 use super::{Seconds, Server, Tick};
@@ -274,8 +274,7 @@ impl Server {
     /// Lets a session that stands still go on.
     pub(super) fn thaw(&mut self, pid: i32) {
         if self.goes_on(pid) {
-            let its = self.session(pid);
-            signal_sessions(&[SIGCONT], &mut |session| session == its);
+            signal_session(&[SIGCONT], self.session(pid));
         }
     }
 

@@ -9,6 +9,7 @@ use super::tables::{Life, Order};
 use super::{Phase, Server, Why};
 use crate::control::{Request, Row};
 use crate::logging::Kind;
+use crate::plan::KillMode;
 
 /// How an order went.
 #[allow(clippy::large_enum_variant, reason = "there is no heap to put a row into")]
@@ -114,6 +115,13 @@ impl Server {
         if self.accepts(service) && self.forwards(service) {
             let count = self.end_forwarding(Some(service), false);
             return answer(OK, format_args!("{name}: closed {count} connections; its sockets stay {rest}"));
+        }
+        let stays = self.policy(service).is_some_and(|policy| policy.kill_mode == KillMode::None);
+        if stays && self.tables.services.get(service).is_some_and(|state| state.live > 0) {
+            return answer(
+                ERROR,
+                format_args!("{name} has KillMode=none: what runs ends by itself; its sockets stay {rest}"),
+            );
         }
         if self.accepts(service) {
             let count = self.end_children(service);

@@ -117,9 +117,19 @@ pub(super) fn is_alive(session: i32) -> bool {
     alive
 }
 
+/// Sends signals, in this order, to every process of a session. Where /proc cannot be read, for want of descriptors for
+/// example, to those at least that are still in its first process group.
+pub(super) fn signal_session(signals: &[u8], session: i32) {
+    if !signal_sessions(signals, &mut |of| of == session) && session > 1 {
+        for &signal in signals {
+            let _ = send_signal(-session, signal); // ESRCH: it has just ended
+        }
+    }
+}
+
 /// Sends signals, in this order, to every process of the sessions that `wanted` names. One look at /proc finds those
-/// that have left the session's first process group.
-pub(super) fn signal_sessions(signals: &[u8], wanted: &mut dyn FnMut(i32) -> bool) {
+/// that have left the session's first process group. False: /proc cannot be read.
+pub(super) fn signal_sessions(signals: &[u8], wanted: &mut dyn FnMut(i32) -> bool) -> bool {
     let mut seen = false;
     for_each_number(c"/proc", &mut |pid| {
         seen = true;
@@ -131,8 +141,9 @@ pub(super) fn signal_sessions(signals: &[u8], wanted: &mut dyn FnMut(i32) -> boo
         true
     });
     if !seen {
-        say!(Warn, "stop: /proc cannot be read, so no process was found to signal");
+        say!(Warn, "stop: /proc cannot be read, so only process groups are signalled");
     }
+    seen
 }
 
 /// Calls `act` for each process of the machine until it says false. Takes no memory.

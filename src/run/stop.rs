@@ -3,7 +3,7 @@
 use log::Level;
 
 use super::history::{Event, What};
-use super::session::signal_sessions;
+use super::session::{signal_session, signal_sessions};
 use super::tables::Life;
 use super::{Child, Server, Tick};
 use crate::logging::{Kind, say};
@@ -69,7 +69,7 @@ impl Server {
         match policy.kill_mode {
             KillMode::None => return self.set_life(index, Life::Stopping { timed_out }, Tick::NEVER),
             KillMode::Session => {
-                signal_sessions(&[policy.kill_signal, SIGCONT], &mut |session| session == child.session);
+                signal_session(&[policy.kill_signal, SIGCONT], child.session);
                 self.goes_on(child.pid);
             }
             KillMode::Mixed | KillMode::Process => {
@@ -88,7 +88,7 @@ impl Server {
         let Some(policy) = self.policy(usize::from(child.service)) else { return };
         match policy.kill_mode {
             KillMode::None => {}
-            KillMode::Session | KillMode::Mixed => signal_sessions(&[SIGKILL], &mut |session| session == child.session),
+            KillMode::Session | KillMode::Mixed => signal_session(&[SIGKILL], child.session),
             KillMode::Process => {
                 let _ = send_signal(child.pid, SIGKILL); // ESRCH: about to be reaped
             }
@@ -111,7 +111,9 @@ impl Server {
         if self.stopping {
             say!(Warn, "stop again: killing children={}", self.tables.children.len());
             let children = &self.tables.children;
-            signal_sessions(&[SIGKILL], &mut |session| children.iter().any(|child| child.session == session));
+            if !signal_sessions(&[SIGKILL], &mut |of| children.iter().any(|child| child.session == of)) {
+                children.iter().for_each(|child| signal_session(&[SIGKILL], child.session));
+            }
             self.leave_children = true;
             return;
         }

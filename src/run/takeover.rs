@@ -13,7 +13,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::accept::run_deadline;
 use super::end::End;
-use super::session::{open_in, process, signal_sessions};
+use super::session::{open_in, process, signal_session};
 use super::stop::SIGCONT;
 use super::tables::Life;
 use super::{Child, Phase, Server, Token, Watch};
@@ -89,7 +89,7 @@ impl Server {
             state.phase = Phase::Running(pid);
             state.live += 1;
         }
-        signal_sessions(&[SIGCONT], &mut |session| session == pid); // an earlier Dormouse may have died while it stood still
+        signal_session(&[SIGCONT], pid); // an earlier Dormouse may have died while it stood still
         self.suspect(service);
         self.watch(service, pid);
         self.record(

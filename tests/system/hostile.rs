@@ -28,6 +28,9 @@ pub const TESTS: &[Test] = &[
     test!(a_pipe_that_its_reader_removes, Prog("python3")),
     test!(workers_of_a_service_that_was_taken_over, Root, Prog("python3")),
     test!(a_reload_without_descriptors_is_refused, Part("reload"), Prog("prlimit")),
+    test!(services_are_stopped_without_descriptors, Prog("prlimit")),
+    test!(who_must_not_be_signalled_is_not_put_to_sleep),
+    test!(who_must_not_be_signalled_is_not_stopped, Command("stop")),
     test!(a_name_that_somebody_has_taken, Part("reload")),
     test!(a_name_that_somebody_tries_to_take, Part("reload")),
     test!(what_was_forwarded_has_a_program_of_its_own_now, Part("reload"), Part("forward")),
@@ -363,4 +366,39 @@ fn what_was_forwarded_has_a_program_of_its_own_now(ctx: &mut Ctx) {
     kill(daemon.descendants()[0], libc::SIGKILL);
     let [_, second] = clients;
     assert_eq!(read_all(second), "here\n");
+}
+
+/// Nothing of /proc can be read then.
+fn services_are_stopped_without_descriptors(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let mut daemon = ctx.start(&one(&format!("ListenStream=127.0.0.1:{port}"), "", &stand_in("answer here 0")));
+    talk(port);
+    let pid = daemon.descendants()[0];
+    output(Command::new("prlimit").args(["--pid", &daemon.pid.to_string(), "--nofile=3:3"]));
+    assert!(daemon.stop().success());
+    assert!(!is_live(pid));
+}
+
+fn who_must_not_be_signalled_is_not_put_to_sleep(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let more = "KillMode=none\nStopWhenIdleSec=1\n";
+    let daemon = ctx.start(&one(&format!("ListenStream=127.0.0.1:{port}"), more, &stand_in("answer here 0")));
+    let first = talk(port);
+    assert!(daemon.log().contains("StopWhenIdleSec= has no effect"), "{}", daemon.log());
+    sleep_ms(2500);
+    assert_eq!(talk(port), first, "it stands still");
+}
+
+fn who_must_not_be_signalled_is_not_stopped(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let config = one(&format!("ListenStream=127.0.0.1:{port}"), "KillMode=none\n", &stand_in("answer here 0"));
+    let daemon = ctx.start(&config);
+    let first = talk(port);
+    for word in ["stop", "restart"] {
+        let answer = daemon.ask(&[word, "x"]);
+        assert_eq!(answer.status.code(), Some(1));
+        assert!(String::from_utf8_lossy(&answer.stderr).contains("KillMode=none"));
+    }
+    assert!(daemon.tell(&["list"]).contains("running"));
+    assert_eq!(talk(port), first);
 }
