@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::{context, daemon, read};
 use crate::cli::{self, Options, exit};
-use crate::config;
+use crate::config::{self, Id};
 use crate::open::connections;
 use crate::plan::address::{self, Text};
 use crate::plan::steps::{Reader, Step};
@@ -138,9 +138,12 @@ fn variables(plan: &Plan, service: &ServiceSpec, policy: &Policy, text: &mut Str
 fn setup(plan: &Plan, policy: &Policy, text: &mut String) {
     let _ = writeln!(text, "\nbefore the program is executed\n  own session, default signals, none blocked");
     for (stage, step) in Reader::new(plan.arena.get(policy.steps)) {
+        let mut name = stage.name();
         let what = match step {
             Step::Limit(resource, soft, hard) => {
-                format!("resource {resource}: {}:{}", limit(soft), limit(hard))
+                let is_it = |id: &&Id| config::resource(**id) == Some(resource.into());
+                name = Id::ALL.iter().find(is_it).map_or(name, |id| id.name());
+                format!("{}:{}", limit(soft), limit(hard))
             }
             Step::Nice(nice) => nice.to_string(),
             Step::OomScore(score) => String::from_utf8_lossy(score).into_owned(),
@@ -157,11 +160,12 @@ fn setup(plan: &Plan, policy: &Policy, text: &mut String) {
                 ids.collect::<Vec<_>>().join(" ")
             }
             Step::Group(id) | Step::User(id) => id.to_string(),
-            Step::Bounding(set) | Step::Ambient(set) => format!("{set:#x}"),
+            Step::Bounding(0) => "none".to_owned(),
+            Step::Bounding(set) | Step::Ambient(set) => config::capabilities_text(set),
             Step::KeepCapabilities | Step::NoNewPrivileges => "yes".to_owned(),
             Step::ParentDeath(signal) => format!("signal {signal}"),
         };
-        let _ = writeln!(text, "  {} {what}", stage.name());
+        let _ = writeln!(text, "  {name} {what}");
     }
 }
 

@@ -49,7 +49,7 @@ pub use files::{read, read_as, read_text};
 pub use foreign::{Foreign, foreign};
 pub use inetd::{Dialect, Inetd};
 pub use message::Code;
-pub use names::{resource, signal_name, signal_word};
+pub use names::{capabilities_text, resource, signal_name, signal_word};
 pub use native::check_name;
 pub use print::{print, print_service};
 pub use problem::{Parsed, Problem};

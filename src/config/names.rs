@@ -169,7 +169,7 @@ pub(super) fn merge_capabilities(text: &str, before: Option<u64>) -> Parsed<u64>
 }
 
 /// A set of capabilities as the reader takes it. Bits without a name are on in an inverted set.
-pub(super) fn capabilities_text(set: u64) -> String {
+pub fn capabilities_text(set: u64) -> String {
     let inverted = set >> CAPABILITY_COUNT != 0;
     let shown = if inverted { !set } else { set };
     let mut out = String::from(if inverted { "~" } else { "" });

@@ -106,6 +106,12 @@ impl Unit {
         lex::carriage_return(draft, file, text);
         let faults = &mut draft.faults;
         lex::each_line(text, &mut |line| match lex::shape(line, file, faults) {
+            // what is left out may hold anything
+            None if self.section == Section::Skip
+                && faults.last().is_some_and(|fault| fault.code == Code::NotALine) =>
+            {
+                faults.pop();
+            }
             Some(Shape::Section(name)) => self.section(name, line.place(file, 0..line.text.len()), faults),
             Some(Shape::Setting(name, start)) => self.setting(faults, file, line, name, start),
             None if faults.last().is_some_and(|fault| fault.code == Code::OpenSection) => self.section = Section::Skip,

@@ -98,12 +98,14 @@ fn run_refuses_a_faulty_configuration(ctx: &mut Ctx) {
 
 fn explain_names_the_outcome(ctx: &mut Ctx) {
     let text = "[x]\nListenStream=127.0.0.1:7\nListenDatagram=127.0.0.1:7\nExecStart=/bin/cat -u\nUMask=0077\n\
-        LimitNOFILE=77\nEnvironment=NEST=warm\n";
+        LimitNOFILE=77\nCapabilityBoundingSet=CAP_CHOWN\nEnvironment=NEST=warm\n";
     let file = ctx.file("x.conf", text);
     let text = standard_output(&["explain", "-c", &file, "x"]);
-    for word in ["LISTEN_FDS=2", "LISTEN_PID", "LISTEN_FDNAMES", "NEST=warm", "127.0.0.1:7", "/bin/cat", "77", "3", "4"]
-    {
+    for word in ["LISTEN_FDS=2", "LISTEN_PID", "LISTEN_FDNAMES", "NEST=warm", "127.0.0.1:7", "/bin/cat", "3", "4"] {
         assert!(text.contains(word), "{word} is not in\n{text}");
+    }
+    for line in ["  LimitNOFILE 77:77\n", "  CapabilityBoundingSet CAP_CHOWN\n", "  UMask 0077\n"] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
     }
 }
 
