@@ -359,7 +359,7 @@ impl Check<'_> {
             Needs::Connections => matches!(listen.kind, Kind::Stream | Kind::SequentialPacket),
             Needs::Accept => self.service.accepts(),
             Needs::NoAccept => !accept,
-            Needs::Program => self.service.command().is_some(),
+            Needs::Program => self.service.command().is_some() || self.service.has_failed(Id::ExecStart),
         })
     }
 }

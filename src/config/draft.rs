@@ -44,7 +44,7 @@ pub struct ServiceDraft {
     /// What was set, in the order of the table.
     settings: Vec<Setting>,
     /// What was tried and had a fault, so that nobody hears that it is missing as well.
-    failed: Vec<Id>,
+    pub(super) failed: Vec<Id>,
 }
 
 /// One directive that was set.

@@ -200,7 +200,7 @@ messages! {
         "this line has the control character {0}",
         "", "remove it, or write it as an escape where the directive takes quotes: \\n, \\t, \\x1b";
     NotALine: Error,
-        "this line is neither a section nor a setting",
+        "this line is neither a section nor a directive",
         "[name] or Directive=value",
         "a comment begins with # or ;";
     NoDirective: Error, "there is nothing before the =", "Directive=value", "";
@@ -211,7 +211,7 @@ messages! {
     BadServiceName: Error,
         "\"{0}\" can't be the name of a service",
         "1 to {1} printable ASCII characters without blanks, : = [ or ]", "";
-    BeforeSection: Error, "this setting stands before any section", "[name] of a service above it", "";
+    BeforeSection: Error, "this directive stands before any section", "[name] of a service above it", "";
     UnitSection: Error,
         "[{0}] is a section of unit files, and this file is not one",
         "[name] of a service",

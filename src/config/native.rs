@@ -69,7 +69,11 @@ impl Reader {
             _ if name.is_empty() => Fault::new(Code::NoDirective, whole(), &[]),
             _ => match Id::from_name(name) {
                 Some(id) => return self.setting(draft, file, line, id, start),
-                None => suggest::unknown(name, line.place(file, 0..name.len())),
+                None => {
+                    // who wrote ListenStram need not hear that the service has no socket as well
+                    self.current.failed.extend(suggest::meant(name).and_then(Id::from_name));
+                    suggest::unknown(name, line.place(file, 0..name.len()))
+                }
             },
         };
         draft.faults.push(fault);

@@ -72,15 +72,21 @@ pub(super) fn did_you_mean(word: Option<&str>) -> String {
     word.map(|word| ["did you mean ", word, "?"].concat()).unwrap_or_default()
 }
 
-/// The error about a name that is not in the table.
-pub(super) fn unknown(name: &str, place: Place) -> Fault {
+/// The directive that a name which is not in the table probably stands for.
+pub(super) fn meant(name: &str) -> Option<&'static str> {
     let lower = name.to_ascii_lowercase();
     let aliases: &[_] = if cfg!(feature = "suggest") { &ALIASES } else { &[] };
     let alias = aliases.iter().find(|(words, _)| words::index(words, &lower).is_some()).map(|(_, id)| id.name());
-    let (code, word) = match (alias, foreign(name)) {
-        (None, Some(Foreign::Protection)) => (Code::NoProtection, None),
-        (None, Some(_)) => (Code::NotCarriedOut, None),
-        _ => (Code::UnknownDirective, alias.or_else(|| directive(name))),
+    alias.or_else(|| if foreign(name).is_some() { None } else { directive(name) })
+}
+
+/// The error about a name that is not in the table.
+pub(super) fn unknown(name: &str, place: Place) -> Fault {
+    let word = meant(name);
+    let code = match foreign(name).filter(|_| word.is_none()) {
+        Some(Foreign::Protection) => Code::NoProtection,
+        Some(_) => Code::NotCarriedOut,
+        None => Code::UnknownDirective,
     };
     let fault = Fault::new(code, place, &[name]);
     if word.is_some() { fault.with_hint(did_you_mean(word)) } else { fault }
