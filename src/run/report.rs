@@ -107,7 +107,7 @@ impl Server {
             row.word("why", why.word()).number("rest_ms", until.since_ms(self.now));
         }
         row.number("live", self.current(service).into());
-        if policy.accept {
+        if policy.accept && policy.max_connections != u32::MAX {
             row.number("max_connections", policy.max_connections.into());
         }
         let mut program = Line::<PROGRAM_BYTES>::new();

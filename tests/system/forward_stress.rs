@@ -365,7 +365,7 @@ fn limits_hold_for_forwarded_connections(ctx: &mut Ctx) {
     assert!(works(&mut clients[2]));
     assert!(!works(&mut from(4)), "a fourth one");
     let status = daemon.tell(&["status", "x"]);
-    assert!(status.contains("forwards   to 127.0.0.1:") && !status.contains("starts "), "{status}");
+    assert!(status.contains("forwards   to 127.0.0.1:") && !status.contains("  program "), "{status}");
     assert!(status.contains("current 3"), "{status}");
     for word in ["max-connections-per-source 1", "address 1", "max-connections 1"] {
         assert!(status.contains(word), "{word}: {status}");

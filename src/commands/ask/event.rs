@@ -1,9 +1,11 @@
 //! One event as a line for people.
 
-use super::span::{utc, wall_ms};
+use super::span::{digits, utc, wall_ms};
+use crate::config::signal_word;
 use crate::control::{Fields, Value};
 
-/// `2026-11-22T16:45:01Z accept service=web pid=812 ...`, in the order of the row. Adds it to `out`.
+/// `2026-11-22T16:45:01Z exit service=web pid=812 signal=TERM ran=1.500s`, in the order of the row and the words of the
+/// log. Adds it to `out`, and takes no other memory.
 pub(super) fn line(row: &str, out: &mut String) {
     let (kind, fields) = Fields::of(row);
     if kind != "event" {
@@ -15,10 +17,26 @@ pub(super) fn line(row: &str, out: &mut String) {
     out.push(' ');
     push(row, "what", out);
     for (key, value) in fields {
-        if !matches!(key, "number" | "age_ms" | "what") {
-            for part in [" ", key, "="] {
-                out.push_str(part);
-            }
+        if matches!(key, "number" | "age_ms" | "what") {
+            continue;
+        }
+        let (name, unit) = match key.rsplit_once('_') {
+            Some((name, "ms")) => (name, "s"),
+            Some((name, "us")) => (name, "ms"),
+            _ => (key, ""),
+        };
+        for part in [" ", name, "="] {
+            out.push_str(part);
+        }
+        let signal = || u8::try_from(number(value)).ok().and_then(signal_word).filter(|_| key == "signal");
+        if !unit.is_empty() {
+            digits(number(value) / 1000, 1, out);
+            out.push('.');
+            digits(number(value) % 1000, 3, out);
+            out.push_str(unit);
+        } else if let Some(word) = signal() {
+            out.push_str(word);
+        } else {
             value.push_to(out);
         }
     }
@@ -26,9 +44,13 @@ pub(super) fn line(row: &str, out: &mut String) {
 
 /// How long ago it was.
 pub(super) fn age_ms(row: &str) -> u64 {
-    match get(row, "age_ms") {
-        Some(Value::Bare(number)) => number.parse().unwrap_or(0),
-        _ => 0,
+    get(row, "age_ms").map_or(0, number)
+}
+
+fn number(value: Value<'_>) -> u64 {
+    match value {
+        Value::Bare(text) => text.parse().unwrap_or(0),
+        Value::Quoted(_) => 0,
     }
 }
 
@@ -53,7 +75,10 @@ mod tests {
         line(row, &mut text);
         let (time, rest) = text.split_once(' ').unwrap();
         assert!(time.len() == 20 && time.ends_with('Z') && time.starts_with("20"), "{time}");
-        assert_eq!(rest, "exit service=web pid=9 signal=15 ran_ms=1500");
+        assert_eq!(rest, "exit service=web pid=9 signal=TERM ran=1.500s");
+        text.clear();
+        line("event number=7 age_ms=0 service=\"web\" what=start why=knock start_us=16045", &mut text);
+        assert!(text.ends_with("Z start service=web why=knock start=16.045ms"), "{text}");
         text.clear();
         line("lost events=3", &mut text);
         assert!(text.starts_with("... 3 events"));

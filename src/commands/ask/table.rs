@@ -25,7 +25,8 @@ pub(super) fn list(status: &Status) -> String {
     };
     line(["NAME", "STATE", "ACCEPTED", "CURRENT", "REFUSED", "SOCKET"]);
     for service in &status.services {
-        let mut sockets = service.sockets.iter().map(socket);
+        let is_paused = is_paused(&service.row);
+        let mut sockets = service.sockets.iter().map(|row| socket(row) + if is_paused { " (paused)" } else { "" });
         let number = |row: &Row, key| row.count(key).to_string();
         line([
             service.name(),
@@ -62,7 +63,7 @@ pub(super) fn service(service: &Service, out: &mut String) {
         utc(wall_ms(0) + rest, out);
         row.fill("): {why}", out);
     }
-    if row.has("paused") && row.text("state") != "paused" {
+    if is_paused(row) {
         out.push_str(", its sockets are paused");
     }
     out.push('\n');
@@ -77,11 +78,11 @@ pub(super) fn service(service: &Service, out: &mut String) {
         line("forwards", &row.filled("to {backend}"));
     }
     if row.has("program") {
-        line("starts", &row.filled(if row.has("backend") { "{program}" } else { how }));
+        line("program", &row.filled(if row.has("backend") { "{program}" } else { how }));
     }
     let mut accepted = counts.filled("{accepted}, current ");
-    let unlimited = row.count("max_connections") == u64::from(u32::MAX) || !row.has("max_connections");
-    row.fill(if unlimited { "{live}" } else { "{live} of {max_connections}" }, &mut accepted);
+    let limited = row.number("max_connections").is_some();
+    row.fill(if limited { "{live} of {max_connections}" } else { "{live}" }, &mut accepted);
     line("accepted", &accepted);
     line("refused", &reasons(counts, "refused_", "refused"));
     line("rested", &reasons(counts, "rested_", ""));
@@ -92,7 +93,7 @@ pub(super) fn service(service: &Service, out: &mut String) {
             line(key, &counts.filled(text));
         }
     }
-    line("start", &starts(&service.starts));
+    line("starts", &starts(&service.starts));
     if counts.number("asleep_ms").is_some() {
         line("asleep", &counts.filled("{asleep_ms}, {given_back_kb} given back; {slept_ms} in all"));
     } else if counts.has("slept_ms") {
@@ -104,6 +105,11 @@ pub(super) fn service(service: &Service, out: &mut String) {
     if let Some(last) = &service.last {
         line("last end", &end(last));
     }
+}
+
+/// Whether a service has paused sockets although its state says something else: its process still runs.
+fn is_paused(row: &Row) -> bool {
+    row.has("paused") && row.text("state") != "paused"
 }
 
 fn socket(row: &Row) -> String {
@@ -214,6 +220,18 @@ mod tests {
     }
 
     #[test]
+    fn paused_sockets_are_told_beside_a_running_process() {
+        let status = Status::of(&[
+            "service name=\"a\" state=running accept=no paused=yes live=1",
+            "socket kind=stream address=\"[::]:22\" open=yes",
+            "service name=\"b\" state=paused accept=no paused=yes live=0",
+            "socket kind=stream address=\"[::]:23\" open=yes",
+        ]);
+        let text = list(&status);
+        assert!(text.contains("  stream [::]:22 (paused)\n") && text.ends_with("  stream [::]:23\n"), "{text}");
+    }
+
+    #[test]
     fn a_service_is_told_whole() {
         let status = Status::example();
         let mut text = String::new();
@@ -223,11 +241,11 @@ mod tests {
         assert_eq!(
             rest,
             "  sockets    stream [::]:22\n\
-             \x20 starts     /usr/sbin/dropbear for each connection\n\
+             \x20 program    /usr/sbin/dropbear for each connection\n\
              \x20 accepted   12, current 0 of 8\n\
              \x20 refused    3 (address 1, max-connections 2)\n\
              \x20 rested     4 (trigger-limit 4)\n\
-             \x20 start      12, last 450us, worst 1.2ms: 2 within 250us, 9 within 500us, 1 longer\n\
+             \x20 starts     12, last 450us, worst 1.2ms: 2 within 250us, 9 within 500us, 1 longer\n\
              \x20 last end   core dumped, signal SIGSEGV after 1min 1s, 200ms ago\n"
         );
         text.clear();
