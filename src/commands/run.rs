@@ -63,6 +63,7 @@ pub(super) fn run(options: Options) -> u8 {
 
 /// Makes the plan for a daemon that is running, and says what is wrong as `check` does.
 fn check(options: &Options, file: &OwnedFd, program: &Path) -> u8 {
+    log::set_max_level(log::max_level().min(log::LevelFilter::Warn)); // the daemon tells the rest when it goes on
     let made = read(options, true).and_then(|mut draft| daemon::plan(&mut draft, &context(options))).and_then(|plan| {
         remember(plan, program)?;
         let plan = plan.plan();

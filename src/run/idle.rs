@@ -347,7 +347,7 @@ pub fn prepare(plan: &Plan) -> Result<(), (&'static str, u16)> {
         if let Some(known) = known.get_mut(index)
             && !core::mem::replace(known, true)
         {
-            say!(Info, "idle family={} connections counted by={method}", family_name(family));
+            say!(Debug, "idle family={} connections counted by={method}", family_name(family));
         }
     }
     Ok(())

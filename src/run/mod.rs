@@ -128,7 +128,7 @@ pub struct Server {
     now: Tick,
     /// The same in microseconds: when the loop woke up.
     woken_us: u64,
-    /// When the loop began.
+    /// When the loop began, that of the first image.
     since: Tick,
     /// Nothing is due before this.
     deadline: Tick,

@@ -260,6 +260,7 @@ impl Server {
         let about = About {
             kind: checker.again.unwrap_or(checker.kind),
             begun: checker.begun,
+            since: self.since,
             again: checker.again.is_some(),
             control: self.control_socket().map_or(-1, |socket| socket.as_raw_fd()),
             control_file,

@@ -149,6 +149,7 @@ impl Server {
     /// Takes over what is left: services, children, connections. To be called before the listeners are armed.
     pub fn resume(&mut self, resume: &mut Resume, least: RawFd) {
         let now = self.now;
+        self.since = resume.state.about.since;
         self.open_notifications(reclaim(resume.state.about.notifications, least).ok());
         for (old, row) in resume.services.iter().enumerate() {
             let Some(Kept { row: state, first: name, .. }) = resume.state.services.get(old) else { continue };

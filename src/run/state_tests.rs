@@ -22,10 +22,21 @@ fn written() -> Vec<u8> {
 fn bytes_of(plan: &Plan) -> Vec<u8> {
     let mut to = Writer::new(memfd_create(c"state", MemfdFlags::CLOEXEC).unwrap());
     to.put(&VERSION);
-    let (kind, begun, name) = (Kind::Upgrade, Tick(5), process::name());
+    let (kind, begun, since, name) = (Kind::Upgrade, Tick(5), Tick(4), process::name());
     let (control, control_file, last_client) = (-1, Identity::default(), 0);
     let (notifications, pid_file) = (-1, 64);
-    to.put(&About { kind, begun, again: true, control, control_file, last_client, notifications, pid_file, name });
+    to.put(&About {
+        kind,
+        begun,
+        since,
+        again: true,
+        control,
+        control_file,
+        last_client,
+        notifications,
+        pid_file,
+        name,
+    });
     put_length(&mut to, plan.services.len());
     for (spec, phase) in plan.services.iter().zip([Phase::Running(7), Phase::Resting(Tick::NEVER, Why::Program)]) {
         let state = ServiceState { phase, accepted: 3_000_000_000_000, ..ServiceState::NEW };

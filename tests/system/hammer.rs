@@ -31,7 +31,7 @@ impl By {
     pub fn launch(self, launch: Launch) -> Daemon {
         let own = stand_in("without-netlink");
         let wrapper: Vec<_> = if self == By::Proc { own.split(' ').collect() } else { Vec::new() };
-        let daemon = launch.wrapped(&wrapper).start();
+        let daemon = launch.wrapped(&wrapper).arg("-v").start();
         daemon.wait_log(["connections counted by=sock_diag", "connections counted by=/proc/net"][self as usize]);
         daemon
     }
@@ -114,7 +114,7 @@ fn asked_rounds() -> Option<u32> {
 
 fn one(ctx: &mut Ctx, by: By, idle_ms: u64, wakes: u32, make: Make) {
     let (listen, exec, visit) = make(ctx);
-    let daemon = by.launch(ctx.launch(&sleeper(idle_ms, &listen, &exec)).arg("-v"));
+    let daemon = by.launch(ctx.launch(&sleeper(idle_ms, &listen, &exec)));
     hammer(&daemon, wakes, idle_ms + idle_ms / 20, &visit);
 }
 

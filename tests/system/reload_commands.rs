@@ -109,6 +109,11 @@ fn what_was_counted_and_paused_stays(ctx: &mut Ctx) {
     let after = seen();
     assert_eq!((counted(&before.0), before.1), (counted(&after.0), after.1));
     assert!(counted(&after.0).iter().any(|line| line.ends_with(" 7")), "{}", after.0);
+    let up = |text: &str| -> f64 {
+        let seconds = text.lines().find_map(|line| line.strip_prefix("dormouse_up_seconds "));
+        seconds.unwrap().parse().unwrap()
+    };
+    assert!(up(&after.0) >= up(&before.0), "the process is the same one");
     let client = connect(other);
     sleep_ms(300);
     assert!(daemon.descendants().is_empty(), "a pause lasts over a reload");
