@@ -207,7 +207,7 @@ const ROWS: [Row; 18] = [
     },
     Row {
         command: built(cfg!(feature = "control") && cfg!(feature = "reload"), Command::Upgrade),
-        ..asking(Command::Upgrade, "upgrade", "", "the same, and to the program as it is on disk", RELOAD)
+        ..asking(Command::Upgrade, "upgrade", "", "switch to the program and configuration on disk", RELOAD)
     },
 ];
 
@@ -348,7 +348,7 @@ const LINES: [(OptionRow, &str); 23] = [
     row('c', "config", "PATH", RUN | CHECK | EXPLAIN, Id::Config, "file or folder to read (/etc/dormouse.conf)"),
     row(' ', "print", "", PRINT, Id::Print, "write the configuration in the native form"),
     row(' ', "control", "PATH|off", CONTROL, Id::Control, "the control socket (/run/dormouse.sock)"),
-    row(' ', "json", "", JSON, Id::Json, "for programs; see above"),
+    row(' ', "json", "", JSON, Id::Json, "print JSON, for programs"),
     row(' ', "dialect", "NAME", DIALECT, Id::Dialect, "whose file it is: busybox, openbsd, xinetd, ..."),
     row('d', "detach", "", DETACH, Id::Detach, "go to the background when all sockets are open"),
     row(' ', "pidfile", "FILE", DETACH, Id::Pidfile, "write the process id there, and lock it"),
@@ -366,7 +366,7 @@ const LINES: [(OptionRow, &str); 23] = [
     row(' ', "log-level", "LEVEL", RUN | ACTIVATE, Id::LogLevel, "error, warn, info (default), debug or trace"),
     row('v', "verbose", "", RUN | ACTIVATE, Id::Verbose, "one level more (repeatable)"),
     row('q', "quiet", "", RUN | ACTIVATE, Id::Quiet, "one level less (repeatable)"),
-    row('h', "help", "", HELP, Id::Help, "print this"),
+    row('h', "help", "", HELP, Id::Help, "print this help"),
     row('V', "version", "", ALL, Id::Version, "print the version and the parts of this build"),
 ];
 

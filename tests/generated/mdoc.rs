@@ -1,6 +1,6 @@
 //! Man pages in mdoc(7).
 
-use dormouse::cli::{COMMANDS, Command, OPTIONS, OptionRow};
+use dormouse::cli::{COMMANDS, Command, CommandRow, OPTIONS, OptionRow};
 use dormouse::config::{Group, Id, Syntax};
 
 use crate::Outcome;
@@ -119,9 +119,14 @@ pub fn commands() -> String {
     for row in COMMANDS.iter().filter(|row| row.command.is_some()) {
         out += &format!(".It Cm {}\n", row.word);
         out += &prose(&sentence(row.line()));
-        // What is "the same" as the command before it is not told twice.
-        let details = if row.line().starts_with("the same") { "" } else { row.details() };
-        for line in details.lines() {
+        // A whole paragraph is not told twice.
+        let twin = COMMANDS.iter().take_while(|before| before.word != row.word).last();
+        let is_told = |twin: &&CommandRow| twin.details() == row.details() && row.details().lines().count() > 1;
+        if let Some(twin) = twin.filter(is_told) {
+            out += &format!("What holds for\n.Cm {}\nholds here, too.\n", twin.word);
+            continue;
+        }
+        for line in row.details().lines() {
             match line.strip_prefix("  ") {
                 Some(example) => out += &format!(".Dl {example}\n"),
                 None => out += &prose(line),
@@ -210,5 +215,6 @@ fn sentence(line: &str) -> String {
     }
     let mut letters = line.chars();
     let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();
-    [&first, letters.as_str(), "."].concat()
+    let end = if line.ends_with("...") { "" } else { "." };
+    [first.as_str(), letters.as_str(), end].concat()
 }
