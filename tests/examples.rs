@@ -273,12 +273,11 @@ fn procd_script() -> Outcome {
         procd_open_instance() { call open "$@"; }
         procd_close_instance() { call close; }
         procd_set_param() { call set "$@"; }
-        procd_add_reload_trigger() { call trigger "$@"; }
         start() { call start; start_service; }
         . "$1"
         PROG=$2
         [ "$USE_PROCD" = 1 ] && [ -n "$START" ] || echo "no START or USE_PROCD"
-        start_service && service_triggers
+        start_service
         PROG=true; reload_service >/dev/null || echo "no reload"
         PROG=false; reload_service && echo "reload of a faulty configuration"
         true
@@ -290,7 +289,7 @@ fn procd_script() -> Outcome {
     let output = Command::new("busybox").args(["sh", "-c", STUB, "sh", script, "true"]).output()?;
     let found = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     let expected = "open\nset command true run -c /etc/dormouse.conf\nset respawn 3600 1 0\nset file /etc/dormouse.conf\n\
-                    set reload_signal HUP\nset stderr 1\nset term_timeout 100\nclose\ntrigger dormouse\n";
+                    set reload_signal HUP\nset stderr 1\nset term_timeout 100\nclose\n";
     if found == expected { Ok(()) } else { Err(format!("found:\n{found}expected:\n{expected}").into()) }
 }
 

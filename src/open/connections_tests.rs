@@ -1,3 +1,5 @@
+//! Real connections of each family: what the kernel tells of them, and what is left of those that ended.
+
 use super::*;
 use rustix::fd::{AsFd, OwnedFd};
 use std::io::Write;
