@@ -181,9 +181,9 @@ macro_rules! packed {
                 #[allow(long_running_const_eval, reason = "some seconds")]
                 const PACKED: ([u8; $crate::packed::PACKED_BYTES], usize) = $crate::packed::pack(TEXT.as_bytes());
                 static BYTES: [u8; PACKED.1] = $crate::packed::first(&PACKED.0);
-                #[allow(unsafe_code, reason = "the section is like .bss, and behind it")]
-                #[unsafe(link_section = ".sbss")]
-                static PLAIN: $crate::sys::cell::Filled<[u8; TEXT.len()]> = $crate::sys::cell::Filled::new([0; TEXT.len()]);
+                $crate::sys::cell::large! {
+                    static PLAIN: $crate::sys::cell::Filled<[u8; TEXT.len()]> = $crate::sys::cell::Filled::new([0; TEXT.len()]);
+                }
                 let plain = PLAIN.get(|plain| $crate::packed::unpack(&BYTES, plain));
                 core::str::from_utf8(plain).unwrap_or_default()
             }

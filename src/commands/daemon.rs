@@ -16,15 +16,14 @@ use crate::open::{adopt, adopt::Adopted};
 use crate::plan::compile::{Context, compile};
 use crate::plan::{Plan, PlanTables, Stdio};
 use crate::run::{self, Listener, Resume, Server, Tables};
-use crate::sys::cell::Both;
+use crate::sys::cell::{Both, large};
 use crate::sys::errno::Why;
 use crate::sys::{environment, process, stdio};
 
-/// The plan while it is made, and what changes later.
-// behind .bss: what is small there shares the page of .data
-#[allow(unsafe_code, reason = "the section is like .bss")]
-#[unsafe(link_section = ".sbss")]
-static MEMORY: Both<PlanTables, Tables> = Both::new(PlanTables::EMPTY, Tables::EMPTY);
+large! {
+    /// The plan while it is made, and what changes later.
+    static MEMORY: Both<PlanTables, Tables> = Both::new(PlanTables::EMPTY, Tables::EMPTY);
+}
 
 /// Makes the one plan of this process. Faults are reported.
 ///

@@ -3,6 +3,18 @@
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
+/// Declares a static that is large and all zero at first. It lies in a section of its own behind `.bss`, so that what is
+/// small there shares the page of `.data`.
+macro_rules! large {
+    ($(#[$meta:meta])* static $name:ident: $type:ty = $value:expr;) => {
+        $(#[$meta])*
+        #[allow(unsafe_code, reason = "the section is one like .bss")]
+        #[unsafe(link_section = ".sbss")]
+        static $name: $type = $value;
+    };
+}
+pub(crate) use large;
+
 /// Which of the values of the one [`Both`] of the program have been given out. Not in there: it lies among what is small.
 static TAKEN: [AtomicBool; 2] = [AtomicBool::new(false), AtomicBool::new(false)];
 
