@@ -134,7 +134,11 @@ pub(super) fn server(plan: &'static Plan, notify: Notify, origin: &mut Origin) -
         tables.spawner.tell_pidfd_ids();
     }
     tables.find_group(plan);
-    capable(plan)?;
+    if let Err(code) = capable(plan)
+        && matches!(origin, Origin::Fresh)
+    {
+        return Err(code); // for an image that follows another the checker has asked; just now there may be no descriptor
+    }
     let _ = process::become_subreaper(); // EINVAL before Linux 3.4: orphans go to PID 1
     let mut server = Server::new(plan, tables, notify).map_err(failed("epoll and signalfd"))?;
     match origin {

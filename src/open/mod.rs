@@ -26,7 +26,7 @@ pub use error::{OpenError, Step};
 pub use links::remove;
 pub use private::{is_private_there, open_private, remove_private};
 pub use revive::{is_shut_down, revive};
-pub use undo::{disconnect, is_connected, is_lost};
+pub use undo::{disconnect, forget_errors, is_connected, is_lost};
 
 use crate::config::Id;
 use crate::plan::{ListenerSpec, Plan, SocketKind, SocketSpec, address, options};
@@ -203,7 +203,8 @@ fn directive(number: u8) -> &'static str {
 /// Whether something waits in a socket (poll(2), without waiting).
 pub fn is_readable(socket: BorrowedFd<'_>) -> bool {
     let mut asked = [PollFd::from_borrowed_fd(socket, PollFlags::IN)];
-    poll(&mut asked, Some(&Timespec::default())).is_ok_and(|found| found > 0)
+    let found = poll(&mut asked, Some(&Timespec::default())).is_ok_and(|found| found > 0);
+    found && asked[0].revents().contains(PollFlags::IN)
 }
 
 #[cfg(test)]

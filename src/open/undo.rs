@@ -4,8 +4,9 @@ use super::kept::is_ours;
 use super::{OpenError, Opened, Step, path};
 use crate::plan::{Plan, options};
 use crate::sys::socket;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::BorrowedFd;
-use rustix::net::{connect_unspec, getpeername};
+use rustix::net::{connect_unspec, getpeername, sockopt};
 
 /// Whether a datagram socket is connected: then it hears one peer only (connect(2)).
 pub fn is_connected(socket: BorrowedFd<'_>) -> bool {
@@ -29,6 +30,21 @@ pub fn disconnect(plan: &Plan, listener: usize, socket: BorrowedFd<'_>) -> Resul
         }
     }
     Ok(())
+}
+
+/// Takes what the network has told of datagrams that were sent from a socket (ip(7), IP_RECVERR), if a process has asked for
+/// it and has not read it: it wakes us like a datagram, and none is there.
+pub fn forget_errors(socket: BorrowedFd<'_>) {
+    let mut asked = [PollFd::from_borrowed_fd(socket, PollFlags::empty())];
+    let told = poll(&mut asked, Some(&Timespec::default())).is_ok_and(|found| found > 0);
+    if told && asked[0].revents().contains(PollFlags::ERR) {
+        let off = 0_i32.to_ne_bytes();
+        for (level, name) in [(libc::IPPROTO_IP, libc::IP_RECVERR), (libc::IPPROTO_IPV6, libc::IPV6_RECVERR)] {
+            let number = |number: i32| u16::try_from(number).unwrap_or(0);
+            let _ = socket::set_option(socket, number(level), number(name), &off); // the one of the other family
+        }
+        let _ = sockopt::socket_error(socket); // takes it
+    }
 }
 
 /// Whether the path of an open listener does not lead to it any more: the file was removed, or is another one.

@@ -275,7 +275,8 @@ impl Server {
             .filter_map(|listener| listener.opened.as_ref())
             .map(|opened| PollFd::from_borrowed_fd(opened.socket.as_fd(), PollFlags::IN))
             .collect();
-        poll(&mut asked, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+        let found = poll(&mut asked, Some(&Timespec::default())).is_ok_and(|found| found > 0);
+        found && asked.iter().any(|asked| asked.revents().contains(PollFlags::IN))
     }
 }
 

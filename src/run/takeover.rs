@@ -8,7 +8,7 @@ use heapless::String;
 use log::Level;
 use rustix::event::epoll::{self, EventFlags};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{CWD, OFlags, readlinkat_raw, stat};
+use rustix::fs::{CWD, OFlags, fstat, readlinkat_raw, stat};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::accept::run_deadline;
@@ -18,7 +18,7 @@ use super::stop::SIGCONT;
 use super::tables::Life;
 use super::{Child, Phase, Server, Token, Watch};
 use crate::logging::Kind;
-use crate::open::holder::Holder;
+use crate::open::holder::{Holder, holds};
 use crate::open::takeover::take_over;
 use crate::peer::Source;
 use crate::plan::Policy;
@@ -59,6 +59,11 @@ impl Server {
             return false;
         }
         let Ok(opened) = take_over(self.plan, row, holder) else { return false };
+        // whoever has started it holds the socket as well: another Dormouse that is alive
+        let parent = process(leader).map_or(0, |process| process.parent);
+        if !known && fstat(&opened.socket).is_ok_and(|file| holds(parent, file.st_ino)) {
+            return false;
+        }
         if !known && !self.watch_foreign(service, policy, leader) {
             return false;
         }

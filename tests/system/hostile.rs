@@ -21,6 +21,7 @@ pub const TESTS: &[Test] = &[
     test!(a_daemon_that_forks_twice_does_not_keep_us, Prog("python3")),
     test!(a_datagram_socket_that_a_service_has_connected, Prog("python3")),
     test!(a_unix_datagram_socket_that_a_service_has_connected, Prog("python3")),
+    test!(errors_that_a_service_leaves_do_not_start_it, Prog("python3")),
     test!(an_interface_stays_after_a_failed_start, Root, Prog("ss")),
     test!(knocks_at_two_sockets_in_the_same_moment, Prog("python3")),
     test!(a_service_that_removes_its_socket, Prog("python3")),
@@ -28,6 +29,7 @@ pub const TESTS: &[Test] = &[
     test!(a_pipe_that_its_reader_removes, Prog("python3")),
     test!(workers_of_a_service_that_was_taken_over, Root, Prog("python3")),
     test!(a_reload_without_descriptors_is_refused, Part("reload"), Prog("prlimit")),
+    test!(a_second_daemon_takes_nothing_from_the_first, Root, Prog("unshare")),
     test!(services_are_stopped_without_descriptors, Prog("prlimit")),
     test!(who_must_not_be_signalled_is_not_put_to_sleep),
     test!(who_must_not_be_signalled_is_not_stopped, Command("stop")),
@@ -168,6 +170,28 @@ fn a_unix_datagram_socket_that_a_service_has_connected(ctx: &mut Ctx) {
         client.send_to(b"hello", &path).unwrap();
         assert_eq!(client.recv(&mut [0; 10]).unwrap(), 5);
         wait_until("it hears everybody", || daemon.log().matches("disconnected").count() == round);
+    }
+}
+
+/// IP_RECVERR: that nobody was there to take the answer is told at the socket, and wakes like a datagram.
+fn errors_that_a_service_leaves_do_not_start_it(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let exec = python(
+        ctx,
+        "
+listener.setsockopt(socket.IPPROTO_IP, 11, 1)
+text, peer = listener.recvfrom(100)
+time.sleep(0.3)
+listener.sendto(text, peer)
+time.sleep(1)
+",
+    );
+    let daemon = ctx.start(&one(&format!("ListenDatagram=127.0.0.1:{port}"), "", &exec));
+    for round in 1..3 {
+        udp().send_to(b"x", local(port)).unwrap();
+        wait_until("it has ended", || daemon.log().matches("status=0").count() == round);
+        sleep_ms(500);
+        assert_eq!(daemon.log().matches("why=knock").count(), round, "{}", daemon.log());
     }
 }
 
@@ -401,4 +425,24 @@ fn who_must_not_be_signalled_is_not_stopped(ctx: &mut Ctx) {
     }
     assert!(daemon.tell(&["list"]).contains("running"));
     assert_eq!(talk(port), first);
+}
+
+/// The number of the service is lower than that of the daemon, as happens when numbers begin anew: then it is found as the
+/// holder of the address. It has a parent that lives.
+fn a_second_daemon_takes_nothing_from_the_first(ctx: &mut Ctx) {
+    let (port, second) = (ctx.port(), ctx.path("second"));
+    let config = one(&format!("ListenStream=127.0.0.1:{port}"), "", &stand_in("answer here 0"));
+    let last = "/proc/sys/kernel/ns_last_pid";
+    let script = format!(
+        "echo 1000 > {last}; \"$@\" & sleep 1; echo 100 > {last}\n\
+         until test -e {second}.go; do sleep 0.1; done; \"$@\" 2> {second} & wait"
+    );
+    let namespace = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"];
+    let _daemon = ctx.launch(&config).wrapped(&namespace).in_shell(&script).start();
+    sleep_ms(1500);
+    assert!(talk(port).starts_with("here"));
+    ctx.file("second.go", "");
+    let text = || fs::read_to_string(&second).unwrap_or_default();
+    wait_until("the second one is there", || text().contains("ready"));
+    assert!(text().contains("holder=") && !text().contains("taken over"), "{}", text());
 }
