@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fd::OwnedFd;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::ask::control_path;
 use super::daemon::{self, Origin, Reserved};
@@ -102,7 +103,7 @@ fn remember(plan: &mut PlanTables, program: &Path) -> Result<(), u8> {
 #[inline(never)] // what lies in its frame is given back before the loop
 fn start(options: Options, part: Part, waiting: Option<Waiting>) -> Result<Server, u8> {
     let started = match part {
-        Part::Resume { state, plan } => return resume(&options, state, plan),
+        Part::Resume { state, plan } => return without_limit(|| resume(&options, state, plan)),
         _ => prepare(&options),
     };
     match started {
@@ -185,6 +186,19 @@ fn control(options: &Options) -> Option<CString> {
 /// A path that stays the same wherever we go.
 fn absolute(path: &Path) -> Option<CString> {
     CString::new(file::absolute(path)?.into_os_string().into_encoded_bytes()).ok()
+}
+
+/// Runs a step for which the soft limit of descriptors does not hold: there is no way back from it, and the old image
+/// could not know how many the new configuration takes.
+fn without_limit<T>(step: impl FnOnce() -> T) -> T {
+    let before = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: before.maximum, maximum: before.maximum };
+    let _ = setrlimit(Resource::Nofile, raised); // then the limit holds
+    let result = step();
+    if getrlimit(Resource::Nofile) == raised {
+        let _ = setrlimit(Resource::Nofile, before); // what is open stays open
+    }
+    result
 }
 
 /// Goes on with what the image before has left. Its log is sealed at once: standard error may lead nowhere.

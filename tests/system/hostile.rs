@@ -33,6 +33,7 @@ pub const TESTS: &[Test] = &[
     test!(services_are_stopped_without_descriptors, Prog("prlimit")),
     test!(who_must_not_be_signalled_is_not_put_to_sleep),
     test!(who_must_not_be_signalled_is_not_stopped, Command("stop")),
+    test!(a_reload_that_takes_more_descriptors, Part("reload"), Prog("prlimit")),
     test!(a_name_that_somebody_has_taken, Part("reload")),
     test!(a_name_that_somebody_tries_to_take, Part("reload")),
     test!(what_was_forwarded_has_a_program_of_its_own_now, Part("reload"), Part("forward")),
@@ -333,6 +334,26 @@ fn a_reload_without_descriptors_is_refused(ctx: &mut Ctx) {
     assert_eq!(talk(ports[9]), "here\n");
     reload(&daemon);
     assert_eq!(talk(ports[9]), "here\n");
+}
+
+/// A child gets so many of the new sockets by number that the limit does not reach.
+fn a_reload_that_takes_more_descriptors(ctx: &mut Ctx) {
+    let ports: Vec<u16> = (0..25).map(|_| ctx.port()).collect();
+    let config = |ports: &[u16]| {
+        let listen: Vec<String> = ports.iter().map(|port| format!("ListenStream=127.0.0.1:{port}")).collect();
+        one(&listen.join("\n"), "Accept=yes\n", "/bin/echo here")
+    };
+    let daemon = ctx.start(&config(&ports[..1]));
+    let limit = daemon.open_fds() + 12;
+    let nofile = format!("--nofile={limit}:4096");
+    output(Command::new("prlimit").args(["--pid", &daemon.pid.to_string(), &nofile]));
+    ctx.file("dormouse.conf", &config(&ports));
+    reload(&daemon);
+    for port in ports {
+        assert_eq!(talk(port), "here\n");
+    }
+    let limits = fs::read_to_string(format!("/proc/{}/limits", daemon.pid)).unwrap();
+    assert!(limits.lines().any(|line| line.starts_with("Max open files") && line.contains(&format!(" {limit} "))));
 }
 
 fn abstract_name(daemon: &Daemon) -> SocketAddr {
