@@ -154,7 +154,10 @@ fn setup(plan: &Plan, policy: &Policy, text: &mut String) {
             Step::Directory(optional, path) => {
                 format!("{}{}", path.to_string_lossy(), if optional { " (/ if it is missing)" } else { "" })
             }
-            Step::Folder(mode, _, _, path) => format!("{} {mode:04o}", path.to_string_lossy()),
+            Step::Folder(mode, _, _, path) => {
+                let missing = if mode & Step::LEADS != 0 { ", if it is missing" } else { "" };
+                format!("{} {:04o}{missing}", path.to_string_lossy(), mode & !Step::LEADS)
+            }
             Step::Groups(bytes) => {
                 let ids = bytes.as_chunks::<4>().0.iter().map(|id| u32::from_ne_bytes(*id).to_string());
                 ids.collect::<Vec<_>>().join(" ")

@@ -189,7 +189,7 @@ const FILES: [(char, &str, &str); 11] = [
 ];
 
 /// Specifiers that mean something else to an ordinary user, with the variable that holds it.
-const OF_USER: [(char, &str); 4] = [('t', "XDG_RUNTIME_DIR"), ('h', "HOME"), ('u', "USER"), ('s', "SHELL")];
+const OF_USER: [(char, &str); 3] = [('h', "HOME"), ('u', "USER"), ('s', "SHELL")];
 
 fn machine(letter: char) -> Machine {
     if let Some((_, name)) = OF_USER.iter().find(|(known, _)| *known == letter)
@@ -199,7 +199,7 @@ fn machine(letter: char) -> Machine {
         return Machine::Value(value.to_owned());
     }
     if let Some((_, value)) = FIXED.iter().find(|(known, _)| *known == letter) {
-        return Machine::Value((*value).to_owned());
+        return Machine::Value(environment::own_folder(value).unwrap_or_else(|| (*value).to_owned()));
     }
     let Some((_, path, what)) = FILES.iter().find(|(known, ..)| *known == letter) else {
         return match letter {

@@ -97,7 +97,11 @@ impl fmt::Display for OpenError {
                 write!(f, "{}: {why}; this kernel asks for CAP_NET_ADMIN", self.step.words())
             }
             Step::Bind if self.errno == Errno::ACCESS => {
-                f.write_str("bind: permission denied (EACCES); root may, or CAP_NET_BIND_SERVICE for a port below 1024")
+                write!(
+                    f,
+                    "{}: {why}; a port below 1024 asks for CAP_NET_BIND_SERVICE, a path for a folder open to us",
+                    self.step.words()
+                )
             }
             step => write!(f, "{}: {why}", step.words()),
         }

@@ -73,6 +73,8 @@ pub(super) fn compose(draft: &ServiceDraft, user: Option<&User>, faults: &mut Ve
         environment.set("SHELL", &user.shell);
     }
     for (id, _, base, name) in super::privileges::FOLDERS {
+        let own = sys::environment::own_folder(base);
+        let base = own.as_deref().unwrap_or(base);
         let paths: Vec<_> = draft.list(id).iter().map(|folder| [base, "/", folder].concat()).collect();
         if !paths.is_empty() {
             environment.set(name, &paths.join(":"));

@@ -113,6 +113,9 @@ pub(super) const FOLDERS: [(Id, Id, &str, &str); 4] = [
     (Id::LogsDirectory, Id::LogsDirectoryMode, "/var/log", "LOGS_DIRECTORY"),
 ];
 
+/// The mode of folders above those: only made when they are missing.
+const LEADS: u16 = Step::LEADS | 0o755;
+
 struct Builder<'a> {
     steps: Steps,
     draft: &'a ServiceDraft,
@@ -140,12 +143,14 @@ impl Builder<'_> {
         let gid = identity.gid.unwrap_or(u32::MAX);
         for (id, mode, base, _) in FOLDERS {
             let mode = u16::try_from(self.draft.mode(mode)).unwrap_or(0o755);
+            let own = environment::own_folder(base);
+            // those of the system are there, those of a user may be missing
+            let there = if own.is_some() { 1 } else { base.len() + 1 };
             for folder in self.draft.list(id) {
-                for (at, _) in folder.match_indices('/') {
-                    let path = [base, "/", &folder[..at]].concat();
-                    self.path(id, Some(&path), |path| Step::Folder(0o755, u32::MAX, u32::MAX, path));
+                let path = [own.as_deref().unwrap_or(base), "/", folder].concat();
+                for (at, _) in path.match_indices('/').filter(|(at, _)| *at >= there) {
+                    self.path(id, Some(&path[..at]), |path| Step::Folder(LEADS, u32::MAX, u32::MAX, path));
                 }
-                let path = [base, "/", folder].concat();
                 self.path(id, Some(&path), |path| Step::Folder(mode, uid, gid, path));
             }
         }

@@ -180,11 +180,13 @@ fn open(fd: i32, mode: OpenMode, path: &CStr) -> Result<(), Errno> {
     process::set_flags(fd, kept)
 }
 
-/// The folder has its mode and owner afterwards, whoever made it.
+/// The folder has its mode and owner afterwards, whoever made it; one that only leads to it stays as it is.
 fn make_folder(mode: u16, uid: u32, gid: u32, path: &CStr) -> Result<(), Errno> {
     use rustix::process::{Gid, Uid};
-    let mode = rustix::fs::Mode::from_raw_mode(u32::from(mode));
+    let leads = mode & Step::LEADS != 0;
+    let mode = rustix::fs::Mode::from_raw_mode(u32::from(mode & !Step::LEADS));
     match rustix::fs::mkdir(path, mode) {
+        Err(Errno::EXIST) if leads => return Ok(()),
         Ok(()) | Err(Errno::EXIST) if uid == u32::MAX && gid == u32::MAX => Ok(()),
         Ok(()) | Err(Errno::EXIST) => {
             let (uid, gid) = (Some(uid).filter(|id| *id != u32::MAX), Some(gid).filter(|id| *id != u32::MAX));

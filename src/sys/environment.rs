@@ -79,6 +79,22 @@ pub fn text(name: &str) -> Option<&'static str> {
     value(name)?.to_str()
 }
 
+/// Where an ordinary user with a session has what lies in one of these folders of the system: /run, /var/lib,
+/// /var/cache, /var/log and /etc (systemd.exec(5), RuntimeDirectory=). `None` for any other folder and for root.
+pub fn own_folder(system: &str) -> Option<String> {
+    let run = text("XDG_RUNTIME_DIR").filter(|_| !rustix::process::geteuid().is_root())?;
+    let (name, usual, end) = match system {
+        "/run" => return Some(run.to_owned()),
+        "/var/lib" => ("XDG_STATE_HOME", "/.local/state", ""),
+        "/var/cache" => ("XDG_CACHE_HOME", "/.cache", ""),
+        "/var/log" => ("XDG_STATE_HOME", "/.local/state", "/log"),
+        "/etc" => ("XDG_CONFIG_HOME", "/.config", ""),
+        _ => return None,
+    };
+    let home = || Some([text("HOME")?, usual].concat());
+    Some(text(name).map(str::to_owned).or_else(home)? + end)
+}
+
 fn value_of<'a>(name: &str, variable: &'a CStr) -> Option<&'a OsStr> {
     let value = variable.to_bytes().strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
     Some(OsStr::from_bytes(value))

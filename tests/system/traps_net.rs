@@ -95,7 +95,7 @@ fn trap_33_holder_of_the_port_is_named(ctx: &mut Ctx) {
 fn port_that_is_not_for_everybody(ctx: &mut Ctx) {
     let config = "[x]\nListenStream=127.0.0.1:80\nExecStart=/bin/true\n";
     let daemon = ctx.launch(config).wrapped(&["setpriv", "--bounding-set=-net_bind_service"]).start();
-    daemon.wait_log("CAP_NET_BIND_SERVICE for a port below 1024");
+    daemon.wait_log("a port below 1024 asks for CAP_NET_BIND_SERVICE");
 }
 
 fn trap_38_bare_port_takes_both_families(ctx: &mut Ctx) {

@@ -18,6 +18,7 @@ pub const TESTS: &[Test] = &[
     test!(connections_have_names, Part("units")),
     test!(an_instance_of_a_template, Part("units")),
     test!(enabled_units_are_links, Part("units")),
+    test!(folders_of_an_ordinary_user, Part("units"), Root, Prog("setpriv")),
     test!(folders_are_made_before_the_start, Root, Part("units")),
     test!(a_service_of_xinetd, Part("xinetd"), Root),
     test!(xinetd_access, Part("xinetd"), Root),
@@ -174,14 +175,41 @@ fn enabled_units_are_links(ctx: &mut Ctx) {
 
 fn folders_are_made_before_the_start(ctx: &mut Ctx) {
     let port = ctx.port();
-    let exec = ctx.script("service", "stat -c '%a %U' $(echo $RUNTIME_DIRECTORY | tr : ' ') /run/deep\n");
+    let exec = ctx.script("service", "stat -c '%a %U' $(echo $RUNTIME_DIRECTORY | tr : ' ') /run/deep /run/kept\n");
     ctx.file("units/a.socket", &format!("[Socket]\nListenStream=127.0.0.1:{port}\nAccept=yes\n"));
-    let service = "StandardInput=socket\nUser=daemon\nRuntimeDirectory=one deep/two\nRuntimeDirectoryMode=0750\n";
+    let service = "StandardInput=socket\nUser=daemon\nRuntimeDirectory=one one/two deep/two kept/two\nRuntimeDirectoryMode=0750\n";
     ctx.file("units/a@.service", &format!("[Service]\nExecStart={exec}\n{service}"));
     let launch = launch(ctx).wrapped(&["unshare", "-m"]);
-    let daemon = launch.in_shell("mount -t tmpfs -o mode=755 tmpfs /run && exec \"$@\"").start();
+    let daemon =
+        launch.in_shell("mount -t tmpfs -o mode=755 tmpfs /run && mkdir -m 711 /run/kept && exec \"$@\"").start();
     for _ in 0..2 {
-        assert_eq!(talk(port), "750 daemon\n750 daemon\n755 root\n", "{}", daemon.log());
+        assert_eq!(
+            talk(port),
+            "750 daemon\n750 daemon\n750 daemon\n750 daemon\n755 root\n711 root\n",
+            "{}",
+            daemon.log()
+        );
+    }
+}
+
+fn folders_of_an_ordinary_user(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let exec = ctx.script("service", "ls -d $RUNTIME_DIRECTORY $STATE_DIRECTORY $LOGS_DIRECTORY; echo $1\n");
+    ctx.file("units/a.socket", &format!("[Socket]\nListenStream=127.0.0.1:{port}\nAccept=yes\n"));
+    let service = "StandardInput=socket\nRuntimeDirectory=one\nStateDirectory=two/three\nLogsDirectory=four\n";
+    ctx.file("units/a@.service", &format!("[Service]\nExecStart={exec} %t\n{service}"));
+    let run = ctx.file("home/run/.keep", "").replace("/.keep", "");
+    let home = run.replace("/run", "");
+    output(Command::new("chown").args(["-R", "nobody", &home]));
+    let launch = launch(ctx).wrapped(&["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]);
+    let daemon =
+        launch.env("XDG_RUNTIME_DIR", &run).env("HOME", &home).env("XDG_STATE_HOME", &format!("{home}/s")).spawn();
+    daemon.wait_log("ready");
+    let text = talk(port);
+    for path in
+        [format!("{run}\n"), format!("{run}/one\n"), format!("{home}/s/two/three\n"), format!("{home}/s/log/four\n")]
+    {
+        assert!(text.contains(&path), "{path} is not in\n{text}{}", daemon.log());
     }
 }
 
