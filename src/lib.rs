@@ -41,6 +41,7 @@
 //! - The order of work in one turn of the loop: `run/event_loop.rs`. A knock goes on to `run/service.rs` (Accept=no) or
 //!   `run/accept.rs` (Accept=yes, and from there to `run/forward.rs` with ConnectTo=), a death to `run/reap.rs`, a
 //!   failure to `run/failure.rs`.
+//! - Sleep: `run/idle.rs` decides, `open/connections.rs` asks the kernel who is connected; memory: `run/pressure.rs`.
 //! - Who asks about all this: `control` has the protocol, `run/control.rs` answers, `run/order.rs` obeys, `commands/ask`
 //!   is the other side.
 //! - Reload and upgrade: the story is told in [`handover`], its steps are in `run/reload.rs` (before exec) and

@@ -15,7 +15,7 @@
 //! | `proxy_header` | SendProxyV2=: the backend is told who the client is, pure |
 //! | `internal` | services that are built in: their connections |
 //! | `datagram` | Accept=yes for datagrams: a process for each peer, or an answer of our own |
-//! | `mux` | tcpmux: a service by its name |
+//! | `tcpmux` | a service by its name |
 //! | `protocol` | what the built-in services say, pure |
 //! | `reap` | children that end |
 //! | `reload` | reload and upgrade: a child checks, then this process executes the program once more |
@@ -57,7 +57,6 @@ mod idle;
 mod internal;
 mod limit;
 mod listen;
-mod mux;
 mod notified;
 mod order;
 mod output;
@@ -78,6 +77,7 @@ mod state;
 mod stop;
 mod tables;
 mod takeover;
+mod tcpmux;
 
 pub use account::BOUNDS_US;
 pub use history::Refusal;
