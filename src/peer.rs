@@ -69,6 +69,11 @@ impl Peer {
         }
     }
 
+    /// Whether it is a program on this machine that came through the loopback interface.
+    pub const fn is_loopback(&self) -> bool {
+        matches!(self, Self::Internet { ip, .. } if ip.is_loopback())
+    }
+
     fn unix(address: SocketAddrAny, connection: &impl AsFd) -> Self {
         let mut path = Vec::new();
         if let Ok(address) = SocketAddrUnix::try_from(address) {

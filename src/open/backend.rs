@@ -1,10 +1,11 @@
 //! Connections to the backends of ConnectTo=.
 
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{SocketType, sockopt};
 
 use super::{copied, name_interface};
+use crate::limits::{BACKEND_AHEAD_BYTES, UNSENT_BYTES};
 use crate::plan::address;
 use crate::sys::process::above;
 use crate::sys::socket;
@@ -19,9 +20,13 @@ pub fn connect(target: &[u8], least: i32) -> Result<(OwnedFd, bool), Errno> {
     let made = above(made, least);
     let mut buffer = [0; socket::ADDRESS_BYTES];
     let bytes = copied(target, &mut buffer);
-    if address::ip(target).is_some() {
+    if let Some((ip, _)) = address::ip(target) {
         // it is forwarded as it comes; a delay would be one on top of the client's own
         sockopt::set_tcp_nodelay(&made, true)?;
+        if ip.is_loopback() {
+            sockopt::set_socket_recv_buffer_size(&made, BACKEND_AHEAD_BYTES)?;
+            keep_little(made.as_fd());
+        }
     }
     name_interface(made.as_fd(), target, bytes)?;
     match socket::connect(made.as_fd(), bytes) {
@@ -29,6 +34,11 @@ pub fn connect(target: &[u8], least: i32) -> Result<(OwnedFd, bool), Errno> {
         Err(Errno::INPROGRESS) => Ok((made, false)),
         Err(errno) => Err(errno),
     }
+}
+
+/// Lets little wait to be sent to a program on this machine (`TCP_NOTSENT_LOWAT`, Linux 3.12; without it: more).
+pub fn keep_little(socket: BorrowedFd<'_>) {
+    let _ = socket::set_number(socket, libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, UNSENT_BYTES);
 }
 
 /// Why a connection failed, once epoll(7) has told of an error (`SO_ERROR`, socket(7)).

@@ -3,7 +3,7 @@
 
 use log::Level;
 use rustix::event::epoll::{self, EventFlags};
-use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
@@ -15,7 +15,7 @@ use crate::logging::Kind;
 use crate::peer::{Peer, Source};
 use crate::plan::Internal;
 use crate::sys::clock;
-use crate::sys::socket::set_option;
+use crate::sys::socket::set_number;
 
 /// A connection of a built-in service.
 pub struct InternalConnection {
@@ -101,7 +101,7 @@ impl Server {
         };
         if what == Internal::Chargen {
             // somebody who does not read gets no megabytes prepared
-            set_number(connection.socket.as_fd(), libc::SO_SNDBUF, INTERNAL_BYTES);
+            let _ = set_number(connection.socket.as_fd(), libc::SOL_SOCKET, libc::SO_SNDBUF, INTERNAL_BYTES);
         }
         match self.take_in(connection) {
             Ok(()) => self.record(Kind::Accept, service, Level::Debug, format_args!("peer={peer} internal=yes")),
@@ -184,13 +184,6 @@ impl Server {
             }
         }
     }
-}
-
-/// Sets an option of a socket (socket(7)) to a number. False: the kernel does not want to.
-pub(super) fn set_number(socket: BorrowedFd<'_>, name: i32, value: usize) -> bool {
-    let number = |value: i32| u16::try_from(value).unwrap_or(u16::MAX);
-    let value = i32::try_from(value).unwrap_or(i32::MAX).to_ne_bytes();
-    set_option(socket, number(libc::SOL_SOCKET), number(name), &value).is_ok()
 }
 
 /// Whether a call only has to be made again later.

@@ -1,9 +1,9 @@
 //! Forwarded connections: what one side sends goes to the other.
 //!
 //! A little is read into one buffer and sent at once: two system calls, and nothing is kept for an idle connection. Who
-//! fills the buffer sends a stream, which goes through a pipe by splice(2) and is not copied. What the other side does
-//! not take waits in that pipe, and nothing more is read meanwhile. The kernel tells of each change once
-//! (`EPOLLET`), so what it has told is remembered here.
+//! fills the buffer sends a stream, which goes through a pipe by splice(2) and is not copied, until little comes at once.
+//! What the other side does not take waits in that pipe, and nothing more is read meanwhile. The kernel tells of each
+//! change once (`EPOLLET`), so what it has told is remembered here.
 
 use heapless::Vec;
 use rustix::event::epoll::EventFlags;
@@ -82,10 +82,12 @@ fn open_pipe(least: i32, large: bool) -> Option<Pipe> {
 /// One side of a connection, and what has come from it.
 pub(super) struct Side {
     pub(super) socket: Option<OwnedFd>,
-    /// What was read and not sent yet is in here. Without any, a stream goes through it.
+    /// What was read and not sent yet is in here. A stream goes through it.
     pub(super) pipe: Option<Pipe>,
     /// Bytes in the pipe.
     pub(super) held: u32,
+    /// The last read was a large one.
+    streams: bool,
     /// There may be something to read.
     readable: bool,
     /// It may take something.
@@ -108,6 +110,7 @@ impl Side {
             socket,
             pipe: None,
             held: 0,
+            streams: false,
             readable: false,
             writable: true,
             hung_up: false,
@@ -205,11 +208,20 @@ fn one_way(from: &mut Side, to: &mut Side, shared: &mut Shared) -> bool {
             shared.give(from.pipe.take());
             return false;
         }
+        if from.streams && from.pipe.is_none() && shared.has_pipe() {
+            from.pipe = shared.pipes.pop();
+        }
         match if from.pipe.is_some() { fill(from) } else { copy(from, to, shared) } {
             Ok(0) => from.end(),
-            Ok(length) => moved += length,
+            Ok(length) => {
+                from.streams = length >= FORWARD_BYTES;
+                moved += length;
+            }
             Err(Taken::Nothing) => from.readable = false,
-            Err(Taken::Again) => shared.give(from.pipe.take()),
+            Err(Taken::Again) => {
+                from.streams = false;
+                shared.give(from.pipe.take());
+            }
             Err(Taken::Broken) => {
                 from.broken = true;
                 from.end();
@@ -279,7 +291,7 @@ fn copy(from: &mut Side, to: &mut Side, shared: &mut Shared) -> Result<usize, Ta
     if length < FORWARD_BYTES && (kept || sent == length) {
         from.readable = from.hung_up;
     }
-    if kept && (sent < length || length == FORWARD_BYTES) {
+    if kept && sent < length {
         from.pipe = shared.pipes.pop();
     }
     if let (Some(pipe), Some(rest)) = (&from.pipe, buffer.get(sent..length).filter(|rest| !rest.is_empty())) {
@@ -303,6 +315,28 @@ fn lose(from: &mut Side, to: &mut Side, shared: &mut Shared) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::io::read;
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+    #[test]
+    fn a_stream_goes_through_a_pipe_while_much_comes_at_once() {
+        let pair = || socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::NONBLOCK, None).unwrap();
+        let ((client, ours), (backend, theirs)) = (pair(), pair());
+        let mut sides = [ours, theirs].map(|socket| Side::new(Some(socket)));
+        let mut shared = Box::new(Shared::NEW);
+        let mut seen = vec![0; FORWARD_BYTES];
+        for (length, before, after) in
+            [(1, false, false), (FORWARD_BYTES, false, true), (FORWARD_BYTES, true, true), (1, true, false)]
+        {
+            assert_eq!(sides[0].streams, before);
+            assert_eq!(write(&client, &vec![7; length]), Ok(length));
+            sides[0].note(EventFlags::IN);
+            assert_eq!(pump(&mut sides, &mut shared), Flow::Quiet);
+            assert_eq!(read(&backend, &mut seen[..]), Ok(length));
+            assert_eq!(sides[0].streams, after);
+            assert!(sides[0].pipe.is_none() && sides[0].held == 0, "nothing is kept for who says nothing");
+        }
+    }
 
     #[test]
     fn few_pipes_are_large() {

@@ -2,16 +2,17 @@
 //! The services are the sections named `tcpmux/NAME`; a `+` before the name means that we say that it has begun.
 
 use heapless::Vec;
-use rustix::fd::{AsFd, AsRawFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd};
 use rustix::net::{RecvFlags, recv};
 
 use super::history::Refusal;
-use super::internal::{Next, pass, set_number};
+use super::internal::{Next, pass};
 use super::{Phase, Server};
 use crate::config::MUX;
 use crate::peer::Peer;
 use crate::plan::SocketKind;
 use crate::sys::process::set_nonblocking;
+use crate::sys::socket::set_number;
 
 /// Bytes of a request with its CR LF; a longer one is refused. Names of services are shorter.
 const REQUEST_BYTES: usize = 128;
@@ -32,7 +33,7 @@ impl Server {
         let seen = request.get(..length).unwrap_or(&[]);
         let Some(end) = seen.iter().position(|&byte| byte == b'\n') else {
             // what is here must not wake us again, only more of it
-            let waits = length < REQUEST_BYTES && set_number(connection.socket.as_fd(), libc::SO_RCVLOWAT, length + 1);
+            let waits = length < REQUEST_BYTES && wake_at(connection.socket.as_fd(), length + 1);
             return if waits { Next::Stay } else { self.say(index, b"-Request too long\r\n") };
         };
         let mut taken = [0; REQUEST_BYTES];
@@ -102,7 +103,7 @@ impl Server {
             self.say(index, b"+Go\r\n");
         }
         let connection = self.release(index);
-        set_number(connection.socket.as_fd(), libc::SO_RCVLOWAT, 1);
+        wake_at(connection.socket.as_fd(), 1);
         let _ = set_nonblocking(connection.socket.as_raw_fd(), policy.nonblocking); // it was ours until now
         self.serve(service, usize::from(connection.listener), connection.socket, peer);
     }
@@ -111,4 +112,9 @@ impl Server {
     pub(super) fn is_datagram(&self, row: usize) -> bool {
         self.plan.listeners.get(row).is_some_and(|listener| listener.kind == SocketKind::Datagram)
     }
+}
+
+/// Has so many bytes wake us (`SO_RCVLOWAT`, socket(7)). False: the kernel does not want to.
+fn wake_at(socket: BorrowedFd<'_>, bytes: usize) -> bool {
+    set_number(socket, libc::SOL_SOCKET, libc::SO_RCVLOWAT, bytes).is_ok()
 }

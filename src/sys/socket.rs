@@ -62,6 +62,16 @@ pub fn set_option(socket: BorrowedFd<'_>, level: u16, name: u16, value: &[u8]) -
     check(unsafe { libc::setsockopt(socket.as_raw_fd(), i32::from(level), i32::from(name), at, len) })
 }
 
+/// Sets an option whose value is an `int`; what is too large for one becomes the largest.
+///
+/// # Errors
+/// As setsockopt(2).
+pub fn set_number(socket: BorrowedFd<'_>, level: i32, name: i32, value: usize) -> Result<(), Errno> {
+    let number = |value: i32| u16::try_from(value).unwrap_or(u16::MAX);
+    let value = i32::try_from(value).unwrap_or(i32::MAX).to_ne_bytes();
+    set_option(socket, number(level), number(name), &value)
+}
+
 /// Reads an option whose value is an `int` (getsockopt(2)).
 ///
 /// # Errors
