@@ -1,11 +1,12 @@
 """Forwarding (ConnectTo=): requests, connections, one long stream, and what idle connections take."""
+import contextlib
 import re
 import socket
 import subprocess
 import time
 
 from server import (Failed, Options, Places, Quiet, Server, descendants, established, listening, load, log, memory, one_cpu,
-                    shuffled, wait_for)
+                    read, shuffled, wait_for)
 from traffic import CAP_MS, STALL_MS, all_up, end
 
 SECONDS = 32     # of measuring: no round begins after so many
@@ -72,7 +73,7 @@ def rounds(up, out):
             break
         Quiet.wait()
         began = time.time()
-        for offset, measure in enumerate((requests, connections, stream)):
+        for offset, measure in ((0, requests), (1, connections), (2, stream), (2, stream_unpaced)):
             for name in shuffled(up):  # one after the other: what disturbs one disturbs its neighbours
                 values = out[name].setdefault(measure.__name__, [None] * Options.rounds)
                 values[round_] = measure(up[name].base + offset)
@@ -97,6 +98,26 @@ def stream(port):
     """Of one connection, in 10^9 bytes a second. Each is short, and the quickest is the least disturbed."""
     tries = [load("bulk", port, MEGABYTES) for _ in range(2)]
     return max((r["gbs"] for r in tries if r["bytes"] >= MEGABYTES << 20), default=None)
+
+
+def stream_unpaced(port):
+    """The same with a TCP that does not measure out what it sends by a timer, as BBR does."""
+    with congestion_control("reno"):  # cubic is no faster or slower here, but a namespace may not choose it
+        return stream(port)
+
+
+@contextlib.contextmanager
+def congestion_control(name):
+    """For the connections that are opened meanwhile, on both sides of the server."""
+    path = "/proc/sys/net/ipv4/tcp_congestion_control"
+    before = read(path)
+    with open(path, "w") as f:
+        f.write(name)
+    try:
+        yield
+    finally:
+        with open(path, "w") as f:
+            f.write(before)
 
 
 def idle_connections(candidates, out):

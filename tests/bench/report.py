@@ -63,6 +63,7 @@ QUANTITIES = [
     Quantity("forwarded requests a second", "forward", "requests", more=True, digits=4, budget=("x at least", 0.95)),
     Quantity("forwarded connections a second", "forward", "connections", more=True, digits=4, budget=("x at least", 0.9)),
     Quantity("one forwarded stream", "forward", "stream", "GB/s", more=True, budget=("x at least", 1.1)),
+    Quantity("one forwarded stream, unpaced", "forward", "stream_unpaced", "GB/s", more=True, budget=("x at least", 1.1)),
     Quantity("private memory, 100 idle forwarded connections", "forward", "idle/Private_Dirty", "kB"),
     Quantity("PSS, 100 idle forwarded connections", "forward", "idle/Pss", "kB", budget=("at most", 100)),
     Quantity("CPU with no descriptor left", "emfile", "cpu", "%", digits=2, budget=("at most", 1)),
