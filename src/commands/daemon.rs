@@ -119,14 +119,14 @@ pub(super) fn server(plan: &'static Plan, notify: Notify, origin: &mut Origin) -
     }
     let least = first_own(plan);
     match origin {
-        Origin::Fresh => fill(plan, tables, adopt(plan)),
-        Origin::Lost => fill(plan, tables, adopt::adopt_all(plan, least, &mut |_| {})),
-        Origin::Resume(resume) => {
+        Origin::Lost if cfg!(feature = "reload") => fill(plan, tables, adopt::adopt_all(plan, least, &mut |_| {})),
+        Origin::Resume(resume) if cfg!(feature = "reload") => {
             fill(plan, tables, Vec::new());
             resume.services(plan);
             resume.listeners(plan, tables, least);
             resume.outputs(plan, tables, least);
         }
+        _ => fill(plan, tables, adopt(plan)),
     }
     let reserved = reserve(plan).map_err(failed("reserving descriptors"))?;
     run::prepare_outputs(plan, tables).map_err(failed("pipes for syslog"))?;
@@ -142,16 +142,16 @@ pub(super) fn server(plan: &'static Plan, notify: Notify, origin: &mut Origin) -
     let _ = process::become_subreaper(); // EINVAL before Linux 3.4: orphans go to PID 1
     let mut server = Server::new(plan, tables, notify).map_err(failed("epoll and signalfd"))?;
     match origin {
-        Origin::Fresh => server.open_notifications(None), // what was inherited is taken over, the rest is closed
-        Origin::Lost => {
+        Origin::Lost if cfg!(feature = "reload") => {
             server.open_notifications(None);
             server.resume_without_state();
             environment::close_inherited();
         }
-        Origin::Resume(resume) => {
+        Origin::Resume(resume) if cfg!(feature = "reload") => {
             server.resume(resume, least);
             environment::close_inherited();
         }
+        _ => server.open_notifications(None), // what was inherited is taken over, the rest is closed
     }
     server.open_all();
     Ok((server, reserved))

@@ -103,7 +103,9 @@ fn remember(plan: &mut PlanTables, program: &Path) -> Result<(), u8> {
 #[inline(never)] // what lies in its frame is given back before the loop
 fn start(options: Options, part: Part, waiting: Option<Waiting>) -> Result<Server, u8> {
     let started = match part {
-        Part::Resume { state, plan } => return without_limit(|| resume(&options, state, plan)),
+        Part::Resume { state, plan } if cfg!(feature = "reload") => {
+            return without_limit(|| resume(&options, state, plan));
+        }
         _ => prepare(&options),
     };
     match started {

@@ -35,7 +35,9 @@ impl Server {
             self.now = Tick(self.woken_us / 1000);
             self.turn(events);
         }
-        self.close_control();
+        if cfg!(feature = "control") {
+            self.close_control();
+        }
     }
 
     #[inline(never)] // no part of the frame that waits
@@ -64,13 +66,15 @@ impl Server {
                 Some(Token::Signals | Token::Internal(_) | Token::Forward { .. } | Token::Control(_)) | None => {}
             }
         }
-        // behind everything that clients of services wait for
-        for event in events {
-            if let Some(Token::Control(client)) = Token::decode(event.data) {
-                self.on_control(client, event.flags);
+        if cfg!(feature = "control") {
+            // behind everything that clients of services wait for
+            for event in events {
+                if let Some(Token::Control(client)) = Token::decode(event.data) {
+                    self.on_control(client, event.flags);
+                }
             }
+            self.answer_waiting();
         }
-        self.answer_waiting();
     }
 
     /// A listener has something, or is broken. An event of an earlier registration is dropped, and so is one that came

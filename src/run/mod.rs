@@ -20,6 +20,7 @@
 //! | `reap` | children that end |
 //! | `reload` | reload and upgrade: a child checks, then this process executes the program once more |
 //! | `state` | what the next image of this process gets to know |
+//! | `rows` | tables of parts that a build may leave out |
 //! | `resume` | the next image puts it into its tables |
 //! | `stop` | asking, waiting, killing: one child, or everything |
 //! | `background` | services that put themselves into the background |
@@ -71,6 +72,7 @@ mod reap;
 mod reload;
 mod report;
 mod resume;
+mod rows;
 mod service;
 mod session;
 mod state;

@@ -180,7 +180,8 @@ impl Server {
 
     /// A child has ended: whether it was the checker.
     pub(super) fn on_checker_end(&mut self, pid: i32, end: End) -> bool {
-        let Some(checker) = self.checker.take_if(|checker| checker.pid == pid) else { return false };
+        let ours = self.checker.take_if(|checker| cfg!(feature = "reload") && checker.pid == pid);
+        let Some(checker) = ours else { return false };
         self.on_checked(checker, end);
         true
     }
@@ -230,9 +231,13 @@ impl Server {
         }
     }
 
+    fn checker(&self) -> Option<&Checker> {
+        self.checker.as_ref().filter(|_| cfg!(feature = "reload"))
+    }
+
     /// The checker has had its time.
     pub(super) fn check_deadline(&mut self) {
-        if let Some(checker) = &self.checker
+        if let Some(checker) = self.checker()
             && self.now >= checker.deadline
         {
             let _ = send_signal(checker.pid, SIGKILL); // ESRCH: about to be reaped
@@ -242,7 +247,7 @@ impl Server {
     /// When that is due.
     pub(super) fn checker_deadline(&self) -> Tick {
         // after the kill only its end is waited for
-        self.checker.as_ref().map_or(Tick::NEVER, |checker| checker.deadline).max(self.now.after_ms(1000))
+        self.checker().map_or(Tick::NEVER, |checker| checker.deadline).max(self.now.after_ms(1000))
     }
 
     /// Becomes the next image of this process. Returns only if that fails; then nothing has changed.

@@ -16,6 +16,7 @@ use super::output::Output;
 use super::pairs::Forwards;
 use super::pressure::Group;
 use super::rate::Rates;
+use super::rows::{Rows, rows};
 use super::takeover::Foreign;
 use crate::handover::codec::Field;
 use crate::limits::{CHILDREN, CONTROL_CLIENTS, FOREIGN, INTERNAL_CONNECTIONS, LISTENERS, OUTPUTS, PARKED, SERVICES};
@@ -51,7 +52,7 @@ pub struct Tables {
     /// Connections that were accepted but whose program could not be started; at most one per service.
     pub parked: Vec<Parked, PARKED>,
     /// Connections of services that are built in.
-    pub internal: Vec<InternalConnection, INTERNAL_CONNECTIONS>,
+    pub internal: Rows<InternalConnection, { rows(cfg!(feature = "internal"), INTERNAL_CONNECTIONS) }>,
     /// Connections that are forwarded.
     pub forwards: Forwards,
     /// Pipes from children to the log.
@@ -63,7 +64,7 @@ pub struct Tables {
     /// Connections of each source, for MaxConnectionRate=.
     pub rates: Rates,
     /// Clients of the control socket, in no order.
-    pub clients: Vec<Client, CONTROL_CLIENTS>,
+    pub clients: Rows<Client, { rows(cfg!(feature = "control"), CONTROL_CLIENTS) }>,
 }
 
 /// A page of most machines; where they are larger the order costs nothing.
@@ -92,14 +93,14 @@ impl Tables {
         listeners: Vec::new(),
         children: Vec::new(),
         parked: Vec::new(),
-        internal: Vec::new(),
+        internal: Rows::NONE,
         forwards: Forwards::NEW,
         outputs: Vec::new(),
         foreign: Vec::new(),
         watched: Vec::new(),
         group: Group::NONE,
         rates: Rates::NEW,
-        clients: Vec::new(),
+        clients: Rows::NONE,
     };
 }
 
