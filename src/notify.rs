@@ -28,6 +28,10 @@ impl Notify {
     /// `EBADF`: the descriptor is not open, not inherited (close-on-exec), or 0, 1 or 2. A NOTIFY_SOCKET that cannot be used is warned about and passed over.
     pub fn take(fd: Option<i32>) -> Result<Self, Errno> {
         let mut notify = Self::default();
+        if !cfg!(feature = "notify") {
+            environment::remove("NOTIFY_SOCKET");
+            return Ok(notify);
+        }
         if let Some(address) = environment::value("NOTIFY_SOCKET") {
             environment::remove("NOTIFY_SOCKET");
             match connect(address.as_bytes()) {
@@ -72,7 +76,8 @@ impl Notify {
     /// # Errors
     /// What the supervisor did not take: `EAGAIN` (it does not read), `ECONNREFUSED` (it is gone), `EPIPE`, ...
     pub fn ready(&mut self, status: &str) -> Result<(), Errno> {
-        let by_fd = self.fd.take().map_or(Ok(()), |fd| {
+        let fd = self.fd.take().filter(|_| cfg!(feature = "notify"));
+        let by_fd = fd.map_or(Ok(()), |fd| {
             let mut ready = [PollFd::new(&fd, PollFlags::OUT)];
             poll(&mut ready, Some(&Timespec::default()))?;
             if ready[0].revents() == PollFlags::OUT {
@@ -103,7 +108,7 @@ impl Notify {
     }
 
     fn send(&self, state: &str, status: &str, monotonic_us: Option<u64>) -> Result<(), Errno> {
-        let Some((socket, address)) = &self.socket else { return Ok(()) };
+        let Some((socket, address)) = self.socket.as_ref().filter(|_| cfg!(feature = "notify")) else { return Ok(()) };
         let mut message = Line::<256>::new();
         message.push_str(state);
         if let Some(us) = monotonic_us {

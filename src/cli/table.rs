@@ -79,18 +79,24 @@ impl CommandRow {
 }
 
 /// The parts of the program that a build may leave out (`[features]` of Cargo.toml), and whether this one has them.
-pub const PARTS: [(&str, bool); 13] = [
+pub const PARTS: [(&str, bool); 19] = [
+    ("access", cfg!(feature = "access")),
     ("activate", cfg!(feature = "activate")),
+    ("adopt", cfg!(feature = "adopt")),
     ("control", cfg!(feature = "control")),
     ("detach", cfg!(feature = "detach")),
     ("explain", cfg!(feature = "explain")),
     ("forward", cfg!(feature = "forward")),
     ("help", cfg!(feature = "help")),
+    ("idle", cfg!(feature = "idle")),
     ("inetd", cfg!(feature = "inetd")),
     ("internal", cfg!(feature = "internal")),
+    ("notify", cfg!(feature = "notify")),
+    ("pressure", cfg!(feature = "pressure")),
     ("print", cfg!(feature = "print")),
     ("reload", cfg!(feature = "reload")),
     ("suggest", cfg!(feature = "suggest")),
+    ("takeover", cfg!(feature = "takeover")),
     ("units", cfg!(feature = "units")),
     ("xinetd", cfg!(feature = "xinetd")),
 ];
@@ -307,6 +313,7 @@ const CONVERT: u32 = if cfg!(feature = "inetd") { bit(Command::Convert) } else {
 const DIALECT: u32 = if cfg!(feature = "inetd") { RUN | CHECK | EXPLAIN | CONVERT } else { 0 };
 const ALL: u32 = u32::MAX;
 const DETACH: u32 = if cfg!(feature = "detach") { RUN } else { 0 };
+const NOTIFY: u32 = if cfg!(feature = "notify") { RUN } else { 0 };
 const PRINT: u32 = if cfg!(feature = "print") { CHECK } else { 0 };
 const HELP: u32 = if cfg!(feature = "help") { ALL } else { 0 };
 /// Those that can answer in JSON.
@@ -352,7 +359,7 @@ const LINES: [(OptionRow, &str); 23] = [
     row(' ', "dialect", "NAME", DIALECT, Id::Dialect, "whose file it is: busybox, openbsd, xinetd, ..."),
     row('d', "detach", "", DETACH, Id::Detach, "go to the background when all sockets are open"),
     row(' ', "pidfile", "FILE", DETACH, Id::Pidfile, "write the process id there, and lock it"),
-    row(' ', "notify-fd", "N", RUN, Id::NotifyFd, "write a newline there when ready (s6)"),
+    row(' ', "notify-fd", "N", NOTIFY, Id::NotifyFd, "write a newline there when ready (s6)"),
     row('l', "listen", "ADDR", ACTIVATE, Id::Listen, "listen there (repeatable)"),
     row('a', "accept", "", ACTIVATE, Id::Accept, "start PROG once per connection"),
     row('d', "datagram", "", ACTIVATE, Id::Datagram, "datagram sockets"),

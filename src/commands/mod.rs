@@ -39,14 +39,16 @@ pub fn main(words: Vec<OsString>) -> u8 {
 
 #[inline(never)] // what lies in its frame is no part of the daemon's stack
 fn parse(words: Vec<OsString>) -> Result<Options, u8> {
+    let inherited = adopt::offered() > 0;
+    if inherited && !cfg!(feature = "adopt") {
+        cli::complain(&"taking over sockets (LISTEN_FDS) is not part of this build");
+        return Err(exit::USAGE);
+    }
     let mut words = words.into_iter();
     // in a statement of its own: no word may live on behind the seal
     let by_name = words.next().is_some_and(|name| Path::new(&name).file_name().is_some_and(|name| name == "inetd"));
-    let parsed = if cfg!(feature = "inetd") && by_name {
-        cli::parse_inetd(words)
-    } else {
-        cli::parse(words, adopt::offered() > 0)
-    };
+    let parsed =
+        if cfg!(feature = "inetd") && by_name { cli::parse_inetd(words) } else { cli::parse(words, inherited) };
     let options = parsed.map_err(|error| {
         cli::complain(&error);
         exit::USAGE

@@ -33,8 +33,12 @@ pub fn check(draft: &mut Draft) {
         check.accept();
         check.forward();
         check.one_socket();
-        check.access();
-        check.sleep();
+        if cfg!(feature = "access") {
+            check.access();
+        }
+        if cfg!(feature = "idle") {
+            check.sleep();
+        }
         check.effects();
         check.companions();
     }

@@ -150,14 +150,14 @@ directives! {
             "Knocks in one interval, refused ones included, before the service rests until it is over; 0 or unset: \
              no such limit.";
     }
-    Access later=false {
+    Access later=(!cfg!(feature = "access")) {
         IPAddressAllow: Syntax::Prefixes, "",
             "Sources that are let in although IPAddressDeny= names them: address[/length], any, localhost, \
              link-local, multicast.";
         IPAddressDeny: Syntax::Prefixes, "",
             "Sources that are turned away: address[/length], any, localhost, link-local, multicast.";
     }
-    New later=false {
+    New later=(!cfg!(feature = "access")) {
         AllowUsers: Syntax::Names, "",
             "Users who may connect to a unix socket with Accept=yes or ConnectTo=, names or numbers; with AllowGroups= unset as well: \
              everybody.";
@@ -279,9 +279,13 @@ directives! {
             "Interval of StartLimitBurst=; 0: no such limit.";
         StartLimitBurst: COUNT, "5",
             "Failed starts in one interval before the service rests until it is over; 0: no such limit.";
+    }
+    Service later=(!cfg!(feature = "notify")) {
         NotifyAccess: Syntax::Choice("none main exec all"), "none",
             "Whose messages on NOTIFY_SOCKET count (STOPPING=1: clients wait for the next instance): none, main or exec \
              (the main process), all (the whole session).";
+    }
+    Service later=false {
         SuccessExitStatus: Syntax::ExitStatuses, "",
             "Exit statuses (numbers or names such as TEMPFAIL) and signals that count as a clean end, besides \
              0, SIGHUP, SIGINT, SIGTERM and SIGPIPE.";
@@ -295,7 +299,7 @@ directives! {
             "A small service that is built in, instead of a program: echo, discard, daytime, time, chargen or tcpmux \
              (which serves the sections named tcpmux/NAME).";
     }
-    New later=false {
+    New later=(!cfg!(feature = "idle")) {
         StopWhenIdleSec: SPAN, "infinity",
             "Stops the service when it has had no connection, accepted, queued or half closed, for this time; with \
              StopWhenQuietSec= both must hold.";
@@ -303,6 +307,8 @@ directives! {
             "Stops the service when it has used no CPU time (counted in 10 ms) and nothing has come in for this time.";
         MinRunSec: SPAN, "0",
             "Shortest time the service runs before it is stopped for being idle, or evicted.";
+    }
+    New later=(!cfg!(feature = "pressure")) {
         MemoryAvailableMin: Syntax::Size(u32::MAX), "0",
             "Memory that must be available before the service is started, in bytes (K, M, G, T): what it takes. \
              Clients wait until then.";
@@ -312,6 +318,8 @@ directives! {
         LoadMax: Syntax::Word(16), "",
             "Load average of one minute, such as 2 or 1.5, from which on the service is not started; clients wait \
              until it falls.";
+    }
+    New later=false {
         MaxConnectionRate: COUNT, "",
             "Connections a minute from one source with Accept=yes or ConnectTo=; more are closed at once; 0 or unset: no limit.";
     }

@@ -105,8 +105,8 @@ pub fn parse(syntax: Syntax, text: &str, notes: &mut Vec<Problem>) -> Parsed<Val
         Syntax::Tos => Value::Number(names::tos(text)?.into()),
         Syntax::Listen(kind) => Value::Listen(address::listen(kind, text)?),
         Syntax::Backend if cfg!(feature = "forward") => Value::Listen(address::backend(text)?),
-        Syntax::Backend => Value::Text(text.to_owned()), // refused before
-        Syntax::Prefixes => prefixes(text, notes)?,
+        Syntax::Prefixes if cfg!(feature = "access") => prefixes(text, notes)?,
+        Syntax::Backend | Syntax::Prefixes => Value::Text(text.to_owned()), // refused before
         Syntax::Name => Value::Text(name(text)?),
         Syntax::Names => each_word(text, &|word| name(&word.text))?,
         Syntax::Word(most) => Value::Text(word(text, most.into())?),

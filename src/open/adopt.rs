@@ -67,6 +67,9 @@ pub fn adopt(plan: &Plan, least: RawFd, closed: &mut dyn FnMut(Closed<'_>)) -> V
     let count = offered();
     let names = variable("LISTEN_FDNAMES").unwrap_or_default();
     VARIABLES.into_iter().for_each(environment::remove);
+    if !cfg!(feature = "adopt") {
+        return Vec::new(); // the command line has refused them
+    }
     let names: Vec<_> = names.split(':').map(ToOwned::to_owned).collect();
     let least = least.max(RawFd::try_from(3 + count).unwrap_or(RawFd::MAX));
     let mut inherited = Vec::new();
@@ -167,7 +170,7 @@ fn is_named(plan: &Plan, listener: usize, name: &str) -> bool {
 fn prepare(plan: &Plan, listener: usize, socket: BorrowedFd<'_>) -> Result<Identity, Errno> {
     let row = &plan.listeners[listener];
     let spec = &plan.sockets[usize::from(row.socket)];
-    let filter = plan.arena.get(spec.filter);
+    let filter = plan.arena.get(spec.filter());
     if !filter.is_empty() {
         socket::attach_filter(socket, filter)?;
     }

@@ -22,7 +22,7 @@ pub struct Marks {
 pub fn marks(plan: &Plan, listener: usize) -> Marks {
     let spec = &plan.sockets[usize::from(plan.listeners[listener].socket)];
     let (mut fixed, mut settable) = (Mark::NEW, Mark::NEW);
-    fixed.add(plan.arena.get(spec.filter));
+    fixed.add(plan.arena.get(spec.filter()));
     for record in options::records(plan.arena.get(spec.options)) {
         let reuse_port = (i32::from(record.level), i32::from(record.name)) == (libc::SOL_SOCKET, libc::SO_REUSEPORT);
         let mark = if record.flags & options::REQUIRED != 0 || reuse_port { &mut fixed } else { &mut settable };

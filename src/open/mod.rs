@@ -125,7 +125,7 @@ fn open_socket(
     let made = made.map_err(Step::Socket.failed())?;
     let fd = made.as_fd();
     set_options(fd, family, plan.arena.get(spec.options), 0, warn)?;
-    let filter = plan.arena.get(spec.filter);
+    let filter = plan.arena.get(spec.filter());
     if !filter.is_empty() {
         // Before bind and listen: there is no moment in which the socket takes what the filter turns away.
         socket::attach_filter(fd, filter).map_err(Step::Filter.failed())?;

@@ -241,6 +241,13 @@ pub struct SocketSpec {
     pub nonblocking: bool,
 }
 
+impl SocketSpec {
+    /// [`SocketSpec::filter`]; never any in a build without access control.
+    pub const fn filter(&self) -> Span {
+        if cfg!(feature = "access") { self.filter } else { Span::EMPTY }
+    }
+}
+
 /// At most `burst` events in `interval_ms`; 0 in either: no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rate {

@@ -47,9 +47,30 @@ pub enum NotifyAccess {
 }
 
 impl Sleep {
-    /// Whether a running service is looked at from time to time.
+    /// Whether a running service is looked at from time to time; never in a build that puts nothing to sleep.
     pub const fn is_watched(&self) -> bool {
-        self.idle_ms != u32::MAX || self.quiet_ms != u32::MAX || !matches!(self.evict, Evict::No)
+        cfg!(feature = "idle")
+            && (self.idle_ms != u32::MAX || self.quiet_ms != u32::MAX || !matches!(self.evict(), Evict::No))
+    }
+
+    /// [`Sleep::evict`]; it stays in a build that knows no pressure.
+    pub const fn evict(&self) -> Evict {
+        if cfg!(feature = "pressure") { self.evict } else { Evict::No }
+    }
+
+    /// [`Sleep::memory_min_kb`]; no matter in a build that knows no pressure.
+    pub const fn memory_min_kb(&self) -> u64 {
+        if cfg!(feature = "pressure") { self.memory_min_kb } else { 0 }
+    }
+
+    /// [`Sleep::load_max`]; no matter in a build that knows no pressure.
+    pub const fn load_max(&self) -> u32 {
+        if cfg!(feature = "pressure") { self.load_max } else { u32::MAX }
+    }
+
+    /// [`Sleep::notify`]; nobody's in a build that takes none.
+    pub const fn notify(&self) -> NotifyAccess {
+        if cfg!(feature = "notify") { self.notify } else { NotifyAccess::None }
     }
 }
 
@@ -66,7 +87,7 @@ pub(super) fn sleep(draft: &ServiceDraft, faults: &mut Vec<Fault>) -> Sleep {
         quiet_ms: if accept || stays { u32::MAX } else { milliseconds(draft, Id::StopWhenQuietSec) },
         min_run_ms: milliseconds(draft, Id::MinRunSec),
         memory_min_kb: draft.number(Id::MemoryAvailableMin).unwrap_or(0).div_ceil(1024),
-        load_max: load(draft, faults),
+        load_max: if cfg!(feature = "pressure") { load(draft, faults) } else { u32::MAX },
         connection_rate: if accept { count(draft, Id::MaxConnectionRate, 0) } else { 0 },
         evict: draft
             .pick(Id::EvictUnderPressure, &[Evict::No, Evict::Idle, Evict::Yes])
@@ -82,7 +103,11 @@ pub(super) fn idle_ms(draft: &ServiceDraft) -> u32 {
         draft.listens.iter().filter(|listen| matches!(listen.kind, Kind::Stream | Kind::SequentialPacket)).peekable();
     let connections = with_connections.peek().is_some()
         && with_connections.all(|listen| listen.address.is_ip() || listen.address.is_local());
-    if connections && !draft.flag(Id::Accept) { milliseconds(draft, Id::StopWhenIdleSec) } else { u32::MAX }
+    if cfg!(feature = "idle") && connections && !draft.flag(Id::Accept) {
+        milliseconds(draft, Id::StopWhenIdleSec)
+    } else {
+        u32::MAX
+    }
 }
 
 /// LoadMax= in hundredths.

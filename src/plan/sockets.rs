@@ -113,7 +113,7 @@ pub fn access(draft: &ServiceDraft) -> (Vec<u8>, Vec<u8>) {
         draft.prefixes(id).iter().for_each(|prefix| filter::add(&mut table, prefix.address, prefix.len));
         table
     };
-    (table(Id::IPAddressAllow), table(Id::IPAddressDeny))
+    if cfg!(feature = "access") { (table(Id::IPAddressAllow), table(Id::IPAddressDeny)) } else { Default::default() }
 }
 
 /// What the sockets of services that are set alike have in common.
@@ -134,7 +134,7 @@ impl Common {
     pub fn new(draft: &ServiceDraft, faults: &mut Vec<Fault>) -> Self {
         let (owner, group) = owners(draft, faults);
         let (allow, deny) = access(draft);
-        let filter = filter::program(&allow, &deny);
+        let filter = if cfg!(feature = "access") { filter::program(&allow, &deny) } else { Vec::new() };
         let instructions = [filter.len() / filter::INSTRUCTION, FILTER_INSTRUCTIONS];
         at_most(faults, Code::FilterLong, draft.place(Id::IPAddressDeny), "", instructions);
         Self { owner, group, symlinks: ended(draft.list(Id::Symlinks)), filter, last: None }

@@ -108,12 +108,13 @@ impl Server {
     /// Why a connection is turned away, if it is.
     pub(super) fn refusal(&self, service: usize, policy: &Policy, peer: &Peer) -> Option<Refusal> {
         let arena = &self.plan.arena;
-        if let Some(ip) = peer.ip()
+        if cfg!(feature = "access")
+            && let Some(ip) = peer.ip()
             && !filter::allowed(arena.get(policy.allow), arena.get(policy.deny), ip)
         {
             return Some(Refusal::Address);
         }
-        if !self.may_use(policy, peer) {
+        if cfg!(feature = "access") && !self.may_use(policy, peer) {
             return Some(Refusal::User);
         }
         if self.current(service) >= policy.max_connections {

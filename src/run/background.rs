@@ -19,7 +19,7 @@ impl Server {
     /// Nothing more to reap, but there are children: are all of them known? An unknown one that holds a socket of a
     /// service that waits is this service in the background.
     pub(super) fn look_for_background(&mut self) {
-        if core::mem::take(&mut self.ended_clean) && !self.stopping {
+        if core::mem::take(&mut self.ended_clean) && !self.stopping && cfg!(feature = "takeover") {
             self.find_background();
         }
     }

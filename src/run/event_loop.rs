@@ -59,11 +59,11 @@ impl Server {
                 Some(Token::Listener { row, generation }) => self.on_listener(row, generation, event.flags),
                 Some(Token::Output(row)) => self.on_output(row),
                 Some(Token::Addresses) => self.on_addresses(),
-                Some(Token::Notifications) => self.on_notifications(),
-                Some(Token::Pressure) => self.on_pressure(),
-                Some(Token::Process(pid)) => self.on_foreign_end(pid),
+                Some(Token::Notifications) if cfg!(feature = "notify") => self.on_notifications(),
+                Some(Token::Pressure) if cfg!(feature = "pressure") => self.on_pressure(),
+                Some(Token::Process(pid)) if cfg!(feature = "takeover") => self.on_foreign_end(pid),
                 Some(Token::Internal(serial)) if cfg!(feature = "internal") => self.on_internal(serial),
-                Some(Token::Signals | Token::Internal(_) | Token::Forward { .. } | Token::Control(_)) | None => {}
+                _ => {} // signals and clients of the control socket, see above and below; what is not built in
             }
         }
         if cfg!(feature = "control") {

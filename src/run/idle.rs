@@ -129,7 +129,7 @@ impl Server {
             return self.look_at_frozen(index);
         }
         self.observe(index);
-        if policy.sleep.evict != Evict::No {
+        if policy.sleep.evict() != Evict::No {
             self.look_at_memory();
         }
         let Some(&row) = self.tables.watched.get(index) else { return };
@@ -171,7 +171,7 @@ impl Server {
 
     /// When a client was last connected, or something waits in a socket. When the kernel cannot tell, one is.
     fn last_connection(&mut self, service: usize, policy: &Policy) -> Last {
-        if policy.sleep.idle_ms == u32::MAX && policy.sleep.evict == Evict::No {
+        if policy.sleep.idle_ms == u32::MAX && policy.sleep.evict() == Evict::No {
             return Last::Unknown; // nobody wants to know
         }
         if self.forwards(service) {
@@ -329,6 +329,9 @@ fn next_look(sleep: &Sleep, now: Tick, since: Tick, used: Tick, worked: Tick) ->
 /// # Errors
 /// The name of the first such service whose connections cannot be counted, and the family (`AF_*`) of its socket.
 pub fn prepare(plan: &Plan) -> Result<(), (&'static str, u16)> {
+    if !cfg!(feature = "idle") {
+        return Ok(());
+    }
     let mut known = [false; connections::FAMILIES.len()];
     for listener in plan.listeners {
         let Some(spec) = plan.services.get(usize::from(listener.service)) else { continue };

@@ -199,7 +199,8 @@ impl Server {
         if !first {
             return;
         }
-        let holder = if error.may_free() { open::holder::find(self.plan, row) } else { None };
+        let holder =
+            if cfg!(feature = "takeover") && error.may_free() { open::holder::find(self.plan, row) } else { None };
         if holder.as_ref().is_some_and(|holder| self.take_over(row, service, holder)) {
             return;
         }

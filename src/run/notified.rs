@@ -38,7 +38,7 @@ impl Server {
     /// Opens the socket for the messages if a service may send any, or goes on with that of the image before. Without it
     /// services are not told of any: who has taken the name would get what is meant for us.
     pub fn open_notifications(&mut self, kept: Option<OwnedFd>) {
-        if self.plan.policies.iter().all(|policy| policy.sleep.notify == NotifyAccess::None) {
+        if self.plan.policies.iter().all(|policy| policy.sleep.notify() == NotifyAccess::None) {
             return;
         }
         let opened = kept.map_or_else(open, Ok).and_then(|socket| {
@@ -73,7 +73,7 @@ impl Server {
         let Some(&child) = self.tables.children.get(index) else { return };
         let service = usize::from(child.service);
         let Some(policy) = self.policy(service) else { return };
-        let counts = match policy.sleep.notify {
+        let counts = match policy.sleep.notify() {
             NotifyAccess::None => false,
             NotifyAccess::Main => sender == child.pid,
             NotifyAccess::All => true,

@@ -38,7 +38,7 @@ impl Group {
     /// Finds the control group with a memory limit that this process is in (cgroups(7)), where a service cares for memory:
     /// the innermost that has one, as a supervisor or a container may have put the limit further up. Allocates.
     pub fn find(&mut self, plan: &Plan) {
-        let cares = |sleep: &crate::plan::Sleep| sleep.memory_min_kb > 0 || sleep.evict != Evict::No;
+        let cares = |sleep: &crate::plan::Sleep| sleep.memory_min_kb() > 0 || sleep.evict() != Evict::No;
         if !plan.policies.iter().any(|policy| cares(&policy.sleep)) {
             return;
         }
@@ -139,7 +139,7 @@ fn number(text: &[u8]) -> Option<u64> {
 /// The PSI trigger of the control group that limits us, or else of the machine, where a service may give way and the
 /// kernel has it.
 pub(super) fn open(plan: &Plan, group: &Group) -> Option<OwnedFd> {
-    if plan.policies.iter().all(|policy| policy.sleep.evict == Evict::No) {
+    if plan.policies.iter().all(|policy| policy.sleep.evict() == Evict::No) {
         return None;
     }
     let of_group = CStr::from_bytes_with_nul(group.pressure.as_bytes()).ok();
@@ -155,7 +155,7 @@ fn trigger(file: &CStr) -> Option<OwnedFd> {
 
 /// The largest MemoryAvailableMin= in kB: below it memory counts as short.
 pub(super) fn reserve_kb(plan: &Plan) -> u64 {
-    plan.policies.iter().map(|policy| policy.sleep.memory_min_kb).max().unwrap_or(0)
+    plan.policies.iter().map(|policy| policy.sleep.memory_min_kb()).max().unwrap_or(0)
 }
 
 impl Tables {
@@ -169,7 +169,7 @@ impl Server {
     /// Whether a start has to wait for memory or for the load to fall; then the service rests, and tries again.
     pub(super) fn is_held_back(&mut self, service: usize) -> bool {
         let Some(policy) = self.policy(service) else { return false };
-        let (memory, most) = (policy.sleep.memory_min_kb, policy.sleep.load_max);
+        let (memory, most) = (policy.sleep.memory_min_kb(), policy.sleep.load_max());
         let (why, look) = if most != u32::MAX && load() >= most {
             (Why::Load, LOAD_LOOK_MS)
         } else if memory > 0 && available_kb(&self.tables.group).saturating_sub(self.growing_kb()) < memory {
@@ -196,7 +196,7 @@ impl Server {
     fn growing_kb(&self) -> u64 {
         let (mut sessions, mut needs) = (Vec::<i32, GROWING>::new(), Vec::<u64, GROWING>::new());
         for child in self.tables.children.iter().filter(|child| self.now.since_ms(child.since) < GROWING_MS) {
-            let need = self.policy(usize::from(child.service)).map_or(0, |policy| policy.sleep.memory_min_kb);
+            let need = self.policy(usize::from(child.service)).map_or(0, |policy| policy.sleep.memory_min_kb());
             if need > 0 && (sessions.push(child.session).is_err() || needs.push(need).is_err()) {
                 break;
             }
@@ -254,7 +254,7 @@ impl Server {
     }
 
     fn evictable(&self, service: usize) -> Evict {
-        self.policy(service).map_or(Evict::No, |policy| policy.sleep.evict)
+        self.policy(service).map_or(Evict::No, |policy| policy.sleep.evict())
     }
 
     /// Stops one service so that another one has room: the longest idle one, or else one with connections that allows
@@ -274,11 +274,11 @@ impl Server {
             }
             let running = self.tables.children.iter().any(|child| child.pid == row.pid && child.stage == Life::Running);
             let ran = self.now.since_ms(row.since) >= u64::from(policy.sleep.min_run_ms);
-            if policy.sleep.evict == Evict::No || service == except || !running || !ran {
+            if policy.sleep.evict() == Evict::No || service == except || !running || !ran {
                 continue;
             }
             let connected = self.observe(index);
-            if connected && policy.sleep.evict == Evict::Idle {
+            if connected && policy.sleep.evict() == Evict::Idle {
                 continue;
             }
             let used = self.tables.watched.get(index).map_or(self.now, |row| row.used);

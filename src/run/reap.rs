@@ -127,7 +127,7 @@ impl Server {
             return;
         }
         let child = self.tables.children.swap_remove(index);
-        if self.reserve_kb > 0 {
+        if cfg!(feature = "pressure") && self.reserve_kb > 0 {
             self.on_freed();
         }
         if let Some(state) = self.state(usize::from(child.service)) {

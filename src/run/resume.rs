@@ -296,6 +296,9 @@ impl Server {
 
     /// An open listener gets what the new plan says before it is watched again.
     pub(super) fn change_listener(&mut self, row: usize) {
+        if !cfg!(feature = "reload") {
+            return; // then nothing changes
+        }
         let Some(service) = self.service_of(row) else { return };
         let Some(listener) = self.tables.listeners.get_mut(row) else { return };
         let change = core::mem::replace(&mut listener.change, Change::None);

@@ -58,9 +58,9 @@ pub struct Tables {
     /// Pipes from children to the log.
     pub outputs: Vec<Output, OUTPUTS>,
     /// Children that an earlier Dormouse started.
-    pub foreign: Vec<Foreign, FOREIGN>,
+    pub foreign: Rows<Foreign, { rows(cfg!(feature = "takeover"), FOREIGN) }>,
     /// Running services that may be put to sleep.
-    pub watched: Vec<Watched, SERVICES>,
+    pub watched: Rows<Watched, { rows(cfg!(feature = "idle"), SERVICES) }>,
     /// Connections of each source, for MaxConnectionRate=.
     pub rates: Rates,
     /// Clients of the control socket, in no order.
@@ -96,8 +96,8 @@ impl Tables {
         internal: Rows::NONE,
         forwards: Forwards::NEW,
         outputs: Vec::new(),
-        foreign: Vec::new(),
-        watched: Vec::new(),
+        foreign: Rows::NONE,
+        watched: Rows::NONE,
         group: Group::NONE,
         rates: Rates::NEW,
         clients: Rows::NONE,

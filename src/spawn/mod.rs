@@ -146,7 +146,7 @@ impl Spawner {
             let name = |index| start.service.fd_name(arena, index);
             variables.listen(start.sockets.len(), (0..64).filter(|index| start.present >> index & 1 == 1).map(name));
         }
-        if policy.sleep.notify != NotifyAccess::None && !self.unnotified {
+        if policy.sleep.notify() != NotifyAccess::None && !self.unnotified {
             variables.notify(&notify_name());
         }
         let whole = named
