@@ -110,6 +110,30 @@ const fn slot(context: u32, node: u32) -> u16 {
     (((hash ^ hash >> 15) as u64 * 0x2c1b_3c6d) as u32 >> 16) as u16
 }
 
+/// Pieces one after the other, and how many bytes they are.
+pub(crate) const fn join<const N: usize>(pieces: &[&str]) -> ([u8; N], usize) {
+    let mut out = ([0; N], 0);
+    let mut index = 0;
+    while index < pieces.len() {
+        let piece = pieces[index].as_bytes();
+        let mut at = 0;
+        while at < piece.len() {
+            out.0[out.1] = piece[at];
+            (out.1, at) = (out.1 + 1, at + 1);
+        }
+        index += 1;
+    }
+    out
+}
+
+/// What was joined.
+pub(crate) const fn text<const N: usize>(joined: &'static ([u8; N], usize)) -> &'static str {
+    match core::str::from_utf8(joined.0.split_at(joined.1).0) {
+        Ok(text) => text,
+        Err(_) => "",
+    }
+}
+
 /// Packs a text. Gives the bytes and how many of them count.
 #[cfg_attr(debug_assertions, allow(dead_code, reason = "texts are plain then"))]
 pub(crate) const fn pack(text: &[u8]) -> ([u8; PACKED_BYTES], usize) {

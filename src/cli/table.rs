@@ -3,7 +3,7 @@
 #![allow(clippy::cast_possible_truncation, reason = "there are few commands")]
 
 use super::inetd::USAGE;
-use crate::packed::packed;
+use crate::packed::{self, packed};
 
 /// What is to be done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -380,43 +380,33 @@ const LINES: [(OptionRow, &str); 23] = [
 /// The help texts: three for each command, one for each option, that of `inetd`.
 const TEXT_COUNT: usize = 3 * ROWS.len() + LINES.len() + 1;
 /// What ends a part.
-const END: u8 = 0;
+const END: &str = "\0";
 
-/// All of them one after the other, and how many bytes they are.
+/// All of them, each with its end.
 const TEXTS: &([u8; 1 << 13], usize) = &{
-    let mut out = ([0; 1 << 13], 0);
+    let mut pieces = [END; 2 * TEXT_COUNT];
     let mut index = 0;
     while index < TEXT_COUNT {
         let (row, option) = (index / 3, index.saturating_sub(3 * ROWS.len()));
-        let text = match index % 3 {
+        pieces[2 * index] = match index % 3 {
             _ if index == TEXT_COUNT - 1 => USAGE,
             _ if row >= ROWS.len() => LINES[option].1,
             0 => ROWS[row].synopsis,
             1 => ROWS[row].line,
             _ => ROWS[row].details,
         };
-        let mut at = 0;
-        while at < text.len() {
-            out.0[out.1] = text.as_bytes()[at];
-            (out.1, at) = (out.1 + 1, at + 1);
-        }
-        out.0[out.1] = END;
-        out.1 += 1;
         index += 1;
     }
-    out
+    packed::join(&pieces)
 };
 
 packed! {
-    fn texts = match core::str::from_utf8(TEXTS.0.split_at(TEXTS.1).0) {
-        Ok(text) => text,
-        Err(_) => "",
-    }
+    fn texts = packed::text(TEXTS)
 }
 
 /// One of the help texts.
 fn part(index: usize) -> &'static str {
-    texts().split(char::from(END)).nth(index).unwrap_or_default()
+    texts().split(END).nth(index).unwrap_or_default()
 }
 
 /// The help text of `inetd`.

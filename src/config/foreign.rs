@@ -130,8 +130,12 @@ const fn hash(name: &[u8]) -> u32 {
     hash
 }
 
-/// What kind of directive of systemd this is; `None`: systemd has no such name, or it is in our own table.
+/// What kind of directive of systemd this is; `None`: systemd has no such name, or it is in our own table. A build that
+/// reads no units does not know.
 pub fn foreign(name: &str) -> Option<Foreign> {
+    if !cfg!(feature = "units") {
+        return None;
+    }
     let hash = hash(name.as_bytes());
     match HASHES.iter().position(|known| *known == hash) {
         Some(index) if index < PROTECTIONS => Some(Foreign::Protection),

@@ -18,33 +18,44 @@ pub(super) struct Message {
     pub(super) hint: &'static str,
 }
 
+/// Texts of what a build leaves out are left out with it, and hints with the other help.
 macro_rules! messages {
-    ($($code:ident: $severity:ident, $message:literal, $expected:literal, $hint:literal;)*
-     => $($reason:ident, $text:literal;)*) => {
+    ($(@$built:expr => $($code:ident: $severity:ident, $message:literal, $expected:literal, $hint:literal;)*)*
+     => $(@$told:expr => $($reason:ident, $text:literal;)*)*) => {
         /// The messages by name.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
         #[allow(missing_docs, reason = "the table tells what each is")]
         #[repr(u8)]
-        pub enum Code { $($code,)* }
+        pub enum Code { $($($code,)*)* }
 
         impl Code {
             /// Every message.
-            pub const ALL: &'static [Self] = &[$(Self::$code,)*];
+            pub const ALL: &'static [Self] = &[$($(Self::$code,)*)*];
         }
 
         /// Texts that are arguments of messages.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         #[repr(u8)]
-        pub(super) enum Reason { $($reason,)* }
+        pub(super) enum Reason { $($($reason,)*)* }
 
-        packed! {
-            /// A line for each message, then one for each reason.
-            fn messages = concat!(
-                $(stringify!($severity), "\t", $message, "\t", $expected, "\t", $hint, "\n",)*
-                $($text, "\n",)*
-            )
-        }
+        /// A line for each message, then one for each reason.
+        const LINES: &([u8; 1 << 15], usize) = &packed::join(&[
+            $($(
+                told($built, concat!(stringify!($severity), "\t", $message, "\t", $expected)),
+                told($built && cfg!(feature = "help"), concat!("\t", $hint)),
+                "\n",
+            )*)*
+            $($(told($told, $text), "\n",)*)*
+        ]);
     };
+}
+
+const fn told(is_built_in: bool, text: &'static str) -> &'static str {
+    if is_built_in { text } else { "" }
+}
+
+packed! {
+    fn messages = packed::text(LINES)
 }
 
 impl Code {
@@ -65,6 +76,7 @@ impl Reason {
 }
 
 messages! {
+    @true =>
     // Words, quotes and escapes.
     OpenQuote: Error, "this quote has no end", "", "close it on the same line, or write \\\" for the character itself";
     LoneBackslash: Error, "a backslash at the end of a word escapes nothing", "", "write \\\\ for the character itself";
@@ -76,7 +88,6 @@ messages! {
     Specifier: Error,
         "\"{0}\" is a specifier of unit files, which mean nothing here",
         "", "write the text itself, or %% for a percent sign";
-
     // Plain values.
     NotBoolean: Error, "\"{0}\" is not a boolean", "yes, no, true, false, on, off, 1 or 0", "";
     NotAChoice: Error, "\"{0}\" is not one of the words for this directive", "", "";
@@ -122,7 +133,6 @@ messages! {
     Journal: Error,
         "\"{0}\" needs systemd's journal or a console, which dormouse does not write to",
         "", "use log, syslog or kmsg";
-
     // Addresses.
     AbstractEmpty: Error, "an abstract socket needs a name after the @", "", "";
     UnixPathLong: Error,
@@ -153,7 +163,6 @@ messages! {
         "the length of \"{0}\" is not a number up to {1}",
         "ADDRESS/LENGTH, with blanks between several", "";
     PrefixRounded: Warning, "\"{0}\" has bits beyond its length; {1} is used", "", "";
-
     // The command line.
     NoProgram: Error, "\"{0}\" names no program", "", "";
     BadPrefixMark: Error,
@@ -179,7 +188,6 @@ messages! {
     StartVariable: Error,
         "{0} is different for each start, so it can't be put into the command line at load",
         "", "let the program read it from its environment: /bin/sh -c 'exec prog \"$$NAME\"'";
-
     // Directives.
     UnknownDirective: Error, "there is no directive \"{0}\"", "", "man 5 dormouse.conf lists all of them";
     NotCarriedOut: Error, "{0}= is a directive of systemd that dormouse does not carry out", "", "remove it";
@@ -189,11 +197,9 @@ messages! {
     DirectiveNotInBuild: Error, "{0}= is not part of this build", "", "remove it, or build with all features";
     SetTwice: Warning, "{0}= was set before in this section; this line wins", "", "remove one of the lines";
     InDefaults: Error, "{0}= belongs to one service, not to [defaults]", "", "move it into the section of its service";
-
     CommentKept: Warning,
         "this looks like a comment, but it is part of the value",
         "", "a comment needs a line of its own";
-
     // Lines and sections.
     LineLong: Error, "this line has {0} bytes, continuation lines included; {1} are possible", "", "";
     ControlCharacter: Error,
@@ -221,7 +227,6 @@ messages! {
         "there is no include",
         "", "put the files into a folder: -c FOLDER reads its *.conf in the order of their names";
     CarriageReturn: Warning, "the lines of this file end with CR LF", "", "sed -i 's/\\r$//' makes them plain";
-
     // Files.
     FileMissing: Error, "can't be read: {0}", "", "";
     FileBig: Error, "this file has more than the {0} bytes that are possible", "", "";
@@ -235,8 +240,7 @@ messages! {
         "", "write its services in the native form, or build with all features";
     FolderEmpty: Warning, "this folder has no file that ends in .conf, .socket, .inetd or .xinetd", "", "";
     NoService: Warning, "no service is configured", "", "a section begins with its name: [name]";
-
-    // Units.
+    @cfg!(feature = "units") =>
     UnknownSpecifier: Warning, "systemd has no specifier \"{0}\"; it stays as it is", "", "write %% for a percent sign";
     ConnectionSpecifier: Error,
         "\"{0}\" would be another one for each connection, which only ExecStart= can be",
@@ -266,8 +270,7 @@ messages! {
     DynamicUser: Warning,
         "DynamicUser= makes up a user under systemd; here the service runs as nobody",
         "", "User= of a user made for it keeps it apart from other services";
-
-    // xinetd.
+    @cfg!(feature = "xinetd") =>
     XinetdLine: Warning,
         "this line is no attribute, so its service is left out",
         "NAME = VALUES with blanks on both sides of the sign; += and -= where values are collected", "";
@@ -285,7 +288,7 @@ messages! {
         "", "";
     XinetdHost: Warning, "names are not looked up, so only_from does not let {0} in", "", "write its address";
     XinetdLeftOut: Warning, "[{0}] is left out: {1}", "", "";
-    // inetd.conf.
+    @cfg!(feature = "inetd") =>
     InetdReading: Warning,
         "{0}: the dialects of inetd.conf disagree: {1}; taken here: {2}",
         "", "--dialect NAME says which one is meant";
@@ -315,7 +318,7 @@ messages! {
     InetdClass: Warning, "the login class {0} is not carried out", "", "set Limit...= in the native form";
     InetdPolicy: Warning, "an IPsec policy is not carried out", "", "set it up in the kernel: ip xfrm policy";
     InetdTwice: Warning, "{0} is here a second time; the first line counts", "", "remove one of them";
-
+    @true =>
     // Within a service.
     NoListen: Error,
         "[{0}] has no socket",
@@ -384,7 +387,6 @@ messages! {
         "there are {0} {1}, this build has room for {2}",
         "", "build with {3}={0} in the environment, see src/limits.rs";
     TooManyWords: Error, "{2}= has {0} words, {1} are possible", "", "";
-
     // The plan: what this machine lacks, and what does not fit.
     NoUser: Error,
         "{0}={1}: there is no such user",
@@ -430,9 +432,8 @@ messages! {
     TextsLong: Error,
         "the texts of all services need more than {0} bytes",
         "", "use fewer or shorter services, or build with a larger DORMOUSE_ARENA_BYTES";
-
-    // Arguments of messages.
     =>
+    @true =>
     // Hints.
     ListenForms, "ListenStream=80 is TCP on all addresses, ListenDatagram=53 is UDP, /run/x a unix socket; one address a line";
     DefaultsName, "what holds for all sections after it is [defaults]";
@@ -447,7 +448,7 @@ messages! {
     NoProgramSet, "the service has no program";
     NoStop, "nothing stops the service: it has none of StopWhenIdleSec=, StopWhenQuietSec= and EvictUnderPressure=";
     Accepts, "with Accept=yes each process belongs to its connection and ends with it";
-    // Units.
+    @cfg!(feature = "units") =>
     TypeForking, "it counts as ended when the process that was started ends; keep it in the foreground";
     TypeDbus, "it counts as started at once, not when its name is on the bus";
     TypeUnknown, "there is no such type";
@@ -455,7 +456,7 @@ messages! {
     NoCredentials, "dormouse hands over no credentials";
     NoPrettyName, "dormouse does not look for a pretty name of the machine";
     NoFile, "its file can't be read";
-    // Xinetd: why a service is left out.
+    @cfg!(feature = "xinetd") => // why a service is left out
     Rpc, "RPC needs a portmapper";
     Flags, "its flags ask for what dormouse does not do";
     WaitMissing, "wait is missing";
@@ -473,13 +474,13 @@ messages! {
     IdTwice, "there is another one of this id";
     ValueWrong, "a value is wrong";
     IdBad, "its id can't be the name of a service";
-    // Inetd.conf: what a dialect expects.
+    @cfg!(feature = "inetd") => // what a dialect expects
     ProtocolsBusybox, "tcp, udp, tcp6, udp6 or unix";
     ProtocolsBsd, "tcp or udp, alone or with 4, 6 or 46, or unix";
     ProtocolsInetutils, "tcp or udp, alone or with 4, 6, 6only or 46";
     WaitFreebsd, "wait, nowait, nowait/CHILDREN[/RATE[/CHILDREN-PER-SOURCE]]";
     WaitOthers, "wait, nowait, wait.STARTS or nowait.STARTS (starts a minute)";
-    // Inetd.conf: something, then what busybox, openbsd, freebsd and inetutils make of it.
+    // Something, then what busybox, openbsd, freebsd and inetutils make of it.
     ReadPlain, "tcp and udp without a digit|IPv4|IPv4 and IPv6|IPv4|IPv4";
     ReadSix, "tcp6 and udp6|IPv6 with IPv4|IPv6 alone|IPv6 alone|IPv6 with IPv4";
     ReadHash, "# within a line|the line ends there|text|text|text";
