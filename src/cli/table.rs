@@ -79,12 +79,13 @@ impl CommandRow {
 }
 
 /// The parts of the program that a build may leave out (`[features]` of Cargo.toml), and whether this one has them.
-pub const PARTS: [(&str, bool); 19] = [
+pub const PARTS: [(&str, bool); 20] = [
     ("access", cfg!(feature = "access")),
     ("activate", cfg!(feature = "activate")),
     ("adopt", cfg!(feature = "adopt")),
     ("control", cfg!(feature = "control")),
     ("detach", cfg!(feature = "detach")),
+    ("exec", cfg!(feature = "exec")),
     ("explain", cfg!(feature = "explain")),
     ("forward", cfg!(feature = "forward")),
     ("help", cfg!(feature = "help")),

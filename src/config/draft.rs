@@ -178,7 +178,7 @@ impl ServiceDraft {
     }
 
     fn parse(&self, id: Id, text: &str, notes: &mut Vec<Problem>) -> Parsed<Value> {
-        if id.row().syntax == Syntax::Capabilities {
+        if cfg!(feature = "exec") && id.row().syntax == Syntax::Capabilities {
             return names::merge_capabilities(text, self.number(id)).map(Value::Number);
         }
         value::parse(id.row().syntax, text, notes)

@@ -177,6 +177,8 @@ directives! {
             "Further groups of the program, names or numbers.";
         WorkingDirectory: Syntax::Directory, "",
             "Folder the program starts in, an absolute path or ~ (home of User=); a leading - lets it be missing.";
+    }
+    Service later=(!cfg!(feature = "exec")) {
         RootDirectory: Syntax::Path, "",
             "Folder that becomes the program's root, an absolute path (chroot).";
         RuntimeDirectory: Syntax::Folders, "",
@@ -196,16 +198,26 @@ directives! {
             "Folders below /var/log that are made for User= before each start; LOGS_DIRECTORY names them.";
         LogsDirectoryMode: Syntax::Mode, "0755",
             "Permission bits, in octal, of the folders of LogsDirectory=.";
+    }
+    Service later=false {
         UMask: Syntax::Mode, "0022",
             "Permission bits, in octal, that new files of the program do not get.";
+    }
+    Service later=(!cfg!(feature = "exec")) {
         Nice: Syntax::Int(-20, 19), "",
             "Scheduling priority, -20 (first) to 19 (last).";
         OOMScoreAdjust: Syntax::Int(-1000, 1000), "",
             "How soon the kernel kills the program when memory is short, -1000 (never) to 1000 (first).";
+    }
+    Service later=false {
         Environment: Syntax::Assignments, "",
             "Variables for the program: NAME=VALUE words, quoted where they hold blanks.";
+    }
+    Service later=(!cfg!(feature = "exec")) {
         EnvironmentFile: Syntax::EnvironmentFile, "",
             "Absolute path of a file with NAME=VALUE lines, * and ? in its name for several; a leading - lets it be missing.";
+    }
+    Service later=false {
         PassEnvironment: Syntax::Variables, "",
             "Names of variables that are passed on from dormouse's own environment.";
         UnsetEnvironment: Syntax::Unset, "",
@@ -220,6 +232,8 @@ directives! {
              truncate:PATH; unset: the log.";
         SyslogIdentifier: Syntax::Word(64), "",
             "The name before each line in syslog and kmsg; unset: the program's name.";
+    }
+    Service later=(!cfg!(feature = "exec")) {
         LimitCPU: Syntax::Limit(Unit::Seconds), "",
             "CPU time, soft[:hard], a time span in seconds or infinity.";
         LimitFSIZE: BYTES, "",
@@ -259,6 +273,8 @@ directives! {
             "Capabilities that the program can ever have; a leading ~ means all but these; unset: all.";
         AmbientCapabilities: Syntax::Capabilities, "",
             "Capabilities that the program has although it does not run as root; a leading ~ means all but these.";
+    }
+    Service later=false {
         KillSignal: Syntax::Signal, "SIGTERM",
             "The signal that asks the service to end, a name or number.";
         KillMode: Syntax::Choice("control-group mixed process none"), "control-group",

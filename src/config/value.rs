@@ -106,7 +106,6 @@ pub fn parse(syntax: Syntax, text: &str, notes: &mut Vec<Problem>) -> Parsed<Val
         Syntax::Listen(kind) => Value::Listen(address::listen(kind, text)?),
         Syntax::Backend if cfg!(feature = "forward") => Value::Listen(address::backend(text)?),
         Syntax::Prefixes if cfg!(feature = "access") => prefixes(text, notes)?,
-        Syntax::Backend | Syntax::Prefixes => Value::Text(text.to_owned()), // refused before
         Syntax::Name => Value::Text(name(text)?),
         Syntax::Names => each_word(text, &|word| name(&word.text))?,
         Syntax::Word(most) => Value::Text(word(text, most.into())?),
@@ -114,17 +113,24 @@ pub fn parse(syntax: Syntax, text: &str, notes: &mut Vec<Problem>) -> Parsed<Val
         Syntax::Path => Value::Text(path(text)?),
         Syntax::Directory => Value::Text(directory(text)?),
         Syntax::Paths => each_word(text, &|word| absolute(&word.text))?,
-        Syntax::Folders => each_word(text, &|word| below(&word.text))?,
-        Syntax::EnvironmentFile => Value::List(vec![optional_path(text)?]),
+        Syntax::Folders if cfg!(feature = "exec") => each_word(text, &|word| below(&word.text))?,
+        Syntax::EnvironmentFile if cfg!(feature = "exec") => Value::List(vec![optional_path(text)?]),
         Syntax::Command => Value::Command(command::parse(text, notes)?),
         Syntax::Assignments => each_word(text, &|word| assignment(word, false))?,
         Syntax::Unset => each_word(text, &|word| assignment(word, true))?,
         Syntax::Variables => each_word(text, &variable)?,
-        Syntax::Limit(unit) => Value::Limit(rlimit(text, unit)?),
+        Syntax::Limit(unit) if cfg!(feature = "exec") => Value::Limit(rlimit(text, unit)?),
         Syntax::ExitStatuses => exit_statuses(text)?,
-        Syntax::Capabilities => Value::Number(names::merge_capabilities(text, None)?),
+        Syntax::Capabilities if cfg!(feature = "exec") => Value::Number(names::merge_capabilities(text, None)?),
         Syntax::Input => Value::Stream(stream(text, true)?),
         Syntax::Output => Value::Stream(stream(text, false)?),
+        // not part of this build, and refused as directives
+        Syntax::Backend
+        | Syntax::Prefixes
+        | Syntax::Folders
+        | Syntax::EnvironmentFile
+        | Syntax::Limit(_)
+        | Syntax::Capabilities => Value::Text(text.to_owned()),
     })
 }
 

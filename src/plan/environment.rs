@@ -48,6 +48,18 @@ impl Environment {
         }
     }
 
+    /// RUNTIME_DIRECTORY and its kin.
+    fn folders(&mut self, draft: &ServiceDraft) {
+        for (id, _, base, name) in super::privileges::FOLDERS {
+            let own = sys::environment::own_folder(base);
+            let base = own.as_deref().unwrap_or(base);
+            let paths: Vec<_> = draft.list(id).iter().map(|folder| [base, "/", folder].concat()).collect();
+            if !paths.is_empty() {
+                self.set(name, &paths.join(":"));
+            }
+        }
+    }
+
     fn assign(&mut self, assignment: &str) {
         if let Some((name, value)) = assignment.split_once('=') {
             self.set(name, value);
@@ -72,13 +84,8 @@ pub(super) fn compose(draft: &ServiceDraft, user: Option<&User>, faults: &mut Ve
         }
         environment.set("SHELL", &user.shell);
     }
-    for (id, _, base, name) in super::privileges::FOLDERS {
-        let own = sys::environment::own_folder(base);
-        let base = own.as_deref().unwrap_or(base);
-        let paths: Vec<_> = draft.list(id).iter().map(|folder| [base, "/", folder].concat()).collect();
-        if !paths.is_empty() {
-            environment.set(name, &paths.join(":"));
-        }
+    if cfg!(feature = "exec") {
+        environment.folders(draft);
     }
     for name in draft.list(Id::PassEnvironment) {
         if let Some(value) = sys::environment::text(name) {
@@ -88,7 +95,7 @@ pub(super) fn compose(draft: &ServiceDraft, user: Option<&User>, faults: &mut Ve
     for assignment in draft.list(Id::Environment) {
         environment.assign(assignment);
     }
-    for file in draft.list(Id::EnvironmentFile) {
+    for file in draft.list(Id::EnvironmentFile).iter().filter(|_| cfg!(feature = "exec")) {
         read_files(draft, file, &mut environment, faults);
     }
     for what in draft.list(Id::UnsetEnvironment) {

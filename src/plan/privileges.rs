@@ -74,28 +74,24 @@ pub(super) fn steps(
     faults: &mut Vec<Fault>,
 ) -> Steps {
     let mut list = Builder { steps: Steps::default(), draft, faults };
-    for (id, limit) in draft.rlimits() {
-        if let Some(resource) = config::resource(id).and_then(|number| u8::try_from(number).ok()) {
-            list.push(id, &Step::Limit(resource, limit.soft, limit.hard));
-        }
-    }
-    if let Some(nice) = draft.integer(Id::Nice).and_then(|nice| i8::try_from(nice).ok()) {
-        list.push(Id::Nice, &Step::Nice(nice));
-    }
-    if let Some(score) = draft.integer(Id::OOMScoreAdjust) {
-        list.push(Id::OOMScoreAdjust, &Step::OomScore(score.to_string().as_bytes()));
+    if cfg!(feature = "exec") {
+        list.limits();
     }
     if draft.is_set(Id::UMask)
         && let Ok(mask) = u16::try_from(draft.mode(Id::UMask))
     {
         list.push(Id::UMask, &Step::Umask(mask));
     }
-    list.folders(identity);
+    if cfg!(feature = "exec") {
+        list.folders(identity);
+    }
     list.streams(streams);
-    list.path(Id::RootDirectory, draft.text(Id::RootDirectory), |path| Step::Root(path));
+    if cfg!(feature = "exec") {
+        list.path(Id::RootDirectory, draft.text(Id::RootDirectory), |path| Step::Root(path));
+    }
     list.identity(identity);
     list.working_directory(identity);
-    if draft.flag(Id::NoNewPrivileges) {
+    if cfg!(feature = "exec") && draft.flag(Id::NoNewPrivileges) {
         list.push(Id::NoNewPrivileges, &Step::NoNewPrivileges);
     }
     if let Some(signal) = parent_death {
@@ -134,6 +130,22 @@ impl Builder<'_> {
             None => {}
             Some(Ok(path)) => self.push(id, &step(&path)),
             Some(Err(_)) => tell(self.faults, Code::HoldsNul, self.draft.place(id), &[id.name()]),
+        }
+    }
+
+    /// Limit...=, Nice= and OOMScoreAdjust=.
+    fn limits(&mut self) {
+        let draft = self.draft;
+        for (id, limit) in draft.rlimits() {
+            if let Some(resource) = config::resource(id).and_then(|number| u8::try_from(number).ok()) {
+                self.push(id, &Step::Limit(resource, limit.soft, limit.hard));
+            }
+        }
+        if let Some(nice) = draft.integer(Id::Nice).and_then(|nice| i8::try_from(nice).ok()) {
+            self.push(Id::Nice, &Step::Nice(nice));
+        }
+        if let Some(score) = draft.integer(Id::OOMScoreAdjust) {
+            self.push(Id::OOMScoreAdjust, &Step::OomScore(score.to_string().as_bytes()));
         }
     }
 
@@ -195,8 +207,9 @@ impl Builder<'_> {
         if let Some(gid) = identity.gid {
             self.push(Id::Group, &Step::Group(gid));
         }
-        let ambient = self.draft.number(Id::AmbientCapabilities).unwrap_or(0);
-        if let Some(keep) = self.draft.number(Id::CapabilityBoundingSet) {
+        let capabilities = |id| self.draft.number(id).filter(|_| cfg!(feature = "exec"));
+        let ambient = capabilities(Id::AmbientCapabilities).unwrap_or(0);
+        if let Some(keep) = capabilities(Id::CapabilityBoundingSet) {
             self.push(Id::CapabilityBoundingSet, &Step::Bounding(keep));
         }
         if let Some(user) = &identity.user {

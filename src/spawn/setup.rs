@@ -129,35 +129,36 @@ fn at(stage: Stage, result: Result<(), Errno>) -> Result<(), StartFailed> {
 
 fn carry_out(step: &Step<'_>) -> Result<(), Errno> {
     match *step {
-        Step::Limit(resource, soft, hard) => process::set_limit(resource, soft, hard),
-        Step::Nice(value) => rustix::process::setpriority_process(None, i32::from(value)),
-        Step::OomScore(text) => write_file(c"/proc/self/oom_score_adj", text),
         Step::Umask(mask) => {
             rustix::process::umask(rustix::fs::Mode::from_raw_mode(u32::from(mask)));
             Ok(())
         }
         Step::Open(fd, mode, path) => open(i32::from(fd), mode, path),
         Step::Copy(from, to) => process::install_descriptor(i32::from(from), i32::from(to)),
-        Step::Root(path) => rustix::process::chroot(path).and_then(|()| rustix::process::chdir(c"/")),
         Step::Groups(bytes) => set_groups(bytes),
         Step::Group(id) => {
             let id = rustix::process::Gid::from_raw(id);
             rustix::thread::set_thread_res_gid(id, id, id)
         }
-        Step::Bounding(keep) => limit_bounding_set(keep),
-        Step::KeepCapabilities => rustix::thread::set_keep_capabilities(true),
         Step::User(id) => {
             let id = rustix::process::Uid::from_raw(id);
             rustix::thread::set_thread_res_uid(id, id, id)
         }
-        Step::Ambient(set) => raise_ambient(set),
         Step::Directory(optional, path) => match rustix::process::chdir(path) {
             Err(Errno::NOENT) if optional => rustix::process::chdir(c"/"),
             result => result,
         },
+        Step::ParentDeath(signal) => process::set_parent_death_signal(signal),
+        _ if !cfg!(feature = "exec") => Err(Errno::NOSYS), // no list has the others
+        Step::Limit(resource, soft, hard) => process::set_limit(resource, soft, hard),
+        Step::Nice(value) => rustix::process::setpriority_process(None, i32::from(value)),
+        Step::OomScore(text) => write_file(c"/proc/self/oom_score_adj", text),
+        Step::Root(path) => rustix::process::chroot(path).and_then(|()| rustix::process::chdir(c"/")),
+        Step::Bounding(keep) => limit_bounding_set(keep),
+        Step::KeepCapabilities => rustix::thread::set_keep_capabilities(true),
+        Step::Ambient(set) => raise_ambient(set),
         Step::Folder(mode, uid, gid, path) => make_folder(mode, uid, gid, path),
         Step::NoNewPrivileges => rustix::thread::set_no_new_privs(true),
-        Step::ParentDeath(signal) => process::set_parent_death_signal(signal),
     }
 }
 
