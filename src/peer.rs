@@ -61,6 +61,7 @@ impl Peer {
                 scope: v6.scope_id(),
                 port: v6.port(),
             }),
+            _ if !cfg!(feature = "local") => Self::Unknown,
             AddressFamily::UNIX => Self::unix(address, connection),
             AddressFamily::VSOCK => {
                 vsock_parts(&address).map_or(Self::Unknown, |(cid, port)| Self::Vsock { cid, port })

@@ -79,7 +79,7 @@ impl CommandRow {
 }
 
 /// The parts of the program that a build may leave out (`[features]` of Cargo.toml), and whether this one has them.
-pub const PARTS: [(&str, bool); 20] = [
+pub const PARTS: [(&str, bool); 21] = [
     ("access", cfg!(feature = "access")),
     ("activate", cfg!(feature = "activate")),
     ("adopt", cfg!(feature = "adopt")),
@@ -92,6 +92,7 @@ pub const PARTS: [(&str, bool); 20] = [
     ("idle", cfg!(feature = "idle")),
     ("inetd", cfg!(feature = "inetd")),
     ("internal", cfg!(feature = "internal")),
+    ("local", cfg!(feature = "local")),
     ("notify", cfg!(feature = "notify")),
     ("pressure", cfg!(feature = "pressure")),
     ("print", cfg!(feature = "print")),

@@ -113,6 +113,9 @@ impl ListenAddress {
 
 /// Reads the value of a Listen line.
 pub(super) fn listen(kind: Kind, text: &str) -> Parsed<ListenAddress> {
+    if !cfg!(feature = "local") {
+        return if text.starts_with(['/', '@']) { wrong(Code::LocalNotInBuild, text) } else { inet(text) };
+    }
     if kind == Kind::Fifo {
         return Ok(ListenAddress::Path(path(text)?));
     }

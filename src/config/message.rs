@@ -235,6 +235,7 @@ messages! {
     FileWritable: Warning,
         "anybody may write here, and so decide what is run",
         "", "chmod o-w; it should belong to root";
+    LocalNotInBuild: Error, "\"{0}\" is no address of the internet; others are not part of this build", "", "";
     NotInBuild: Error,
         "reading {0} is not part of this build",
         "", "write its services in the native form, or build with all features";

@@ -61,10 +61,14 @@ directives! {
              adds a socket; an empty value takes back all sockets.";
         ListenDatagram: Syntax::Listen(Kind::Datagram), "",
             "Receives datagrams: port, v4:port, [v6]:port, /path or @abstract. Each line adds a socket.";
+    }
+    Sockets later=(!cfg!(feature = "local")) {
         ListenSequentialPacket: Syntax::Listen(Kind::SequentialPacket), "",
             "Listens for SOCK_SEQPACKET connections: /path or @abstract. Each line adds a socket.";
         ListenFIFO: Syntax::Listen(Kind::Fifo), "",
             "Opens the FIFO at an absolute path and makes it when it is missing. Each line adds one.";
+    }
+    Sockets later=false {
         BindIPv6Only: Syntax::Choice("default both ipv6-only"), "default",
             "Whether an IPv6 socket takes IPv4 clients as well: default (what the kernel is set to), both or \
              ipv6-only.";
@@ -72,6 +76,8 @@ directives! {
             "Connections that may wait to be accepted, 0 to 4294967295; the kernel lowers it to net.core.somaxconn.";
         BindToDevice: Syntax::Word(15), "",
             "Takes traffic of this network interface only.";
+    }
+    Sockets later=(!cfg!(feature = "local")) {
         SocketUser: Syntax::Name, "",
             "Owner of the unix sockets and FIFOs, a name or number; alone, it sets that user's group too.";
         SocketGroup: Syntax::Name, "",
@@ -84,6 +90,8 @@ directives! {
             "Removes unix sockets, FIFOs and symlinks from the file system when the socket is closed for good.";
         Symlinks: Syntax::Paths, "",
             "Absolute paths of symlinks to the unix socket or FIFO; needs exactly one of them.";
+    }
+    Sockets later=false {
         Accept: Syntax::Bool, "no",
             "yes: a new process for each connection, and for each peer of a datagram socket with ReusePort=yes. \
              no: one process gets the listening sockets.";
@@ -129,8 +137,12 @@ directives! {
             "Binds addresses of other machines for a transparent proxy (IP_TRANSPARENT); needs CAP_NET_ADMIN.";
         Broadcast: Syntax::Bool, "no",
             "Lets datagram sockets send to broadcast addresses (SO_BROADCAST).";
+    }
+    Sockets later=(!cfg!(feature = "local")) {
         PassCredentials: Syntax::Bool, "no",
             "Lets a unix socket receive the credentials of the sender (SO_PASSCRED).";
+    }
+    Sockets later=false {
         PassPacketInfo: Syntax::Bool, "no",
             "Lets datagram sockets receive the address each packet was sent to (IP_PKTINFO).";
         TCPCongestion: Syntax::Word(15), "",

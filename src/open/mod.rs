@@ -70,7 +70,7 @@ pub fn open(plan: &Plan, listener: usize, warn: Warn<'_>) -> Result<Opened, Open
     let spec = &plan.sockets[usize::from(row.socket)];
     let target = plan.arena.get(row.address);
     let opened = match row.kind {
-        SocketKind::Fifo => fifo::open(spec, target)?,
+        SocketKind::Fifo if cfg!(feature = "local") => fifo::open(spec, target)?,
         _ => open_socket(plan, row, spec, target, warn)?,
     };
     if let Some(path) = path(row, target).filter(|_| !spec.symlinks.is_empty()) {
@@ -86,6 +86,7 @@ fn path<'a>(row: &ListenerSpec, target: &'a [u8]) -> Option<&'a [u8]> {
 
 fn path_of(kind: SocketKind, target: &[u8]) -> Option<&[u8]> {
     match kind {
+        _ if !cfg!(feature = "local") => None,
         SocketKind::Fifo => Some(target),
         _ => address::unix_path(target).map(core::ffi::CStr::to_bytes),
     }
@@ -131,7 +132,7 @@ fn open_socket(
         socket::attach_filter(fd, filter).map_err(Step::Filter.failed())?;
     }
     name_interface(fd, target, bytes).map_err(Step::Interface.failed())?;
-    let identity = match address::unix_path(target) {
+    let identity = match address::unix_path(target).filter(|_| cfg!(feature = "local")) {
         Some(path) => unix::bind(fd, row.kind, spec, target, path)?,
         None => {
             socket::bind(fd, bytes).map_err(Step::Bind.failed())?;

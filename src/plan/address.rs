@@ -97,11 +97,11 @@ impl fmt::Display for Text<'_> {
                     name => write!(f, "%{name}]:{port}"),
                 }
             }
-            (None, UNIX) => match unix_path(address) {
+            (None, UNIX) if cfg!(feature = "local") => match unix_path(address) {
                 Some(path) => write!(f, "{}", path.to_bytes().escape_ascii()),
                 None => write!(f, "@{}", address.get(3..).unwrap_or(&[]).escape_ascii()),
             },
-            (None, VSOCK) => {
+            (None, VSOCK) if cfg!(feature = "local") => {
                 let port = number(address, 4).map_or(0, u32::from_ne_bytes);
                 match number(address, 8).map(u32::from_ne_bytes) {
                     Some(cid) if cid != VSOCK_ANY => write!(f, "vsock:{cid}:{port}"),

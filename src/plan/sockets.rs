@@ -132,7 +132,7 @@ type Shape = (Kind, u8, bool);
 impl Common {
     /// Asks the system for users and groups.
     pub fn new(draft: &ServiceDraft, faults: &mut Vec<Fault>) -> Self {
-        let (owner, group) = owners(draft, faults);
+        let (owner, group) = if cfg!(feature = "local") { owners(draft, faults) } else { (None, None) };
         let (allow, deny) = access(draft);
         let filter = if cfg!(feature = "access") { filter::program(&allow, &deny) } else { Vec::new() };
         let instructions = [filter.len() / filter::INSTRUCTION, FILTER_INSTRUCTIONS];
@@ -247,7 +247,7 @@ fn spec(
     faults: &mut Vec<Fault>,
 ) -> SocketSpec {
     let accepts = matches!(listen.kind, Kind::Stream | Kind::SequentialPacket);
-    let has_path = listen.address.is_path();
+    let has_path = cfg!(feature = "local") && listen.address.is_path();
     // Connections that we accept ourselves are judged one by one, so that they are counted.
     let handed_over = !(accepts && draft.accepts());
     let backlog = draft.number(Id::Backlog).filter(|_| accepts).map_or(0, |n| i32::try_from(n).unwrap_or(i32::MAX));
