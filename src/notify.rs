@@ -152,6 +152,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(not(feature = "notify"), ignore = "this build tells no supervisor")]
     fn messages_arrive_at_a_path() {
         let path = std::env::temp_dir().join(format!("dormouse-notify-{}", std::process::id()));
         let supervisor = UnixDatagram::bind(&path).unwrap();
@@ -170,6 +171,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(not(feature = "notify"), ignore = "this build tells no supervisor")]
     fn an_abstract_address_and_a_supervisor_that_does_not_read() {
         let name = format!("dormouse-notify-{}", std::process::id());
         let supervisor = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
@@ -189,6 +191,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(not(feature = "notify"), ignore = "this build tells no supervisor")]
     fn the_descriptor_gets_a_newline_and_is_closed() {
         let (reader, writer) = rustix::pipe::pipe().unwrap();
         let mut notify = Notify::take(Some(writer.into_raw_fd())).unwrap();
@@ -202,6 +205,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(not(feature = "notify"), ignore = "this build tells no supervisor")]
     fn a_supervisor_that_is_gone_is_no_signal() {
         let (reader, writer) = rustix::pipe::pipe().unwrap();
         drop(reader);

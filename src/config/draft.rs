@@ -490,8 +490,8 @@ mod tests {
         service.assign("Environment", "B=1", place).unwrap();
         assert_eq!(service.list(Id::Environment), ["A=2", "B=1"]);
         assert_eq!((service.listens.len(), service.place(Id::ListenStream)), (1, place));
-        let fault = service.assign("IPAddressDeny", " any alle", place).unwrap_err();
-        assert_eq!((fault.code, fault.place), (Code::BadPrefix, Place { column: 10, len: 4, ..place }));
+        let fault = service.assign("SupplementaryGroups", " a b:c", place).unwrap_err();
+        assert_eq!((fault.code, fault.place), (Code::BadName, Place { column: 8, len: 3, ..place }));
         assert_eq!(service.assign("Acept", "yes", place).unwrap_err().code, Code::UnknownDirective);
         service.assign("ListenStream", "", place).unwrap();
         assert!(service.listens.is_empty());

@@ -50,6 +50,7 @@ fn a_socket_goes_to_its_address_then_to_its_name() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "access"), ignore = "this build does not ask who may connect")]
 fn a_socket_that_nobody_listens_on_yet_is_made_to_listen_and_to_block() {
     let made = socket::socket(address::INET, rustix::net::SocketType::STREAM, true).unwrap();
     bind(&made, &core::net::SocketAddrV4::new(core::net::Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -75,6 +76,7 @@ fn a_connection_is_not_a_listener() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "local"), ignore = "this build has internet sockets only")]
 fn unix_sockets_and_fifos_are_known_by_their_path() {
     let folder = std::env::temp_dir().join(format!("dormouse-adopt-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
@@ -94,6 +96,7 @@ fn unix_sockets_and_fifos_are_known_by_their_path() {
 }
 
 #[test]
+#[cfg_attr(not(all(feature = "adopt", feature = "local")), ignore = "this build takes over no sockets")]
 fn what_a_parent_hands_over_is_taken_and_the_variables_are_gone() {
     let folder = std::env::temp_dir().join(format!("dormouse-adopt-parent-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
@@ -109,6 +112,7 @@ fn what_a_parent_hands_over_is_taken_and_the_variables_are_gone() {
 
 #[test]
 #[ignore = "started by the test above, with descriptors 3 and 4"]
+#[cfg_attr(not(all(feature = "adopt", feature = "local")), ignore = "this build takes over no sockets")]
 fn child() {
     let fifo = std::env::current_dir().unwrap().join("fifo");
     with_plan(&[("x", &[("ListenFIFO", fifo.to_str().unwrap())])], |plan, _| {

@@ -161,6 +161,7 @@ fn an_option_that_cannot_be_set_is_a_warning_unless_it_protects() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "local"), ignore = "this build has internet sockets only")]
 fn a_unix_socket_has_its_mode_and_its_folders_theirs() {
     let folder = Folder::new("mode");
     let (path, link) = (folder.path("a/b/socket"), folder.path("c/link"));
@@ -181,6 +182,7 @@ fn a_unix_socket_has_its_mode_and_its_folders_theirs() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "local"), ignore = "this build has internet sockets only")]
 fn an_owner_is_set_before_the_mode() {
     if !rustix::process::geteuid().is_root() {
         return;
@@ -196,6 +198,7 @@ fn an_owner_is_set_before_the_mode() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "local"), ignore = "this build has internet sockets only")]
 fn a_socket_that_nobody_holds_is_replaced_and_a_live_one_is_not() {
     let folder = Folder::new("stale");
     let path = folder.path("socket");
@@ -218,6 +221,7 @@ fn a_socket_that_nobody_holds_is_replaced_and_a_live_one_is_not() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "local"), ignore = "this build has internet sockets only")]
 fn a_full_backlog_is_not_stale() {
     let folder = Folder::new("full");
     let path = folder.path("socket");
@@ -230,6 +234,7 @@ fn a_full_backlog_is_not_stale() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "local"), ignore = "this build has internet sockets only")]
 fn a_file_in_the_way_is_left_alone() {
     let folder = Folder::new("file");
     let (path, target) = (folder.path("socket"), folder.path("target"));
@@ -247,6 +252,7 @@ fn a_file_in_the_way_is_left_alone() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "local"), ignore = "this build has internet sockets only")]
 fn only_our_own_file_and_links_are_removed() {
     let folder = Folder::new("remove");
     let (path, link, other) = (folder.path("socket"), folder.path("link"), folder.path("other"));
@@ -267,6 +273,7 @@ fn only_our_own_file_and_links_are_removed() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "local"), ignore = "this build has internet sockets only")]
 fn an_abstract_name_is_ours_alone() {
     let name = format!("@dormouse-open-{}", std::process::id());
     with(&[("ListenStream", &name)], |plan| {
@@ -279,6 +286,7 @@ fn an_abstract_name_is_ours_alone() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "local"), ignore = "this build has internet sockets only")]
 fn a_fifo_has_no_end_of_file() {
     let folder = Folder::new("fifo");
     let path = folder.path("a/fifo");
@@ -311,6 +319,7 @@ fn connects(source: &str, port: u16) -> bool {
 }
 
 #[test]
+#[cfg_attr(not(feature = "access"), ignore = "this build does not ask who may connect")]
 fn a_filter_holds_in_the_kernel() {
     let port = free_port();
     let listen = port.to_string();
@@ -399,6 +408,7 @@ fn a_tcp_listener_that_was_shut_down_heals_on_the_same_descriptor() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "local"), ignore = "this build has internet sockets only")]
 fn a_unix_listener_that_was_shut_down_is_made_anew() {
     let folder = Folder::new("revive");
     let (path, datagram) = (folder.path("socket"), folder.path("datagram"));
@@ -439,6 +449,7 @@ fn a_udp_socket_that_was_shut_down_is_made_anew() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "local"), ignore = "this build has internet sockets only")]
 fn a_client_of_a_live_listener_is_not_lost_to_the_question() {
     let folder = Folder::new("question");
     let path = folder.path("socket");
@@ -456,6 +467,10 @@ fn a_client_of_a_live_listener_is_not_lost_to_the_question() {
 }
 
 #[test]
+#[cfg_attr(
+    not(all(feature = "access", feature = "local")),
+    ignore = "this build has internet sockets only, or lets everybody in"
+)]
 fn nothing_that_runs_after_the_seal_takes_memory() {
     let folder = Folder::new("memory");
     let (path, fifo, link) = (folder.path("a/socket"), folder.path("fifo"), folder.path("b/link"));

@@ -118,6 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg_attr(not(feature = "local"), ignore = "this build has internet sockets only")]
     fn addresses_are_shown_as_they_are_written() {
         let mut late = inet("fe80::1".parse().unwrap(), 80, 0);
         late.extend(b"wlan0");

@@ -23,6 +23,7 @@ fn faults_of(directives: &[(&str, &str)]) -> Vec<String> {
 }
 
 #[test]
+#[cfg_attr(not(feature = "local"), ignore = "this build has internet sockets only")]
 fn address_reuse_is_for_tcp_only() {
     let reuse = (libc::SOL_SOCKET, libc::SO_REUSEADDR, 0);
     assert_eq!(options_of(&[("ListenStream", "80")]), [reuse]);
@@ -44,6 +45,7 @@ fn a_dual_stack_socket_gets_the_options_of_both_families() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "local"), ignore = "this build has internet sockets only")]
 fn every_socket_option_that_a_directive_can_ask_for_is_asked_for() {
     let on = ["KeepAlive", "NoDelay", "ReusePort", "FreeBind", "Transparent", "Broadcast", "PassPacketInfo"];
     let times = ["KeepAliveTimeSec", "KeepAliveIntervalSec", "DeferAcceptSec"];
@@ -74,6 +76,7 @@ fn times_are_rounded_up_to_seconds_and_zero_is_left_to_the_kernel() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "local"), ignore = "this build has internet sockets only")]
 fn sockets_that_are_alike_share_a_row() {
     let listen = [("ListenStream", "80"), ("ListenStream", "81"), ("ListenStream", "/run/x")];
     with_plan(&[("a", &listen), ("b", &[("ListenStream", "90"), ("SocketMode", "0600")])], |plan, _| {
@@ -83,6 +86,10 @@ fn sockets_that_are_alike_share_a_row() {
 }
 
 #[test]
+#[cfg_attr(
+    not(all(feature = "access", feature = "local")),
+    ignore = "this build has internet sockets only, or lets everybody in"
+)]
 fn the_filter_is_for_sockets_that_are_handed_over() {
     let listen = [("ListenStream", "80"), ("ListenDatagram", "80"), ("ListenStream", "/run/x")];
     let deny = ("IPAddressDeny", "any");
@@ -98,6 +105,7 @@ fn the_filter_is_for_sockets_that_are_handed_over() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "local"), ignore = "this build has internet sockets only")]
 fn a_user_alone_brings_its_group() {
     let owner = |directives: &[(&str, &str)]| {
         let mut out = (None, None);
@@ -114,6 +122,7 @@ fn a_user_alone_brings_its_group() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "local"), ignore = "this build has internet sockets only")]
 fn what_the_system_does_not_know_is_a_fault() {
     let listen = ("ListenStream", "/run/x");
     assert_eq!(faults_of(&[listen, ("SocketUser", "nobody-such")]), ["SocketUser=nobody-such: there is no such user"]);
@@ -133,6 +142,7 @@ fn an_interface_stays_a_name_until_the_socket_is_opened() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "access"), ignore = "this build does not ask who may connect")]
 fn a_filter_that_the_kernel_would_not_take_is_a_fault() {
     let list: Vec<_> = (0..2000).map(|n| format!("10.{}.{}.0/25", n / 200, n % 200)).collect();
     let faults = faults_of(&[("ListenStream", "80"), ("IPAddressDeny", &list.join(" "))]);
