@@ -152,9 +152,31 @@ pub fn trial<F: FnOnce(&mut Ctx) + Send + 'static>(name: String, needs: &'static
                 let _ = fs::remove_dir_all(&folder);
                 Ok(skip.map_or(Completion::Completed, Completion::ignored_with))
             }
-            Err(panic) => Err(report(&folder, panic.as_ref())),
+            Err(panic) => match panic.downcast::<Skip>() {
+                Ok(skip) => {
+                    let _ = fs::remove_dir_all(&folder);
+                    Ok(Completion::ignored_with(skip.0))
+                }
+                Err(panic) => Err(report(&folder, panic.as_ref())),
+            },
         }
     })
+}
+
+/// Why a test ends early without having failed.
+struct Skip(String);
+
+/// Skips the test if its configuration asks for what this build has not.
+fn skip_if_left_out(config: &str) {
+    static WHOLE: OnceLock<bool> = OnceLock::new();
+    if *WHOLE.get_or_init(|| ::dormouse::cli::PARTS.iter().all(|(name, _)| has_part(name))) {
+        return;
+    }
+    let (_, text) = crate::commands::dormouse(&["check", "-c", config]);
+    if let Some(line) = text.lines().find(|line| line.contains("not part of this build")) {
+        let reason = line.rsplit_once("error: ").map_or(line, |(_, reason)| reason);
+        std::panic::resume_unwind(Box::new(Skip(reason.into())));
+    }
 }
 
 /// The panic's text and the end of each log in `folder`, which is left for inspection.
@@ -259,6 +281,7 @@ impl Ctx {
     pub fn launch(&mut self, config: &str) -> Launch {
         self.started += 1;
         let config = self.file("dormouse.conf", config);
+        skip_if_left_out(&config);
         Launch::new(&self.dir, self.started, Some(config))
     }
 }
