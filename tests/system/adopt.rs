@@ -1,16 +1,16 @@
 //! The daemon under another socket activator: it adopts what it is given and hands no trace of it to its children.
 
 use crate::client::*;
-use crate::harness::{Ctx, Test, stand_in};
+use crate::harness::{Ctx, Need::*, Test, stand_in};
 use crate::listen_protocol::Report;
 use crate::test;
 
 pub const TESTS: &[Test] = &[
-    test!(adopted_by_address),
-    test!(adopted_by_name),
-    test!(wrong_listen_pid_is_not_for_us),
-    test!(trap_18_no_stale_listen_variables),
-    test!(trap_21_blocking_listener_shared_with_another_process),
+    test!(adopted_by_address, Part("adopt")),
+    test!(adopted_by_name, Part("adopt")),
+    test!(wrong_listen_pid_is_not_for_us, Part("adopt")),
+    test!(trap_18_no_stale_listen_variables, Part("adopt")),
+    test!(trap_21_blocking_listener_shared_with_another_process, Part("adopt")),
 ];
 
 /// The words in front of the daemon that open `sockets` for it.

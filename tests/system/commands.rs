@@ -6,12 +6,12 @@ use crate::test;
 use std::process::Command;
 
 pub const TESTS: &[Test] = &[
-    test!(check_accepts_a_sound_configuration),
+    test!(check_accepts_a_sound_configuration, Part("access"), Part("local")),
     test!(check_shows_line_caret_and_expectation),
     test!(check_print_is_read_again_to_the_same, Part("print")),
-    test!(check_tells_the_memory_ceiling),
+    test!(check_tells_the_memory_ceiling, Part("access"), Part("local")),
     test!(check_of_a_missing_file),
-    test!(check_warns_of_allow_without_deny),
+    test!(check_warns_of_allow_without_deny, Part("access")),
     test!(run_refuses_a_faulty_configuration),
     test!(explain_names_the_outcome, Command("explain")),
     test!(explain_of_an_unknown_service, Command("explain")),

@@ -9,14 +9,14 @@ use std::process::Stdio;
 use std::time::Duration;
 
 pub const TESTS: &[Test] = &[
-    test!(standard_error_closed),
-    test!(standard_error_is_a_full_pipe),
-    test!(standard_error_is_a_full_pipe_from_the_start),
-    test!(standard_error_is_a_broken_pipe),
-    test!(standard_error_on_a_full_disk, File("/dev/full")),
+    test!(standard_error_closed, Part("notify")),
+    test!(standard_error_is_a_full_pipe, Part("notify")),
+    test!(standard_error_is_a_full_pipe_from_the_start, Part("notify")),
+    test!(standard_error_is_a_broken_pipe, Part("notify")),
+    test!(standard_error_on_a_full_disk, File("/dev/full"), Part("notify")),
     test!(one_kind_of_line_is_rate_limited),
     test!(service_output_goes_to_syslog, Root, Prog("unshare")),
-    test!(own_lines_go_to_syslog, Root, Prog("unshare")),
+    test!(own_lines_go_to_syslog, Root, Prog("unshare"), Part("notify")),
 ];
 
 fn config(port: u16) -> String {

@@ -1,16 +1,16 @@
 //! How the daemon says that it is ready.
 
 use crate::client::*;
-use crate::harness::{Ctx, Test, wait_until};
+use crate::harness::{Ctx, Need::*, Test, wait_until};
 use crate::test;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 pub const TESTS: &[Test] = &[
-    test!(notify_socket_by_path),
-    test!(notify_socket_by_abstract_name),
-    test!(notify_socket_that_nobody_reads),
-    test!(notify_fd_gets_a_line_and_is_closed),
+    test!(notify_socket_by_path, Part("notify")),
+    test!(notify_socket_by_abstract_name, Part("notify")),
+    test!(notify_socket_that_nobody_reads, Part("notify")),
+    test!(notify_fd_gets_a_line_and_is_closed, Part("notify")),
     test!(ready_means_that_every_port_is_open),
     test!(notify_socket_is_not_passed_on),
 ];

@@ -10,7 +10,7 @@ pub const TESTS: &[Test] = &[
     test!(trap_17_pid_is_right_behind_a_shell),
     test!(trap_21_each_run_gets_a_blocking_listener),
     test!(trap_22_accepted_connections_block),
-    test!(trap_23_started_with_0_1_2_closed),
+    test!(trap_23_started_with_0_1_2_closed, Part("notify")),
     test!(trap_24_many_sockets_from_low_descriptors),
     test!(trap_26_27_status_of_a_waiting_service),
     test!(trap_30_supplementary_groups_are_dropped, Root, Prog("setpriv")),
