@@ -321,7 +321,8 @@ fn a_service_that_rests_goes_on_resting(ctx: &mut Ctx) {
         sleep_ms(60);
     }
     let count = ctx.lines("runs").len();
-    assert!((2..=6).contains(&count), "{count} runs: the pause does not end with a reload");
+    // 12 fit into a minute and a half, and a busy machine may take that long; each reload would start one more
+    assert!((2..=12).contains(&count), "{count} runs: the pause does not end with a reload");
 }
 
 fn a_connection_without_a_program_is_served_later(ctx: &mut Ctx) {
