@@ -2,7 +2,6 @@
 
 use super::watch::Watch;
 use super::*;
-use crate::limits::{BACKEND_AHEAD_BYTES, UNSENT_BYTES};
 use crate::plan::testing::with_plan;
 use crate::sys::testing;
 use rustix::fd::AsRawFd;
@@ -24,17 +23,6 @@ fn open_well(plan: &Plan, listener: usize) -> Opened {
             opened => return opened.unwrap(),
         }
     }
-}
-
-#[test]
-fn little_waits_between_us_and_a_backend_of_this_machine() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let target = address::inet(std::net::Ipv4Addr::LOCALHOST.into(), listener.local_addr().unwrap().port(), 0);
-    let (socket, _) = backend::connect(&target, 0).unwrap();
-    let allowed = std::fs::read_to_string("/proc/sys/net/core/rmem_max").unwrap().trim().parse().unwrap();
-    assert_eq!(sockopt::socket_recv_buffer_size(&socket).unwrap(), 2 * BACKEND_AHEAD_BYTES.min(allowed));
-    let unsent = socket::option(socket.as_fd(), libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT);
-    assert_eq!(unsent.unwrap(), i32::try_from(UNSENT_BYTES).unwrap());
 }
 
 fn fails(plan: &Plan, listener: usize) -> OpenError {
