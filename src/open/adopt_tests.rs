@@ -112,7 +112,6 @@ fn what_a_parent_hands_over_is_taken_and_the_variables_are_gone() {
 
 #[test]
 #[ignore = "started by the test above, with descriptors 3 and 4"]
-#[cfg_attr(not(all(feature = "adopt", feature = "local")), ignore = "this build takes over no sockets")]
 fn child() {
     let fifo = std::env::current_dir().unwrap().join("fifo");
     with_plan(&[("x", &[("ListenFIFO", fifo.to_str().unwrap())])], |plan, _| {

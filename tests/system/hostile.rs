@@ -29,7 +29,7 @@ pub const TESTS: &[Test] = &[
     test!(a_pipe_that_its_reader_removes, Prog("python3")),
     test!(workers_of_a_service_that_was_taken_over, Root, Prog("python3"), Part("takeover")),
     test!(a_reload_without_descriptors_is_refused, Part("reload"), Prog("prlimit")),
-    test!(a_second_daemon_takes_nothing_from_the_first, Root, Prog("unshare")),
+    test!(a_second_daemon_takes_nothing_from_the_first, Root, Prog("unshare"), Part("takeover")),
     test!(services_are_stopped_without_descriptors, Prog("prlimit")),
     test!(who_must_not_be_signalled_is_not_put_to_sleep),
     test!(who_must_not_be_signalled_is_not_stopped, Command("stop")),
