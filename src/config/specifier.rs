@@ -199,7 +199,7 @@ fn machine(letter: char) -> Machine {
         return Machine::Value(value.to_owned());
     }
     if let Some((_, value)) = FIXED.iter().find(|(known, _)| *known == letter) {
-        return Machine::Value(environment::own_folder(value).unwrap_or_else(|| (*value).to_owned()));
+        return Machine::Value(environment::folder(value).into_owned());
     }
     let Some((_, path, what)) = FILES.iter().find(|(known, ..)| *known == letter) else {
         return match letter {

@@ -138,8 +138,8 @@ fn add<'a>(
     let mut setup = alike.unwrap_or_else(|| Setup::new(draft, context, faults));
     let internal = internal(draft);
     let without = internal.is_some() || draft.is_set(Id::ConnectTo) && draft.command().is_none();
-    let words = if without { Some(Default::default()) } else { command(draft, &mut setup, faults) };
-    let Some((program, argv)): Option<(String, Vec<String>)> = words else { return };
+    let words = if without { Some(Words::default()) } else { command(draft, &mut setup, faults) };
+    let Some(Words { program, argv, has_instance }) = words else { return };
     let base = program.rsplit('/').next().unwrap_or(&program);
     let identifier = draft.text(Id::SyslogIdentifier).unwrap_or(base);
     let policy = setup.policy(plan, draft, identifier, faults);
@@ -153,7 +153,7 @@ fn add<'a>(
         name: add_once(plan, draft, draft.name.as_bytes(), faults),
         program: store(plan, draft, &ended(std::slice::from_ref(&program)), faults),
         argv: store(plan, draft, &ended(&argv), faults),
-        has_instance: argv.iter().any(|word| config::instances(word) > 0),
+        has_instance,
         fd_names: fd_names(plan, draft, more, &policy, context, faults),
         policy: policy_row(plan, policy),
         first_listener,
@@ -216,8 +216,16 @@ pub(super) fn ended(words: &[String]) -> Vec<u8> {
     bytes
 }
 
-/// Program and arguments, variables put in.
-fn command(draft: &ServiceDraft, setup: &mut Setup<'_>, faults: &mut Vec<Fault>) -> Option<(String, Vec<String>)> {
+/// What is executed.
+#[derive(Default)]
+struct Words {
+    program: String,
+    /// The arguments, variables put in.
+    argv: Vec<String>,
+    has_instance: bool,
+}
+
+fn command(draft: &ServiceDraft, setup: &mut Setup<'_>, faults: &mut Vec<Fault>) -> Option<Words> {
     let command = draft.command()?;
     let place = draft.place(Id::ExecStart);
     let root = draft.text(Id::RootDirectory).unwrap_or("");
@@ -265,7 +273,7 @@ fn command(draft: &ServiceDraft, setup: &mut Setup<'_>, faults: &mut Vec<Fault>)
     if argv.iter().any(|word| word.contains('\0')) {
         tell(faults, Code::HoldsNul, place, &["ExecStart"]);
     }
-    Some((program, argv))
+    Some(Words { program, argv, has_instance: names > 0 })
 }
 
 /// The names of the sockets (sd_listen_fds(3)), where the child gets descriptors from 3 on.

@@ -51,10 +51,10 @@ impl Environment {
     /// RUNTIME_DIRECTORY and its kin.
     fn folders(&mut self, draft: &ServiceDraft) {
         for (id, _, base, name) in super::privileges::FOLDERS {
-            let own = sys::environment::own_folder(base);
-            let base = own.as_deref().unwrap_or(base);
-            let paths: Vec<_> = draft.list(id).iter().map(|folder| [base, "/", folder].concat()).collect();
-            if !paths.is_empty() {
+            let folders = draft.list(id);
+            if !folders.is_empty() {
+                let base = sys::environment::folder(base);
+                let paths: Vec<_> = folders.iter().map(|folder| [&base, "/", folder].concat()).collect();
                 self.set(name, &paths.join(":"));
             }
         }

@@ -1,6 +1,7 @@
 //! Users, groups, capabilities, limits, folders: the directives that become steps of a child's set-up program.
 
 use core::ffi::CStr;
+use std::borrow::Cow;
 use std::ffi::CString;
 
 use rustix::process::{getegid, geteuid};
@@ -155,11 +156,15 @@ impl Builder<'_> {
         let gid = identity.gid.unwrap_or(u32::MAX);
         for (id, mode, base, _) in FOLDERS {
             let mode = u16::try_from(self.draft.mode(mode)).unwrap_or(0o755);
-            let own = environment::own_folder(base);
+            let folders = self.draft.list(id);
+            if folders.is_empty() {
+                continue;
+            }
+            let base = environment::folder(base);
             // those of the system are there, those of a user may be missing
-            let there = if own.is_some() { 1 } else { base.len() + 1 };
-            for folder in self.draft.list(id) {
-                let path = [own.as_deref().unwrap_or(base), "/", folder].concat();
+            let there = if matches!(base, Cow::Owned(_)) { 1 } else { base.len() + 1 };
+            for folder in folders {
+                let path = [&base, "/", folder].concat();
                 for (at, _) in path.match_indices('/').filter(|(at, _)| *at >= there) {
                     self.path(id, Some(&path[..at]), |path| Step::Folder(LEADS, u32::MAX, u32::MAX, path));
                 }

@@ -4,6 +4,7 @@ use core::ffi::{CStr, c_char, c_int};
 use core::ops::Range;
 use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_getfd, fcntl_setfd};
+use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
@@ -79,9 +80,13 @@ pub fn text(name: &str) -> Option<&'static str> {
     value(name)?.to_str()
 }
 
-/// Where an ordinary user with a session has what lies in one of these folders of the system: /run, /var/lib,
-/// /var/cache, /var/log and /etc (systemd.exec(5), RuntimeDirectory=). `None` for any other folder and for root.
-pub fn own_folder(system: &str) -> Option<String> {
+/// A folder of the system, or where an ordinary user with a session has what lies in it, if it is one of /run, /var/lib,
+/// /var/cache, /var/log and /etc (systemd.exec(5), RuntimeDirectory=).
+pub fn folder(system: &str) -> Cow<'_, str> {
+    own_folder(system).map_or(Cow::Borrowed(system), Cow::Owned)
+}
+
+fn own_folder(system: &str) -> Option<String> {
     let run = text("XDG_RUNTIME_DIR").filter(|_| !rustix::process::geteuid().is_root())?;
     let (name, usual, end) = match system {
         "/run" => return Some(run.to_owned()),
