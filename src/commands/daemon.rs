@@ -173,7 +173,7 @@ pub(super) fn adopt(plan: &Plan) -> Vec<Adopted> {
 
 /// The first descriptor that no child gets by number.
 fn first_own(plan: &Plan) -> i32 {
-    3 + plan.services.iter().map(|service| i32::from(service.listeners)).max().unwrap_or(1).max(1)
+    3 + i32::try_from(plan.most_listeners()).unwrap_or(0).max(1)
 }
 
 /// One row for each listener; those that were inherited are open already.

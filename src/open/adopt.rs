@@ -134,8 +134,8 @@ pub(super) fn is_kind(socket: BorrowedFd<'_>, kind: SocketKind) -> bool {
 pub(super) fn is_at(plan: &Plan, row: &ListenerSpec, socket: BorrowedFd<'_>) -> bool {
     let target = plan.arena.get(row.address);
     if row.kind == SocketKind::Fifo {
-        let there = statat(CWD, target, AtFlags::empty()).map(|file| unix::identity_of(&file));
-        return there.is_ok_and(|there| fstat(socket).is_ok_and(|file| unix::identity_of(&file) == there));
+        let leads = |file: &_| unix::leads_to(target, AtFlags::empty(), unix::identity_of(file));
+        return fstat(socket).is_ok_and(|file| leads(&file));
     }
     let mut buffer = [0; socket::ADDRESS_BYTES];
     let Ok(name) = socket::name(socket, &mut buffer) else { return false };

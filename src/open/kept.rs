@@ -1,12 +1,13 @@
 //! Listeners that outlive a configuration: what makes them the same, what can be changed while they are open, and what
 //! becomes of those that nobody wants any more.
 
+use super::unix::is_ours;
 use super::{Identity, OpenError, Step, Warn, links, listens, path, path_of, set_options, unix};
 use crate::plan::{Plan, SocketKind, SocketSpec, address, options};
 use crate::sys::socket;
 use core::ffi::CStr;
 use rustix::fd::{AsFd, BorrowedFd};
-use rustix::fs::{AtFlags, CWD, Gid, OFlags, Uid, fchmod, fchown, fcntl_getfl, fcntl_setfl, statat};
+use rustix::fs::{Gid, OFlags, Uid, fchmod, fchown, fcntl_getfl, fcntl_setfl};
 use rustix::net::listen;
 
 /// What a listener is beside its kind and address, in two numbers that are compared only.
@@ -100,12 +101,6 @@ fn own_fifo(fd: BorrowedFd<'_>, spec: &SocketSpec) -> Result<(), rustix::io::Err
 
 fn own_path(spec: &SocketSpec, path: &CStr) -> Result<(), OpenError> {
     unix::hand_over(spec, path).map(drop)
-}
-
-/// Whether the file at a path is the one with this identity.
-pub(super) fn is_ours(path: &[u8], identity: Identity) -> bool {
-    identity != Identity::default()
-        && statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|file| unix::identity_of(&file) == identity)
 }
 
 /// Removes the file and the links (a list of paths, each with its NUL) of a listener that is about to be closed for

@@ -1,6 +1,6 @@
 //! Files around a unix socket or FIFO: the folders above it, symbolic links to it, and taking them away again.
 
-use super::unix::{identity_of, mode, under};
+use super::unix::{is_ours, leads_to, mode, under};
 use super::{Identity, OpenError, Step, Warn, path};
 use crate::plan::Plan;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, mkdirat, statat, symlinkat, unlinkat};
@@ -60,7 +60,7 @@ pub fn remove(plan: &Plan, listener: usize, identity: Identity) {
     let row = &plan.listeners[listener];
     let spec = &plan.sockets[usize::from(row.socket)];
     let Some(path) = path(row, plan.arena.get(row.address)).filter(|_| spec.remove_on_stop) else { return };
-    if is(path, AtFlags::SYMLINK_NOFOLLOW, identity) {
+    if is_ours(path, identity) {
         remove_all(path, plan.arena.get(spec.symlinks), identity);
     }
 }
@@ -73,11 +73,7 @@ pub(super) fn remove_all(path: &[u8], links: &[u8], identity: Identity) {
 
 /// Removes links, as far as they are links and lead to this file.
 pub(super) fn remove_links<'a>(links: impl Iterator<Item = &'a [u8]>, identity: Identity) {
-    for link in links.filter(|link| is_link(link) && is(link, AtFlags::empty(), identity)) {
+    for link in links.filter(|link| is_link(link) && leads_to(link, AtFlags::empty(), identity)) {
         let _ = unlinkat(CWD, link, AtFlags::empty());
     }
-}
-
-fn is(path: &[u8], flags: AtFlags, identity: Identity) -> bool {
-    statat(CWD, path, flags).is_ok_and(|file| identity_of(&file) == identity)
 }

@@ -203,9 +203,14 @@ fn directive(number: u8) -> &'static str {
 
 /// Whether something waits in a socket (poll(2), without waiting).
 pub fn is_readable(socket: BorrowedFd<'_>) -> bool {
-    let mut asked = [PollFd::from_borrowed_fd(socket, PollFlags::IN)];
-    let found = poll(&mut asked, Some(&Timespec::default())).is_ok_and(|found| found > 0);
-    found && asked[0].revents().contains(PollFlags::IN)
+    ready(socket, PollFlags::IN).contains(PollFlags::IN)
+}
+
+/// What poll(2) tells of a socket at this moment: what is asked for, errors and a hang-up.
+fn ready(socket: BorrowedFd<'_>, asked: PollFlags) -> PollFlags {
+    let mut socket = [PollFd::from_borrowed_fd(socket, asked)];
+    let _ = poll(&mut socket, Some(&Timespec::default())); // where it fails, nothing is told
+    socket[0].revents()
 }
 
 #[cfg(test)]

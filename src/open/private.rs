@@ -1,6 +1,6 @@
 //! A unix socket of our own, for us and root only.
 
-use super::unix::{bind, identity_of};
+use super::unix::{bind, is_ours};
 use super::{Identity, OpenError, Opened, Step};
 use crate::limits::UNIX_PATH_BYTES;
 use crate::plan::{SocketKind, SocketSpec, Span, address};
@@ -8,7 +8,7 @@ use crate::sys::socket;
 use core::ffi::CStr;
 use heapless::Vec;
 use rustix::fd::AsFd;
-use rustix::fs::{AtFlags, CWD, statat, unlinkat};
+use rustix::fs::{AtFlags, CWD, unlinkat};
 use rustix::io::Errno;
 use rustix::net::{SocketType, listen};
 
@@ -54,5 +54,5 @@ pub fn remove_private(path: &CStr, identity: Identity) {
 
 /// Whether the file of such a socket is where it was made.
 pub fn is_private_there(path: &CStr, identity: Identity) -> bool {
-    statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|file| identity_of(&file) == identity)
+    is_ours(path.to_bytes(), identity)
 }

@@ -1,10 +1,10 @@
 //! What a process that has our socket, or anybody at its path, can do to it so that no client reaches it any more.
 
-use super::kept::is_ours;
-use super::{OpenError, Opened, Step, path};
+use super::unix::is_ours;
+use super::{Identity, OpenError, Opened, Step, path, ready};
 use crate::plan::{Plan, options};
 use crate::sys::socket;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use rustix::fd::BorrowedFd;
 use rustix::net::{connect_unspec, getpeername, sockopt};
 
@@ -35,13 +35,9 @@ pub fn disconnect(plan: &Plan, listener: usize, socket: BorrowedFd<'_>) -> Resul
 /// Takes what the network has told of datagrams that were sent from a socket (ip(7), IP_RECVERR), if a process has asked for
 /// it and has not read it: it wakes us like a datagram, and none is there.
 pub fn forget_errors(socket: BorrowedFd<'_>) {
-    let mut asked = [PollFd::from_borrowed_fd(socket, PollFlags::empty())];
-    let told = poll(&mut asked, Some(&Timespec::default())).is_ok_and(|found| found > 0);
-    if told && asked[0].revents().contains(PollFlags::ERR) {
-        let off = 0_i32.to_ne_bytes();
+    if ready(socket, PollFlags::empty()).contains(PollFlags::ERR) {
         for (level, name) in [(libc::IPPROTO_IP, libc::IP_RECVERR), (libc::IPPROTO_IPV6, libc::IPV6_RECVERR)] {
-            let number = |number: i32| u16::try_from(number).unwrap_or(0);
-            let _ = socket::set_option(socket, number(level), number(name), &off); // the one of the other family
+            let _ = socket::set_number(socket, level, name, 0); // the one of the other family fails
         }
         let _ = sockopt::socket_error(socket); // takes it
     }
@@ -50,6 +46,6 @@ pub fn forget_errors(socket: BorrowedFd<'_>) {
 /// Whether the path of an open listener does not lead to it any more: the file was removed, or is another one.
 pub fn is_lost(plan: &Plan, listener: usize, opened: &Opened) -> bool {
     let row = &plan.listeners[listener];
-    let path = path(row, plan.arena.get(row.address)).filter(|_| opened.identity != super::Identity::default());
+    let path = path(row, plan.arena.get(row.address)).filter(|_| opened.identity != Identity::default());
     path.is_some_and(|path| !is_ours(path, opened.identity))
 }

@@ -73,6 +73,16 @@ pub(super) fn identity_of(file: &Stat) -> Identity {
     Identity { device: u64::from(file.st_dev), inode: u64::from(file.st_ino) }
 }
 
+/// Whether the file at a path is the one that we made.
+pub(super) fn is_ours(path: &[u8], identity: Identity) -> bool {
+    leads_to(path, AtFlags::SYMLINK_NOFOLLOW, identity)
+}
+
+/// Whether a path leads to the file that we made, over symbolic links unless the flags say otherwise.
+pub(super) fn leads_to(path: &[u8], flags: AtFlags, identity: Identity) -> bool {
+    identity != Identity::default() && statat(CWD, path, flags).is_ok_and(|file| identity_of(&file) == identity)
+}
+
 /// The identity of the file that we have just made.
 fn identity(path: &CStr) -> Result<Identity, OpenError> {
     statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).map(|file| identity_of(&file)).map_err(Step::Bind.failed())

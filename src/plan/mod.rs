@@ -48,6 +48,13 @@ pub struct Plan {
     pub program: Span,
 }
 
+impl Plan {
+    /// The listeners of the service that has the most of them.
+    pub fn most_listeners(&self) -> usize {
+        self.services.iter().map(|service| usize::from(service.listeners)).max().unwrap_or(0)
+    }
+}
+
 /// A plan that is being made, in tables with room for the largest one.
 #[repr(C)] // its end is never touched, so that what lies behind has the page for itself
 pub struct PlanTables {

@@ -7,7 +7,6 @@ use rustix::net::{SocketFlags, acceptfrom_with, getsockname};
 
 use super::history::{Event, Refusal, What};
 use super::pairs::Pair;
-use super::tables::Life;
 use super::{Child, Phase, Server, Tick, Why};
 use crate::limits::{ACCEPT_MISSES, SCARCE_CEILING_MS, SCARCE_FIRST_MS};
 use crate::logging::Kind;
@@ -194,15 +193,7 @@ impl Server {
     pub(super) fn served(&mut self, service: usize, policy: &Policy, pid: i32, peer: &Peer) {
         let now = self.now;
         let deadline = run_deadline(policy, now);
-        let child = Child {
-            pid,
-            session: pid,
-            service: u16::try_from(service).unwrap_or(u16::MAX),
-            stage: Life::Running,
-            since: now,
-            deadline,
-            source: peer.source(),
-        };
+        let child = Child { source: peer.source(), ..Child::new(pid, service, now, deadline) };
         let _ = self.tables.children.push(child); // there is room: looked at before accept
         self.due_at(deadline);
         let took = self.clock_start(service);

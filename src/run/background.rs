@@ -7,11 +7,9 @@ use rustix::fs::fstat;
 
 use super::accept::run_deadline;
 use super::session::{Process, for_each_process};
-use super::tables::Life;
 use super::{Child, Phase, Server};
 use crate::logging::Kind;
 use crate::open::holder::holds;
-use crate::peer::Source;
 use crate::plan::{KillMode, Policy};
 use crate::sys::process::session_of;
 
@@ -59,27 +57,32 @@ impl Server {
 
     fn adopt_background(&mut self, service: usize, orphan: Process) {
         let Some(policy) = self.policy(service) else { return };
-        let (now, pid) = (self.now, orphan.pid);
-        let deadline = run_deadline(policy, now);
-        let row = u16::try_from(service).unwrap_or(u16::MAX);
+        let pid = orphan.pid;
         // one that has forked twice (daemon(7)) does not lead its session, and who did has gone; ours is not its own
         let foreign = orphan.session > 1 && session_of(0) != Some(orphan.session);
         let session = if foreign { orphan.session } else { pid };
-        let (stage, source) = (Life::Running, Source::default());
-        let child = Child { pid, session, service: row, stage, since: now, deadline, source };
-        if self.tables.children.push(child).is_err() {
+        let child = Child { session, ..Child::new(pid, service, self.now, run_deadline(policy, self.now)) };
+        if !self.runs_already(service, child) {
             return;
         }
+        let advice = "the program went into the background; use its foreground option";
+        self.record(Kind::Start, service, Level::Warn, format_args!("pid={pid} why=background: {advice}"));
+    }
+
+    /// A process that we have not started just now takes the place of a service that waits. False: there is no room.
+    pub(super) fn runs_already(&mut self, service: usize, child: Child) -> bool {
+        if self.tables.children.push(child).is_err() {
+            return false;
+        }
         self.disarm(service);
-        self.due_at(deadline);
+        self.due_at(child.deadline);
         if let Some(state) = self.state(service) {
-            state.phase = Phase::Running(pid);
+            state.phase = Phase::Running(child.pid);
             state.live += 1;
         }
         self.suspect(service);
-        self.watch(service, pid);
-        let advice = "the program went into the background; use its foreground option";
-        self.record(Kind::Start, service, Level::Warn, format_args!("pid={pid} why=background: {advice}"));
+        self.watch(service, child.pid);
+        true
     }
 }
 

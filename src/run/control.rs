@@ -105,6 +105,11 @@ enum Step {
     Gone,
 }
 
+/// Watches the control socket for new clients.
+fn watch_for_clients(epoll: &OwnedFd, socket: &OwnedFd) -> Result<(), Errno> {
+    epoll::add(epoll, socket, Token::Control(0).encode(), EventFlags::IN)
+}
+
 impl Server {
     /// Opens the control socket. That it cannot be opened is told, and is no reason to end.
     pub fn open_control(&mut self, path: &CStr) {
@@ -112,9 +117,9 @@ impl Server {
         let result = opened.and_then(|opened| {
             let mut kept = CString::new();
             let whole = kept.extend_from_bytes(path.to_bytes()).is_ok();
-            let added = epoll::add(&self.epoll, &opened.socket, Token::Control(0).encode(), EventFlags::IN);
+            let watched = watch_for_clients(&self.epoll, &opened.socket);
             let control = Control::new(opened, kept, 0);
-            match added {
+            match watched {
                 Ok(()) if whole => Ok(control),
                 failed => {
                     Err(open::OpenError { step: open::Step::Socket, errno: failed.err().unwrap_or(Errno::INVAL) })
@@ -220,8 +225,8 @@ impl Server {
         let now = self.now;
         self.tables.clients.retain(|client| client.deadline > now);
         if let Some(control) = self.control.as_mut().filter(|control| now >= control.rest) {
-            let added = epoll::add(&self.epoll, &control.opened.socket, Token::Control(0).encode(), EventFlags::IN);
-            control.rest = if added.is_ok() { Tick::NEVER } else { now.after_ms(SCARCE_CEILING_MS) };
+            let watched = watch_for_clients(&self.epoll, &control.opened.socket);
+            control.rest = if watched.is_ok() { Tick::NEVER } else { now.after_ms(SCARCE_CEILING_MS) };
         }
     }
 

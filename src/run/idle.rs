@@ -200,13 +200,6 @@ impl Server {
         last
     }
 
-    /// Whether something waits in a socket of a service.
-    fn is_waited_for(&self, service: usize) -> bool {
-        let listeners = self.tables.listeners.get(self.listeners_of(service)).unwrap_or(&[]);
-        let mut opened = listeners.iter().filter_map(|listener| listener.opened.as_ref());
-        opened.any(|opened| is_readable(opened.socket.as_fd()))
-    }
-
     /// Makes the whole session stand still, for the second look.
     pub(super) fn freeze(&mut self, index: usize, why: &'static str) {
         if let Some(pid) =

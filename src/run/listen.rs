@@ -251,14 +251,20 @@ impl Server {
         if !open::is_lost(self.plan, row, opened) {
             return;
         }
-        let failed = self.state(service).is_some_and(|state| state.failures > 0);
-        let opened = self.tables.listeners.get(row).and_then(|listener| listener.opened.as_ref());
-        if failed || opened.is_some_and(|opened| !open::is_readable(opened.socket.as_fd())) {
+        let failed = self.tables.services.get(service).is_some_and(|state| state.failures > 0);
+        if failed || !open::is_readable(opened.socket.as_fd()) {
             let address = self.address_of(row);
             let advice = "its file was gone";
             self.record(Kind::Open, service, Level::Warn, format_args!("anew address={address}: {advice}"));
             self.reopen(row);
         }
+    }
+
+    /// Whether something waits in a socket of a service.
+    pub(super) fn is_waited_for(&self, service: usize) -> bool {
+        let listeners = self.tables.listeners.get(self.listeners_of(service)).unwrap_or(&[]);
+        let mut opened = listeners.iter().filter_map(|listener| listener.opened.as_ref());
+        opened.any(|opened| open::is_readable(opened.socket.as_fd()))
     }
 
     /// Closes a listener and opens it anew.

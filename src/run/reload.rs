@@ -300,7 +300,7 @@ impl Server {
     /// numbers free for children, and has a few of its own.
     fn has_spare_descriptors(&self) -> Result<(), Errno> {
         const OWN: usize = 8;
-        let low = self.plan.services.iter().map(|spec| usize::from(spec.listeners)).max().unwrap_or(0);
+        let low = self.plan.most_listeners();
         let mut spare: Vec<OwnedFd, { SERVICE_LISTENERS + OWN }> = Vec::new();
         for _ in 0..low + OWN {
             let _ = spare.push(fcntl_dupfd_cloexec(&self.signals, 3)?); // there is room, see above

@@ -2,19 +2,18 @@
 
 use heapless::Vec;
 use log::Level;
+use rustix::event::Timespec;
 use rustix::event::epoll::{self, EventData, EventFlags};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 
 use super::accept::run_deadline;
 use super::end::End;
 use super::history::{Cause, Event, What};
-use super::tables::{Ending, Life, Order};
+use super::tables::{Ending, Order};
 use super::{Child, Phase, Seconds, Server, Tick, Watch, Why};
 use crate::limits::{BACKOFF_RESET_MS, SERVICE_LISTENERS, SHORT_RUN_MS, SHORT_RUNS};
 use crate::logging::Kind;
-use crate::peer::Source;
 use crate::plan::{Policy, Restart};
 use crate::spawn::{FIRST_FD, Start, StartFailed};
 use crate::sys::wait::wait;
@@ -66,17 +65,7 @@ impl Server {
         match self.launch(service) {
             Ok(pid) => {
                 let deadline = run_deadline(policy, now);
-                let service_row = u16::try_from(service).unwrap_or(u16::MAX);
-                let child = Child {
-                    pid,
-                    session: pid,
-                    service: service_row,
-                    stage: Life::Running,
-                    since: now,
-                    deadline,
-                    source: Source::default(),
-                };
-                let _ = self.tables.children.push(child); // there is room, see above
+                let _ = self.tables.children.push(Child::new(pid, service, now, deadline)); // there is room, see above
                 self.due_at(deadline);
                 let took = self.clock_start(service);
                 self.note(service, Event::of(What::Start, pid).with(took, why as u8));
@@ -268,15 +257,7 @@ impl Server {
         if self.forwards(service) {
             return self.is_backend_wanted(service);
         }
-        let rows = self.listeners_of(service);
-        let listeners = self.tables.listeners.get(rows).unwrap_or(&[]);
-        let mut asked: Vec<PollFd<'_>, SERVICE_LISTENERS> = listeners
-            .iter()
-            .filter_map(|listener| listener.opened.as_ref())
-            .map(|opened| PollFd::from_borrowed_fd(opened.socket.as_fd(), PollFlags::IN))
-            .collect();
-        let found = poll(&mut asked, Some(&Timespec::default())).is_ok_and(|found| found > 0);
-        found && asked.iter().any(|asked| asked.revents().contains(PollFlags::IN))
+        self.is_waited_for(service)
     }
 }
 

@@ -350,6 +350,12 @@ pub enum Life {
 }
 
 impl Child {
+    /// One that was started at `since` for the service of this row, in a session of its own, for no client in particular.
+    pub fn new(pid: i32, service: usize, since: Tick, deadline: Tick) -> Self {
+        let service = u16::try_from(service).unwrap_or(u16::MAX);
+        Self { pid, session: pid, service, stage: Life::Running, since, deadline, source: Source::default() }
+    }
+
     /// Whether the main process has ended already, so that its pid may belong to somebody else.
     pub const fn is_leftover(&self) -> bool {
         matches!(self.stage, Life::Leftover { .. })

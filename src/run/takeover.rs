@@ -15,12 +15,10 @@ use super::accept::run_deadline;
 use super::end::End;
 use super::session::{open_in, process, signal_session};
 use super::stop::SIGCONT;
-use super::tables::Life;
 use super::{Child, Phase, Server, Token, Watch};
 use crate::logging::Kind;
 use crate::open::holder::{Holder, holds};
 use crate::open::takeover::take_over;
-use crate::peer::Source;
 use crate::plan::Policy;
 use crate::plan::steps::{Reader, Step};
 
@@ -82,21 +80,9 @@ impl Server {
         if epoll::add(&self.epoll, process.as_fd(), Token::Process(pid).encode(), EventFlags::IN).is_err() {
             return false;
         }
-        let (now, row) = (self.now, u16::try_from(service).unwrap_or(u16::MAX));
-        let deadline = run_deadline(policy, now);
         let _ = self.tables.foreign.push(Foreign { pid, process }); // there is room, see above
-        let (stage, source) = (Life::Running, Source::default());
-        let child = Child { pid, session: pid, service: row, stage, since: now, deadline, source };
-        let _ = self.tables.children.push(child); // there is room, see above
-        self.disarm(service);
-        self.due_at(deadline);
-        if let Some(state) = self.state(service) {
-            state.phase = Phase::Running(pid);
-            state.live += 1;
-        }
         signal_session(&[SIGCONT], pid); // an earlier Dormouse may have died while it stood still
-        self.suspect(service);
-        self.watch(service, pid);
+        self.runs_already(service, Child::new(pid, service, self.now, run_deadline(policy, self.now)));
         self.record(
             Kind::Start,
             service,

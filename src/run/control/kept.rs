@@ -9,7 +9,7 @@ use rustix::event::epoll::{self, EventFlags};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use rustix::io::pread;
 
-use super::{Client, Control, Job, Request, Row, Server, Token};
+use super::{Client, Control, Job, Request, Row, Server, Token, watch_for_clients};
 use crate::handover::codec::{Field, Writer, record, words};
 use crate::limits::{CONTROL_IDLE_MS, CONTROL_ROW_BYTES};
 use crate::open::{self, Identity, Opened};
@@ -94,7 +94,7 @@ impl Server {
         };
         let mut kept = CString::new();
         let whole = kept.extend_from_bytes(path.to_bytes()).is_ok();
-        if whole && epoll::add(&self.epoll, &socket, Token::Control(0).encode(), EventFlags::IN).is_ok() {
+        if whole && watch_for_clients(&self.epoll, &socket).is_ok() {
             self.control = Some(Control::new(Opened { socket, identity }, kept, last));
         }
     }
