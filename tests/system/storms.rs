@@ -21,7 +21,7 @@ pub const TESTS: &[Test] = &[
     test!(trap_09_no_limit_is_for_ever),
     test!(trap_10_service_shuts_its_listener_down),
     test!(trap_11_rate_limit_keeps_the_port),
-    test!(trap_32_daemonising_service),
+    test!(trap_32_daemonising_service, Part("takeover")),
     test!(two_thousand_connections_at_once),
     test!(two_thousand_connections_as_shipped),
 ];
