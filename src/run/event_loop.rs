@@ -60,7 +60,7 @@ impl Server {
                 Some(Token::Output(row)) => self.on_output(row),
                 Some(Token::Addresses) => self.on_addresses(),
                 Some(Token::Notifications) if cfg!(feature = "notify") => self.on_notifications(),
-                Some(Token::Pressure) if cfg!(feature = "pressure") => self.on_pressure(),
+                Some(Token::Pressure) if cfg!(feature = "pressure") => self.on_pressure(event.flags),
                 Some(Token::Process(pid)) if cfg!(feature = "takeover") => self.on_foreign_end(pid),
                 Some(Token::Internal(serial)) if cfg!(feature = "internal") => self.on_internal(serial),
                 _ => {} // signals and clients of the control socket, see above and below; what is not built in

@@ -226,9 +226,14 @@ impl Server {
         }
     }
 
-    /// The kernel says that memory is short.
+    /// The kernel says that memory is short, or that the control group is gone: that it would say for ever, so memory is
+    /// looked at without its help from then on.
     #[inline(never)] // its buffers are no part of the loop's own frame
-    pub(super) fn on_pressure(&mut self) {
+    pub(super) fn on_pressure(&mut self, flags: EventFlags) {
+        if flags.contains(EventFlags::ERR) {
+            (self.pressure, self.pressure_armed) = (None, false); // closing it takes it out of epoll
+            return;
+        }
         self.evict(usize::MAX);
     }
 

@@ -21,6 +21,7 @@ pub const TESTS: &[Test] = &[
     test!(connected_services_give_way_last, Directive("EvictUnderPressure"), Root),
     test!(connected_services_give_way_where_they_may, Directive("EvictUnderPressure"), Root),
     test!(services_give_way_when_the_kernel_tells_of_pressure, Directive("EvictUnderPressure"), Root),
+    test!(a_control_group_that_goes_away, Directive("EvictUnderPressure"), Root, Prog("unshare")),
     test!(asleep_without_a_system_call, Directive("EvictUnderPressure"), Prog("strace")),
     test!(a_start_waits_for_the_load_to_fall, Directive("LoadMax")),
     test!(sleep_is_counted_and_told, Directive("StopWhenIdleSec")),
@@ -265,6 +266,36 @@ fn services_give_way_when_the_kernel_tells_of_pressure(ctx: &mut Ctx) {
     for (port, name) in ports.into_iter().zip(["a ", "b ", "c "]) {
         assert!(talk(port).starts_with(name));
     }
+}
+
+/// The trigger lies in a control group of version 2 that somebody removes. Its limit is made up: here the controller may
+/// belong to version 1.
+fn a_control_group_that_goes_away(ctx: &mut Ctx) {
+    let (port, mounted) = (ctx.port(), ctx.path("mounted"));
+    let name = format!("dormouse-test-{}", std::process::id());
+    let script = format!(
+        "mkdir {mounted} && mount -t cgroup2 none {mounted} && mkdir -p {mounted}/{name} &&
+         mount -t tmpfs none /sys/fs/cgroup && cd /sys/fs/cgroup && ln -s {mounted}/{name}/memory.pressure . &&
+         echo 100000000 >memory.max && echo 0 >memory.current && echo inactive_file 0 >memory.stat &&
+         cd / && exec \"$@\""
+    );
+    let config = format!(
+        "[x]\nListenStream=127.0.0.1:{port}\nMemoryAvailableMin=1M\nEvictUnderPressure=yes\nExecStart={}\n",
+        stand_in("answer here")
+    );
+    let daemon = ctx.launch(&config).wrapped(&["unshare", "-m"]).in_shell(&script).start();
+    let triggers = || shell(&format!("ls -l /proc/{}/fd", daemon.pid)).matches("memory.pressure").count();
+    if triggers() == 0 {
+        return ctx.skip("no control group of version 2 tells of pressure here");
+    }
+    assert!(talk(port).starts_with("here"));
+    let cost = daemon.cost(|| {
+        fs::remove_dir(format!("/proc/{}/root{mounted}/{name}", daemon.pid)).unwrap();
+        sleep_ms(3000);
+    });
+    cost.assert_small();
+    assert_eq!(triggers(), 0, "nothing more is to be heard from it");
+    assert!(talk(port).starts_with("here"));
 }
 
 /// A process group of the test, ended with it.
