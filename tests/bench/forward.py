@@ -5,11 +5,11 @@ import socket
 import subprocess
 import time
 
-from server import (Failed, Options, Places, Quiet, Server, descendants, established, listening, load, log, memory, one_cpu,
-                    read, shuffled, wait_for)
+from server import (Failed, Options, Places, Quiet, Server, descendants, established, in_turn, listening, load, log,
+                    memory, one_cpu, read, wait_for)
 from traffic import CAP_MS, STALL_MS, all_up, end
 
-SECONDS = 32     # of measuring: no round begins after so many
+SECONDS = 100    # of measuring: no round begins after so many
 TARGET = 9000    # of load serve: HTTP; on the next port one byte, on the one after that a stream without end
 REQUEST = b"GET / HTTP/1.1\r\n\r\n"
 IDLE = 100       # connections
@@ -74,7 +74,7 @@ def rounds(up, out):
         Quiet.wait()
         began = time.time()
         for offset, measure in ((0, requests), (1, connections), (2, stream), (2, stream_unpaced)):
-            for name in shuffled(up):  # one after the other: what disturbs one disturbs its neighbours
+            for name in in_turn(up, round_):  # one after the other: what disturbs one disturbs its neighbours
                 values = out[name].setdefault(measure.__name__, [None] * Options.rounds)
                 values[round_] = measure(up[name].base + offset)
         spent += time.time() - began

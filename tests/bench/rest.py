@@ -6,8 +6,8 @@ import subprocess
 import tempfile
 import time
 
-from server import (Failed, Options, Perf, Places, Quiet, Server, child, children, end_all, environment, expand, load, log,
-                    memory, per_listener, read, shuffled)
+from server import (Failed, Options, Perf, Places, Quiet, Server, child, children, end_all, environment, expand, in_turn,
+                    load, log, memory, per_listener, read)
 
 GLIBC = re.compile(r"^(libc|libm|libdl|libpthread|librt|libresolv|libnsl|libutil|ld-linux.*)\.so|^ld-linux|^linux-vdso")
 
@@ -91,7 +91,7 @@ def startup(candidates):
     for n in (4, 512):
         for round_ in range(Options.rounds):
             Quiet.wait()
-            for c in shuffled(candidates):
+            for c in in_turn(candidates, round_, lambda c: c["name"]):
                 slow = n == 512 and per_listener(c)
                 if slow and round_ > 0:
                     continue

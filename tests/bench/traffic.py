@@ -5,10 +5,10 @@ import subprocess
 import tempfile
 import time
 
-from server import (Failed, Options, Perf, Places, Quiet, Server, child, cpu_ns, load, log, median, one_cpu, per_listener,
-                    read, shuffled)
+from server import (Failed, Options, Perf, Places, Quiet, Server, child, cpu_ns, in_turn, load, log, median, one_cpu,
+                    per_listener, read)
 
-SLOW = 5        # seconds: who has taken longer in one section is left out of its later rounds
+SLOW = 12       # seconds: who has taken longer in one section is left out of its later rounds
 FRESH = 6       # fresh starts a round, for what serves only once
 STALL_MS = 1500  # a measurement ends when nothing has come for this long
 CAP_MS = 800    # and opens nothing new after this time
@@ -40,7 +40,7 @@ def nowait(candidates):
     try:
         for round_ in range(Options.rounds):
             Quiet.wait()
-            for name in shuffled(up):
+            for name in in_turn(up, round_):
                 if spent.get(name, 0) > SLOW:
                     continue
                 s, began, d = up[name], time.time(), out[name]
@@ -111,7 +111,7 @@ def many(candidates):
             up.update({(name, listeners): s for name, s in some.items()})
         for round_ in range(Options.rounds):
             Quiet.wait()
-            for name, listeners in shuffled(up):
+            for name, listeners in in_turn(up, round_, lambda key: key[0]):
                 if spent.get(name, 0) > SLOW:
                     continue
                 s, began = up[name, listeners], time.time()
@@ -142,10 +142,10 @@ def wake(candidates):
     try:
         for round_ in range(Options.rounds):
             Quiet.wait()
-            for name in shuffled(up):
+            for name in in_turn(up, round_):
                 r = load("lat", up[name].base, Options.conns, 10, 0, 1000)
                 put(name, round_, r["p50"], r["asked"], r["ok"])
-            for c in once:
+            for c in once if round_ % Options.seldom == 0 else ():
                 took = []
                 for _ in range(FRESH):
                     try:
@@ -170,7 +170,7 @@ def udp(candidates):
         dead = set()
         for round_ in range(Options.rounds):
             Quiet.wait()
-            for name in shuffled(set(up) - dead):
+            for name in in_turn(set(up) - dead, round_):
                 r = load("udp", up[name].base, Options.conns, 10, 600, 1500)
                 d = out.setdefault(name, dict(p50=[None] * Options.rounds, asked=0, ok=0))
                 d["p50"][round_] = r["p50"] if r["ok"] else None
