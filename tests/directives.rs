@@ -32,6 +32,7 @@ fn fate(section: &str, name: &str, folder: &Path) -> &'static str {
     match () {
         () if told(Code::StrangeSetting) => "unknown",
         () if told(Code::UnitUnprotected) => "a wall",
+        () if told(Code::DirectiveNotInBuild) => "done", // by the whole program; this one refuses it
         () if told(Code::UnitLost) || told(Code::UnitNoSockets) => "warned about",
         () if noticed && (id.is_some() || by_hand) => "done",
         () if section == "Socket" && known => "passed over", // it is about commands that are not run
