@@ -17,7 +17,7 @@ pub const TESTS: &[Test] = &[
     test!(a_pipe_that_nobody_writes_stops_nobody, Prog("mkfifo")),
     test!(control_without_descriptors_does_not_spin, Command("status"), Prog("prlimit")),
     test!(control_whose_file_was_removed_comes_back, Command("status"), Part("reload")),
-    test!(a_service_that_forks_twice_is_stopped, Command("stop"), Prog("python3")),
+    test!(a_service_that_forks_twice_is_stopped, Command("stop"), Part("takeover"), Prog("python3")),
     test!(a_daemon_that_forks_twice_does_not_keep_us, Prog("python3"), Part("takeover")),
     test!(a_datagram_socket_that_a_service_has_connected, Prog("python3")),
     test!(a_unix_datagram_socket_that_a_service_has_connected, Prog("python3")),
