@@ -15,10 +15,14 @@ use super::environment::page_bytes;
 /// Memory that only work needs, and that is let go when there is none: the pages of the program file, which come
 /// back from the page cache without a read from the disk, and the stack below the loop.
 pub struct Ballast {
-    program: Range<usize>,
+    program: Program,
     /// The next wait drops it.
     idle: bool,
 }
+
+/// The mappings of the program file that nobody writes to, in whole pages; those that it does not have are empty. What lies
+/// between two of them is not ours.
+type Program = [Range<usize>; 3];
 
 /// It stays for so long after the last event.
 const QUIET: Timespec = Timespec { tv_sec: 0, tv_nsec: 250_000_000 };
@@ -33,7 +37,7 @@ impl Ballast {
         // own (which changes nothing else for pages that are there) `wait` has its own.
         let code = wait as *const () as usize;
         let (first, end) = (code / page * page, (code + WAIT_BYTES).next_multiple_of(page));
-        if program.start <= first && end <= program.end {
+        if program.iter().any(|part| part.start <= first && end <= part.end) {
             // SAFETY: this advice changes no content.
             let _ = unsafe { madvise(ptr::with_exposed_provenance_mut(first), end - first, Advice::Random) };
         }
@@ -72,42 +76,40 @@ pub fn wait<'b>(
     set: BorrowedFd<'_>,
     buffer: &'b mut [MaybeUninit<Event>],
     timeout: Option<&Timespec>,
-    program: Option<&Range<usize>>,
+    program: Option<&Program>,
 ) -> Result<&'b [Event], Errno> {
-    if let Some(Range { start, end }) = program {
-        // SAFETY: the mapping of a file that nobody can write to; whoever reads it next finds the same bytes.
-        let _ = unsafe { madvise(ptr::with_exposed_provenance_mut(*start), end - start, Advice::LinuxDontNeed) };
+    if let Some(program) = program {
+        for Range { start, end } in program {
+            if start < end {
+                // SAFETY: the mapping of a file that nobody can write to; whoever reads it next finds the same bytes.
+                let _ =
+                    unsafe { madvise(ptr::with_exposed_provenance_mut(*start), end - start, Advice::LinuxDontNeed) };
+            }
+        }
     }
     epoll::wait(set, buffer, timeout).map(|(events, _)| &*events)
 }
 
-/// Where this program is mapped without the right to write: its first segments, as far as they lie side by side (a hole
-/// between them may hold something else). Whole pages.
-fn program() -> Range<usize> {
+/// Where this program is mapped without the right to write: its first segments.
+fn program() -> Program {
     extern "C" fn first(object: *mut libc::dl_phdr_info, _: usize, found: *mut c_void) -> c_int {
         // SAFETY: dl_iterate_phdr(3) passes a valid description of a loaded object, whose headers are readable, and the
         // pointer that it was given.
         let (base, headers, found) = unsafe {
             let object = &*object;
             let headers = core::slice::from_raw_parts(object.dlpi_phdr, usize::from(object.dlpi_phnum));
-            (object.dlpi_addr, headers, &mut *found.cast::<Range<usize>>())
+            (object.dlpi_addr, headers, &mut *found.cast::<Program>())
         };
         let page = page_bytes();
-        for segment in headers.iter().filter(|header| header.p_type == libc::PT_LOAD) {
+        let segments = headers.iter().filter(|header| header.p_type == libc::PT_LOAD);
+        for (segment, part) in segments.take_while(|segment| segment.p_flags & libc::PF_W == 0).zip(found) {
             #[allow(clippy::cast_possible_truncation, clippy::unnecessary_cast, reason = "addresses of this processor")]
             let (from, bytes) = ((base + segment.p_vaddr) as usize, segment.p_memsz as usize);
-            let start = from / page * page;
-            if segment.p_flags & libc::PF_W != 0 || found.end != 0 && start > found.end {
-                break;
-            }
-            if found.end == 0 {
-                found.start = start;
-            }
-            found.end = (from + bytes).next_multiple_of(page);
+            *part = from / page * page..(from + bytes).next_multiple_of(page);
         }
         1 // no other object: the first one is the program
     }
-    let mut found = 0..0;
+    let mut found: Program = [0..0, 0..0, 0..0];
     // SAFETY: the callback has the right type, and what it is given lives as long as the call.
     unsafe { libc::dl_iterate_phdr(Some(first), (&raw mut found).cast()) };
     found
@@ -138,8 +140,8 @@ mod tests {
         let page = page_bytes();
         let mut ballast = Ballast { program: program(), idle: true };
         let code = wait as *const () as usize;
-        assert!(ballast.program.contains(&code));
-        assert!(ballast.program.start.is_multiple_of(page) && ballast.program.end.is_multiple_of(page));
+        assert!(ballast.program.iter().any(|part| part.contains(&code)));
+        assert!(ballast.program.iter().all(|part| part.start.is_multiple_of(page) && part.end.is_multiple_of(page)));
         let (set, pipe) = (epoll::create(epoll::CreateFlags::CLOEXEC).unwrap(), rustix::pipe::pipe().unwrap());
         epoll::add(&set, &pipe.0, epoll::EventData::new_u64(7), epoll::EventFlags::IN).unwrap();
         let mut buffer = [MaybeUninit::uninit(); 2];
