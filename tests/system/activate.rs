@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 
 pub const TESTS: &[Test] = &[
     test!(t1_several_addresses_of_several_types, Command("activate")),
-    test!(t1_datagram_and_seqpacket_options, Command("activate")),
+    test!(t1_datagram_and_seqpacket_options, Command("activate"), Part("local")),
     test!(t2_armed_again_when_the_service_ends, Command("activate")),
     test!(t2_once_becomes_the_service, Command("activate")),
     test!(t2_now_starts_at_once, Command("activate")),
@@ -20,8 +20,8 @@ pub const TESTS: &[Test] = &[
     test!(t5_children_end_with_the_tool, Command("activate")),
     test!(t6_one_name_for_all, Command("activate")),
     test!(t6_names_must_match_in_number, Command("activate")),
-    test!(t6_sockets_that_were_given_come_first, Command("activate")),
-    test!(unix_path_and_bad_address, Command("activate")),
+    test!(t6_sockets_that_were_given_come_first, Command("activate"), Part("local")),
+    test!(unix_path_and_bad_address, Command("activate"), Part("local")),
 ];
 
 /// `dormouse activate WORDS`, killed with what it started when the test ends.

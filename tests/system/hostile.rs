@@ -34,7 +34,7 @@ pub const TESTS: &[Test] = &[
     test!(who_must_not_be_signalled_is_not_put_to_sleep),
     test!(who_must_not_be_signalled_is_not_stopped, Command("stop")),
     test!(a_reload_that_takes_more_descriptors, Part("reload"), Prog("prlimit")),
-    test!(a_name_that_somebody_has_taken, Part("reload")),
+    test!(a_name_that_somebody_has_taken, Part("reload"), Part("notify")),
     test!(a_name_that_somebody_tries_to_take, Part("reload")),
     test!(what_was_forwarded_has_a_program_of_its_own_now, Part("reload"), Part("forward")),
     test!(options_of_an_ipv6_socket_follow_the_configuration, Part("reload"), Prog("ss")),

@@ -28,7 +28,7 @@ pub const TESTS: &[Test] = &[
     test!(more_sockets_than_before, Part("reload")),
     test!(options_follow_the_configuration, Part("reload")),
     test!(nothing_is_left_open, Part("reload")),
-    test!(sockets_survive_a_state_that_cannot_be_read, Part("reload")),
+    test!(sockets_survive_a_state_that_cannot_be_read, Part("reload"), Part("adopt")),
 ];
 
 /// Sends the signal and waits for the outcome; true if it was done.

@@ -14,7 +14,7 @@ pub const TESTS: &[Test] = &[
     test!(watchers_and_orders_outlive_a_reload, Command("reload"), Command("watch")),
     test!(what_was_counted_and_paused_stays, Command("reload"), Command("status")),
     test!(the_pid_file_stays_locked, Part("reload"), Part("detach")),
-    test!(the_supervisor_is_told, Part("reload")),
+    test!(the_supervisor_is_told, Part("reload"), Part("notify")),
     test!(a_detached_daemon_with_relative_names, Part("reload"), Part("detach")),
     test!(the_name_of_the_process_stays, Part("reload")),
 ];
