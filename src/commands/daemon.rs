@@ -117,7 +117,7 @@ pub(super) fn server(plan: &'static Plan, notify: Notify, origin: &mut Origin) -
         // children whose input is /dev/null get ours as it is
         stdio::discard(stdio::Standard::Input).map_err(failed("/dev/null"))?;
     }
-    let least = first_own(plan);
+    let least = plan.first_own();
     match origin {
         Origin::Lost if cfg!(feature = "reload") => fill(plan, tables, adopt::adopt_all(plan, least, &mut |_| {})),
         Origin::Resume(resume) if cfg!(feature = "reload") => {
@@ -165,15 +165,10 @@ pub(super) fn close_the_rest(options: &Options) {
 
 /// Takes over the sockets that were handed to us.
 pub(super) fn adopt(plan: &Plan) -> Vec<Adopted> {
-    adopt::adopt(plan, first_own(plan), &mut |(name, why)| match why {
+    adopt::adopt(plan, plan.first_own(), &mut |(name, why)| match why {
         Some(errno) => say!(Warn, "the inherited socket \"{name}\" cannot be used: {}", Why(errno)),
         None => say!(Warn, "the inherited socket \"{name}\" belongs to no service and was closed"),
     })
-}
-
-/// The first descriptor that no child gets by number.
-fn first_own(plan: &Plan) -> i32 {
-    3 + i32::try_from(plan.most_listeners()).unwrap_or(0).max(1)
 }
 
 /// One row for each listener; those that were inherited are open already.
@@ -190,7 +185,7 @@ fn fill(plan: &Plan, tables: &mut Tables, adopted: Vec<Adopted>) {
 
 /// Keeps the descriptors 3, 4, ... free for what children get by number. They are given back when ours lie above.
 pub(super) fn reserve(plan: &Plan) -> Result<Reserved, Errno> {
-    let first_own = first_own(plan);
+    let first_own = plan.first_own();
     let mut reserved = Reserved::new();
     loop {
         let next = rustix::io::fcntl_dupfd_cloexec(stdio::stdin(), 3)?;

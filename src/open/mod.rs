@@ -33,8 +33,8 @@ use crate::plan::{ListenerSpec, Plan, SocketKind, SocketSpec, address, options};
 use crate::sys::socket;
 use core::net::Ipv4Addr;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::io::Errno;
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::net::{SocketType, listen, netdevice};
 
 /// Takes what did not work but does not keep a listener from being opened.
@@ -59,7 +59,7 @@ pub struct Opened {
     pub identity: Identity,
 }
 
-/// Opens a listener: `listener` is its row in [`Plan::listeners`]. The descriptor is the lowest free one.
+/// Opens a listener: `listener` is its row in [`Plan::listeners`]. The descriptor is none that a child gets by number.
 ///
 /// A TCP socket takes four system calls (socket, `SO_REUSEADDR`, bind, listen) and one for each option that is asked for.
 ///
@@ -70,7 +70,10 @@ pub fn open(plan: &Plan, listener: usize, warn: Warn<'_>) -> Result<Opened, Open
     let spec = &plan.sockets[usize::from(row.socket)];
     let target = plan.arena.get(row.address);
     let opened = match row.kind {
-        SocketKind::Fifo if cfg!(feature = "local") => fifo::open(spec, target)?,
+        SocketKind::Fifo if cfg!(feature = "local") => {
+            let Opened { socket, identity } = fifo::open(spec, target)?;
+            Opened { socket: out_of_the_way(plan, socket).map_err(Step::Fifo.failed())?, identity }
+        }
         _ => open_socket(plan, row, spec, target, warn)?,
     };
     if let Some(path) = path(row, target).filter(|_| !spec.symlinks.is_empty()) {
@@ -123,7 +126,7 @@ fn open_socket(
         bytes = v4_instead(bytes);
         made = socket::socket(family, socket_type(row.kind), spec.nonblocking);
     }
-    let made = made.map_err(Step::Socket.failed())?;
+    let made = made.and_then(|made| out_of_the_way(plan, made)).map_err(Step::Socket.failed())?;
     let fd = made.as_fd();
     set_options(fd, family, plan.arena.get(spec.options), 0, warn)?;
     let filter = plan.arena.get(spec.filter());
@@ -143,6 +146,13 @@ fn open_socket(
         listen(fd, spec.backlog).map_err(Step::Listen.failed())?;
     }
     Ok(Opened { socket: made, identity })
+}
+
+/// One that is opened while the program runs may get a number that is a child's: what is put there for the child would
+/// take its place before it is handed over itself.
+fn out_of_the_way(plan: &Plan, fd: OwnedFd) -> Result<OwnedFd, Errno> {
+    let least = plan.first_own();
+    if fd.as_raw_fd() >= least { Ok(fd) } else { fcntl_dupfd_cloexec(&fd, least) }
 }
 
 /// Puts the number of the interface into an address that names one.

@@ -4,7 +4,7 @@
 
 use super::adopt::{is_at, is_kind};
 use super::holder::Holder;
-use super::{Identity, Opened};
+use super::{Identity, Opened, out_of_the_way};
 use crate::plan::Plan;
 use rustix::fd::AsFd;
 use rustix::io::Errno;
@@ -18,7 +18,7 @@ use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open}
 pub fn take_over(plan: &Plan, listener: usize, holder: &Holder) -> Result<Opened, Errno> {
     let pid = i32::try_from(holder.pid).ok().and_then(Pid::from_raw).ok_or(Errno::SRCH)?;
     let process = pidfd_open(pid, PidfdFlags::empty())?;
-    let socket = pidfd_getfd(&process, holder.descriptor, PidfdGetfdFlags::empty())?;
+    let socket = out_of_the_way(plan, pidfd_getfd(&process, holder.descriptor, PidfdGetfdFlags::empty())?)?;
     let row = &plan.listeners[listener];
     if is_kind(socket.as_fd(), row.kind) && is_at(plan, row, socket.as_fd()) {
         Ok(Opened { socket, identity: Identity::default() })

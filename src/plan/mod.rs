@@ -53,6 +53,11 @@ impl Plan {
     pub fn most_listeners(&self) -> usize {
         self.services.iter().map(|service| usize::from(service.listeners)).max().unwrap_or(0)
     }
+
+    /// The first descriptor that no child gets by number.
+    pub fn first_own(&self) -> i32 {
+        3 + i32::try_from(self.most_listeners()).unwrap_or(0).max(1)
+    }
 }
 
 /// A plan that is being made, in tables with room for the largest one.

@@ -37,6 +37,7 @@ mod inetd;
 mod inetd_corpus;
 mod inetd_peers;
 mod inetutils;
+mod left_behind;
 mod lifecycle;
 mod limits;
 mod listen_protocol;
@@ -110,6 +111,7 @@ fn main() {
         reload_commands::TESTS,
         reload_load::TESTS,
         hostile::TESTS,
+        left_behind::TESTS,
         idle::TESTS,
         inetd::TESTS,
         inetd_peers::TESTS,
