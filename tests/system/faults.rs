@@ -2,7 +2,7 @@
 //! has said little and it does not spin.
 
 use crate::client::*;
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, kill};
 use crate::forward::backend;
 use crate::harness::{Ctx, Need, Need::*, PATIENCE, Test, sleep_ms, stand_in, trial, wait_until, within};
 use crate::test;
@@ -66,6 +66,7 @@ pub const TESTS: &[Test] = &[
     test!(processes_cannot_be_listed_at_a_stop, Prog("strace")),
     test!(kill_says_that_there_is_no_such_process, Prog("strace")),
     test!(socket_without_memory_at_start, Prog("strace")),
+    test!(a_deadline_in_a_month_on_an_old_kernel, Prog("strace")),
 ];
 
 /// One test for each system call, error and kind of service.
@@ -268,4 +269,18 @@ fn processes_cannot_be_listed_at_a_stop(ctx: &mut Ctx) {
         trace.end();
         assert_well(&mut daemon, port);
     }
+}
+
+/// Kernels before Linux 5.11 wait for 24 days at most.
+fn a_deadline_in_a_month_on_an_old_kernel(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let exec = stand_in("answer here");
+    let config = format!("[x]\nListenStream=127.0.0.1:{port}\nRuntimeMaxSec=30d\nExecStart={exec}\n");
+    let daemon = ctx.start(&config);
+    let options = ["-e", "trace=epoll_pwait2", "-e", "inject=epoll_pwait2:error=ENOSYS"];
+    let _trace = Trace::attach(&daemon, &ctx.path("trace"), &options);
+    assert!(first_words(port).starts_with("here"));
+    sleep_ms(1000); // it has nothing to do until then
+    kill(daemon.descendants()[0], libc::SIGKILL);
+    daemon.wait_log("signal=KILL");
 }
