@@ -32,7 +32,8 @@ pub const INTERNAL_IDLE_MS: u64 = 60_000;
 /// Bytes that a built-in service moves for one connection or datagram in one turn.
 pub const INTERNAL_BYTES: usize = 2048;
 
-/// Connections that are forwarded (ConnectTo=), of all services together. Reached: their clients wait in the backlog.
+/// Connections that are forwarded (ConnectTo=), of all services together, or fewer: each takes two descriptors. Reached:
+/// their clients wait in the backlog.
 pub const FORWARDED: usize = from_env(option_env!("DORMOUSE_FORWARDED"), 1024);
 /// Bytes that are read of a forwarded connection at once. Who sends as much is likely to send more, which then goes
 /// through a pipe, without a copy.

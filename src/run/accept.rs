@@ -39,8 +39,8 @@ impl Server {
         if !runs && self.tables.children.is_full() {
             return self.rest_by_scarcity(service, "children", Errno::AGAIN);
         }
-        if forwards && !self.tables.forwards.has_room() {
-            return self.rest_by_scarcity(service, "connections", Errno::AGAIN);
+        if forwards && let Some(errno) = self.has_no_room() {
+            return self.rest_by_scarcity(service, "connections", errno);
         }
         if spec.internal().is_some() && self.tables.internal.is_full() {
             return self.rest_by_scarcity(service, "connections", Errno::AGAIN);

@@ -10,6 +10,7 @@ use rustix::event::epoll::{self, EventFlags};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, getpeername, getsockname, recv, send};
+use rustix::process::{Resource, getrlimit};
 
 use super::failure::FIRST_OWN_FD;
 use super::history::{Cause, Refusal};
@@ -17,7 +18,7 @@ use super::pairs::{BACKEND, CLIENT, Pair, Stage};
 use super::proxy_header::{Header, header};
 use super::pump::{Flow, Side, pump};
 use super::{Phase, Server, ServiceState, Tick, Token};
-use crate::limits::{BACKEND_CEILING_MS, BACKEND_FIRST_MS, BACKEND_WAIT_MS, CONNECTS_PER_TURN};
+use crate::limits::{BACKEND_CEILING_MS, BACKEND_FIRST_MS, BACKEND_WAIT_MS, CONNECTS_PER_TURN, FORWARDED};
 use crate::logging::Kind;
 use crate::open::backend;
 use crate::peer::{Address, Peer, Source};
@@ -76,10 +77,26 @@ impl Server {
         }
     }
 
+    /// Why one more connection finds no row, or not both of its descriptors: a client that was taken for whom none is left to
+    /// reach the backend could not be given back.
+    pub(super) fn has_no_room(&mut self) -> Option<Errno> {
+        /// Descriptors that the loop takes beside those of listeners: its own, clients of the control socket, pipes.
+        const OTHERS: usize = 24;
+        let least = usize::try_from(self.least_descriptor()).unwrap_or(0);
+        let limit = getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok());
+        let most = limit.unwrap_or(usize::MAX).saturating_sub(least + self.plan.listeners.len() + OTHERS) / 2;
+        match self.tables.forwards.first_free() {
+            FORWARDED.. => Some(Errno::AGAIN),
+            row => (row >= most.max(1)).then_some(Errno::MFILE),
+        }
+    }
+
     /// Somebody waits for the backend of a service. Where runs have failed it is tried before the next one: a program that
-    /// went into the background is there all the same.
+    /// went into the background is there all the same. Not so where something has run out: the next client would make the
+    /// service rest before the answer is there.
     pub(super) fn want_backend(&mut self, service: usize) {
-        let failed = |state: &&mut ServiceState| state.phase == Phase::Waiting && state.failures > 0;
+        let failed =
+            |state: &&mut ServiceState| state.phase == Phase::Waiting && state.failures > 0 && state.scarcities == 0;
         match self.tables.forwards.first_waiting(service) {
             Some(slot) if self.state(service).filter(failed).is_some() => self.connect_backend(slot),
             _ => self.await_backend(service),

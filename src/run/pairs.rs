@@ -70,16 +70,11 @@ impl Forwards {
     }
 
     /// The first row that is free, or could be added.
-    fn first_free(&mut self) -> usize {
+    pub(super) fn first_free(&mut self) -> usize {
         while self.rows.get(self.least_free).is_some_and(|row| row.stage != Stage::Free) {
             self.least_free += 1;
         }
         self.least_free
-    }
-
-    /// Whether there is room for one more.
-    pub(super) fn has_room(&mut self) -> bool {
-        self.first_free() < FORWARDED
     }
 
     /// Makes a row free again.

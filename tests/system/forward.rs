@@ -5,11 +5,13 @@ use crate::harness::{Ctx, Need::*, PATIENCE, Test, sleep_ms, wait_until};
 use crate::test;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 pub const TESTS: &[Test] = &[
     test!(backend_is_started_on_demand, Directive("ConnectTo")),
     test!(backend_that_opens_its_port_late, Directive("ConnectTo")),
+    test!(clients_of_a_late_backend_leave_it_descriptors, Directive("ConnectTo"), Prog("prlimit"), Prog("python3")),
     test!(plain_redirect_without_a_program, Directive("ConnectTo")),
     test!(half_close_is_kept, Directive("ConnectTo")),
     test!(much_data_both_ways, Directive("ConnectTo")),
@@ -52,6 +54,28 @@ fn backend_that_opens_its_port_late(ctx: &mut Ctx) {
         assert_eq!(read_all(client), "late\n");
     }
     assert!(daemon.cpu_ms() < 500, "{} ms CPU", daemon.cpu_ms());
+}
+
+/// Those who wait must not take what is needed to reach the backend, and a run that fails must not be the last one.
+fn clients_of_a_late_backend_leave_it_descriptors(ctx: &mut Ctx) {
+    let (port, behind, runs) = (ctx.port(), ctx.port(), ctx.path("runs"));
+    let script = ctx.file(
+        "backend.py",
+        &format!(
+            "import os, socket, sys, time\ntime.sleep(0.5)\nopen('{runs}', 'a').write('x')\n\
+             if os.path.getsize('{runs}') < 3: sys.exit(1)\ns = socket.create_server(('127.0.0.1', {behind}))\n\
+             while True:\n    c, _ = s.accept()\n    c.sendall(b'late\\n')\n    c.close()\n"
+        ),
+    );
+    let exec = format!("/usr/bin/python3 {script}");
+    let config = format!("[x]\nListenStream=127.0.0.1:{port}\nConnectTo=127.0.0.1:{behind}\nExecStart={exec}\n");
+    let daemon = ctx.start(&config);
+    let limit = format!("--nofile={}:4096", daemon.open_fds() + 12);
+    output(Command::new("prlimit").args(["--pid", &daemon.pid.to_string(), &limit]));
+    let clients: Vec<_> = (0..30).map(|_| connect(port)).collect();
+    for client in clients {
+        assert_eq!(read_all(client), "late\n");
+    }
 }
 
 /// A backend inside the test; each connection is handled by `serve` in a thread of its own.
