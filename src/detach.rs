@@ -258,7 +258,7 @@ pub enum PidFileFault {
 
 impl fmt::Display for PidFileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = self.path.display();
+        let path = self.path.to_string_lossy();
         match self.what {
             PidFileFault::Held(Some(pid)) => {
                 write!(f, "the pid file {path} is held by process {pid}: stop that one first, or name another file")

@@ -39,7 +39,7 @@ impl Notify {
                 Err(why) => say!(
                     Warn,
                     "cannot use NOTIFY_SOCKET={}: {}; expected a path from the root, or @NAME",
-                    address.display(),
+                    address.to_string_lossy(),
                     Why(why)
                 ),
             }

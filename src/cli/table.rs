@@ -381,12 +381,12 @@ const LINES: [(OptionRow, &str); 23] = [
 
 /// The help texts: three for each command, one for each option, that of `inetd`.
 const TEXT_COUNT: usize = 3 * ROWS.len() + LINES.len() + 1;
-/// What ends a part.
-const END: &str = "\0";
+/// What ends a part. A character: to look for a text takes another searcher.
+const END: char = '\0';
 
 /// All of them, each with its end.
 const TEXTS: &([u8; 1 << 13], usize) = &{
-    let mut pieces = [END; 2 * TEXT_COUNT];
+    let mut pieces = ["\0"; 2 * TEXT_COUNT];
     let mut index = 0;
     while index < TEXT_COUNT {
         let (row, option) = (index / 3, index.saturating_sub(3 * ROWS.len()));

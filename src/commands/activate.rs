@@ -130,7 +130,7 @@ fn assemble(lines: &[(&str, String)]) -> Draft {
 fn command(asked: &Activate) -> Result<String, u8> {
     let Some(first) = asked.program.first() else { return Err(exit::USAGE) };
     let path = find(first).ok_or_else(|| {
-        cli::complain(&format_args!("the program {} is not there, or cannot be executed", first.display()));
+        cli::complain(&format_args!("the program {} is not there, or cannot be executed", first.to_string_lossy()));
         exit::NO
     })?;
     let words = asked.program.iter().map(|word| text(word)).collect::<Result<Vec<_>, _>>()?;
@@ -157,7 +157,7 @@ fn quoted(word: &str) -> String {
 
 fn text(word: &OsStr) -> Result<&str, u8> {
     word.to_str().ok_or_else(|| {
-        cli::complain(&format_args!("{} is not valid UTF-8", word.display()));
+        cli::complain(&format_args!("{} is not valid UTF-8", word.to_string_lossy()));
         exit::USAGE
     })
 }

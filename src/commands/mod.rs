@@ -9,7 +9,7 @@ mod explain;
 mod run;
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::cli::{self, Command, Options, exit};
 use crate::config::{self, Code, Dialect, Draft, Inetd};
@@ -46,9 +46,8 @@ fn parse(words: Vec<OsString>) -> Result<Options, u8> {
     }
     let mut words = words.into_iter();
     // in a statement of its own: no word may live on behind the seal
-    let by_name = words.next().is_some_and(|name| Path::new(&name).file_name().is_some_and(|name| name == "inetd"));
-    let parsed =
-        if cfg!(feature = "inetd") && by_name { cli::parse_inetd(words) } else { cli::parse(words, inherited) };
+    let by_name = words.next().is_some_and(|name| cfg!(feature = "inetd") && file::name(name.as_ref()) == "inetd");
+    let parsed = if by_name { cli::parse_inetd(words) } else { cli::parse(words, inherited) };
     let options = parsed.map_err(|error| {
         cli::complain(&error);
         exit::USAGE
@@ -107,6 +106,9 @@ fn read(options: &Options, tolerant: bool) -> Result<Draft, u8> {
 
 /// What the command line says of inetd.conf.
 fn inetd(options: &Options, tolerant: bool) -> Result<Inetd, u8> {
+    if !cfg!(feature = "inetd") {
+        return Ok(Inetd::default());
+    }
     let asked = &options.inetd;
     let xinetd = asked.dialect.as_deref() == Some(XINETD);
     let dialect = match asked.dialect.as_deref().map(|name| (name, Dialect::from_name(name))) {

@@ -84,6 +84,9 @@ fn check(options: &Options, file: &OwnedFd, program: &Path) -> u8 {
 
 /// Stores what a later reload needs. The texts are short; without room for them there is no reload.
 fn remember(plan: &mut PlanTables, program: &Path) -> Result<(), u8> {
+    if !cfg!(feature = "reload") {
+        return Ok(());
+    }
     let folder = file::current_folder().unwrap_or_else(|| "/".into());
     let mut store = |path: &Path| plan.arena.store(&[path.as_os_str().as_bytes(), b"\0"].concat());
     match (store(&folder), store(program)) {
@@ -154,14 +157,16 @@ fn prepare(options: &Options) -> Result<(Server, Reserved), u8> {
 
 /// Where the pid file is to be.
 fn pid_file(options: &Options) -> Option<PathBuf> {
+    if !cfg!(feature = "detach") {
+        return None;
+    }
     let usual = options.inetd.by_name && options.detach && rustix::process::geteuid().is_root();
-    let usual = usual.then(|| PathBuf::from(INETD_PID_FILE));
-    options.pidfile.clone().or(usual).filter(|_| cfg!(feature = "detach"))
+    options.pidfile.clone().or_else(|| usual.then(|| PathBuf::from(INETD_PID_FILE)))
 }
 
 /// From the configuration to open sockets.
 fn open(options: &Options, notify: Notify, pid_file: Option<&PidFile>) -> Result<(Server, Reserved), u8> {
-    let program = handover::own_path();
+    let program = if cfg!(feature = "reload") { handover::own_path() } else { PathBuf::new() };
     let plan = daemon::plan(&mut read(options, true)?, &context(options))?;
     remember(plan, &program)?;
     let plan = daemon::settle(plan)?;
@@ -182,7 +187,10 @@ fn open(options: &Options, notify: Notify, pid_file: Option<&PidFile>) -> Result
 
 /// Where the control socket is to be.
 fn control(options: &Options) -> Option<CString> {
-    control_path(&options.control).filter(|_| cfg!(feature = "control")).as_deref().and_then(absolute)
+    if !cfg!(feature = "control") {
+        return None;
+    }
+    absolute(&control_path(&options.control)?)
 }
 
 /// A path that stays the same wherever we go.

@@ -81,23 +81,12 @@ pub fn read_text(name: &str, text: &[u8]) -> Draft {
 
 /// The files of a folder that end in one of these, sorted. Hidden ones are left out, as a shell's `*` does.
 pub(super) fn folder(path: &Path, ends: &[&str]) -> Result<Vec<PathBuf>, Errno> {
-    let of_xinetd = path.ends_with(xinetd::FOLDER);
-    sorted(path, &|entry| {
-        let hidden = entry.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        let fits = || entry.extension().is_some_and(|end| ends.iter().any(|known| end == *known));
+    let of_xinetd = cfg!(feature = "xinetd") && file::name(path) == xinetd::FOLDER;
+    file::sorted(path, &|entry| {
+        let hidden = file::name(entry).as_encoded_bytes().starts_with(b".");
+        let fits = || ends.iter().any(|end| file::ends_in(entry, end));
         of_xinetd && xinetd::is_included(entry) || !hidden && fits()
     })
-}
-
-/// The files of a folder that fit, in the order of their names.
-pub(super) fn sorted(folder: &Path, fits: &dyn Fn(&Path) -> bool) -> Result<Vec<PathBuf>, Errno> {
-    let mut files: Vec<PathBuf> = Vec::new();
-    for path in file::names(folder)?.iter().map(|name| folder.join(name)).filter(|path| fits(path)) {
-        // As a word: paths are compared part by part, which takes more code for the same order.
-        let index = files.partition_point(|earlier| earlier.as_os_str() < path.as_os_str());
-        files.insert(index, path);
-    }
-    Ok(files)
 }
 
 /// What a file is written in.
@@ -111,14 +100,15 @@ enum Form {
 
 /// The form of a file: its name tells, and the command line for files that it names.
 fn form(path: &Path, inetd: &Inetd, named: bool) -> Form {
-    let ends = |known: &str| path.extension().is_some_and(|end| end == known);
-    let of_xinetd = path.parent().is_some_and(|above| above.ends_with(xinetd::FOLDER));
-    let asked = named && inetd.xinetd && !path.ends_with("inetd.conf");
+    let ends = |end| file::ends_in(path, end);
+    let name = file::name(path);
+    let of_xinetd = file::name(file::above(path)) == xinetd::FOLDER;
+    let asked = named && inetd.xinetd && name != "inetd.conf";
     if ends("socket") || ends("service") {
         Form::Unit
-    } else if ends("xinetd") || path.ends_with("xinetd.conf") || of_xinetd || asked {
+    } else if ends("xinetd") || name == "xinetd.conf" || of_xinetd || asked {
         Form::Xinetd
-    } else if ends("inetd") || path.ends_with("inetd.conf") || named && (inetd.all || inetd.dialect.is_some()) {
+    } else if ends("inetd") || name == "inetd.conf" || named && (inetd.all || inetd.dialect.is_some()) {
         Form::Inetd
     } else {
         Form::Native
@@ -133,7 +123,7 @@ fn read_file(draft: &mut Draft, readers: &mut Readers, path: &Path, named: bool)
         Form::Unit => missing(draft, "unit files"),
         Form::Xinetd if cfg!(feature = "xinetd") => {
             if let Some((file, text)) = load(draft, path) {
-                readers.xinetd.read(draft, file, &text, path.parent().unwrap_or(Path::new("")), 0);
+                readers.xinetd.read(draft, file, &text, file::above(path), 0);
             }
         }
         Form::Xinetd => missing(draft, "files of xinetd"),

@@ -40,7 +40,7 @@ impl Reader {
     /// name; in a folder what is no complete unit by itself is passed over.
     pub(super) fn read(&mut self, draft: &mut Draft, path: &Path, named: bool) {
         let target = target(path);
-        if target == Path::new("/dev/null") {
+        if is_masked(&target) {
             return if named {
                 files::push(draft, path, Code::UnitMasked, "")
             };
@@ -148,14 +148,19 @@ fn target(path: &Path) -> PathBuf {
     // As many as the kernel follows, path_resolution(7).
     for _ in 0..40 {
         let Some(link) = file::link(&path) else { break };
-        path = path.parent().unwrap_or(Path::new("")).join(link);
+        path = file::above(&path).join(link);
     }
     path
 }
 
+/// Whether a path with this end is a unit that is switched off.
+fn is_masked(target: &Path) -> bool {
+    target.as_os_str() == "/dev/null"
+}
+
 /// The name of the unit in a file. A link with an instance in its name instantiates a template; any other is an alias.
 fn unit_name(path: &Path, target: &Path) -> UnitName {
-    let name = |path: &Path| UnitName(path.file_name().unwrap_or_default().to_string_lossy().into_owned());
+    let name = |path: &Path| UnitName(file::name(path).to_string_lossy().into_owned());
     let (own, real) = (name(path), name(target));
     let alias = own.instance().is_none_or(str::is_empty) && real.kind() == own.kind();
     if alias { real } else { own }
@@ -163,19 +168,21 @@ fn unit_name(path: &Path, target: &Path) -> UnitName {
 
 /// The folders in which the other files of a unit are looked for.
 fn folders(path: &Path, target: &Path) -> Vec<PathBuf> {
-    let parent =
-        |path: &Path| path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new(".")).to_owned();
+    let parent = |path: &Path| match file::above(path) {
+        folder if folder.as_os_str().is_empty() => PathBuf::from("."),
+        folder => folder.to_owned(),
+    };
     let mut folders = vec![parent(path), parent(target)];
     // Enabled units are links in foo.target.wants.
-    let wants = |folder: &PathBuf| folder.extension().is_some_and(|end| end == "wants" || end == "requires");
+    let wants = |folder: &PathBuf| file::ends_in(folder, "wants") || file::ends_in(folder, "requires");
     let above: Vec<_> = folders.iter().filter(|folder| wants(folder)).map(|folder| parent(folder)).collect();
     folders.extend(above);
-    if folders.iter().any(|folder| UNIT_PATH.iter().any(|known| Path::new(known) == folder)) {
+    if folders.iter().any(|folder| UNIT_PATH.iter().any(|known| folder.as_os_str() == *known)) {
         folders.splice(0..0, UNIT_PATH.iter().map(PathBuf::from));
     }
     let mut once: Vec<PathBuf> = Vec::new();
     folders.into_iter().for_each(|folder| {
-        if !once.contains(&folder) {
+        if !once.iter().any(|known| known.as_os_str() == folder.as_os_str()) {
             once.push(folder)
         }
     });
@@ -187,7 +194,7 @@ fn find(folders: &[PathBuf], name: &UnitName) -> Option<PathBuf> {
     let there =
         |name: &UnitName| folders.iter().map(|folder| folder.join(&name.0)).find(|path| file::own_kind(path).is_some());
     let template = || name.instance().and_then(|_| there(&name.template()));
-    there(name).or_else(template).filter(|path| target(path) != Path::new("/dev/null"))
+    there(name).or_else(template).filter(|path| !is_masked(&target(path)))
 }
 
 /// The drop-ins of a unit by name: those of the unit itself, of its template, of units whose names begin alike up to a
@@ -204,8 +211,8 @@ fn drop_ins(folders: &[PathBuf], name: &UnitName) -> Vec<PathBuf> {
     for owner in owners {
         for folder in folders {
             for path in files::folder(&folder.join([&owner, ".d"].concat()), &["conf"]).unwrap_or_default() {
-                let index = found.partition_point(|known| known.file_name() < path.file_name());
-                if found.get(index).is_none_or(|known| known.file_name() != path.file_name()) {
+                let index = found.partition_point(|known| file::name(known) < file::name(&path));
+                if found.get(index).is_none_or(|known| file::name(known) != file::name(&path)) {
                     found.insert(index, path);
                 }
             }

@@ -80,7 +80,8 @@ impl Part {
 pub fn own_path() -> PathBuf {
     let path = OsStr::from_bytes(environment::executed_path().to_bytes());
     // by a descriptor (fexecve(3)): the path leads nowhere by now
-    let lasting = |path: &PathBuf| !path.starts_with("/proc") && !path.starts_with("/dev/fd");
+    let is_in = |path: &PathBuf, folder: &str| path.as_os_str().as_bytes().starts_with(folder.as_bytes());
+    let lasting = |path: &PathBuf| !is_in(path, "/proc/") && !is_in(path, "/dev/fd/");
     let told = file::absolute(Path::new(path)).filter(lasting);
     told.or_else(|| file::link(Path::new("/proc/self/exe"))).unwrap_or_default()
 }

@@ -309,14 +309,15 @@ fn by_proc(name: &[u8]) -> Result<Last, Errno> {
             let wanted = Local::of(name).ok_or(Errno::INVAL)?;
             let file = if family == address::INET { c"/proc/net/tcp" } else { c"/proc/net/tcp6" };
             let last = core::cell::Cell::new(Last::Unknown);
-            find_line(file, |line| {
+            find_line(file, &|line| {
                 last.set(last.get().or(wanted.in_line(line)?));
-                (last.get() == Last::Now).then_some(())
+                (last.get() == Last::Now).then_some(0)
             })?;
             Ok(last.get())
         }
         address::UNIX => {
-            find_line(c"/proc/net/unix", |line| is_unix_line(line, &name[2..])).map(|found| now_if(found.is_some()))
+            let wanted = |line: &[u8]| is_unix_line(line, &name[2..]).map(|()| 0);
+            find_line(c"/proc/net/unix", &wanted).map(|found| now_if(found.is_some()))
         }
         _ => Err(Errno::AFNOSUPPORT),
     }

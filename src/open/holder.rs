@@ -55,7 +55,7 @@ fn inode(kind: SocketKind, target: &[u8]) -> Option<u64> {
     // Number, local address, remote address, state, queues, timer, retransmits, uid, timeout, inode. Those that listen
     // come first in the file.
     tables.into_iter().find_map(|table| {
-        find_line(table, |line| {
+        find_line(table, &|line| {
             let mut fields = line.split(u8::is_ascii_whitespace).filter(|field| !field.is_empty());
             let found = hexadecimal(fields.nth(1)?)?;
             let inode = decimal(fields.nth(7)?)?;
@@ -76,7 +76,7 @@ fn collide(a: (IpAddr, u16), b: (IpAddr, u16)) -> bool {
 fn unix(target: &[u8]) -> Option<u64> {
     let name = address::unix_path(target).map_or(&target[2..], core::ffi::CStr::to_bytes);
     // Number, references, protocol, flags, type, state, inode, path; the NUL of an abstract name stands there as @.
-    find_line(c"/proc/net/unix", |line| {
+    find_line(c"/proc/net/unix", &|line| {
         let mut fields = line.splitn(8, |&byte| byte == b' ').skip(6);
         // The inode is right-aligned to 5 places, so that a short one splits off empty fields.
         let mut rest = fields.next()?;
@@ -111,11 +111,11 @@ pub(super) fn decimal(text: &[u8]) -> Option<u64> {
     core::str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// The first line of a file for which `wanted` has an answer. A line that is too long is passed over.
+/// What `wanted` finds in the first line of a file that has it. A line that is too long is passed over.
 ///
 /// # Errors
 /// The file cannot be read.
-pub(super) fn find_line<T>(file: &core::ffi::CStr, wanted: impl Fn(&[u8]) -> Option<T>) -> Result<Option<T>, Errno> {
+pub(super) fn find_line(file: &core::ffi::CStr, wanted: &dyn Fn(&[u8]) -> Option<u64>) -> Result<Option<u64>, Errno> {
     let file = openat(CWD, file, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     let mut buffer = [0; LINE_BYTES];
     let mut used = 0;

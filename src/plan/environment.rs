@@ -153,12 +153,12 @@ fn matching(path: &str) -> Vec<String> {
     let Some((folder, pattern)) = path.rsplit_once('/').filter(|(_, name)| name.contains(['*', '?'])) else {
         return Vec::new();
     };
-    let names = file::names(Path::new(if folder.is_empty() { "/" } else { folder })).unwrap_or_default();
-    let names = names.iter().filter_map(|name| name.to_str());
-    let fits = |name: &&str| (pattern.starts_with('.') || !name.starts_with('.')) && fits(pattern, name);
-    let mut paths: Vec<_> = names.filter(fits).map(|name| [folder, "/", name].concat()).collect();
-    paths.sort();
-    paths
+    let fits = |path: &Path| {
+        let name = file::name(path).to_str();
+        name.is_some_and(|name| (pattern.starts_with('.') || !name.starts_with('.')) && fits(pattern, name))
+    };
+    let paths = file::sorted(Path::new(if folder.is_empty() { "/" } else { folder }), &fits).unwrap_or_default();
+    paths.into_iter().filter_map(|path| path.into_os_string().into_string().ok()).collect()
 }
 
 /// Whether a name fits a pattern with `*` and `?`, glob(7).

@@ -3,7 +3,7 @@
 
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -105,6 +105,54 @@ pub fn absolute(path: &Path) -> Option<PathBuf> {
     }
 }
 
+/// The last part of a path; empty for the root. It and the next two take a path as a word: the iterator over its parts
+/// is a kilobyte of flash.
+#[must_use]
+pub fn name(path: &Path) -> &OsStr {
+    OsStr::from_bytes(split(path).1)
+}
+
+/// The folder of what is at a path; empty for a single name.
+#[must_use]
+pub fn above(path: &Path) -> &Path {
+    Path::new(OsStr::from_bytes(split(path).0))
+}
+
+/// Whether a name ends in a dot and this word, and has something before it.
+#[must_use]
+pub fn ends_in(path: &Path, end: &str) -> bool {
+    let stem = split(path).1.strip_suffix(end.as_bytes()).and_then(|name| name.strip_suffix(b"."));
+    stem.is_some_and(|stem| !stem.is_empty())
+}
+
+fn split(path: &Path) -> (&[u8], &[u8]) {
+    let path = without_slashes(path.as_os_str().as_bytes());
+    let start = path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
+    let (folder, name) = path.split_at(start);
+    let above = without_slashes(folder);
+    (if above.is_empty() { folder.get(..1).unwrap_or_default() } else { above }, name)
+}
+
+fn without_slashes(mut path: &[u8]) -> &[u8] {
+    while let [front @ .., b'/'] = path {
+        path = front;
+    }
+    path
+}
+
+/// The paths in a folder that fit, in the order of their names.
+///
+/// # Errors
+/// Those of [`names`].
+pub fn sorted(folder: &Path, fits: &dyn Fn(&Path) -> bool) -> Result<Vec<PathBuf>, Errno> {
+    let mut files: Vec<PathBuf> = Vec::new();
+    for path in names(folder)?.iter().map(|name| folder.join(name)).filter(|path| fits(path)) {
+        let index = files.partition_point(|earlier| earlier.as_os_str() < path.as_os_str());
+        files.insert(index, path);
+    }
+    Ok(files)
+}
+
 /// The names in a folder, in no order.
 ///
 /// # Errors
@@ -127,6 +175,18 @@ pub fn names(path: &Path) -> Result<Vec<OsString>, Errno> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_are_taken_apart_as_by_the_standard_library() {
+        for path in ["", "/", "//", "a", "/a", "a/b", "/a/b.c", "a/b.c/", "/a//b.d//", "a/.b", "a/b.", "/a.b.c/d.e.f"] {
+            let path = Path::new(path);
+            assert_eq!(name(path), path.file_name().unwrap_or_default(), "{path:?}");
+            assert_eq!(above(path).as_os_str(), path.parent().unwrap_or(Path::new("")).as_os_str(), "{path:?}");
+            for end in ["b", "c", "d", "f"] {
+                assert_eq!(ends_in(path, end), path.extension().is_some_and(|known| known == end), "{path:?}");
+            }
+        }
+    }
 
     #[test]
     fn files_and_folders_are_read_whole() {

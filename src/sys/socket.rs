@@ -83,9 +83,9 @@ pub fn option(socket: BorrowedFd<'_>, level: i32, name: i32) -> Result<i32, Errn
 /// Bytes that were sent and have not arrived yet (`SIOCOUTQ`, tcp(7)); 0 where the kernel cannot tell.
 pub fn queued(socket: BorrowedFd<'_>) -> usize {
     let mut bytes: libc::c_int = 0;
-    // SAFETY: the kernel writes an int to the pointer, which is valid during the call. The request is spelled as each C
-    // library declares it.
-    let told = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ as _, &raw mut bytes) };
+    // SAFETY: the kernel writes an int to the pointer, which is valid during the call. The C library's own ioctl would
+    // bring its translations of other requests.
+    let told = unsafe { libc::syscall(libc::SYS_ioctl, socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
     if told == 0 { usize::try_from(bytes).unwrap_or(0) } else { 0 }
 }
 

@@ -176,5 +176,5 @@ fn change(client: &mut Client, request: Request) -> Result<u8, u8> {
 
 /// A path as the user knows it.
 fn shown(path: &Path) -> impl std::fmt::Display + '_ {
-    path.display()
+    path.to_string_lossy()
 }

@@ -133,13 +133,13 @@ impl Reader {
             return tell(&mut draft.faults, Code::XinetdDepth, place, &[&most[0], &most[1]]);
         }
         if let Some((file, text)) = files::load(draft, path) {
-            self.read(draft, file, &text, path.parent().unwrap_or(path), depth + 1);
+            self.read(draft, file, &text, file::above(path), depth + 1);
         }
     }
 
     /// The files of a folder in the order of their names, without those that have a dot or end in `~`.
     fn folder(&mut self, draft: &mut Draft, place: Place, path: &Path, depth: usize) {
-        match files::sorted(path, &is_included) {
+        match file::sorted(path, &is_included) {
             Ok(files) => files.iter().for_each(|path| self.include(draft, place, path, depth)),
             Err(_) => tell(&mut draft.faults, Code::XinetdFolder, place, &[&path.to_string_lossy()]),
         }
@@ -156,7 +156,7 @@ impl Reader {
 
 /// Whether includedir takes a file by its name.
 pub(super) fn is_included(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    let name = file::name(path).as_encoded_bytes();
     !name.contains(&b'.') && !name.ends_with(b"~") && file::kind(path) == Some(FileType::RegularFile)
 }
 
