@@ -1,6 +1,6 @@
 //! Who is at the other end of a connection.
 
-use core::fmt;
+use core::fmt::{self, Write};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use heapless::Vec;
 use rustix::fd::AsFd;
@@ -8,7 +8,7 @@ use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix, SocketAddrV4, So
 
 use crate::sys::socket::{self, Credentials};
 use crate::sys::vsock::vsock_parts;
-use crate::text::Line;
+use crate::text::LineIn;
 
 /// The peer of a connection, or an address of our own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,14 +143,14 @@ pub struct Address<'a>(pub &'a Peer);
 impl Address<'_> {
     /// Appends it to a line. An IPv4 address goes without the formatting of the standard library: this is done for each
     /// connection.
-    pub fn append_to<const N: usize>(&self, line: &mut Line<N>) {
+    pub fn append_to(&self, line: &mut LineIn) {
         if let Peer::Internet { ip: IpAddr::V4(ip), .. } = self.0 {
             for (index, octet) in ip.octets().into_iter().enumerate() {
                 line.push_str(if index == 0 { "" } else { "." });
                 line.push_decimal(octet.into());
             }
         } else {
-            let _ = fmt::write(line, format_args!("{self}")); // a line takes everything
+            let _ = write!(line, "{self}"); // a line takes everything
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Nothing here fails or allocates. What does not fit into a line is cut and the cut is shown.
 
 use core::fmt;
+use core::ops::{Deref, DerefMut};
 
 /// What stands at the end of a line that was too long.
 const CUT: &[u8] = b"...";
@@ -13,11 +14,13 @@ pub const DECIMAL_BYTES: usize = 20;
 /// A line of at most `N` bytes that takes formatted text (`write!` never fails on it).
 ///
 /// What does not fit is left out and the line then ends with `...`; `N` must be at least 4.
-#[derive(Clone)]
-pub struct Line<const N: usize> {
-    bytes: [u8; N],
+pub type Line<const N: usize> = LineIn<[u8; N]>;
+
+/// A line in a buffer of any length: what is done with lines is compiled once.
+pub struct LineIn<B: ?Sized = [u8]> {
     len: usize,
     cut: bool,
+    bytes: B,
 }
 
 impl<const N: usize> Default for Line<N> {
@@ -33,7 +36,23 @@ impl<const N: usize> Line<N> {
         const { assert!(N > CUT.len()) };
         Self { bytes: [0; N], len: 0, cut: false }
     }
+}
 
+impl<const N: usize> Deref for Line<N> {
+    type Target = LineIn;
+
+    fn deref(&self) -> &LineIn {
+        self
+    }
+}
+
+impl<const N: usize> DerefMut for Line<N> {
+    fn deref_mut(&mut self) -> &mut LineIn {
+        self
+    }
+}
+
+impl LineIn {
     /// Empties the line.
     pub const fn clear(&mut self) {
         self.len = 0;
@@ -71,8 +90,8 @@ impl<const N: usize> Line<N> {
 
     /// Ends the line with `byte`, which must be ASCII; cuts the line if there is no room left for it.
     pub fn end(&mut self, byte: u8) {
-        if self.len == N {
-            self.cut_to(N - 1 - CUT.len());
+        if self.len == self.bytes.len() {
+            self.cut_to(self.len - 1 - CUT.len());
         }
         self.copy(&[byte]);
         self.cut = true;
@@ -84,7 +103,7 @@ impl<const N: usize> Line<N> {
     }
 
     /// A writer for `write!` that escapes what it gets as [`Line::push_escaped`] does.
-    pub const fn escaped(&mut self) -> Escaped<'_, N> {
+    pub const fn escaped(&mut self) -> Escaped<'_> {
         Escaped(self)
     }
 
@@ -94,7 +113,7 @@ impl<const N: usize> Line<N> {
         core::str::from_utf8(self.as_bytes()).unwrap_or_default()
     }
 
-    /// The bytes so far, at most `N`.
+    /// The bytes so far.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
@@ -123,8 +142,8 @@ impl<const N: usize> Line<N> {
         if self.cut || self.copy(text) {
             return;
         }
-        self.copy(&text[..floor(text, N - self.len)]);
-        self.cut_to(N - CUT.len());
+        self.copy(&text[..floor(text, self.bytes.len() - self.len)]);
+        self.cut_to(self.bytes.len() - CUT.len());
         self.cut = true;
     }
 
@@ -143,7 +162,7 @@ impl<const N: usize> Line<N> {
     }
 }
 
-impl<const N: usize> fmt::Write for Line<N> {
+impl fmt::Write for LineIn {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         self.push_str(text);
         Ok(())
@@ -151,9 +170,9 @@ impl<const N: usize> fmt::Write for Line<N> {
 }
 
 /// See [`Line::escaped`].
-pub struct Escaped<'a, const N: usize>(&'a mut Line<N>);
+pub struct Escaped<'a>(&'a mut LineIn);
 
-impl<const N: usize> fmt::Write for Escaped<'_, N> {
+impl fmt::Write for Escaped<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         self.0.push_escaped(text);
         Ok(())
@@ -209,6 +228,18 @@ pub fn decimal(value: u64, room: &mut [u8; DECIMAL_BYTES]) -> &[u8] {
         }
     }
     room.get(start..).unwrap_or_default()
+}
+
+/// The number that these digits are, with nothing before, between or behind them. All numbers are read here: the standard
+/// library has a copy for each type.
+#[must_use]
+pub fn number<T: TryFrom<u64>>(text: impl AsRef<[u8]>, base: u32) -> Option<T> {
+    T::try_from(digits(text.as_ref(), base)?).ok()
+}
+
+fn digits(text: &[u8], base: u32) -> Option<u64> {
+    let add = |sum: u64, byte: &u8| sum.checked_mul(base.into())?.checked_add(char::from(*byte).to_digit(base)?.into());
+    if text.is_empty() { None } else { text.iter().try_fold(0, add) }
 }
 
 /// Declares an enumeration each of whose values has a word, as it stands in the log and in answers.
@@ -312,6 +343,18 @@ mod tests {
         let (foreign, tab) = ("a\u{202e}b\u{2028}", '\t');
         write!(line.escaped(), "{foreign}-{tab}").unwrap();
         assert_eq!(line.as_str(), r"a\xe2\x80\xaeb\xe2\x80\xa8-\x09");
+    }
+
+    #[test]
+    fn numbers_are_digits_alone() {
+        assert_eq!(
+            (number(b"007", 10), number(b"0755", 8), number(b"fF", 16)),
+            (Some(7u8), Some(0o755u16), Some(255u8))
+        );
+        assert_eq!(number(b"18446744073709551615", 10), Some(u64::MAX));
+        for text in ["", "+1", "-1", " 1", "1 ", "1a", "256", "18446744073709551616"] {
+            assert_eq!(number::<u8>(text, 10), None, "{text}");
+        }
     }
 
     #[test]

@@ -89,7 +89,8 @@ fn unknown(dashes: &str, name: &str) -> UsageError {
 
 fn number(parser: &mut lexopt::Parser, option: &str) -> Result<u32, UsageError> {
     let word = word(parser, option, "a number")?;
-    word.parse().map_err(|_| fault(&[option, " got \"", &clean(word.as_ref()), "\"; expected a number"]))
+    crate::text::number(&word, 10)
+        .ok_or_else(|| fault(&[option, " got \"", &clean(word.as_ref()), "\"; expected a number"]))
 }
 
 fn word(parser: &mut lexopt::Parser, option: &str, expected: &str) -> Result<String, UsageError> {

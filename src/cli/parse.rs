@@ -4,7 +4,7 @@ use super::table::{COMMANDS, Command, CommandRow, Id, OPTIONS, OptionRow};
 use super::{Activate, Control, Form, Inetd, Kind, Listen, Options, UsageError};
 use crate::limits::FD_NAME_BYTES;
 use crate::logging::Target;
-use crate::text::edits;
+use crate::text::{edits, number};
 use lexopt::Arg;
 use log::LevelFilter;
 use std::ffi::{OsStr, OsString};
@@ -372,7 +372,7 @@ fn variable(word: OsString) -> Result<(OsString, Option<OsString>)> {
 }
 
 fn notify_fd(value: &OsStr) -> Result<i32> {
-    match value.to_str().and_then(|text| text.parse().ok()) {
+    match number(value.as_bytes(), 10) {
         Some(fd @ 3..=FD_MAX) => Ok(fd),
         _ => bad("notify-fd", value, "the number of an open descriptor from 3, for example 3", Command::Run),
     }

@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use super::message::Code;
 use super::render;
+use crate::text;
 
 /// A stretch of one line of one file. Lines and columns count from 1; a column is a character, not a byte.
 ///
@@ -117,7 +118,7 @@ pub(super) fn fill(template: &str, arguments: &[&str]) -> String {
     for part in parts {
         match part
             .split_once('}')
-            .and_then(|(number, rest)| Some((arguments.get(number.parse::<usize>().ok()?)?, rest)))
+            .and_then(|(number, rest)| Some((arguments.get(text::number::<usize>(number, 10)?)?, rest)))
         {
             Some((argument, rest)) => add(&mut out, &[argument, rest]),
             None => add(&mut out, &["{", part]),

@@ -179,10 +179,15 @@ fn comment(id: Id, value: &str) -> Option<Problem> {
     any.then(|| *Problem::new(Code::CommentKept, at..value.len(), &[]))
 }
 
+/// Whether a character can stand in the name of a service.
+pub(super) fn is_of_name(c: char) -> bool {
+    c.is_ascii_graphic() && !matches!(c, ':' | '=' | '[' | ']')
+}
+
 /// The fault of a name that no service can have: 1 to [`limits::SERVICE_NAME_BYTES`] printable ASCII characters without
 /// `:`, `=`, `[` and `]`, and not `defaults`.
 pub fn check_name(name: &str, place: Place) -> Option<Fault> {
-    let good = |b: u8| b.is_ascii_graphic() && !b":=[]".contains(&b);
-    let fits = (1..=limits::SERVICE_NAME_BYTES).contains(&name.len()) && name.bytes().all(good) && name != DEFAULTS;
+    let fits = (1..=limits::SERVICE_NAME_BYTES).contains(&name.len()) && name.chars().all(is_of_name);
+    let fits = fits && name != DEFAULTS;
     (!fits).then(|| Fault::new(Code::BadServiceName, place, &[name, &limits::SERVICE_NAME_BYTES.to_string()]))
 }

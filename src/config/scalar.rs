@@ -40,13 +40,9 @@ pub(super) fn digits(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// A number that fits. All are read by the same code.
+/// A number that fits.
 pub(super) fn number<T: TryFrom<u64>>(text: &str) -> Option<T> {
-    whole(text).and_then(|number| T::try_from(number).ok())
-}
-
-fn whole(text: &str) -> Option<u64> {
-    if digits(text) { text.parse().ok() } else { None }
+    crate::text::number(text, 10)
 }
 
 /// A number that may have a sign.
@@ -56,7 +52,7 @@ fn integer(text: &str) -> Option<i64> {
 }
 
 pub(super) fn unsigned(text: &str, min: u64, max: u64) -> Parsed<u64> {
-    match whole(text) {
+    match number(text) {
         Some(number) if (min..=max).contains(&number) => Ok(number),
         _ => not_a_number(text, digits(text), &range(&min.to_string(), &max.to_string())),
     }
@@ -143,7 +139,7 @@ fn scaled(text: &str, factor: u64) -> Option<Option<u64>> {
     }
     // From the last digit to the first, so that 1.5M is exact. No factor is near 2^60 times 10.
     let part = fraction.bytes().rev().fold(0, |part, digit| (part + u64::from(digit - b'0') * factor) / 10);
-    Some(whole(before).and_then(|whole| whole.checked_mul(factor)?.checked_add(part)))
+    Some(number(before).and_then(|whole: u64| whole.checked_mul(factor)?.checked_add(part)))
 }
 
 /// A span in its shortest exact form, for printing.
@@ -195,8 +191,8 @@ pub(super) fn size_text(bytes: u64) -> String {
 
 /// Permission bits in octal, 0 to 07777.
 pub(super) fn mode(text: &str) -> Parsed<u64> {
-    match u64::from_str_radix(text, 8) {
-        Ok(mode) if mode <= 0o7777 && digits(text) => Ok(mode),
+    match crate::text::number(text, 8) {
+        Some(mode) if mode <= 0o7777 => Ok(mode),
         _ => wrong(Code::BadMode, text),
     }
 }

@@ -10,6 +10,7 @@ use super::message::{Code, Reason};
 use super::problem::{Parsed, Problem, fail};
 use super::words::{INSTANCE, INSTANCE_PATH};
 use crate::sys::{environment, file};
+use crate::text::number;
 
 /// Bytes of a file that answers; more: it is no such file.
 const FILE_BYTES: usize = 64 * 1024;
@@ -255,7 +256,7 @@ fn unescape(text: &str) -> String {
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {
         let hex = tail.strip_prefix(b"x").and_then(|tail| std::str::from_utf8(tail.get(..2)?).ok());
-        let byte = hex.filter(|_| *first == b'\\').and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        let byte = hex.filter(|_| *first == b'\\').and_then(|hex| number(hex, 16));
         bytes.push(byte.unwrap_or(if *first == b'-' { b'/' } else { *first }));
         rest = if byte.is_some() { &tail[3..] } else { tail };
     }

@@ -284,7 +284,7 @@ impl Unit {
 
     /// A command line without the marks that ask for privileges, which are noted.
     fn unmarked<'a>(&mut self, text: Cow<'a, str>, place: Place) -> Cow<'a, str> {
-        let end = text.find(|c| !"-@:+!".contains(c)).unwrap_or(text.len());
+        let end = text.find(|c| !matches!(c, '-' | '@' | ':' | '+' | '!')).unwrap_or(text.len());
         let (marks, rest) = text.split_at(end);
         self.privileged = match marks {
             _ if marks.contains('+') => Some((place, "+")),
@@ -295,7 +295,7 @@ impl Unit {
         if !marks.contains(['+', '!']) {
             return text;
         }
-        let kept: String = marks.chars().filter(|mark| !"+!".contains(*mark)).collect();
+        let kept: String = marks.chars().filter(|mark| !matches!(mark, '+' | '!')).collect();
         Cow::Owned(kept + rest)
     }
 

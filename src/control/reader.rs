@@ -38,7 +38,7 @@ impl<'a> Value<'a> {
                 if c == 'u' {
                     let digits = rest.as_str().get(..4)?;
                     rest = rest.as_str().get(4..)?.chars();
-                    return u16::from_str_radix(digits, 16).ok();
+                    return crate::text::number(digits, 16);
                 }
             }
             u16::try_from(u32::from(c)).ok() // rows are ASCII

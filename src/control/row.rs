@@ -1,7 +1,7 @@
 //! Writes rows into a fixed buffer.
 
 use crate::limits::CONTROL_ROW_BYTES;
-use crate::text::Line;
+use crate::text::{Line, LineIn};
 use core::fmt::{self, Write};
 
 /// One row of an answer, with its newline. What does not fit is cut, and the cut is shown.
@@ -84,7 +84,7 @@ impl Row {
 }
 
 /// Escapes as JSON does (RFC 8259, section 7), and everything that could steer a terminal.
-struct Quoted<'a>(&'a mut Line<CONTROL_ROW_BYTES>);
+struct Quoted<'a>(&'a mut LineIn);
 
 impl Write for Quoted<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use rustix::fd::OwnedFd;
 
 use crate::sys::{environment, file};
+use crate::text;
 
 /// The variable that tells the part.
 pub const VARIABLE: &str = "DORMOUSE_HANDOVER";
@@ -57,7 +58,7 @@ impl Part {
     fn parse(text: &OsStr) -> Option<Self> {
         let mut words = text.as_bytes().splitn(4, |&byte| byte == b' ');
         let part = words.next()?;
-        let mut number = || core::str::from_utf8(words.next()?).ok()?.parse::<i32>().ok();
+        let mut number = || text::number::<i32>(words.next()?, 10);
         let (pid, first) = (number()?, number()?);
         let last = words.next()?;
         let take = |number| environment::reclaim(number, 3).ok();
@@ -67,7 +68,7 @@ impl Part {
                 Some(Self::Check { plan: take(first)?, program: OsStr::from_bytes(last).into() })
             }
             b"resume" if is(rustix::process::getpid()) => {
-                let plan = core::str::from_utf8(last).ok()?.parse().ok()?;
+                let plan = text::number(last, 10)?;
                 Some(Self::Resume { state: take(first)?, plan: take(plan)? })
             }
             _ => None,

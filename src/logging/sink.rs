@@ -5,7 +5,7 @@ use super::output::{Kmsg, Stderr, Syslog, is_writable};
 use crate::limits::LOG_LINE_BYTES;
 use crate::sys::errno::Why;
 use crate::sys::stdio;
-use crate::text::Line;
+use crate::text::{Line, LineIn};
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicU32, Ordering};
 use log::{Level, LevelFilter, Log, Metadata, Record};
@@ -198,7 +198,7 @@ impl State {
 }
 
 /// `dormouse: warning: `, `<28>dormouse[12]: ` or `<4>dormouse: `.
-fn head<const N: usize>(line: &mut Line<N>, target: Target, level: Level, name: Name<'_>) {
+fn head(line: &mut LineIn, target: Target, level: Level, name: Name<'_>) {
     if target != Target::Stderr {
         let facility = if target == Target::Syslog { DAEMON } else { 0 };
         line.push_str("<");

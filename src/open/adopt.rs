@@ -7,6 +7,7 @@ use super::{Identity, Opened, listens, path, socket_type, unix};
 use crate::limits::LISTENERS;
 use crate::plan::{ListenerSpec, Plan, SocketKind, address};
 use crate::sys::{environment, socket};
+use crate::text::number;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use rustix::fs::{AtFlags, CWD, FileType, OFlags, fcntl_getfl, fcntl_setfl, fstat, statat};
 use rustix::io::Errno;
@@ -31,9 +32,8 @@ pub type Closed<'a> = (&'a str, Option<Errno>);
 /// Number of sockets that our parent has handed to us: LISTEN_FDS, if LISTEN_PID is our own.
 pub fn offered() -> usize {
     variable("LISTEN_PID")
-        .and_then(|pid| pid.parse().ok())
-        .filter(|&pid: &i32| pid == rustix::process::getpid().as_raw_nonzero().get())
-        .and_then(|_| variable("LISTEN_FDS")?.parse().ok())
+        .filter(|pid| number(pid, 10) == Some(std::process::id()))
+        .and_then(|_| number(variable("LISTEN_FDS")?, 10))
         .filter(|count| (1..=LISTENERS).contains(count))
         .unwrap_or(0)
 }

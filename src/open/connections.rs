@@ -12,9 +12,10 @@ use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with};
 
-use super::holder::{decimal, find_line, hexadecimal};
+use super::holder::{find_line, hexadecimal};
 use crate::plan::address;
-use crate::sys::socket;
+use crate::sys::{proc, socket};
+use crate::text::number;
 
 /// How the kernel was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,12 +139,11 @@ impl<'a> Local<'a> {
     /// What a line of /proc/net/tcp or tcp6 tells of it (proc_net_tcp(5)): number, local, remote, state, queues, timer
     /// (of TIME_WAIT 3, and 1/100 s left of it), retransmits, uid, timeout, inode.
     fn in_line(&self, line: &[u8]) -> Option<Last> {
-        let mut fields = line.split(u8::is_ascii_whitespace).filter(|field| !field.is_empty());
-        let number = |text: &[u8]| u32::from_str_radix(core::str::from_utf8(text).ok()?, 16).ok();
+        let mut fields = proc::words(line);
         let (ip, port) = hexadecimal(fields.nth(1)?)?;
-        let state = u8::try_from(number(fields.nth(1)?)?).ok()?;
-        let left = fields.nth(1)?.split(|&byte| byte == b':').nth(1).and_then(number)?;
-        let inode = decimal(fields.nth(3)?)?;
+        let state = number(fields.nth(1)?, 16)?;
+        let left: u32 = number(fields.nth(1)?.split(|&byte| byte == b':').nth(1)?, 16)?;
+        let inode = number(fields.nth(3)?, 10)?;
         let same = match ip {
             core::net::IpAddr::V4(ip) => self.takes(&ip.octets()),
             core::net::IpAddr::V6(ip) => self.takes(&ip.octets()),

@@ -5,33 +5,29 @@
 //! not at each try. Takes no memory; needs two descriptors for the time of the search.
 
 use crate::plan::{Plan, SocketKind, address};
+use crate::sys::proc::{self, c_str, path};
+use crate::text::{Line, number};
 use core::fmt::{self, Write};
-use core::mem::MaybeUninit;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use heapless::String;
-use rustix::fd::OwnedFd;
-use rustix::fs::{CWD, Mode, OFlags, RawDir, openat, readlinkat_raw};
+use rustix::fs::{CWD, OFlags, readlinkat_raw};
 use rustix::io::{Errno, read};
 
 /// Bytes of a line in /proc/net: at most 108 of a path and 60 before it, or 180 of numbers.
 const LINE_BYTES: usize = 512;
-/// Bytes for names of a folder in one getdents64(2); a longer name than of a process or descriptor is passed over.
-const NAMES_BYTES: usize = 1024;
 
 /// A process. Shown as `pid 812 (lighttpd)`.
-#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
     /// Its id.
-    pub pid: u32,
+    pub pid: i32,
     /// The socket's number there.
     pub descriptor: i32,
     /// Its name, at most 15 bytes (proc(5), comm); the process chooses it, so it can hold anything.
-    pub comm: String<64>,
+    pub comm: Line<64>,
 }
 
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "pid {} ({})", self.pid, self.comm)
+        write!(f, "pid {} ({})", self.pid, self.comm.as_str())
     }
 }
 
@@ -56,9 +52,9 @@ fn inode(kind: SocketKind, target: &[u8]) -> Option<u64> {
     // come first in the file.
     tables.into_iter().find_map(|table| {
         find_line(table, &|line| {
-            let mut fields = line.split(u8::is_ascii_whitespace).filter(|field| !field.is_empty());
+            let mut fields = proc::words(line);
             let found = hexadecimal(fields.nth(1)?)?;
-            let inode = decimal(fields.nth(7)?)?;
+            let inode = number(fields.nth(7)?, 10)?;
             (inode != 0 && collide(found, wanted)).then_some(inode)
         })
         .ok()?
@@ -86,29 +82,24 @@ fn unix(target: &[u8]) -> Option<u64> {
             (rest, path) = (&path[..at], &path[at + 1..]);
         }
         let same = path.len() == name.len() && path.iter().zip(name).all(|(&a, &b)| a == b || (a == b'@' && b == 0));
-        decimal(rest).filter(|&inode| same && inode != 0)
+        number(rest, 10).filter(|&inode| same && inode != 0)
     })
     .ok()?
 }
 
 /// A local address of /proc/net: words of the address as the machine sees them, then the port.
 pub(super) fn hexadecimal(text: &[u8]) -> Option<(IpAddr, u16)> {
-    let text = core::str::from_utf8(text).ok()?;
-    let (ip, port) = text.split_once(':')?;
+    let (ip, port) = text.split_at_checked(text.iter().position(|byte| *byte == b':')?)?;
     let mut bytes = [0; 16];
-    for (word, out) in ip.as_bytes().chunks(8).zip(bytes.as_chunks_mut::<4>().0) {
-        *out = u32::from_str_radix(core::str::from_utf8(word).ok()?, 16).ok()?.to_ne_bytes();
+    for (word, out) in ip.chunks(8).zip(bytes.as_chunks_mut::<4>().0) {
+        *out = number::<u32>(word, 16)?.to_ne_bytes();
     }
     let ip = match ip.len() {
         8 => Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3]).into(),
         32 => Ipv6Addr::from(bytes).into(),
         _ => return None,
     };
-    Some((ip, u16::from_str_radix(port, 16).ok()?))
-}
-
-pub(super) fn decimal(text: &[u8]) -> Option<u64> {
-    core::str::from_utf8(text).ok()?.parse().ok()
+    Some((ip, number(&port[1..], 16)?))
 }
 
 /// What `wanted` finds in the first line of a file that has it. A line that is too long is passed over.
@@ -116,7 +107,7 @@ pub(super) fn decimal(text: &[u8]) -> Option<u64> {
 /// # Errors
 /// The file cannot be read.
 pub(super) fn find_line(file: &core::ffi::CStr, wanted: &dyn Fn(&[u8]) -> Option<u64>) -> Result<Option<u64>, Errno> {
-    let file = openat(CWD, file, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let file = proc::open(file, OFlags::empty())?;
     let mut buffer = [0; LINE_BYTES];
     let mut used = 0;
     loop {
@@ -140,60 +131,41 @@ pub(super) fn find_line(file: &core::ffi::CStr, wanted: &dyn Fn(&[u8]) -> Option
 
 /// A process that has a descriptor of the socket with this inode.
 fn process(inode: u64) -> Option<Holder> {
-    let mut target = String::<32>::new();
-    write!(target, "socket:[{inode}]").ok()?;
-    let processes = folder(CWD, "/proc")?;
-    let mut names = [MaybeUninit::uninit(); NAMES_BYTES];
-    let mut entries = RawDir::new(&processes, &mut names);
-    while let Some(Ok(entry)) = entries.next() {
-        let Some(pid) = decimal(entry.file_name().to_bytes()).and_then(|pid| u32::try_from(pid).ok()) else { continue };
-        let mut path = String::<32>::new();
-        if write!(path, "{pid}/fd").is_err() {
-            continue;
-        }
-        let Some(descriptor) = number_of(&processes, &path, target.as_bytes()) else { continue };
-        path.clear();
-        write!(path, "/proc/{pid}/comm").ok()?;
-        return Some(Holder { pid, descriptor, comm: comm(&path) });
-    }
-    None
+    let mut found = None;
+    proc::for_each_number(c"/proc", &mut |pid| {
+        found = descriptor(pid, inode).map(|descriptor| Holder { pid, descriptor, comm: comm(pid) });
+        found.is_none()
+    });
+    found
 }
 
 /// Whether a process has a descriptor of the socket with this inode.
 pub fn holds(pid: i32, inode: u64) -> bool {
-    let mut path = String::<32>::new();
-    let mut target = String::<32>::new();
-    let whole = write!(path, "/proc/{pid}/fd").is_ok() && write!(target, "socket:[{inode}]").is_ok();
-    whole && number_of(CWD, &path, target.as_bytes()).is_some()
+    descriptor(pid, inode).is_some()
 }
 
-/// The descriptor in this folder that is the socket.
-fn number_of(at: impl rustix::fd::AsFd, path: &str, target: &[u8]) -> Option<i32> {
-    let descriptors = folder(at, path)?;
-    let mut names = [MaybeUninit::uninit(); NAMES_BYTES];
-    let mut entries = RawDir::new(&descriptors, &mut names);
-    while let Some(Ok(entry)) = entries.next() {
-        let mut link = [0; 64];
-        let len = readlinkat_raw(&descriptors, entry.file_name(), &mut link[..]).unwrap_or(0);
-        if &link[..len] == target {
-            return decimal(entry.file_name().to_bytes()).and_then(|number| i32::try_from(number).ok());
-        }
-    }
-    None
-}
-
-fn folder(at: impl rustix::fd::AsFd, path: &str) -> Option<OwnedFd> {
-    openat(at, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()
+/// The descriptor of a process that is this socket.
+fn descriptor(pid: i32, inode: u64) -> Option<i32> {
+    let mut target = Line::<32>::new();
+    let _ = write!(target, "socket:[{inode}]"); // a line takes everything
+    let mut found = None;
+    proc::for_each_number(c_str(&path(pid, "/fd")), &mut |number| {
+        let (mut rest, mut link) = (Line::<16>::new(), [0; 64]);
+        let _ = write!(rest, "/fd/{number}");
+        let len = readlinkat_raw(CWD, c_str(&path(pid, rest.as_str())), &mut link[..]).unwrap_or(0);
+        found = Some(number).filter(|_| &link[..len] == target.as_bytes());
+        found.is_none()
+    });
+    found
 }
 
 /// The name of a process, made harmless for a line of text; empty when it is gone.
-fn comm(path: &str) -> String<64> {
+fn comm(pid: i32) -> Line<64> {
+    let mut comm = Line::new();
     let mut bytes = [0; 16];
-    let file = openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
-    let len = file.and_then(|file| read(&file, &mut bytes[..])).unwrap_or(0);
-    let mut comm = String::new();
+    let name = proc::read(c_str(&path(pid, "/comm")), &mut bytes).unwrap_or_default();
     // Four bytes for each of 15 at most, so it fits.
-    let _ = write!(comm, "{}", bytes[..len].trim_ascii_end().escape_ascii());
+    let _ = write!(comm, "{}", name.trim_ascii_end().escape_ascii());
     comm
 }
 

@@ -16,7 +16,7 @@ use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open}
 /// ENOSYS on older kernels; EPERM without the right to trace the process; ADDRINUSE: it is not the socket of this
 /// listener.
 pub fn take_over(plan: &Plan, listener: usize, holder: &Holder) -> Result<Opened, Errno> {
-    let pid = i32::try_from(holder.pid).ok().and_then(Pid::from_raw).ok_or(Errno::SRCH)?;
+    let pid = Pid::from_raw(holder.pid).ok_or(Errno::SRCH)?;
     let process = pidfd_open(pid, PidfdFlags::empty())?;
     let socket = out_of_the_way(plan, pidfd_getfd(&process, holder.descriptor, PidfdGetfdFlags::empty())?)?;
     let row = &plan.listeners[listener];

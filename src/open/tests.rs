@@ -82,7 +82,7 @@ fn a_tcp_port_listens_blocks_and_stays_ours() {
         let second = fails(plan, 0);
         assert_eq!(second.to_string(), "bind: address is in use (EADDRINUSE)");
         assert!(second.may_free() && !second.may_appear());
-        assert_eq!(holder::find(plan, 0).unwrap().pid, std::process::id());
+        assert_eq!(holder::find(plan, 0).unwrap().pid.cast_unsigned(), std::process::id());
     });
 }
 
@@ -122,7 +122,7 @@ fn nobody_can_share_a_udp_port() {
     let address = socket.local_addr().unwrap().to_string();
     with(&[("ListenDatagram", &address)], |plan| {
         assert!(fails(plan, 0).may_free());
-        assert_eq!(holder::find(plan, 0).unwrap().pid, std::process::id());
+        assert_eq!(holder::find(plan, 0).unwrap().pid.cast_unsigned(), std::process::id());
         drop(socket);
         let opened = open_well(plan, 0);
         assert!(!sockopt::socket_reuseaddr(&opened.socket).unwrap());
@@ -194,7 +194,7 @@ fn a_socket_that_nobody_holds_is_replaced_and_a_live_one_is_not() {
     for kind in ["ListenStream", "ListenDatagram", "ListenSequentialPacket"] {
         with(&[(kind, &path)], |plan| {
             assert_eq!(fails(plan, 0).step, Step::InUse);
-            assert_eq!(holder::find(plan, 0).unwrap().pid, std::process::id());
+            assert_eq!(holder::find(plan, 0).unwrap().pid.cast_unsigned(), std::process::id());
         });
     }
     drop(listener);
@@ -267,7 +267,7 @@ fn an_abstract_name_is_ours_alone() {
     with(&[("ListenStream", &name)], |plan| {
         let opened = open_well(plan, 0);
         assert!(fails(plan, 0).may_free());
-        assert_eq!(holder::find(plan, 0).unwrap().pid, std::process::id());
+        assert_eq!(holder::find(plan, 0).unwrap().pid.cast_unsigned(), std::process::id());
         drop(opened);
         open_well(plan, 0);
     });

@@ -11,6 +11,7 @@ use crate::config::{self, Code, Fault, Id, ServiceDraft, Stream, at_most, tell};
 use crate::limits::GROUPS;
 use crate::sys::environment;
 use crate::sys::users::{self, User};
+use crate::text::number;
 
 /// Who a service runs as.
 pub(super) struct Identity {
@@ -55,7 +56,7 @@ pub(super) fn identity(draft: &ServiceDraft, faults: &mut Vec<Fault>) -> Identit
 
 /// A user that is only a number: its group must be given, since nobody else knows it.
 fn unlisted(draft: &ServiceDraft, name: &str) -> Option<User> {
-    let uid = name.parse().ok()?;
+    let uid = number(name, 10)?;
     let gid = draft.text(Id::Group).and_then(users::group)?;
     Some(User { uid, gid, name: name.to_owned(), home: "/".to_owned(), shell: "/bin/sh".to_owned() })
 }

@@ -9,6 +9,7 @@ use super::{ListenerSpec, PlanTables, SocketSpec, Span, address, filter};
 use crate::config::{Code, Fault, Id, Kind, Listen, ListenAddress, PortRef, ServiceDraft, at_most, tell};
 use crate::limits::FILTER_INSTRUCTIONS;
 use crate::sys::users;
+use crate::text;
 use core::net::{IpAddr, Ipv6Addr};
 
 /// What a socket is, as bits: a dual-stack one has two.
@@ -147,7 +148,7 @@ fn owners(draft: &ServiceDraft, faults: &mut Vec<Fault>) -> (Option<u32>, Option
     if let Some(name) = draft.text(Id::SocketUser) {
         let user = users::user(name);
         group = user.as_ref().map(|user| user.gid);
-        owner = user.map(|user| user.uid).or_else(|| name.parse().ok());
+        owner = user.map(|user| user.uid).or_else(|| text::number(name, 10));
         if owner.is_none() {
             unknown(draft, Id::SocketUser, Code::NoUser, name, faults);
         }
@@ -298,7 +299,7 @@ fn address_bytes(listen: &Listen, faults: &mut Vec<Fault>) -> Option<Vec<u8>> {
         ListenAddress::Port(port) => address::inet(Ipv6Addr::UNSPECIFIED.into(), number(port, listen, faults)?, 0),
         ListenAddress::Inet { ip, scope, port } => {
             let port = number(port, listen, faults)?;
-            let index = scope.as_ref().and_then(|scope| scope.parse().ok());
+            let index = scope.as_ref().and_then(|scope| text::number(scope, 10));
             let mut bytes = address::inet(*ip, port, index.unwrap_or(0));
             if let (Some(name), None, IpAddr::V6(_)) = (scope, index, ip) {
                 bytes.extend(name.as_bytes());

@@ -6,11 +6,11 @@ use log::Level;
 use rustix::fs::fstat;
 
 use super::accept::run_deadline;
-use super::session::{Process, for_each_process};
 use super::{Child, Phase, Server};
 use crate::logging::Kind;
 use crate::open::holder::holds;
 use crate::plan::{KillMode, Policy};
+use crate::sys::proc::{Process, for_each_of};
 use crate::sys::process::session_of;
 
 impl Server {
@@ -27,7 +27,7 @@ impl Server {
         let own = i32::try_from(self.main_pid).unwrap_or(0);
         let mut orphans: heapless::Vec<Process, 16> = heapless::Vec::new();
         let children = &self.tables.children;
-        for_each_process(&mut |process| {
+        for_each_of(&mut |_| true, &mut |process| {
             let known = || children.iter().any(|child| child.pid == process.pid || child.session == process.session);
             process.parent != own || known() || orphans.push(process).is_ok()
         });

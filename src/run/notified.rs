@@ -11,13 +11,13 @@ use rustix::net::{
     recvmsg, socket_with, sockopt,
 };
 
-use super::session::process;
 use super::tables::{Ending, Life};
 use super::{Server, Token};
 use crate::logging::{Kind, say};
 use crate::plan::NotifyAccess;
 use crate::spawn::notify_name;
 use crate::sys::errno::Why;
+use crate::sys::proc::Process;
 
 /// Messages that are read in one turn; what is left keeps the socket readable.
 const READS: usize = 8;
@@ -67,7 +67,7 @@ impl Server {
 
     /// A process says that its service is about to end.
     fn on_stopping(&mut self, sender: i32) {
-        let session = process(sender).map_or(sender, |process| process.session);
+        let session = Process::read(sender).map_or(sender, |process| process.session);
         let of = |child: &super::Child| child.session == session && child.stage == Life::Running;
         let Some(index) = self.tables.children.iter().position(of) else { return };
         let Some(&child) = self.tables.children.get(index) else { return };

@@ -5,35 +5,36 @@
 //! What is available is read when a start is wanted, and while one waits.
 
 use core::ffi::CStr;
-use heapless::{String, Vec};
+use heapless::Vec;
 use log::Level;
 use rustix::event::epoll::{self, EventFlags};
 use rustix::fd::OwnedFd;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
-use super::session::{for_each_of, memory_kb, open_in};
+use super::session::memory_kb;
 use super::tables::{Ending, Life};
 use super::{Phase, Seconds, Server, Tables, Tick, Token, Why};
 use crate::limits::{GROWING, GROWING_MS, LOAD_LOOK_MS, MEMORY_LOOK_MS};
 use crate::logging::{Kind, say};
 use crate::plan::{Evict, Plan, sleep::hundredths};
 use crate::sys::file;
+use crate::sys::proc::{c_str, field, for_each_of, number, read};
+use crate::text::Line;
 
 /// "Somebody waited for memory for 150 ms in 2 s": the shortest window that needs no privilege.
 const TRIGGER: &[u8] = b"some 150000 2000000\0";
 
 /// Files of the control group whose memory limit holds for us; all empty: there is none.
 pub struct Group {
-    limit: String<192>,
-    usage: String<192>,
-    stat: String<192>,
-    pressure: String<192>,
+    limit: Line<192>,
+    usage: Line<192>,
+    stat: Line<192>,
+    pressure: Line<192>,
 }
 
 impl Group {
     /// No limit.
-    pub const NONE: Self =
-        Self { limit: String::new(), usage: String::new(), stat: String::new(), pressure: String::new() };
+    pub const NONE: Self = Self { limit: Line::new(), usage: Line::new(), stat: Line::new(), pressure: Line::new() };
 
     /// Finds the control group with a memory limit that this process is in (cgroups(7)), where a service cares for memory:
     /// the innermost that has one, as a supervisor or a container may have put the limit further up. Allocates.
@@ -55,7 +56,7 @@ impl Group {
             loop {
                 path = path.trim_end_matches('/');
                 let folder = [root, path, "/"].concat();
-                if is_limited(&[&folder, limit].concat()) && self.name(&folder, limit, usage).is_ok() {
+                if is_limited(&[&folder, limit].concat()) && self.name(&folder, limit, usage) {
                     return;
                 }
                 let Some((above, _)) = path.rsplit_once('/') else { break };
@@ -65,22 +66,23 @@ impl Group {
         }
     }
 
-    fn name(&mut self, folder: &str, limit: &str, usage: &str) -> Result<(), heapless::CapacityError> {
+    /// False: a path is too long.
+    fn name(&mut self, folder: &str, limit: &str, usage: &str) -> bool {
         *self = Self::NONE;
         let Self { limit: to_limit, usage: to_usage, stat, pressure } = self;
         let files = [(to_limit, limit), (to_usage, usage), (stat, "memory.stat"), (pressure, "memory.pressure")];
-        for (to, file) in files {
-            to.push_str(&[folder, file, "\0"].concat())?;
-        }
-        Ok(())
+        files.into_iter().all(|(to, file)| {
+            [folder, file, "\0"].into_iter().for_each(|part| to.push_str(part));
+            !to.is_cut()
+        })
     }
 
     /// kB that the group may still take; its file cache can go and does not count as taken.
     fn available_kb(&self) -> Option<u64> {
         let mut text = [0; 4096];
-        let limit = number(read(&self.limit, &mut text)?)?; // "max" is none
-        let usage = number(read(&self.usage, &mut text)?)?;
-        let stat = read(&self.stat, &mut text)?;
+        let limit = number(read(c_str(&self.limit), &mut text)?)?; // "max" is none
+        let usage = number(read(c_str(&self.usage), &mut text)?)?;
+        let stat = read(c_str(&self.stat), &mut text)?;
         let cache = field(stat, b"total_inactive_file ").or_else(|| field(stat, b"inactive_file ")).unwrap_or(0);
         Some(limit.saturating_sub(usage.saturating_sub(cache)) / 1024)
     }
@@ -94,7 +96,7 @@ fn is_limited(file: &str) -> bool {
 
 /// kB available to us: on the machine, or less in a control group. `u64::MAX`: the kernel does not tell.
 pub(super) fn available_kb(group: &Group) -> u64 {
-    let machine = read_at(c"/proc/meminfo", &mut [0; 512]).map_or(u64::MAX, machine_kb);
+    let machine = read(c"/proc/meminfo", &mut [0; 512]).map_or(u64::MAX, machine_kb);
     machine.min(group.available_kb().unwrap_or(u64::MAX))
 }
 
@@ -111,29 +113,8 @@ fn machine_kb(text: &[u8]) -> u64 {
 /// Load average of the last minute in hundredths (proc_loadavg(5)).
 fn load() -> u32 {
     let mut text = [0; 64];
-    let text = read_at(c"/proc/loadavg", &mut text).unwrap_or(&[]);
+    let text = read(c"/proc/loadavg", &mut text).unwrap_or(&[]);
     text.split(|&byte| byte == b' ').next().and_then(hundredths).unwrap_or(0)
-}
-
-fn read<'a, const N: usize>(path: &String<N>, text: &'a mut [u8]) -> Option<&'a [u8]> {
-    read_at(CStr::from_bytes_with_nul(path.as_bytes()).ok()?, text)
-}
-
-fn read_at<'a>(path: &CStr, text: &'a mut [u8]) -> Option<&'a [u8]> {
-    let file = open_in(CWD, path, OFlags::empty()).ok()?;
-    let length = rustix::io::read(&file, &mut *text).ok()?;
-    text.get(..length)
-}
-
-/// The number behind a label at the beginning of a line.
-fn field(text: &[u8], label: &[u8]) -> Option<u64> {
-    text.split(|&byte| byte == b'\n').find_map(|line| number(line.strip_prefix(label)?))
-}
-
-/// The number that a text begins with, after blanks.
-fn number(text: &[u8]) -> Option<u64> {
-    let word = text.split(u8::is_ascii_whitespace).find(|word| !word.is_empty())?;
-    core::str::from_utf8(word).ok()?.parse().ok()
 }
 
 /// The PSI trigger of the control group that limits us, or else of the machine, where a service may give way and the
@@ -142,8 +123,7 @@ pub(super) fn open(plan: &Plan, group: &Group) -> Option<OwnedFd> {
     if plan.policies.iter().all(|policy| policy.sleep.evict() == Evict::No) {
         return None;
     }
-    let of_group = CStr::from_bytes_with_nul(group.pressure.as_bytes()).ok();
-    of_group.and_then(trigger).or_else(|| trigger(c"/proc/pressure/memory"))
+    trigger(c_str(&group.pressure)).or_else(|| trigger(c"/proc/pressure/memory"))
 }
 
 fn trigger(file: &CStr) -> Option<OwnedFd> {
@@ -308,15 +288,6 @@ impl Server {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn fields_are_found_by_their_label() {
-        let text = b"MemTotal:       24683540 kB\nMemFree:        17466900 kB\nMemAvailable:   23728360 kB\n";
-        assert_eq!(field(text, b"MemAvailable:"), Some(23_728_360));
-        assert_eq!(field(text, b"Available:"), None);
-        assert_eq!(number(b"max\n"), None);
-        assert_eq!(number(b"50331648\n"), Some(50_331_648));
-    }
 
     #[test]
     fn slab_does_not_count_as_available() {

@@ -12,7 +12,6 @@ use rustix::io::{Errno, fcntl_dupfd_cloexec, pread};
 
 use super::end::End;
 use super::failure::FIRST_OWN_FD;
-use super::session::open_in;
 use super::state::About;
 use super::stop::SIGKILL;
 use super::{Server, Tick};
@@ -22,6 +21,7 @@ use crate::logging::{LeftOut, say};
 use crate::plan::image::{VERSION_BYTES, version_of};
 use crate::sys::environment::{set_inheritable, variables};
 use crate::sys::errno::Why as Words;
+use crate::sys::proc;
 use crate::sys::process::{self, Image, above, install_descriptor, send_signal};
 use crate::sys::signal;
 
@@ -354,7 +354,7 @@ fn executable(program: &OwnedFd) -> Vec<u8, 32> {
 
 /// Our own words, each with its NUL.
 fn command_line(buffer: &mut [u8; COMMAND_LINE_BYTES]) -> Result<&[u8], Refusal> {
-    let file = open_in(CWD, c"/proc/self/cmdline", OFlags::empty());
+    let file = proc::open(c"/proc/self/cmdline", OFlags::empty());
     let length = file.and_then(|file| rustix::io::read(&file, &mut buffer[..]));
     let length = length.map_err(|errno| Refusal::Failed("reading /proc/self/cmdline", errno))?;
     match buffer.get(..length) {

@@ -1,19 +1,16 @@
 //! Services that outlived an earlier Dormouse: their sockets are taken over, and they count as running until they end.
 //! Nobody's socket is taken but that of the configured program, run by the configured user.
 
-use core::ffi::CStr;
-use core::fmt::Write;
 use core::mem::MaybeUninit;
-use heapless::String;
 use log::Level;
 use rustix::event::epoll::{self, EventFlags};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{CWD, OFlags, fstat, readlinkat_raw, stat};
+use rustix::fs::{CWD, fstat, readlinkat_raw, stat};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::accept::run_deadline;
 use super::end::End;
-use super::session::{open_in, process, signal_session};
+use super::session::signal_session;
 use super::stop::SIGCONT;
 use super::{Child, Phase, Server, Token, Watch};
 use crate::logging::Kind;
@@ -21,6 +18,7 @@ use crate::open::holder::{Holder, holds};
 use crate::open::takeover::take_over;
 use crate::plan::Policy;
 use crate::plan::steps::{Reader, Step};
+use crate::sys::proc::{self, Process, c_str, path};
 
 /// A running service that is not our child: the kernel tells of its end through this descriptor.
 pub struct Foreign {
@@ -48,7 +46,7 @@ impl Server {
     /// An address is held by another process. True: it was this service, and its socket is ours as well now.
     pub(super) fn take_over(&mut self, row: usize, service: usize, holder: &Holder) -> bool {
         let Some(policy) = self.policy(service).filter(|policy| !policy.accept) else { return false };
-        let Some(leader) = i32::try_from(holder.pid).ok().and_then(process).map(|process| process.session) else {
+        let Some(leader) = Process::read(holder.pid).map(|process| process.session) else {
             return false;
         };
         let phase = self.phase(service);
@@ -58,7 +56,7 @@ impl Server {
         }
         let Ok(opened) = take_over(self.plan, row, holder) else { return false };
         // whoever has started it holds the socket as well: another Dormouse that is alive
-        let parent = process(leader).map_or(0, |process| process.parent);
+        let parent = Process::read(leader).map_or(0, |process| process.parent);
         if !known && fstat(&opened.socket).is_ok_and(|file| holds(parent, file.st_ino)) {
             return false;
         }
@@ -114,32 +112,20 @@ impl Server {
     }
 }
 
-/// `/proc/PID` and what follows, NUL-ended.
-fn path_of(pid: i32, rest: &str) -> String<40> {
-    let mut path = String::new();
-    let _ = write!(path, "/proc/{pid}{rest}\0"); // 18 bytes and a short word
-    path
-}
-
-fn c_str(path: &String<40>) -> &CStr {
-    CStr::from_bytes_with_nul(path.as_bytes()).unwrap_or(c"")
-}
-
 fn is_owned_by(pid: i32, user: u32) -> bool {
-    stat(c_str(&path_of(pid, ""))).is_ok_and(|status| status.st_uid == user)
+    stat(c_str(&path(pid, ""))).is_ok_and(|status| status.st_uid == user)
 }
 
 /// The program file itself.
 fn executes(pid: i32, program: &[u8]) -> bool {
     let mut target = [MaybeUninit::uninit(); 1024];
-    let link = readlinkat_raw(CWD, c_str(&path_of(pid, "/exe")), &mut target[..]);
+    let link = readlinkat_raw(CWD, c_str(&path(pid, "/exe")), &mut target[..]);
     link.is_ok_and(|(link, _)| program.strip_suffix(&[0]) == Some(link))
 }
 
 /// A script: its path is one of the interpreter's arguments.
 fn is_in_arguments(pid: i32, program: &[u8]) -> bool {
     let mut text = [0; 1024];
-    let Ok(file) = open_in(CWD, c_str(&path_of(pid, "/cmdline")), OFlags::empty()) else { return false };
-    let length = rustix::io::read(&file, &mut text).unwrap_or(0);
-    text.get(..length).is_some_and(|text| text.split_inclusive(|&byte| byte == 0).any(|word| word == program))
+    let words = proc::read(c_str(&path(pid, "/cmdline")), &mut text);
+    words.is_some_and(|words| words.split_inclusive(|&byte| byte == 0).any(|word| word == program))
 }

@@ -7,9 +7,8 @@ use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_getfd, fcntl_setfd};
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::Path;
 
-use super::file;
+use super::proc;
 use super::process::close_range;
 
 /// Our own environment, `NAME=VALUE` each (environ(7)). Takes no memory.
@@ -149,10 +148,14 @@ fn with_flags(number: RawFd) -> Result<(BorrowedFd<'static>, FdFlags), Errno> {
 /// The descriptors from 3 on that were open when we were started and are not ours yet (ours have `FD_CLOEXEC`). Where
 /// /proc is missing the first 1024 numbers are looked at.
 pub fn inherited() -> Vec<RawFd> {
-    let mut numbers: Vec<RawFd> = match file::names(Path::new("/proc/self/fd")) {
-        Ok(names) => names.iter().filter_map(|name| name.to_str()?.parse().ok()).collect(),
-        Err(_) => (3..1024).collect(),
-    };
+    let mut numbers = Vec::new();
+    let told = proc::for_each_number(c"/proc/self/fd", &mut |number| {
+        numbers.push(number);
+        true
+    });
+    if !told {
+        numbers.extend(3..1024);
+    }
     numbers.retain(|&number| with_flags(number).is_ok_and(|(_, flags)| !flags.contains(FdFlags::CLOEXEC)));
     numbers
 }

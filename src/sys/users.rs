@@ -7,6 +7,7 @@ use core::net::IpAddr;
 use std::path::Path;
 
 use super::file;
+use crate::text::number;
 
 /// More than any of the three files has.
 const MOST_BYTES: usize = 64 << 20;
@@ -30,16 +31,16 @@ pub struct User {
 pub fn user(name: &str) -> Option<User> {
     let text = read("/etc/passwd");
     let users = || text.lines().filter_map(entry);
-    let uid = name.parse();
-    users().find(|user| user.name == name).or_else(|| users().find(|user| uid == Ok(user.uid)))
+    let uid = number(name, 10);
+    users().find(|user| user.name == name).or_else(|| users().find(|user| uid == Some(user.uid)))
 }
 
 /// One line of passwd(5); `None` for what is none.
 fn entry(line: &str) -> Option<User> {
     let mut fields = line.split(':');
     let name = fields.next()?;
-    let uid = fields.nth(1)?.parse().ok()?;
-    let gid = fields.next()?.parse().ok()?;
+    let uid = number(fields.nth(1)?, 10)?;
+    let gid = number(fields.next()?, 10)?;
     let home = fields.nth(1)?;
     let shell = fields.next()?;
     Some(User { uid, gid, name: name.to_owned(), home: home.to_owned(), shell: shell.to_owned() })
@@ -52,7 +53,7 @@ pub fn group(name: &str) -> Option<u32> {
         let (_, gid, _) = members(line).filter(|(group, ..)| *group == name)?;
         Some(gid)
     });
-    named.or_else(|| name.parse().ok())
+    named.or_else(|| number(name, 10))
 }
 
 /// The groups of a user with primary group `gid`, that one included (getgrouplist(3)).
@@ -70,7 +71,7 @@ pub fn groups_of(name: &str, gid: u32) -> Vec<u32> {
 fn members(line: &str) -> Option<(&str, u32, &str)> {
     let mut fields = line.split(':');
     let name = fields.next()?;
-    Some((name, fields.nth(1)?.parse().ok()?, fields.next()?))
+    Some((name, number(fields.nth(1)?, 10)?, fields.next()?))
 }
 
 /// The port of a service of services(5); `protocol` is `tcp` or `udp`.
@@ -84,7 +85,7 @@ fn port(line: &str, name: &str, protocol: &str) -> Option<u16> {
     let first = words.next()?;
     let (port, of) = words.next()?.split_once('/')?;
     let is_it = of == protocol && (first == name || words.any(|alias| alias == name));
-    if is_it { port.parse().ok() } else { None }
+    if is_it { number(port, 10) } else { None }
 }
 
 /// The addresses of a machine in hosts(5). Only that file: a name server may not be there when a board starts, and nobody

@@ -49,7 +49,7 @@ pub(super) fn age_ms(row: &str) -> u64 {
 
 fn number(value: Value<'_>) -> u64 {
     match value {
-        Value::Bare(text) => text.parse().unwrap_or(0),
+        Value::Bare(text) => crate::text::number(text, 10).unwrap_or(0),
         Value::Quoted(_) => 0,
     }
 }

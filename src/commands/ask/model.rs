@@ -3,6 +3,7 @@
 use super::client::Client;
 use super::span::{memory, short, span};
 use crate::control::{Fields, Value};
+use crate::text::number;
 
 /// One row.
 pub(super) struct Row(String);
@@ -35,7 +36,7 @@ impl Row {
 
     /// The number of a field, if it is there.
     pub(super) fn number(&self, key: &str) -> Option<u64> {
-        self.text(key).parse().ok()
+        number(self.text(key), 10)
     }
 
     /// The number of a field; 0 if it is not there.
@@ -80,14 +81,14 @@ impl Row {
 
     /// The numbers of a list.
     pub(super) fn list(&self, key: &str) -> Vec<u64> {
-        self.text(key).split(',').filter_map(|number| number.parse().ok()).collect()
+        self.text(key).split(',').filter_map(|text| number(text, 10)).collect()
     }
 
     /// The fields whose key begins with `group`, and whose number is not 0: the words behind it and the numbers.
     pub(super) fn group<'a>(&'a self, group: &'a str) -> impl Iterator<Item = (String, u64)> + 'a {
         self.fields().filter_map(move |(key, value)| {
             let word = key.strip_prefix(group)?.replace('_', "-");
-            Some((word, value.to_text().parse().ok()?))
+            Some((word, number(value.to_text(), 10)?))
         })
     }
 

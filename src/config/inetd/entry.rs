@@ -13,6 +13,7 @@ use crate::config::draft::{Draft, MUX, ServiceDraft};
 use crate::config::fault::{Fault, Place, tell};
 use crate::config::lex::Line;
 use crate::config::message::Code;
+use crate::config::native::is_of_name;
 use crate::config::words;
 use crate::limits;
 use crate::sys::environment;
@@ -362,8 +363,7 @@ fn is_user(name: &str) -> bool {
 
 /// The name of a section for what may be any word or path: what cannot stand there becomes `_`.
 fn section_name(name: &str) -> String {
-    let good = |c: char| c.is_ascii_graphic() && !":=[]".contains(c);
-    fit(&name.chars().map(|c| if good(c) { c } else { '_' }).collect::<String>(), "")
+    fit(&name.chars().map(|c| if is_of_name(c) { c } else { '_' }).collect::<String>(), "")
 }
 
 /// A name with this end; of a long one the beginning is left out.
