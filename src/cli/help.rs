@@ -20,7 +20,7 @@ pub fn usage() -> String {
 #[must_use]
 pub fn help(command: Command) -> String {
     let Some(row) = COMMANDS.iter().find(|row| row.command == Some(command)) else { return usage() };
-    let mut out = ["Usage: dormouse ", row.word, " ", row.synopsis()].concat().trim_end().to_owned();
+    let mut out = ["Usage: dormouse ", row.word, " ", row.synopsis()].concat().trim_ascii_end().to_owned();
     out.push_str(&["\n\n", &capital(row.line()), "\n"].concat());
     out.push_str(row.details());
     out.push_str("\nOptions:\n");

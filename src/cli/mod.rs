@@ -59,16 +59,12 @@ pub struct Options {
     pub level: LevelFilter,
     /// `--print`.
     pub print: bool,
-    /// NAME of explain.
-    pub name: Option<OsString>,
-    /// NAME of the commands that ask the daemon.
+    /// NAME of explain and of the commands that ask the daemon, PATH of convert.
     pub names: Vec<OsString>,
     /// `--control`.
     pub control: Control,
     /// `--json`.
     pub json: bool,
-    /// PATH of convert.
-    pub paths: Vec<PathBuf>,
     /// What is said of inetd.conf.
     pub inetd: Inetd,
     /// What `activate` is to do.

@@ -90,11 +90,9 @@ impl Default for Options {
             log: Target::Stderr,
             level: LevelFilter::Info,
             print: false,
-            name: None,
             names: Vec::new(),
             control: Control::Default,
             json: false,
-            paths: Vec::new(),
             inetd: Inetd::default(),
             activate: Activate::default(),
             topic: None,
@@ -148,12 +146,16 @@ impl Given {
                 options.activate.program.push(found);
                 return Ok(true);
             }
-            Command::Explain if options.name.is_none() => options.name = Some(found),
-            Command::Watch | Command::History if options.names.is_empty() => options.names.push(found),
-            Command::Status | Command::Start | Command::Stop | Command::Restart | Command::Pause | Command::Resume => {
+            Command::Explain | Command::Watch | Command::History if options.names.is_empty() => {
                 options.names.push(found)
             }
-            Command::Convert => options.paths.push(PathBuf::from(found)),
+            Command::Status
+            | Command::Start
+            | Command::Stop
+            | Command::Restart
+            | Command::Pause
+            | Command::Resume
+            | Command::Convert => options.names.push(found),
             Command::Help if options.topic.is_none() => options.topic = Some(command(&found)?),
             _ => {
                 let known = COMMANDS.iter().any(|row| found == row.word);
@@ -244,22 +246,18 @@ impl Given {
             let text = "--log stderr leads nowhere with -d, which closes it; expected syslog or kmsg";
             return fail(&[text], Command::Run);
         }
-        if options.command == Command::Explain && options.name.is_none() {
-            let text = "explain needs the NAME of a service, for example: dormouse explain ssh";
-            return fail(&[text], Command::Explain);
-        }
-        let order = matches!(
-            options.command,
-            Command::Start | Command::Stop | Command::Restart | Command::Pause | Command::Resume
-        );
-        if order && options.names.is_empty() {
+        let needed = match options.command {
+            Command::Explain => Some(("NAME of a service", "ssh")),
+            Command::Start | Command::Stop | Command::Restart | Command::Pause | Command::Resume => {
+                Some(("NAME of a service", "web"))
+            }
+            Command::Convert => Some(("PATH of a file", "/etc/inetd.conf")),
+            _ => None,
+        };
+        if let Some((what, example)) = needed.filter(|_| options.names.is_empty()) {
             let word = word(options.command);
-            let text = [word, " needs the NAME of a service, for example: dormouse ", word, " web"].concat();
-            return fail(&[&text], options.command);
-        }
-        if options.command == Command::Convert && options.paths.is_empty() {
-            let text = "convert needs the PATH of a file, for example: dormouse convert /etc/inetd.conf";
-            return fail(&[text], Command::Convert);
+            let text = [word, " needs the ", what, ", for example: dormouse ", word, " ", example];
+            return fail(&text, options.command);
         }
         if cfg!(feature = "activate") && options.command == Command::Activate {
             let kind = self.kind.unwrap_or(Kind::Stream);
@@ -452,5 +450,5 @@ fn bad<T>(option: &str, found: &OsStr, expected: &str, command: Command) -> Resu
 
 #[inline(never)]
 fn fault(pieces: &[&str], end: &[&str]) -> UsageError {
-    UsageError { text: [pieces.concat(), end.concat()].concat() }
+    UsageError { text: pieces.concat() + &end.concat() }
 }

@@ -58,7 +58,7 @@ fn check_and_explain() {
     let options = ok("check --print -c x");
     assert_eq!((options.command, options.print), (Command::Check, true));
     let options = ok("explain -c x ssh");
-    assert_eq!((options.command, options.name), (Command::Explain, Some("ssh".into())));
+    assert_eq!((options.command, options.names), (Command::Explain, vec!["ssh".into()]));
     assert_eq!(fault("explain"), "explain needs the NAME of a service, for example: dormouse explain ssh");
     assert_eq!(fault("explain a b"), "unexpected word \"b\"");
 }
@@ -219,7 +219,7 @@ fn no_two_options_of_a_command_have_the_same_name() {
 #[test]
 fn convert_takes_paths() {
     let options = ok("convert --dialect openbsd a b");
-    assert_eq!(options.paths, ["a", "b"].map(PathBuf::from));
+    assert_eq!(options.names, ["a", "b"]);
     assert_eq!(options.inetd.dialect.as_deref(), Some("openbsd"));
     assert!(fault("convert").contains("/etc/inetd.conf"));
 }

@@ -16,12 +16,12 @@ pub(super) fn convert(options: &Options) -> u8 {
     };
     let mut text = String::new();
     let mut whole = true;
-    for path in &options.paths {
-        let draft = read(path, &form);
+    for path in &options.names {
+        let draft = config::read_as(&[PathBuf::from(path)], &form);
         whole &= !draft.faults.iter().any(is_lost);
         native(&draft, &mut text);
     }
-    text.truncate(text.trim_end().len());
+    text.truncate(text.trim_ascii_end().len());
     text.push('\n');
     match cli::print(&text) {
         exit::DONE if !whole => exit::CONFIG,
@@ -48,11 +48,6 @@ fn is_lost(fault: &Fault) -> bool {
         Code::InetdTwice,
     ];
     fault.severity == Severity::Error || fault.is_left_out() || told.contains(&fault.code)
-}
-
-/// Reads a file in the format that its name tells.
-fn read(path: &PathBuf, form: &Inetd) -> Draft {
-    config::read_as(std::slice::from_ref(path), form)
 }
 
 /// A draft as native text: what was found stands before the service that it is about, or where the service would be
@@ -91,7 +86,7 @@ fn native(draft: &Draft, out: &mut String) {
 fn comment(draft: &Draft, fault: &Fault, out: &mut String) {
     for line in draft.sources.render(fault).lines() {
         out.push_str("# ");
-        out.push_str(line.trim_end());
+        out.push_str(line.trim_ascii_end());
         out.push('\n');
     }
 }

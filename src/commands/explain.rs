@@ -23,7 +23,7 @@ pub(super) fn explain(options: &Options) -> u8 {
         Ok(plan) => plan.plan(),
         Err(code) => return code,
     };
-    let name = options.name.as_deref().and_then(std::ffi::OsStr::to_str).unwrap_or("");
+    let name = options.names.first().and_then(|name| name.to_str()).unwrap_or("");
     let Some(service) = plan.services.iter().find(|service| plan.arena.text(service.name) == name) else {
         let names: Vec<_> = plan.services.iter().map(|service| plan.arena.text(service.name)).collect();
         cli::complain(&format_args!("no service \"{name}\"; there are: {}", names.join(", ")));

@@ -68,6 +68,6 @@ fn excerpt(line: &str, column: usize, len: usize) -> (String, String) {
     if first >= end && column > 0 {
         caret.push('^');
     }
-    let caret = if column == 0 { "" } else { caret.trim_end() };
-    (text.trim_end().to_owned(), caret.to_owned())
+    let caret = if column == 0 { "" } else { caret.trim_ascii_end() };
+    (text.trim_ascii_end().to_owned(), caret.to_owned())
 }

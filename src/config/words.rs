@@ -236,9 +236,7 @@ pub(super) fn unpercent(text: &str) -> Parsed<String> {
 
 /// A word in a form that [`split`] reads back: as it is, or in double quotes (`always`, or when needed) with escapes.
 pub fn quote(text: &str, always: bool, out: &mut String) {
-    let plain = |c: char| {
-        !(c.is_whitespace() || c.is_control() || matches!(c, '"' | '\'' | '\\' | ';' | '|' | '&' | '<' | '>'))
-    };
+    let plain = |c: char| !(c.is_control() || matches!(c, ' ' | '"' | '\'' | '\\' | ';' | '|' | '&' | '<' | '>'));
     let bare = !always && !text.is_empty() && text.chars().all(plain);
     if !bare {
         out.push('"');

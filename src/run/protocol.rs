@@ -2,10 +2,10 @@
 
 use core::fmt::Write;
 use core::net::IpAddr;
-use heapless::String;
 
 use crate::peer::Peer;
 use crate::sys::clock::date;
+use crate::text::Line;
 
 /// Characters in a line of chargen (RFC 864), without CR LF.
 const LINE: u16 = 72;
@@ -31,14 +31,14 @@ pub(super) fn time(seconds_of_1970: u64) -> [u8; 4] {
 }
 
 /// The time in UTC as asctime(3) has it, with CR LF (RFC 867).
-pub(super) fn daytime(seconds_of_1970: u64) -> String<40> {
+pub(super) fn daytime(seconds_of_1970: u64) -> Line<40> {
     const DAYS: &str = "ThuFriSatSunMonTueWed";
     const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
     let [year, month, day, hour, minute, second] = date(seconds_of_1970);
     let name = |names: &'static str, index: usize| names.get(3 * index..3 * index + 3).unwrap_or("");
     let weekday = name(DAYS, usize::try_from(seconds_of_1970 / 86_400 % 7).unwrap_or(0));
     let month = name(MONTHS, month as usize - 1);
-    let mut text = String::new();
+    let mut text = Line::new();
     let _ = write!(text, "{weekday} {month} {day:2} {hour:02}:{minute:02}:{second:02} {year}\r\n"); // 26 bytes until 9999
     text
 }
@@ -61,19 +61,17 @@ mod tests {
 
     #[test]
     fn times_are_told() {
-        assert_eq!(daytime(0), "Thu Jan  1 00:00:00 1970\r\n");
-        assert_eq!(daytime(951_782_400), "Tue Feb 29 00:00:00 2000\r\n");
-        assert_eq!(daytime(1_795_365_002), "Sun Nov 22 16:30:02 2026\r\n");
-        assert_eq!(daytime(4_102_444_799), "Thu Dec 31 23:59:59 2099\r\n");
+        assert_eq!(daytime(0).as_str(), "Thu Jan  1 00:00:00 1970\r\n");
+        assert_eq!(daytime(951_782_400).as_str(), "Tue Feb 29 00:00:00 2000\r\n");
+        assert_eq!(daytime(1_795_365_002).as_str(), "Sun Nov 22 16:30:02 2026\r\n");
+        assert_eq!(daytime(4_102_444_799).as_str(), "Thu Dec 31 23:59:59 2099\r\n");
         assert_eq!(time(0), [0x83, 0xaa, 0x7e, 0x80]);
         assert_eq!(time(2_085_978_496), [0; 4]);
     }
 
     #[test]
     fn lines_turn_by_one_character() {
-        let line = |number: u16| {
-            (0..74).map(|column| char::from(pattern(number * 74 + column))).collect::<std::string::String>()
-        };
+        let line = |number: u16| (0..74).map(|column| char::from(pattern(number * 74 + column))).collect::<String>();
         assert!(line(0).starts_with(" !\"#") && line(0).ends_with("fg\r\n"));
         assert!(line(1).starts_with("!\"#$"));
         assert!(line(94).starts_with("~ !"));

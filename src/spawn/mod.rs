@@ -12,6 +12,7 @@ mod setup;
 pub use environment::{Connection, strings};
 
 use core::ffi::CStr;
+use core::fmt::Write;
 use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -23,15 +24,16 @@ use crate::plan::steps::Stage;
 use crate::plan::{NotifyAccess, Plan, Policy, ServiceSpec, Stdio};
 use crate::sys::process::{ChildStack, Image, Sharing, clone_child};
 use crate::sys::socket::credentials;
+use crate::text::Line;
 
 /// The first descriptor that is handed over by number (sd_listen_fds(3), `SD_LISTEN_FDS_START`).
 pub const FIRST_FD: i32 = 3;
 
 /// The abstract name of the socket that services send their messages to (sd_notify(3)), without the NUL or `@` in front.
 /// It is the same for the whole life of the process, over an exec as well.
-pub fn notify_name() -> heapless::String<32> {
-    let mut name = heapless::String::new();
-    let _ = core::fmt::Write::write_fmt(&mut name, format_args!("dormouse/{}", std::process::id())); // 19 bytes at most
+pub fn notify_name() -> Line<32> {
+    let mut name = Line::new();
+    let _ = write!(name, "dormouse/{}", std::process::id()); // a line takes everything
     name
 }
 
@@ -147,7 +149,7 @@ impl Spawner {
             variables.listen(start.sockets.len(), (0..64).filter(|index| start.present >> index & 1 == 1).map(name));
         }
         if policy.sleep.notify() != NotifyAccess::None && !self.unnotified {
-            variables.notify(&notify_name());
+            variables.notify(notify_name().as_str());
         }
         let whole = named
             && image.arguments(argv)

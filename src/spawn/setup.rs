@@ -2,7 +2,6 @@
 
 use core::ffi::CStr;
 use core::fmt::Write;
-use heapless::String;
 use rustix::fd::AsRawFd;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -15,6 +14,7 @@ use crate::plan::steps::{OpenMode, Reader, Stage, Step};
 use crate::plan::{Policy, Stdio};
 use crate::sys::process::{self, Image, Sharing};
 use crate::sys::signal;
+use crate::text::Line;
 
 /// What the child needs to know.
 pub(super) struct Child<'a> {
@@ -108,9 +108,9 @@ impl Child<'_> {
     }
 
     /// LISTEN_PID, and LISTEN_PIDFDID where the kernel has it: known only here.
-    fn identity(&self) -> String<63> {
+    fn identity(&self) -> Line<64> {
         let pid = rustix::process::getpid();
-        let mut text = String::new();
+        let mut text = Line::new();
         let _ = write!(text, "LISTEN_PID={pid}\0"); // 22 bytes at most
         if self.pidfd_ids
             && let Ok(pidfd) = rustix::process::pidfd_open(pid, PidfdFlags::empty())

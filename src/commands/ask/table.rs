@@ -20,7 +20,7 @@ pub(super) fn list(status: &Status) -> String {
             let width = widths.get(index).copied().unwrap_or(0);
             let _ = if numeric { write!(text, "{cell:>width$}  ") } else { write!(text, "{cell:<width$}  ") };
         }
-        out.push_str(text.trim_end());
+        out.push_str(text.trim_ascii_end());
         out.push('\n');
     };
     line(["NAME", "STATE", "ACCEPTED", "CURRENT", "REFUSED", "SOCKET"]);
