@@ -105,6 +105,11 @@ mod tests {
             }
         }
         assert!(Id::ALL.iter().all(|id| foreign(id.name()).is_none()));
+    }
+
+    #[test]
+    #[cfg_attr(not(feature = "units"), ignore = "this build knows no names of systemd")]
+    fn names_of_systemd_are_known() {
         assert_eq!(unknown("DynamicUser", Place::default()).code, Code::NoProtection);
         assert_eq!(unknown("MemoryMax", Place::default()).code, Code::NotCarriedOut);
         assert_eq!(unknown("Type", Place::default()).code, Code::NotCarriedOut);
