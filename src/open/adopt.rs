@@ -174,6 +174,7 @@ fn prepare(plan: &Plan, listener: usize, socket: BorrowedFd<'_>) -> Result<Ident
     if !filter.is_empty() {
         socket::attach_filter(socket, filter)?;
     }
+    socket::lock_filter(socket);
     if listens(row.kind) && !sockopt::socket_acceptconn(socket)? {
         listen(socket, spec.backlog)?;
     }

@@ -26,7 +26,7 @@ pub use error::{OpenError, Step};
 pub use links::remove;
 pub use private::{is_private_there, open_private, remove_private};
 pub use revive::{is_shut_down, revive};
-pub use undo::{disconnect, forget_errors, is_connected, is_lost};
+pub use undo::{disconnect, is_connected, is_lost, restore};
 
 use crate::config::Id;
 use crate::limits::SERVICE_LISTENERS;

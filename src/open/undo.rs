@@ -1,12 +1,12 @@
 //! What a process that has our socket, or anybody at its path, can do to it so that no client reaches it any more.
 
 use super::unix::is_ours;
-use super::{Identity, OpenError, Opened, Step, path, ready};
-use crate::plan::{Plan, options};
+use super::{Identity, OpenError, Opened, Step, listens, path, ready};
+use crate::plan::{Plan, SocketKind, options};
 use crate::sys::socket;
 use rustix::event::PollFlags;
 use rustix::fd::BorrowedFd;
-use rustix::net::{connect_unspec, getpeername, sockopt};
+use rustix::net::{connect_unspec, getpeername, listen, sockopt};
 
 /// Whether a datagram socket is connected: then it hears one peer only (connect(2)).
 pub fn is_connected(socket: BorrowedFd<'_>) -> bool {
@@ -32,9 +32,21 @@ pub fn disconnect(plan: &Plan, listener: usize, socket: BorrowedFd<'_>) -> Resul
     Ok(())
 }
 
+/// Takes away what a process may have left in a socket: a filter, a backlog of none, errors that it has not read. False:
+/// it does not listen any more, and cannot.
+pub fn restore(plan: &Plan, listener: usize, socket: BorrowedFd<'_>) -> bool {
+    let row = &plan.listeners[listener];
+    // one of our own, or of whom we have the socket from, is locked
+    let _ = socket::set_number(socket, libc::SOL_SOCKET, libc::SO_DETACH_FILTER, 0);
+    if row.kind == SocketKind::Datagram {
+        forget_errors(socket);
+    }
+    !listens(row.kind) || listen(socket, plan.sockets[usize::from(row.socket)].backlog).is_ok()
+}
+
 /// Takes what the network has told of datagrams that were sent from a socket (ip(7), IP_RECVERR), if a process has asked for
 /// it and has not read it: it wakes us like a datagram, and none is there.
-pub fn forget_errors(socket: BorrowedFd<'_>) {
+fn forget_errors(socket: BorrowedFd<'_>) {
     if ready(socket, PollFlags::empty()).contains(PollFlags::ERR) {
         for (level, name) in [(libc::IPPROTO_IP, libc::IP_RECVERR), (libc::IPPROTO_IPV6, libc::IPV6_RECVERR)] {
             let _ = socket::set_number(socket, level, name, 0); // the one of the other family fails

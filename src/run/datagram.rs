@@ -129,25 +129,6 @@ impl Server {
         }
     }
 
-    /// A service with Accept=no may have connected a socket to one of its peers: now it hears everybody again. And what it
-    /// has not read of errors is no reason to start it.
-    pub(super) fn disconnect(&mut self, service: usize) {
-        for row in self.listeners_of(service) {
-            let opened = self.tables.listeners.get(row).and_then(|listener| listener.opened.as_ref());
-            let socket = opened.map(|opened| opened.socket.as_fd()).filter(|_| self.is_datagram(row));
-            let Some(socket) = socket.inspect(|socket| open::forget_errors(*socket)) else { continue };
-            if !open::is_connected(socket) {
-                continue;
-            }
-            let result = open::disconnect(self.plan, row, socket);
-            let advice = "a process had connected the socket to its peer";
-            self.record(Kind::Open, service, Level::Warn, format_args!("disconnected: {advice}"));
-            if result.is_err() {
-                self.reopen(row);
-            }
-        }
-    }
-
     /// Throws the datagram at the head away.
     fn drop_head(&self, row: usize) {
         if let Some(opened) = self.tables.listeners.get(row).and_then(|listener| listener.opened.as_ref()) {

@@ -260,6 +260,26 @@ impl Server {
         }
     }
 
+    /// The process that had the sockets of a service has ended: they are as before, whatever it has done to them. One that it
+    /// has connected to a peer of its own hears everybody again.
+    pub(super) fn restore(&mut self, service: usize) {
+        for row in self.listeners_of(service) {
+            let opened = self.tables.listeners.get(row).and_then(|listener| listener.opened.as_ref());
+            let Some(socket) = opened.map(|opened| opened.socket.as_fd()) else { continue };
+            let whole = open::restore(self.plan, row, socket);
+            let connected = self.is_datagram(row) && open::is_connected(socket);
+            if whole && !connected {
+                continue;
+            }
+            let kept = whole && open::disconnect(self.plan, row, socket).is_ok();
+            let what = if kept { "disconnected" } else { "anew" };
+            self.record(Kind::Open, service, Level::Warn, format_args!("{what}: a process had made it deaf"));
+            if !kept {
+                self.reopen(row);
+            }
+        }
+    }
+
     /// Whether something waits in a socket of a service.
     pub(super) fn is_waited_for(&self, service: usize) -> bool {
         let listeners = self.tables.listeners.get(self.listeners_of(service)).unwrap_or(&[]);
@@ -317,7 +337,10 @@ impl Server {
             while flushed < AT_MOST && open::is_readable(opened.socket.as_fd()) {
                 let taken = match kind {
                     Some(SocketKind::Stream | SocketKind::SequentialPacket) => {
-                        rustix::net::accept(&opened.socket).map(drop)
+                        rustix::net::accept(&opened.socket).map(|taken| {
+                            // a service may have left it to its sockets: closing them would wait for the client
+                            let _ = rustix::net::sockopt::set_socket_linger(&taken, None);
+                        })
                     }
                     Some(SocketKind::Datagram) => {
                         rustix::net::recv(&opened.socket, &mut [0_u8; 1][..], rustix::net::RecvFlags::DONTWAIT)

@@ -128,7 +128,7 @@ impl Server {
         let asked = ending == Ending::Asked || order != Order::None;
         let clean = asked || !timed_out && (policy.ignore_failure || end.is_clean(self.plan.arena.get(policy.success)));
         let now = self.now;
-        self.disconnect(service);
+        self.restore(service);
         let short = ran_ms < SHORT_RUN_MS && ending == Ending::Unasked && !asked;
         let left = short && self.is_readable(service);
         let unread = left && !self.has_arrived(service);

@@ -146,9 +146,15 @@ pub fn attach_filter(socket: BorrowedFd<'_>, program: &[u8]) -> Result<(), Errno
     // SAFETY: the kernel copies `size` bytes of the header, then `len` instructions of the program (whatever its
     // alignment), both alive during the call. It does not write through the pointer.
     check(unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, at, size) })?;
-    let on = 1_i32.to_ne_bytes();
-    // SAFETY: the kernel reads the four bytes of `on`.
-    check(unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_LOCK_FILTER, on.as_ptr().cast(), socklen(&on)) })
+    set_number(socket, libc::SOL_SOCKET, libc::SO_LOCK_FILTER, 1)
+}
+
+/// Locks the filter of a socket, if it has one.
+pub fn lock_filter(socket: BorrowedFd<'_>) {
+    // asked with no room for it the kernel tells how long it is
+    if words(socket, libc::SOL_SOCKET, libc::SO_GET_FILTER) != Ok(([], true)) {
+        let _ = set_number(socket, libc::SOL_SOCKET, libc::SO_LOCK_FILTER, 1); // a FIFO has none
+    }
 }
 
 /// Length of a slice for the socket calls; what is too long for any of them becomes too long for the kernel.

@@ -11,6 +11,7 @@ pub const TESTS: &[Test] = &[
     test!(wrong_listen_pid_is_not_for_us, Part("adopt")),
     test!(trap_18_no_stale_listen_variables, Part("adopt")),
     test!(trap_21_blocking_listener_shared_with_another_process, Part("adopt")),
+    test!(a_filter_of_the_owner_stays, Part("adopt"), Root, Prog("python3")),
 ];
 
 /// The words in front of the daemon that open `sockets` for it.
@@ -93,4 +94,25 @@ fn trap_21_blocking_listener_shared_with_another_process(ctx: &mut Ctx) {
     assert_eq!(talk(own), "own\n", "the daemon does not hang in accept");
     let cost = daemon.cost(|| crate::harness::sleep_ms(1000));
     assert!(cost.cpu_ms < 200);
+}
+
+/// What a service leaves in a socket is taken away; what came with it is not, nor can a service do that.
+fn a_filter_of_the_owner_stays(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let owner = format!(
+        "import ctypes, os, socket, struct, sys\ns = socket.create_server(('127.0.0.1', {port}))\n\
+         code = ctypes.create_string_buffer(struct.pack('HBBI', 6, 0, 0, 0xffffffff))\n\
+         s.setsockopt(socket.SOL_SOCKET, 26, struct.pack('HL', 1, ctypes.addressof(code)))\nos.dup2(s.fileno(), 3)\nos.set_inheritable(3, True)\n\
+         os.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid()))\nos.execv(sys.argv[1], sys.argv[1:])\n"
+    );
+    let service = "import socket\ns = socket.socket(fileno=3)\nclient, _ = s.accept()\n\
+        try: s.setsockopt(socket.SOL_SOCKET, 27, 0)\n\
+        except OSError as error: client.sendall(str(error).encode())\n";
+    let exec = format!("/usr/bin/python3 {}", ctx.file("service.py", service));
+    let owner = ctx.file("owner.py", &owner);
+    let config = format!("[x]\nListenStream=127.0.0.1:{port}\nExecStart={exec}\n");
+    let _daemon = ctx.launch(&config).wrapped(&["/usr/bin/python3", &owner]).start();
+    for _ in 0..2 {
+        assert_eq!(talk(port), "[Errno 1] Operation not permitted");
+    }
 }
