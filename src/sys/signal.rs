@@ -12,7 +12,8 @@ const HANDLED: [i32; 7] =
     [libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2];
 
 /// Gives every signal its default action and blocks those that the loop handles, and two that must not end the program:
-/// SIGPIPE (a closed log), and SIGIO (a child may ask for it in our name, fcntl(2), `F_SETOWN`). The default action matters for the children, who inherit what is ignored (signal(7)).
+/// SIGPIPE (a closed log), and SIGIO (a child may ask for it in our name, fcntl(2), `F_SETOWN`). The default action
+/// matters for the children, who inherit what is ignored (signal(7)).
 pub fn prepare() {
     const SET_BYTES: usize = if cfg!(any(target_arch = "mips", target_arch = "mips64")) { 16 } else { 8 };
     let default = [0_u64; 8];
