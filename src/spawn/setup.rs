@@ -151,8 +151,8 @@ fn carry_out(step: &Step<'_>) -> Result<(), Errno> {
         Step::ParentDeath(signal) => process::set_parent_death_signal(signal),
         _ if !cfg!(feature = "exec") => Err(Errno::NOSYS), // no list has the others
         Step::Limit(resource, soft, hard) => process::set_limit(resource, soft, hard),
-        Step::Nice(value) => rustix::process::setpriority_process(None, i32::from(value)),
-        Step::OomScore(text) => write_file(c"/proc/self/oom_score_adj", text),
+        Step::Nice(value) => where_allowed(rustix::process::setpriority_process(None, i32::from(value))),
+        Step::OomScore(text) => where_allowed(write_file(c"/proc/self/oom_score_adj", text)),
         Step::Root(path) => rustix::process::chroot(path).and_then(|()| rustix::process::chdir(c"/")),
         Step::Bounding(keep) => limit_bounding_set(keep),
         Step::KeepCapabilities => rustix::thread::set_keep_capabilities(true),
@@ -160,6 +160,11 @@ fn carry_out(step: &Step<'_>) -> Result<(), Errno> {
         Step::Folder(mode, uid, gid, path) => make_folder(mode, uid, gid, path),
         Step::NoNewPrivileges => rustix::thread::set_no_new_privs(true),
     }
+}
+
+/// What root may do outside of containers only, and a service can do without: it is no error, as under systemd.
+fn where_allowed(result: Result<(), Errno>) -> Result<(), Errno> {
+    result.or_else(|errno| if matches!(errno, Errno::PERM | Errno::ACCESS) { Ok(()) } else { Err(errno) })
 }
 
 fn write_file(path: &CStr, text: &[u8]) -> Result<(), Errno> {

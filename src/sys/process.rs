@@ -265,16 +265,27 @@ pub fn become_subreaper() -> Result<(), Errno> {
     if result < 0 { Err(last_errno()) } else { Ok(()) }
 }
 
-/// Sets a resource limit of the calling process (prlimit(2)); `u64::MAX` is infinity.
+/// Sets a resource limit of the calling process (prlimit(2)), or the nearest that it may set; `u64::MAX` is infinity.
 ///
 /// # Errors
-/// EPERM for more than the hard limit allows, EINVAL.
+/// EINVAL.
 pub fn set_limit(resource: u8, soft: u64, hard: u64) -> Result<(), Errno> {
-    let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
-    // SAFETY: a pointer to an initialised structure; the number is one of getrlimit(2) or refused by the kernel. It
-    // is the plain system call: setrlimit(3) of some C libraries looks for other threads first.
-    let result = unsafe { libc::prlimit64(0, resource.into(), &raw const limit, ptr::null_mut()) };
-    if result < 0 { Err(last_errno()) } else { Ok(()) }
+    let mut limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
+    let mut now = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
+    loop {
+        // SAFETY: pointers to initialised structures; the number is one of getrlimit(2) or refused by the kernel. It
+        // is the plain system call: setrlimit(3) of some C libraries looks for other threads first.
+        if unsafe { libc::prlimit64(0, resource.into(), &raw const limit, ptr::null_mut()) } >= 0 {
+            return Ok(());
+        }
+        let errno = last_errno();
+        // SAFETY: as above.
+        let told = unsafe { libc::prlimit64(0, resource.into(), ptr::null(), &raw mut now) };
+        if errno != Errno::PERM || told < 0 || limit.rlim_max <= now.rlim_max {
+            return Err(errno);
+        }
+        limit = libc::rlimit64 { rlim_cur: soft.min(now.rlim_max), rlim_max: now.rlim_max };
+    }
 }
 
 /// The errno of the C library call that has just failed.

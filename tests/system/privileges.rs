@@ -10,6 +10,7 @@ pub const TESTS: &[Test] = &[
     test!(numeric_user, Root),
     test!(nice_and_oom_score, Root),
     test!(oom_score_may_rise_without_root),
+    test!(what_is_not_allowed_is_done_as_far_as_it_goes, Root, Prog("setpriv"), Prog("prlimit")),
     test!(umask),
     test!(resource_limits),
     test!(no_new_privileges),
@@ -90,6 +91,25 @@ fn oom_score_may_rise_without_root(ctx: &mut Ctx) {
     let stat = answer(ctx, "Nice=17\nOOMScoreAdjust=600\n", "/bin/cat /proc/self/stat /proc/self/oom_score_adj");
     assert_eq!(stat.rsplit(") ").next().unwrap().split(' ').nth(16), Some("17"));
     assert_eq!(stat.lines().last(), Some("600"));
+}
+
+/// As under systemd: the units of mpd and dbus ask for more than a container, or an ordinary user, is given.
+fn what_is_not_allowed_is_done_as_far_as_it_goes(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let directives = "Nice=-5\nOOMScoreAdjust=-300\nLimitNOFILE=300:9000\nLimitRTPRIO=40\nLimitFSIZE=infinity\n";
+    let exec = "/bin/cat /proc/self/limits /proc/self/stat /proc/self/oom_score_adj";
+    let config = format!("[x]\nListenStream=127.0.0.1:{port}\nAccept=yes\n{directives}ExecStart={exec}\n");
+    let ordinary = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "--bounding-set=-all"];
+    let bounds = ["prlimit", "--nofile=200:500", "--rtprio=0:0", "--fsize=1000000:2000000"];
+    let launch = ctx.launch(&config).wrapped(&[&bounds[..], &ordinary[..]].concat());
+    let daemon = launch.env("XDG_RUNTIME_DIR", "/nonexistent").spawn();
+    daemon.wait_log("ready");
+    let text = talk(port);
+    for line in ["Max open files 300 500 files", "Max realtime priority 0 0", "Max file size 2000000 2000000 bytes"] {
+        assert_line(&text, line);
+    }
+    assert_ne!(text.rsplit(") ").next().unwrap().split(' ').nth(16), Some("-5"), "{text}{}", daemon.log());
+    assert!(!text.ends_with("\n-300\n"), "{text}");
 }
 
 fn umask(ctx: &mut Ctx) {
