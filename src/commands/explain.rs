@@ -151,6 +151,7 @@ fn setup(plan: &Plan, policy: &Policy, text: &mut String) {
             Step::Open(fd, mode, path) => format!("{fd} {mode:?} {}", path.to_string_lossy()),
             Step::Copy(from, to) => format!("{to} as {from}"),
             Step::Root(path) => path.to_string_lossy().into_owned(),
+            Step::Await(path) => format!("{} is missing", path.to_string_lossy()),
             Step::Directory(optional, path) => {
                 format!("{}{}", path.to_string_lossy(), if optional { " (/ if it is missing)" } else { "" })
             }

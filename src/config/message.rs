@@ -414,6 +414,9 @@ messages! {
     OwnVariable: Error,
         "{0}= is set by dormouse itself for each start",
         "", "remove it here; env(1) before the program can set it or take it out";
+    VariablesMissing: Warning,
+        "the environment file {0} is missing; the service does not start until it is there",
+        "", "a - before the path lets the file be missing";
     VariablesFile: Error,
         "the environment file {0} cannot be read: {1}",
         "", "a - before the path lets the file be missing";

@@ -227,7 +227,8 @@ directives! {
     }
     Service later=(!cfg!(feature = "exec")) {
         EnvironmentFile: Syntax::EnvironmentFile, "",
-            "Absolute path of a file with NAME=VALUE lines, * and ? in its name for several; a leading - lets it be missing.";
+            "Absolute path of a file with NAME=VALUE lines, * and ? in its name for several; a leading - lets it be missing. \
+             Without it the service does not start before the file is there.";
     }
     Service later=false {
         PassEnvironment: Syntax::Variables, "",

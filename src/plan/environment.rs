@@ -120,10 +120,12 @@ fn refuse_own(draft: &ServiceDraft, environment: &Environment, faults: &mut Vec<
 fn read_files(draft: &ServiceDraft, line: &str, environment: &mut Environment, faults: &mut Vec<Fault>) {
     let (optional, path) = config::optional(line);
     let place = draft.place(Id::EnvironmentFile);
-    let mut paths = matching(path);
-    if paths.is_empty() {
-        paths.push(path.to_owned()); // so that it is told
-    }
+    let Some(paths) = files(path) else {
+        if !optional {
+            tell(faults, Code::VariablesMissing, place, &[path]);
+        }
+        return;
+    };
     for path in &paths {
         let bytes = file::read(Path::new(path), CONFIG_FILE_BYTES);
         let text = match bytes.and_then(|bytes| String::from_utf8(bytes).map_err(|_| Errno::ILSEQ)) {
@@ -148,17 +150,19 @@ fn read_files(draft: &ServiceDraft, line: &str, environment: &mut Environment, f
     }
 }
 
-/// The files of a path whose last part has `*` or `?` in it, in the order of their names; none if it has not.
-fn matching(path: &str) -> Vec<String> {
+/// The files that a path means, whose last part may have `*` or `?` in it, in the order of their names; None: it is
+/// missing.
+pub(super) fn files(path: &str) -> Option<Vec<String>> {
     let Some((folder, pattern)) = path.rsplit_once('/').filter(|(_, name)| name.contains(['*', '?'])) else {
-        return Vec::new();
+        return file::kind(Path::new(path)).map(|_| vec![path.to_owned()]);
     };
     let fits = |path: &Path| {
         let name = file::name(path).to_str();
         name.is_some_and(|name| (pattern.starts_with('.') || !name.starts_with('.')) && fits(pattern, name))
     };
     let paths = file::sorted(Path::new(if folder.is_empty() { "/" } else { folder }), &fits).unwrap_or_default();
-    paths.into_iter().filter_map(|path| path.into_os_string().into_string().ok()).collect()
+    let paths = paths.into_iter().filter_map(|path| path.into_os_string().into_string().ok()).collect::<Vec<_>>();
+    Some(paths).filter(|paths| !paths.is_empty())
 }
 
 /// Whether a name fits a pattern with `*` and `?`, glob(7).

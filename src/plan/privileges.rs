@@ -77,6 +77,7 @@ pub(super) fn steps(
 ) -> Steps {
     let mut list = Builder { steps: Steps::default(), draft, faults };
     if cfg!(feature = "exec") {
+        list.variables();
         list.limits();
     }
     if draft.is_set(Id::UMask)
@@ -132,6 +133,16 @@ impl Builder<'_> {
             None => {}
             Some(Ok(path)) => self.push(id, &step(&path)),
             Some(Err(_)) => tell(self.faults, Code::HoldsNul, self.draft.place(id), &[id.name()]),
+        }
+    }
+
+    /// Files of EnvironmentFile= that are missing keep the program from starting.
+    fn variables(&mut self) {
+        for line in self.draft.list(Id::EnvironmentFile) {
+            let (optional, path) = config::optional(line);
+            if !optional && super::environment::files(path).is_none() {
+                self.path(Id::EnvironmentFile, Some(path), |path| Step::Await(path));
+            }
         }
     }
 

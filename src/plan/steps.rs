@@ -43,6 +43,8 @@ pub enum Step<'a> {
     Folder(u16, u32, u32, &'a CStr),
     /// The kernel sends this signal when Dormouse dies.
     ParentDeath(u8),
+    /// A file that was missing when the configuration was read: ENOENT, or EAGAIN when it is there by now.
+    Await(&'a CStr),
 }
 
 impl Step<'_> {
@@ -65,7 +67,7 @@ pub enum OpenMode {
 
 /// Names of the steps in the order of their numbers, then those of the fixed acts of a child. The directive that
 /// asked for a step is its name wherever there is one.
-const NAMES: [&str; 24] = [
+const NAMES: [&str; 25] = [
     "Limit",
     "Nice",
     "OOMScoreAdjust",
@@ -90,6 +92,7 @@ const NAMES: [&str; 24] = [
     "exec",
     "clone",
     "a folder",
+    "EnvironmentFile",
 ];
 
 /// What a child, or the parent for it, was doing when it failed.
@@ -107,6 +110,8 @@ impl Stage {
     pub const EXEC: Self = Self(21);
     /// clone(2).
     pub const CLONE: Self = Self(22);
+    /// [`Step::Await`].
+    pub const AWAIT: Self = Self(24);
 
     /// Its name.
     pub fn name(self) -> &'static str {
@@ -136,7 +141,7 @@ impl Steps {
                 content.extend_from_slice(&[fd, mode as u8]);
                 content.extend_from_slice(path.to_bytes_with_nul());
             }
-            Step::Root(path) => content.extend_from_slice(path.to_bytes_with_nul()),
+            Step::Root(path) | Step::Await(path) => content.extend_from_slice(path.to_bytes_with_nul()),
             Step::Group(id) | Step::User(id) => content.extend_from_slice(&id.to_ne_bytes()),
             Step::Bounding(set) | Step::Ambient(set) => content.extend_from_slice(&set.to_ne_bytes()),
             Step::KeepCapabilities | Step::NoNewPrivileges => {}
@@ -189,6 +194,7 @@ fn number(step: &Step<'_>) -> u8 {
         Step::Open(..) => 17,
         // behind the fixed acts
         Step::Folder(..) => 23,
+        Step::Await(_) => 24,
     }
 }
 
@@ -235,6 +241,7 @@ fn decode(number: u8, content: &[u8]) -> Option<Step<'_>> {
         13 => Step::NoNewPrivileges,
         14 => Step::ParentDeath(*content.first()?),
         23 => Step::Folder(u16::from_ne_bytes([*content.first()?, *content.get(1)?]), id(2)?, id(6)?, path(10)?),
+        24 => Step::Await(path(0)?),
         15 => Step::Copy(*content.first()?, *content.get(1)?),
         _ => return None,
     })
@@ -268,6 +275,7 @@ mod tests {
             Step::ParentDeath(15),
             Step::Copy(1, 2),
             Step::Folder(0o750, 1000, u32::MAX, c"/run/x"),
+            Step::Await(c"/etc/default/x"),
         ];
         let mut steps = Steps::default();
         for step in &all {

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use super::history::{Cause, Event, Refusal, What};
 use super::limit::backoff_ms;
 use super::tables::Parked;
-use super::{Phase, Seconds, Server, Why};
+use super::{Phase, ReloadKind, Seconds, Server, Why};
 use crate::limits::{PROGRAM_LOOK_MS, SERVICE_LISTENERS};
 use crate::logging::Kind;
 use crate::peer::{Peer, Source};
@@ -49,6 +49,9 @@ impl Server {
         let number = u32::try_from(failed.errno.raw_os_error()).unwrap_or(0);
         self.note(service, Event::of(What::Fail, 0).with(number, failed.stage.0));
         self.rest(service, until, why);
+        if failed.stage == Stage::AWAIT && failed.errno == Errno::AGAIN {
+            self.on_reload_signal(ReloadKind::Reload);
+        }
     }
 
     /// One more failure in a row: not started again before the backoff, and the window of StartLimitBurst=, are over.

@@ -3,7 +3,7 @@
 use core::ffi::CStr;
 use core::fmt::Write;
 use rustix::fd::AsRawFd;
-use rustix::fs::OFlags;
+use rustix::fs::{Access, OFlags};
 use rustix::io::Errno;
 use rustix::process::PidfdFlags;
 use rustix::thread::{CapabilitySet, CapabilitySets};
@@ -157,6 +157,7 @@ fn carry_out(step: &Step<'_>) -> Result<(), Errno> {
         Step::Bounding(keep) => limit_bounding_set(keep),
         Step::KeepCapabilities => rustix::thread::set_keep_capabilities(true),
         Step::Ambient(set) => raise_ambient(set),
+        Step::Await(path) => rustix::fs::access(path, Access::EXISTS).and(Err(Errno::AGAIN)),
         Step::Folder(mode, uid, gid, path) => make_folder(mode, uid, gid, path),
         Step::NoNewPrivileges => rustix::thread::set_no_new_privs(true),
     }

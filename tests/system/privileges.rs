@@ -19,6 +19,7 @@ pub const TESTS: &[Test] = &[
     test!(working_directory),
     test!(root_directory, Root, Prog("busybox")),
     test!(environment_file),
+    test!(environment_file_that_comes_later, Part("reload")),
     test!(environment_files_by_pattern),
     test!(environment_file_as_systemd_reads_it, Prog("systemd-tmpfiles")),
     test!(unset_environment),
@@ -183,6 +184,23 @@ fn environment_file(ctx: &mut Ctx) {
     }
     let missing = ctx.path("no-such-file");
     assert!(answer(ctx, &format!("EnvironmentFile=-{missing}\nEnvironment=A=b\n"), "/usr/bin/env").contains("A=b"));
+}
+
+/// As under systemd only the service suffers; and when something makes the file later, it starts without an operator.
+fn environment_file_that_comes_later(ctx: &mut Ctx) {
+    let (port, other, file) = (ctx.port(), ctx.port(), ctx.path("made-at-the-first-boot"));
+    let one = |name: &str, port: u16, more: &str| {
+        format!("[{name}]\nListenStream=127.0.0.1:{port}\nAccept=yes\nExecStart=/usr/bin/env\n{more}")
+    };
+    let late = format!("EnvironmentFile={file}\n");
+    let daemon = ctx.start(&(one("late", port, &late) + &one("other", other, "")));
+    assert!(daemon.log().contains(&format!("{file} is missing")), "{}", daemon.log());
+    let client = connect(port);
+    daemon.wait_log("service=late failed at=EnvironmentFile");
+    assert!(talk(other).contains("PATH="), "{}", daemon.log());
+    ctx.file("made-at-the-first-boot", "KEY=new\n");
+    assert_line(&read_all(client), "KEY=new");
+    daemon.wait_log("reload done");
 }
 
 fn environment_files_by_pattern(ctx: &mut Ctx) {
