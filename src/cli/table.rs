@@ -358,7 +358,7 @@ const LINES: [(OptionRow, &str); 23] = [
     row(' ', "print", "", PRINT, Id::Print, "write the configuration in the native form"),
     row(' ', "control", "PATH|off", CONTROL, Id::Control, "the control socket (/run/dormouse.sock)"),
     row(' ', "json", "", JSON, Id::Json, "print JSON, for programs"),
-    row(' ', "dialect", "NAME", DIALECT, Id::Dialect, "whose file it is: busybox, openbsd, xinetd, ..."),
+    row(' ', "dialect", "NAME", DIALECT, Id::Dialect, "busybox, openbsd, freebsd, inetutils or xinetd"),
     row('d', "detach", "", DETACH, Id::Detach, "go to the background when all sockets are open"),
     row(' ', "pidfile", "FILE", DETACH, Id::Pidfile, "write the process id there, and lock it"),
     row(' ', "notify-fd", "N", NOTIFY, Id::NotifyFd, "write a newline there when ready (s6)"),

@@ -208,7 +208,7 @@ messages! {
     NotALine: Error,
         "this line is neither a section nor a directive",
         "[name] or Directive=value",
-        "a comment begins with # or ;";
+        "a comment begins with # or ;; a file of inetd or xinetd needs --dialect NAME";
     NoDirective: Error, "there is nothing before the =", "Directive=value", "";
     OpenSection: Error,
         "the name of a section ends with ]",

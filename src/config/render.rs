@@ -41,10 +41,11 @@ pub(super) fn escaped(text: &str) -> String {
     out
 }
 
-/// Control characters, and the marks that turn the direction of the text round.
+/// Control characters, blanks that are none to a reader of configurations, and the marks that turn the direction of the
+/// text round.
 fn is_hidden(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+        || matches!(c, '\u{a0}' | '\u{2000}'..='\u{200f}' | '\u{2028}'..='\u{202f}' | '\u{3000}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 /// The part of a line round a column, and carets below it. Tabs become blanks, so that the carets stay in place.

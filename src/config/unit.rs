@@ -27,6 +27,19 @@ const OWN_SECTION: &str = "X-Dormouse";
 const ALIASES: [(&str, Id); 2] =
     [("StartLimitInterval", Id::StartLimitIntervalSec), ("TimeoutSec", Id::TimeoutStopSec)];
 
+/// Directives of [Service] that are none of its programs in general, and that [Socket] does not have.
+const OF_SERVICES: [Id; 9] = [
+    Id::ExecStart,
+    Id::TimeoutStopSec,
+    Id::RuntimeMaxSec,
+    Id::Restart,
+    Id::RestartSec,
+    Id::StartLimitIntervalSec,
+    Id::StartLimitBurst,
+    Id::NotifyAccess,
+    Id::SuccessExitStatus,
+];
+
 /// How the directives of [Socket] begin that say something about its sockets. The others that are not ours hold for the
 /// commands that systemd runs before and after it opens them.
 const OF_SOCKETS: [&str; 14] = [
@@ -182,6 +195,7 @@ impl Unit {
             (Section::Unit, Some(id), _) if start_limit && !self.is_socket() => Route::Own(id),
             (Section::Unit, Some(_), _) if start_limit => Route::Pass,
             (Section::Socket, Some(Id::Service), _) => Route::Pass,
+            (Section::Socket, Some(id), _) if id.name() == name && OF_SERVICES.contains(&id) => Route::Unknown,
             (Section::Socket, Some(id), Some(Group::Sockets | Group::Access)) if id != Id::NonBlocking => {
                 Route::Own(id)
             }
