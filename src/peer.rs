@@ -145,10 +145,7 @@ impl Address<'_> {
     /// connection.
     pub fn append_to(&self, line: &mut LineIn) {
         if let Peer::Internet { ip: IpAddr::V4(ip), .. } = self.0 {
-            for (index, octet) in ip.octets().into_iter().enumerate() {
-                line.push_str(if index == 0 { "" } else { "." });
-                line.push_decimal(octet.into());
-            }
+            line.push_str(dotted(*ip, &mut [0; 15]));
         } else {
             let _ = write!(line, "{self}"); // a line takes everything
         }
@@ -158,7 +155,7 @@ impl Address<'_> {
 impl fmt::Display for Address<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Peer::Internet { ip: IpAddr::V4(ip), .. } => octets(f, *ip),
+            Peer::Internet { ip: IpAddr::V4(ip), .. } => f.write_str(dotted(*ip, &mut [0; 15])),
             Peer::Internet { ip, scope: 0, .. } => write!(f, "{ip}"),
             Peer::Internet { ip, scope, .. } => write!(f, "{ip}%{scope}"),
             Peer::Unix { path, .. } => f.write_str(core::str::from_utf8(path).unwrap_or("?")),
@@ -168,10 +165,24 @@ impl fmt::Display for Address<'_> {
     }
 }
 
-/// As the standard library prints it, without its padding.
-fn octets(f: &mut fmt::Formatter<'_>, ip: Ipv4Addr) -> fmt::Result {
-    let [a, b, c, d] = ip.octets();
-    write!(f, "{a}.{b}.{c}.{d}")
+/// As the standard library prints it, without its padding. Written from the end.
+fn dotted(ip: Ipv4Addr, room: &mut [u8; 15]) -> &str {
+    let mut start = room.len();
+    let mut put = |byte| {
+        start -= 1;
+        room[start] = byte;
+    };
+    for (index, mut octet) in ip.octets().into_iter().rev().enumerate() {
+        if index > 0 {
+            put(b'.');
+        }
+        put(b'0' + octet % 10);
+        while octet > 9 {
+            octet /= 10;
+            put(b'0' + octet % 10);
+        }
+    }
+    core::str::from_utf8(&room[start..]).unwrap_or_default()
 }
 
 /// Address and port, as in a log line.
@@ -198,6 +209,13 @@ mod tests {
         let peer = Peer::of(Some(any), &socket);
         assert_eq!(peer.to_string(), "192.0.2.7:80");
         assert_eq!(peer.source(), Peer::Internet { ip: [192, 0, 2, 7].into(), scope: 0, port: 9 }.source());
+    }
+
+    #[test]
+    fn ipv4_is_written_as_by_the_standard_library() {
+        for octets in [[0, 0, 0, 0], [255, 255, 255, 255], [1, 20, 100, 9], [10, 99, 0, 109]] {
+            assert_eq!(dotted(octets.into(), &mut [0; 15]), Ipv4Addr::from(octets).to_string());
+        }
     }
 
     #[test]

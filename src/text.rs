@@ -2,6 +2,7 @@
 //!
 //! Nothing here fails or allocates. What does not fit into a line is cut and the cut is shown.
 
+use core::ffi::CStr;
 use core::fmt;
 use core::ops::{Deref, DerefMut};
 
@@ -240,6 +241,11 @@ pub fn number<T: TryFrom<u64>>(text: impl AsRef<[u8]>, base: u32) -> Option<T> {
 fn digits(text: &[u8], base: u32) -> Option<u64> {
     let add = |sum: u64, byte: &u8| sum.checked_mul(base.into())?.checked_add(char::from(*byte).to_digit(base)?.into());
     if text.is_empty() { None } else { text.iter().try_fold(0, add) }
+}
+
+/// The NUL-ended strings that lie side by side in `bytes`.
+pub fn strings(bytes: &[u8]) -> impl Iterator<Item = &CStr> {
+    bytes.split_inclusive(|&byte| byte == 0).filter_map(|string| CStr::from_bytes_with_nul(string).ok())
 }
 
 /// Declares an enumeration each of whose values has a word, as it stands in the log and in answers.

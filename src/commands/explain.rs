@@ -10,7 +10,7 @@ use crate::plan::address::{self, Text};
 use crate::plan::steps::{Reader, Step};
 use crate::plan::{ChildLog, Plan, Policy, ServiceSpec, SocketKind, Stdio};
 use crate::run::family_name;
-use crate::spawn::strings;
+use crate::text::strings;
 
 /// Reads the configuration and shows one service of it.
 #[inline(never)] // its frame must not be part of the loop's caller

@@ -134,8 +134,9 @@ pub(super) fn is_kind(socket: BorrowedFd<'_>, kind: SocketKind) -> bool {
 pub(super) fn is_at(plan: &Plan, row: &ListenerSpec, socket: BorrowedFd<'_>) -> bool {
     let target = plan.arena.get(row.address);
     if row.kind == SocketKind::Fifo {
-        let leads = |file: &_| unix::leads_to(target, AtFlags::empty(), unix::identity_of(file));
-        return fstat(socket).is_ok_and(|file| leads(&file));
+        let leads =
+            |path: &_| fstat(socket).is_ok_and(|file| unix::leads_to(path, AtFlags::empty(), unix::identity_of(&file)));
+        return path(target).is_some_and(leads);
     }
     let mut buffer = [0; socket::ADDRESS_BYTES];
     let Ok(name) = socket::name(socket, &mut buffer) else { return false };
@@ -182,7 +183,7 @@ fn prepare(plan: &Plan, listener: usize, socket: BorrowedFd<'_>) -> Result<Ident
     if flags.contains(OFlags::NONBLOCK) != spec.nonblocking {
         fcntl_setfl(socket, flags ^ OFlags::NONBLOCK)?;
     }
-    let path = path(row, plan.arena.get(row.address)).filter(|_| spec.remove_on_stop);
+    let path = path(plan.arena.get(row.address)).filter(|_| spec.remove_on_stop);
     let file = path.and_then(|path| statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).ok());
     Ok(file.map(|file| unix::identity_of(&file)).unwrap_or_default())
 }

@@ -6,6 +6,7 @@
 use super::unix::{identity_of, mode, under};
 use super::{Identity, OpenError, Opened, Step, links};
 use crate::plan::SocketSpec;
+use core::ffi::CStr;
 use rustix::fs::{CWD, FileType, Gid, Mode, OFlags, Uid, fchmod, fchown, fcntl_setfl, fstat, mknodat, openat};
 use rustix::io::Errno;
 
@@ -14,12 +15,12 @@ use rustix::io::Errno;
 ///
 /// # Errors
 /// [`Step::Fifo`], [`Step::NotAFifo`], [`Step::Folder`], [`Step::Owner`], [`Step::Mode`].
-pub(super) fn open(spec: &SocketSpec, path: &[u8]) -> Result<Opened, OpenError> {
+pub(super) fn open(spec: &SocketSpec, path: &CStr) -> Result<Opened, OpenError> {
     let own = Mode::RUSR | Mode::WUSR;
     let make = || under(Mode::empty(), || mknodat(CWD, path, FileType::Fifo, own, 0));
     let mut made = make();
     if made == Err(Errno::NOENT) {
-        links::make_folders(path, spec.directory_mode)?;
+        links::make_folders(path.to_bytes(), spec.directory_mode)?;
         made = make();
     }
     if let Err(errno) = made

@@ -2,10 +2,10 @@
 //! becomes of those that nobody wants any more.
 
 use super::unix::is_ours;
-use super::{Identity, OpenError, Step, Warn, links, listens, path, path_of, set_options, unix};
+use super::{Identity, OpenError, Step, Warn, links, listens, path, set_options, unix};
 use crate::plan::{Plan, SocketKind, SocketSpec, address, options};
 use crate::sys::socket;
-use core::ffi::CStr;
+use crate::text::strings;
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{Gid, OFlags, Uid, fchmod, fchown, fcntl_getfl, fcntl_setfl};
 use rustix::net::listen;
@@ -81,12 +81,10 @@ pub fn settle(plan: &Plan, listener: usize, fd: BorrowedFd<'_>, identity: Identi
     {
         tried(Step::Socket, fcntl_setfl(fd, flags ^ OFlags::NONBLOCK));
     }
-    let Some(path) = path(row, plan.arena.get(row.address)).filter(|path| is_ours(path, identity)) else { return };
+    let Some(path) = path(plan.arena.get(row.address)).filter(|path| is_ours(path, identity)) else { return };
     if row.kind == SocketKind::Fifo {
         tried(Step::Owner, own_fifo(fd, spec));
-    } else if let Some(path) = address::unix_path(plan.arena.get(row.address))
-        && let Err(error) = own_path(spec, path)
-    {
+    } else if let Err(error) = unix::hand_over(spec, path) {
         warn(error);
     }
     links::make(path, plan.arena.get(spec.symlinks), spec.directory_mode, warn);
@@ -99,14 +97,10 @@ fn own_fifo(fd: BorrowedFd<'_>, spec: &SocketSpec) -> Result<(), rustix::io::Err
     fchmod(fd, unix::mode(spec.mode))
 }
 
-fn own_path(spec: &SocketSpec, path: &CStr) -> Result<(), OpenError> {
-    unix::hand_over(spec, path).map(drop)
-}
-
 /// Removes the file and the links (a list of paths, each with its NUL) of a listener that is about to be closed for
 /// good, if they are still ours. `address` is as in the plan that it came from.
-pub fn discard(kind: SocketKind, address: &[u8], identity: Identity, symlinks: &[u8]) {
-    if let Some(path) = path_of(kind, address).filter(|path| is_ours(path, identity)) {
+pub fn discard(address: &[u8], identity: Identity, symlinks: &[u8]) {
+    if let Some(path) = path(address).filter(|path| is_ours(path, identity)) {
         links::remove_all(path, symlinks, identity);
     }
 }
@@ -114,7 +108,7 @@ pub fn discard(kind: SocketKind, address: &[u8], identity: Identity, symlinks: &
 /// Removes those of the `old` links of a listener that are not among the `new` ones and still lead to it.
 pub fn discard_links(old: &[u8], new: &[u8], identity: Identity) {
     if identity != Identity::default() {
-        links::remove_links(links::each(old).filter(|link| links::each(new).all(|other| other != *link)), identity);
+        links::remove_links(strings(old).filter(|link| strings(new).all(|other| other != *link)), identity);
     }
 }
 

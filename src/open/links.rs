@@ -3,6 +3,8 @@
 use super::unix::{is_ours, leads_to, mode, under};
 use super::{Identity, OpenError, Step, Warn, path};
 use crate::plan::Plan;
+use crate::text::strings;
+use core::ffi::CStr;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, mkdirat, statat, symlinkat, unlinkat};
 use rustix::io::Errno;
 
@@ -27,28 +29,24 @@ pub(super) fn make_folders(path: &[u8], directory_mode: u16) -> Result<(), OpenE
 
 /// Makes the links, a list of paths that each end with NUL. What is at a link's place is replaced only if it is a
 /// symbolic link.
-pub(super) fn make(path: &[u8], links: &[u8], directory_mode: u16, warn: Warn<'_>) {
-    for link in each(links) {
+pub(super) fn make(path: &CStr, links: &[u8], directory_mode: u16, warn: Warn<'_>) {
+    for link in strings(links) {
         if let Err(error) = make_one(path, link, directory_mode) {
             warn(error);
         }
     }
 }
 
-pub(super) fn each(links: &[u8]) -> impl Iterator<Item = &[u8]> {
-    links.split(|&byte| byte == 0).filter(|link| !link.is_empty())
-}
-
-fn make_one(path: &[u8], link: &[u8], directory_mode: u16) -> Result<(), OpenError> {
+fn make_one(path: &CStr, link: &CStr, directory_mode: u16) -> Result<(), OpenError> {
     match symlinkat(path, CWD, link) {
         Err(Errno::EXIST) if is_link(link) => unlinkat(CWD, link, AtFlags::empty()).map_err(Step::Symlink.failed())?,
-        Err(Errno::NOENT) => make_folders(link, directory_mode)?,
+        Err(Errno::NOENT) => make_folders(link.to_bytes(), directory_mode)?,
         done => return done.map_err(Step::Symlink.failed()),
     }
     symlinkat(path, CWD, link).map_err(Step::Symlink.failed())
 }
 
-fn is_link(path: &[u8]) -> bool {
+fn is_link(path: &CStr) -> bool {
     let file = statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW);
     file.is_ok_and(|file| FileType::from_raw_mode(file.st_mode) == FileType::Symlink)
 }
@@ -59,20 +57,20 @@ fn is_link(path: &[u8]) -> bool {
 pub fn remove(plan: &Plan, listener: usize, identity: Identity) {
     let row = &plan.listeners[listener];
     let spec = &plan.sockets[usize::from(row.socket)];
-    let Some(path) = path(row, plan.arena.get(row.address)).filter(|_| spec.remove_on_stop) else { return };
+    let Some(path) = path(plan.arena.get(row.address)).filter(|_| spec.remove_on_stop) else { return };
     if is_ours(path, identity) {
         remove_all(path, plan.arena.get(spec.symlinks), identity);
     }
 }
 
 /// Removes the file at a path, and those of the links that lead to it.
-pub(super) fn remove_all(path: &[u8], links: &[u8], identity: Identity) {
-    remove_links(each(links), identity);
+pub(super) fn remove_all(path: &CStr, links: &[u8], identity: Identity) {
+    remove_links(strings(links), identity);
     let _ = unlinkat(CWD, path, AtFlags::empty());
 }
 
 /// Removes links, as far as they are links and lead to this file.
-pub(super) fn remove_links<'a>(links: impl Iterator<Item = &'a [u8]>, identity: Identity) {
+pub(super) fn remove_links<'a>(links: impl Iterator<Item = &'a CStr>, identity: Identity) {
     for link in links.filter(|link| is_link(link) && leads_to(link, AtFlags::empty(), identity)) {
         let _ = unlinkat(CWD, link, AtFlags::empty());
     }

@@ -32,6 +32,7 @@ use crate::config::Id;
 use crate::limits::SERVICE_LISTENERS;
 use crate::plan::{ListenerSpec, Plan, SocketKind, SocketSpec, address, options};
 use crate::sys::socket;
+use core::ffi::CStr;
 use core::net::Ipv4Addr;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -72,28 +73,20 @@ pub fn open(plan: &Plan, listener: usize, warn: Warn<'_>) -> Result<Opened, Open
     let target = plan.arena.get(row.address);
     let opened = match row.kind {
         SocketKind::Fifo if cfg!(feature = "local") => {
-            let Opened { socket, identity } = fifo::open(spec, target)?;
+            let Opened { socket, identity } = fifo::open(spec, path(target).unwrap_or_default())?;
             Opened { socket: out_of_the_way(plan, socket).map_err(Step::Fifo.failed())?, identity }
         }
         _ => open_socket(plan, row, spec, target, warn)?,
     };
-    if let Some(path) = path(row, target).filter(|_| !spec.symlinks.is_empty()) {
+    if let Some(path) = path(target).filter(|_| !spec.symlinks.is_empty()) {
         links::make(path, plan.arena.get(spec.symlinks), spec.directory_mode, warn);
     }
     Ok(opened)
 }
 
 /// The path of a unix socket or FIFO.
-fn path<'a>(row: &ListenerSpec, target: &'a [u8]) -> Option<&'a [u8]> {
-    path_of(row.kind, target)
-}
-
-fn path_of(kind: SocketKind, target: &[u8]) -> Option<&[u8]> {
-    match kind {
-        _ if !cfg!(feature = "local") => None,
-        SocketKind::Fifo => Some(target),
-        _ => address::unix_path(target).map(core::ffi::CStr::to_bytes),
-    }
+fn path(target: &[u8]) -> Option<&CStr> {
+    if cfg!(feature = "local") { address::unix_path(target) } else { None }
 }
 
 /// The type of a socket as socket(2) takes it.
@@ -136,7 +129,7 @@ fn open_socket(
         socket::attach_filter(fd, filter).map_err(Step::Filter.failed())?;
     }
     name_interface(fd, target, bytes).map_err(Step::Interface.failed())?;
-    let identity = match address::unix_path(target).filter(|_| cfg!(feature = "local")) {
+    let identity = match path(target) {
         Some(path) => unix::bind(fd, row.kind, spec, target, path)?,
         None => {
             socket::bind(fd, bytes).map_err(Step::Bind.failed())?;

@@ -54,5 +54,5 @@ pub fn remove_private(path: &CStr, identity: Identity) {
 
 /// Whether the file of such a socket is where it was made.
 pub fn is_private_there(path: &CStr, identity: Identity) -> bool {
-    is_ours(path.to_bytes(), identity)
+    is_ours(path, identity)
 }

@@ -58,6 +58,6 @@ fn forget_errors(socket: BorrowedFd<'_>) {
 /// Whether the path of an open listener does not lead to it any more: the file was removed, or is another one.
 pub fn is_lost(plan: &Plan, listener: usize, opened: &Opened) -> bool {
     let row = &plan.listeners[listener];
-    let path = path(row, plan.arena.get(row.address)).filter(|_| opened.identity != Identity::default());
+    let path = path(plan.arena.get(row.address)).filter(|_| opened.identity != Identity::default());
     path.is_some_and(|path| !is_ours(path, opened.identity))
 }

@@ -9,10 +9,11 @@
 
 use super::{Identity, OpenError, Step, links, socket_type};
 use crate::plan::{SocketKind, SocketSpec};
+use crate::sys::proc::c_str;
 use crate::sys::socket;
+use crate::text::Line;
 use core::ffi::CStr;
 use core::fmt::Write;
-use heapless::CString;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd};
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Stat, Uid};
 use rustix::fs::{chmodat, chownat, fstat, openat, statat, unlinkat};
@@ -74,12 +75,12 @@ pub(super) fn identity_of(file: &Stat) -> Identity {
 }
 
 /// Whether the file at a path is the one that we made.
-pub(super) fn is_ours(path: &[u8], identity: Identity) -> bool {
+pub(super) fn is_ours(path: &CStr, identity: Identity) -> bool {
     leads_to(path, AtFlags::SYMLINK_NOFOLLOW, identity)
 }
 
 /// Whether a path leads to the file that we made, over symbolic links unless the flags say otherwise.
-pub(super) fn leads_to(path: &[u8], flags: AtFlags, identity: Identity) -> bool {
+pub(super) fn leads_to(path: &CStr, flags: AtFlags, identity: Identity) -> bool {
     identity != Identity::default() && statat(CWD, path, flags).is_ok_and(|file| identity_of(&file) == identity)
 }
 
@@ -100,19 +101,10 @@ pub(super) fn hand_over(spec: &SocketSpec, path: &CStr) -> Result<Identity, Open
     let (owner, group) = (spec.owner.map(Uid::from_raw), spec.group.map(Gid::from_raw));
     chownat(&file, c"", owner, group, AtFlags::EMPTY_PATH).map_err(Step::Owner.failed())?;
     // fchmod(2) refuses an O_PATH handle, and fchmodat2(2) needs Linux 6.6.
-    let mut handle = CString::<32>::new();
-    let _ = write!(Text(&mut handle), "/proc/self/fd/{}", file.as_raw_fd());
-    chmodat(CWD, handle.as_c_str(), mode(spec.mode), AtFlags::empty()).map_err(Step::Mode.failed())?;
+    let mut handle = Line::<32>::new();
+    let _ = write!(handle, "/proc/self/fd/{}\0", file.as_raw_fd()); // a line takes everything
+    chmodat(CWD, c_str(&handle), mode(spec.mode), AtFlags::empty()).map_err(Step::Mode.failed())?;
     Ok(identity_of(&found))
-}
-
-/// Takes formatted text into a NUL-ended string.
-struct Text<'a, const N: usize>(&'a mut CString<N>);
-
-impl<const N: usize> Write for Text<'_, N> {
-    fn write_str(&mut self, text: &str) -> core::fmt::Result {
-        self.0.extend_from_bytes(text.as_bytes()).map_err(|_| core::fmt::Error)
-    }
 }
 
 /// Removes the file at the path if it is a socket that no process holds. Asked only right after EADDRINUSE.

@@ -306,7 +306,6 @@ fn address_bytes(listen: &Listen, faults: &mut Vec<Fault>) -> Option<Vec<u8>> {
             }
             bytes
         }
-        ListenAddress::Path(path) if listen.kind == Kind::Fifo => path.clone().into_bytes(),
         ListenAddress::Path(path) => address::path(path),
         ListenAddress::Abstract(name) => address::abstract_name(name),
         ListenAddress::Vsock { cid, port } => address::vsock(*cid, *port),

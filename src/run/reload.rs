@@ -21,9 +21,10 @@ use crate::logging::{LeftOut, say};
 use crate::plan::image::{VERSION_BYTES, version_of};
 use crate::sys::environment::{set_inheritable, variables};
 use crate::sys::errno::Why as Words;
-use crate::sys::proc;
+use crate::sys::proc::{self, c_str};
 use crate::sys::process::{self, Image, above, install_descriptor, send_signal};
 use crate::sys::signal;
+use crate::text::Line;
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,14 +149,14 @@ impl Server {
         let _ = fcntl_add_seals(&output, SealFlags::GROW | SealFlags::SHRINK);
         let mut line = [0; COMMAND_LINE_BYTES];
         let line = command_line(&mut line)?;
-        let mut part: Vec<u8, MARKER_BYTES> = Vec::new();
-        let whole = write!(Text(&mut part), "{VARIABLE}=check {} {} ", self.main_pid, plan.as_raw_fd()).is_ok()
-            && part.extend_from_slice(path.to_bytes_with_nul()).is_ok();
-        if !whole {
+        let mut head = Line::<MARKER_BYTES>::new();
+        let _ = write!(head, "{VARIABLE}=check {} {} ", self.main_pid, plan.as_raw_fd()); // short numbers
+        let mut part: Vec<u8, { MARKER_BYTES + 4096 }> = Vec::new();
+        if ![head.as_bytes(), path.to_bytes_with_nul()].iter().all(|piece| part.extend_from_slice(piece).is_ok()) {
             return Err(Refusal::Because("the path of the program is too long"));
         }
         let executable = executable(&program);
-        let mut image = image(&executable, line, &part, None)?;
+        let mut image = image(c_str(&executable), line, &part, None)?;
         let mut problem = None;
         let pid = self.tables.spawner.run_child(&mut || {
             let _ = rustix::process::setsid(); // a terminal's signals are not for it
@@ -314,13 +315,13 @@ impl Server {
             Ok(line) => line,
             Err(refusal) => return refusal,
         };
-        let mut part: Vec<u8, MARKER_BYTES> = Vec::new();
+        let mut part = Line::<MARKER_BYTES>::new();
         let (state, plan) = (state.as_raw_fd(), checker.plan.as_raw_fd());
-        let _ = write!(Text(&mut part), "{VARIABLE}=resume {} {state} {plan}\0", self.main_pid); // short numbers
+        let _ = write!(part, "{VARIABLE}=resume {} {state} {plan}\0", self.main_pid); // short numbers
         let notify = self.notify.variable();
         let executable = executable(&checker.program);
         let folder = CStr::from_bytes_with_nul(self.plan.arena.get(self.plan.folder)).unwrap_or(c"/");
-        match image(&executable, line, &part, notify.as_deref()) {
+        match image(c_str(&executable), line, part.as_bytes(), notify.as_deref()) {
             Ok(mut image) => {
                 let _ = rustix::process::chdir(folder); // relative names on the command line count from there
                 Refusal::Failed("executing the program", image.execute())
@@ -332,8 +333,8 @@ impl Server {
 
 /// Exit status of a child that could not execute the checker; only seen where memory is not shared.
 const NOT_STARTED: u8 = 127;
-/// Bytes of the variable that tells an image its part: a path, and a few numbers.
-const MARKER_BYTES: usize = 4096 + 64;
+/// Bytes of the variable that tells an image its part, without a path: a few numbers.
+const MARKER_BYTES: usize = 64;
 
 /// A file in memory, out of the way of the descriptors that children get.
 fn memory_file(name: &CStr) -> Result<OwnedFd, Errno> {
@@ -346,9 +347,9 @@ fn high(fd: OwnedFd) -> OwnedFd {
 }
 
 /// The path by which an open file can be executed.
-fn executable(program: &OwnedFd) -> Vec<u8, 32> {
-    let mut path = Vec::new();
-    let _ = write!(Text(&mut path), "/proc/self/fd/{}\0", program.as_raw_fd()); // 25 bytes at most
+fn executable(program: &OwnedFd) -> Line<32> {
+    let mut path = Line::new();
+    let _ = write!(path, "/proc/self/fd/{}\0", program.as_raw_fd()); // 25 bytes at most
     path
 }
 
@@ -364,8 +365,8 @@ fn command_line(buffer: &mut [u8; COMMAND_LINE_BYTES]) -> Result<&[u8], Refusal>
 }
 
 /// The program with our own words and environment, and one or two variables more.
-fn image<'a>(path: &'a [u8], line: &'a [u8], part: &'a [u8], notify: Option<&'a [u8]>) -> Result<Image<'a>, Refusal> {
-    let mut image = Image::new(CStr::from_bytes_with_nul(path).unwrap_or(c"/"));
+fn image<'a>(path: &'a CStr, line: &'a [u8], part: &'a [u8], notify: Option<&'a [u8]>) -> Result<Image<'a>, Refusal> {
+    let mut image = Image::new(path);
     let mut whole = image.arguments(line) && image.variables(part) && notify.is_none_or(|word| image.variables(word));
     whole &= variables().fold(true, |whole, variable| whole & image.variables(variable.to_bytes_with_nul()));
     if whole { Ok(image) } else { Err(Refusal::Because("our own command line or environment is too long")) }
@@ -384,14 +385,5 @@ fn tell_log(kind: Kind, text: &[u8]) {
     const LINES: usize = 40;
     for line in text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).take(LINES) {
         say!(Warn, "{}: {}", kind.word(), core::str::from_utf8(line).unwrap_or("?"));
-    }
-}
-
-/// Formatted text into a vector.
-struct Text<'a, const N: usize>(&'a mut Vec<u8, N>);
-
-impl<const N: usize> Write for Text<'_, N> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0.extend_from_slice(text.as_bytes()).map_err(|_| fmt::Error)
     }
 }

@@ -88,7 +88,7 @@ impl Resume {
                     && fits(plan, row, &socket)
             };
             let Some(row) = (0..plan.listeners.len()).find(wanted) else {
-                discard(old.kind, address, old.identity, symlinks);
+                discard(address, old.identity, symlinks);
                 self.closed += 1;
                 continue;
             };

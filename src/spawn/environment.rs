@@ -1,7 +1,5 @@
 //! The variables that differ from start to start: who is connected (systemd.exec(5) REMOTE_ADDR, and the UCSPI set).
 
-use core::ffi::CStr;
-
 use crate::config::{INSTANCE_ENDS, INSTANCE_START};
 use crate::limits::{INSTANCE_BYTES, START_TEXT_BYTES};
 use crate::peer::{Address, Peer};
@@ -185,14 +183,10 @@ impl Variables {
     }
 }
 
-/// The NUL-ended strings that lie side by side in `bytes`.
-pub fn strings(bytes: &[u8]) -> impl Iterator<Item = &CStr> {
-    bytes.split_inclusive(|&byte| byte == 0).filter_map(|string| CStr::from_bytes_with_nul(string).ok())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::text::strings;
 
     fn described(peer: &Peer, local: &Peer) -> Vec<String> {
         let mut variables = Variables::new();

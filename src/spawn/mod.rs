@@ -9,7 +9,7 @@
 mod environment;
 mod setup;
 
-pub use environment::{Connection, strings};
+pub use environment::Connection;
 
 use core::ffi::CStr;
 use core::fmt::Write;

@@ -3,12 +3,14 @@
 
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags, RawDir, access, openat, readlinkat_raw, statat};
+use rustix::fs::{Access, AtFlags, CWD, FileType, OFlags, RawDir, access, readlinkat_raw, statat};
 use rustix::io::Errno;
+
+use super::proc;
 
 /// The content of a file of at most `most` bytes.
 ///
@@ -16,7 +18,7 @@ use rustix::io::Errno;
 /// Those of open(2) and read(2); EFBIG for a larger one.
 pub fn read(path: &Path, most: usize) -> Result<Vec<u8>, Errno> {
     const PIECE_BYTES: usize = 4096;
-    let file = openat(CWD, path.as_os_str().as_bytes(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let file = proc::open(&terminated(path)?, OFlags::empty())?;
     let (mut piece, mut bytes) = ([MaybeUninit::<u8>::uninit(); PIECE_BYTES], Vec::new());
     while bytes.len() <= most {
         let (read, _) = match rustix::io::read(&file, &mut piece[..]) {
@@ -50,21 +52,27 @@ pub fn own_kind(path: &Path) -> Option<FileType> {
     kind_at(path, AtFlags::SYMLINK_NOFOLLOW)
 }
 
+/// A path as the kernel takes it; rustix would make it so in a copy of its code for each call.
+fn terminated(path: &Path) -> Result<CString, Errno> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::INVAL)
+}
+
 fn kind_at(path: &Path, flags: AtFlags) -> Option<FileType> {
-    let found = statat(CWD, path.as_os_str().as_bytes(), flags).ok()?;
+    let found = statat(CWD, &*terminated(path).ok()?, flags).ok()?;
     Some(FileType::from_raw_mode(found.st_mode))
 }
 
 /// Whether a path leads to a file that we may execute.
 #[must_use]
 pub fn is_program(path: &Path) -> bool {
-    kind(path) == Some(FileType::RegularFile) && access(path.as_os_str().as_bytes(), Access::EXEC_OK).is_ok()
+    kind(path) == Some(FileType::RegularFile)
+        && terminated(path).is_ok_and(|path| access(&*path, Access::EXEC_OK).is_ok())
 }
 
 /// Whether anybody may write to a file, or add files to a folder. What is neither does not count.
 #[must_use]
 pub fn is_open_to_all(path: &Path) -> bool {
-    statat(CWD, path.as_os_str().as_bytes(), AtFlags::empty()).is_ok_and(|found| {
+    terminated(path).and_then(|path| statat(CWD, &*path, AtFlags::empty())).is_ok_and(|found| {
         let kind = FileType::from_raw_mode(found.st_mode);
         matches!(kind, FileType::RegularFile | FileType::Directory) && found.st_mode & 0o002 != 0
     })
@@ -74,7 +82,7 @@ pub fn is_open_to_all(path: &Path) -> bool {
 #[must_use]
 pub fn link(path: &Path) -> Option<PathBuf> {
     let mut buffer = [MaybeUninit::uninit(); 4096]; // PATH_MAX
-    let (target, _) = readlinkat_raw(CWD, path.as_os_str().as_bytes(), &mut buffer).ok()?;
+    let (target, _) = readlinkat_raw(CWD, &*terminated(path).ok()?, &mut buffer).ok()?;
     Some(OsString::from_vec(target.to_vec()).into())
 }
 
@@ -158,8 +166,7 @@ pub fn sorted(folder: &Path, fits: &dyn Fn(&Path) -> bool) -> Result<Vec<PathBuf
 /// # Errors
 /// Those of open(2) and getdents(2).
 pub fn names(path: &Path) -> Result<Vec<OsString>, Errno> {
-    let folder =
-        openat(CWD, path.as_os_str().as_bytes(), OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let folder = proc::open(&terminated(path)?, OFlags::DIRECTORY)?;
     let mut buffer = [MaybeUninit::uninit(); 1024];
     let mut entries = RawDir::new(&folder, &mut buffer);
     let mut names = Vec::new();

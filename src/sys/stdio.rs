@@ -14,7 +14,7 @@ pub fn guard() -> Result<(), Errno> {
     for standard in [Standard::Input, Standard::Output, Standard::Error] {
         if fcntl_getfd(borrow(standard)) == Err(Errno::BADF) {
             // open(2) gives the lowest free number, and those before are open
-            let _ = open("/dev/null", OFlags::RDWR, Mode::empty())?.into_raw_fd();
+            let _ = open(c"/dev/null", OFlags::RDWR, Mode::empty())?.into_raw_fd();
         }
     }
     Ok(())
@@ -62,7 +62,7 @@ pub const fn stderr() -> BorrowedFd<'static> {
 /// # Errors
 /// /dev/null cannot be opened (open(2)).
 pub fn discard(which: Standard) -> Result<(), Errno> {
-    let null = open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    let null = open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
     match which {
         Standard::Input => rustix::stdio::dup2_stdin(&null),
         Standard::Output => rustix::stdio::dup2_stdout(&null),
