@@ -11,6 +11,7 @@ use crate::sys::errno::Why;
 use crate::sys::stdio::{self, Standard};
 use crate::sys::{file, fork};
 use crate::text::Line;
+use core::ffi::CStr;
 use core::fmt;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FileType, FlockOperation, Mode, OFlags, fcntl_lock, fstat, ftruncate, open, stat, unlink};
@@ -20,8 +21,8 @@ use rustix::process::{Flock, FlockType, WaitOptions, chdir, fcntl_getlk, getpid,
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// Bytes in the path of a pid file, from the root; a longer one is refused. Up to this length a path needs no memory.
-const PID_PATH_BYTES: usize = 255;
+/// Bytes in the path of a pid file, from the root, with its NUL; a longer one is refused.
+const PID_PATH_BYTES: usize = 256;
 
 /// The pid file stays at this descriptor or above, where no child gets its sockets.
 const LEAST_FD: i32 = 64;
@@ -150,9 +151,8 @@ impl PidFile {
     pub fn lock(path: &Path) -> Result<Self, PidFileError> {
         let failed = |what| PidFileError { path: path.to_owned(), what };
         let call = |why| failed(PidFileFault::System(why));
-        let whole = file::absolute(path).ok_or(call(Errno::NOENT))?;
-        let path = heapless::Vec::from_slice(whole.as_os_str().as_bytes()).map_err(|_| call(Errno::NAMETOOLONG))?;
-        let name = path.as_slice();
+        let path = whole(path).map_err(call)?;
+        let name = CStr::from_bytes_with_nul(&path).unwrap_or_default();
         // Between open and lock another instance can end and remove the file: then it is a file without a name that
         // is locked here. The next turn creates a new one.
         for _ in 0..8 {
@@ -184,9 +184,7 @@ impl PidFile {
     /// # Errors
     /// EBADF: no such descriptor was inherited; NAMETOOLONG.
     pub fn resume(descriptor: i32, path: &Path) -> Result<Self, Errno> {
-        let whole = file::absolute(path).ok_or(Errno::NOENT)?;
-        let path = heapless::Vec::from_slice(whole.as_os_str().as_bytes()).map_err(|_| Errno::NAMETOOLONG)?;
-        Ok(Self { file: reclaim(descriptor, 3)?, path })
+        Ok(Self { file: reclaim(descriptor, 3)?, path: whole(path)? })
     }
 
     /// Writes the number of this process. To be called when the sockets are open, before [`Waiting::ready`].
@@ -208,8 +206,16 @@ impl PidFile {
     /// As unlink(2).
     pub fn remove(self) -> Result<(), Errno> {
         // The lock is held until the file is closed: nobody can have taken it in the meantime.
-        unlink(self.path.as_slice())
+        unlink(CStr::from_bytes_with_nul(&self.path).unwrap_or_default())
     }
+}
+
+/// The path from the root, with its NUL.
+fn whole(path: &Path) -> Result<heapless::Vec<u8, PID_PATH_BYTES>, Errno> {
+    let path = file::absolute(path).ok_or(Errno::NOENT)?;
+    let mut whole = heapless::Vec::from_slice(path.as_os_str().as_bytes()).map_err(|_| Errno::NAMETOOLONG)?;
+    whole.push(0).map_err(|_| Errno::NAMETOOLONG)?;
+    Ok(whole)
 }
 
 impl AsFd for PidFile {

@@ -183,17 +183,19 @@ impl Given {
             Id::Config => options.config.push(PathBuf::from(value)),
             Id::Detach => options.detach = true,
             Id::Pidfile => options.pidfile = Some(PathBuf::from(value)),
-            Id::NotifyFd => options.notify_fd = Some(notify_fd(&value)?),
+            Id::NotifyFd if cfg!(feature = "notify") => options.notify_fd = Some(notify_fd(&value)?),
             Id::Log => self.log = Some(target(&value)?),
             Id::LogLevel => options.level = level(&value, command)?,
             Id::Verbose => options.level = shift(options.level, 1),
             Id::Quiet => options.level = shift(options.level, -1),
             Id::Print => options.print = true,
-            Id::Control => {
+            Id::Control if cfg!(feature = "control") => {
                 options.control = if value == "off" { Control::Off } else { Control::Path(PathBuf::from(value)) };
             }
             Id::Json => options.json = true,
-            Id::Dialect => options.inetd.dialect = Some(value.to_string_lossy().into_owned()),
+            Id::Dialect if cfg!(feature = "inetd") => {
+                options.inetd.dialect = Some(value.to_string_lossy().into_owned())
+            }
             Id::Help => self.help = true,
             Id::Version => self.version = true,
             id if cfg!(feature = "activate") => self.take_for_activate(id, value)?,
@@ -254,7 +256,8 @@ impl Given {
             Command::Convert => Some(("PATH of a file", "/etc/inetd.conf")),
             _ => None,
         };
-        if let Some((what, example)) = needed.filter(|_| options.names.is_empty()) {
+        let asks = cfg!(any(feature = "control", feature = "explain", feature = "inetd"));
+        if let Some((what, example)) = needed.filter(|_| asks && options.names.is_empty()) {
             let word = word(options.command);
             let text = [word, " needs the ", what, ", for example: dormouse ", word, " ", example];
             return fail(&text, options.command);
@@ -420,6 +423,9 @@ fn word(command: Command) -> &'static str {
 
 /// The candidate that `found` is probably a slip of: at most a third of its letters differ.
 fn nearest(found: &str, candidates: &mut dyn Iterator<Item = &'static str>) -> Option<&'static str> {
+    if !cfg!(feature = "suggest") {
+        return None;
+    }
     let mut nearest = (usize::MAX, None);
     for candidate in candidates {
         let distance = edits(found, candidate);

@@ -193,7 +193,7 @@ fn once(plan: &'static Plan, now: bool) -> u8 {
     let Some(service) = plan.services.first() else { return exit::SYSTEM };
     let present = (1 << sockets.len()) - 1;
     let start = Start { plan, service, sockets: &sockets, present, connection: None, log: None };
-    let mut spawner = Box::new(Spawner::NEW);
+    let spawner = Box::new(Spawner::NEW);
     let failed = spawner.become_program(&start);
     let (stage, why) = (failed.stage.name(), Why(failed.errno));
     cli::complain(&format_args!("cannot become the program: {stage}: {why}"));

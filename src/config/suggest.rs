@@ -40,6 +40,9 @@ const ALIASES: [(&str, Id); 25] = [
 /// The word of a list nearest to `text`: the same but for case, or few enough edits away. Blanks and ends of lines part
 /// the words; what stands behind a blank in its line does not count when `first`.
 fn nearest<'a>(text: &str, list: &'a str, first: bool) -> Option<&'a str> {
+    if !cfg!(feature = "suggest") {
+        return None;
+    }
     let lower = text.to_ascii_lowercase();
     let mut most = (lower.chars().count() / 3).clamp(1, 4) + 1;
     let mut nearest = None;

@@ -10,6 +10,7 @@ mod environment;
 mod setup;
 
 pub use environment::Connection;
+use environment::Variables;
 
 use core::ffi::CStr;
 use core::fmt::Write;
@@ -98,18 +99,17 @@ impl Spawner {
     /// # Errors
     /// The [`Stage`] that failed; the child, if there was one, is gone and reaped.
     pub fn start(&mut self, start: &Start<'_>) -> Result<i32, StartFailed> {
-        self.with_image(start, |spawner, policy, image| spawner.launch(start, policy, image))
+        let (policy, mut variables, mut image) = (policy(start), Variables::new(), Image::new(program(start)));
+        self.fill(start, policy, &mut variables, &mut image)?;
+        self.launch(start, policy, &mut image)
     }
 
     /// Becomes the program itself, with the same process id. Returns only when that fails; what was done before stays.
-    pub fn become_program(&mut self, start: &Start<'_>) -> StartFailed {
-        let sharing = Sharing::Nothing;
-        let pidfd_ids = self.pidfd_ids;
-        let failed = self.with_image(start, |_, policy, image| {
-            let child = setup::Child { start, policy, sharing, pidfd_ids, own_session: false };
-            Err::<core::convert::Infallible, _>(child.run(image))
-        });
-        match failed {
+    pub fn become_program(&self, start: &Start<'_>) -> StartFailed {
+        let (policy, mut variables, mut image) = (policy(start), Variables::new(), Image::new(program(start)));
+        let (sharing, pidfd_ids) = (Sharing::Nothing, self.pidfd_ids);
+        match self.fill(start, policy, &mut variables, &mut image) {
+            Ok(()) => setup::Child { start, policy, sharing, pidfd_ids, own_session: false }.run(&mut image),
             Err(failed) => failed,
         }
     }
@@ -125,15 +125,14 @@ impl Spawner {
     }
 
     /// Puts arguments and environment together.
-    fn with_image<T>(
-        &mut self,
-        start: &Start<'_>,
-        act: impl FnOnce(&mut Self, &Policy, &mut Image<'_>) -> Result<T, StartFailed>,
-    ) -> Result<T, StartFailed> {
-        let policy = policy(start);
+    fn fill<'a>(
+        &self,
+        start: &Start<'a>,
+        policy: &Policy,
+        variables: &'a mut Variables,
+        image: &mut Image<'a>,
+    ) -> Result<(), StartFailed> {
         let arena = start.plan.arena;
-        let program = CStr::from_bytes_with_nul(arena.get(start.service.program)).unwrap_or(c"/");
-        let mut variables = environment::Variables::new();
         let mut argv = arena.get(start.service.argv);
         let mut named = true;
         if let Some(connection) = &start.connection {
@@ -143,7 +142,6 @@ impl Spawner {
             }
             variables.describe(connection);
         }
-        let mut image = Image::new(program);
         if gets_descriptors(start) {
             let name = |index| start.service.fd_name(arena, index);
             variables.listen(start.sockets.len(), (0..64).filter(|index| start.present >> index & 1 == 1).map(name));
@@ -156,10 +154,7 @@ impl Spawner {
             && image.arguments(variables.words())
             && image.variables(arena.get(policy.environment))
             && image.variables(variables.bytes());
-        if !whole {
-            return Err(StartFailed { stage: Stage::EXEC, errno: Errno::TOOBIG });
-        }
-        act(self, policy, &mut image)
+        if whole { Ok(()) } else { Err(StartFailed { stage: Stage::EXEC, errno: Errno::TOOBIG }) }
     }
 
     /// Clones, and again in a humbler way where the kernel cannot do what was asked.
@@ -274,3 +269,7 @@ fn policy<'a>(start: &Start<'a>) -> &'a Policy {
 }
 
 const _: () = assert!(SERVICE_LISTENERS <= 64, "the sockets of a service are a set of bits");
+
+fn program<'a>(start: &Start<'a>) -> &'a CStr {
+    CStr::from_bytes_with_nul(start.plan.arena.get(start.service.program)).unwrap_or(c"/")
+}
