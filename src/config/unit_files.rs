@@ -168,25 +168,25 @@ fn unit_name(path: &Path, target: &Path) -> UnitName {
 
 /// The folders in which the other files of a unit are looked for.
 fn folders(path: &Path, target: &Path) -> Vec<PathBuf> {
-    let parent = |path: &Path| match file::above(path) {
-        folder if folder.as_os_str().is_empty() => PathBuf::from("."),
-        folder => folder.to_owned(),
-    };
-    let mut folders = vec![parent(path), parent(target)];
+    let own = [parent(path), parent(target)];
     // Enabled units are links in foo.target.wants.
-    let wants = |folder: &PathBuf| file::ends_in(folder, "wants") || file::ends_in(folder, "requires");
-    let above: Vec<_> = folders.iter().filter(|folder| wants(folder)).map(|folder| parent(folder)).collect();
-    folders.extend(above);
-    if folders.iter().any(|folder| UNIT_PATH.iter().any(|known| folder.as_os_str() == *known)) {
-        folders.splice(0..0, UNIT_PATH.iter().map(PathBuf::from));
-    }
+    let wants = |folder| file::ends_in(folder, "wants") || file::ends_in(folder, "requires");
+    let above = own.map(|folder| if wants(folder) { parent(folder) } else { folder });
+    let is_known = |folder: &&Path| UNIT_PATH.iter().any(|known| folder.as_os_str() == *known);
+    let all: &[_] = if own.iter().chain(&above).any(is_known) { &UNIT_PATH } else { &[] };
     let mut once: Vec<PathBuf> = Vec::new();
-    folders.into_iter().for_each(|folder| {
+    for folder in all.iter().map(Path::new).chain(own).chain(above) {
         if !once.iter().any(|known| known.as_os_str() == folder.as_os_str()) {
-            once.push(folder)
+            once.push(folder.to_owned());
         }
-    });
+    }
     once
+}
+
+/// The folder of a file.
+fn parent(path: &Path) -> &Path {
+    let folder = file::above(path);
+    if folder.as_os_str().is_empty() { Path::new(".") } else { folder }
 }
 
 /// The main file of a unit; for an instance without a file of its own that of the template.

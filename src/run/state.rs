@@ -145,16 +145,21 @@ impl KeptForward {
 
     /// The connection with its descriptors; `None`: one of them is not there.
     pub(super) fn reclaim(self, least: i32) -> Option<Pair> {
-        let [client, backend] = self.sides.map(|kept| {
-            let mut side = Side::new(reclaim(kept.socket, least).ok());
-            let [read, write] = kept.pipe.map(|end| reclaim(end, least).ok());
-            side.pipe = read.zip(write).map(|(read, write)| Pipe::of(read, write));
-            (side.held, side.ended, side.passed_on, side.broken) = (kept.held, kept.ended, kept.passed_on, kept.broken);
-            let whole = side.socket.is_some() == (kept.socket >= 0) && (side.pipe.is_some() || side.held == 0);
-            (side, whole)
-        });
-        let pair = Pair::new(self.stage, self.service, [client.0, backend.0], self.source, self.deadline);
-        (client.1 && backend.1).then_some(pair)
+        // both before anything else: what is not taken would stay open
+        let [client, backend] = self.sides;
+        let (client, backend) = (client.reclaim(least), backend.reclaim(least));
+        Some(Pair::new(self.stage, self.service, [client?, backend?], self.source, self.deadline))
+    }
+}
+
+impl KeptSide {
+    fn reclaim(self, least: i32) -> Option<Side> {
+        let mut side = Side::new(reclaim(self.socket, least).ok());
+        let [read, write] = self.pipe.map(|end| reclaim(end, least).ok());
+        side.pipe = read.zip(write).map(|(read, write)| Pipe::of(read, write));
+        (side.held, side.ended, side.passed_on, side.broken) = (self.held, self.ended, self.passed_on, self.broken);
+        let whole = side.socket.is_some() == (self.socket >= 0) && (side.pipe.is_some() || side.held == 0);
+        Some(side).filter(|_| whole)
     }
 }
 
