@@ -11,10 +11,9 @@ use super::directive::{Id, Syntax};
 use super::fault::{Fault, Place, Severity, Sources, count};
 use super::lex::backslashes;
 use super::message::Code;
-use super::names;
 use super::problem::{Parsed, Problem, fail};
-use super::suggest;
 use super::value::{self, ExitStatus, Rlimit, Stream, Value};
+use super::{names, suggest};
 
 /// How the names of services begin that tcpmux serves.
 pub const MUX: &str = "tcpmux/";
@@ -96,7 +95,7 @@ impl Draft {
         self.sorted_faults().into_iter().map(|fault| self.sources.render(fault)).collect()
     }
 
-    /// All faults in the order of their places.
+    /// All faults in the order of their places. A line that opens two sockets has what is wrong with both once.
     pub fn sorted_faults(&self) -> Vec<&Fault> {
         // Nearly sorted already, so inserting is quick, and far smaller than a general sort.
         let mut faults: Vec<&Fault> = Vec::new();
@@ -104,6 +103,7 @@ impl Draft {
             let index = faults.partition_point(|earlier| earlier.place <= fault.place);
             faults.insert(index, fault);
         }
+        faults.dedup_by(|fault, earlier| fault.place == earlier.place && fault.message == earlier.message);
         faults
     }
 

@@ -208,7 +208,7 @@ messages! {
     NotALine: Error,
         "this line is neither a section nor a directive",
         "[name] or Directive=value",
-        "a comment begins with # or ;; a file of inetd or xinetd needs --dialect NAME";
+        "a file of inetd or xinetd needs --dialect NAME; a comment begins with # or ;";
     NoDirective: Error, "there is nothing before the =", "Directive=value", "";
     OpenSection: Error,
         "the name of a section ends with ]",
@@ -463,7 +463,7 @@ messages! {
     @cfg!(feature = "xinetd") => // why a service is left out
     Rpc, "RPC needs a portmapper";
     Flags, "its flags ask for what dormouse does not do";
-    WaitMissing, "wait is missing";
+    WaitMissing, "wait has to be yes or no";
     NoSuchType, "there is no such socket_type";
     TypeMissing, "socket_type is missing";
     PortMissing, "port is missing";

@@ -103,6 +103,9 @@ fn faulty_lines_are_left_out_by_run_and_refused_by_check(ctx: &mut Ctx) {
     let (status, told) = crate::commands::dormouse(&["check", "-c", &ctx.path("inetd.conf")]);
     assert_eq!(status, 78, "{told}");
     assert!(told.contains("inetd.conf:1:14: error"), "{told}");
+    // two sockets, one of each family, and one fault
+    let (_, told) = crate::commands::dormouse(&["check", "--dialect", "openbsd", "-c", &ctx.path("inetd.conf")]);
+    assert_eq!(told.matches("service no-such-service in /etc/services").count(), 1, "{told}");
 }
 
 fn both_families_of_openbsd(ctx: &mut Ctx) {

@@ -204,7 +204,8 @@ impl<'a> Entry<'a> {
             Some(address) => [&*address, ":", &port].concat(),
             None => port,
         };
-        self.set(listen, &address, place);
+        let said = ["bind", "interface", "port"].into_iter().find_map(|name| self.attribute(name));
+        self.set(listen, &address, said.map_or(self.block.place, |attribute| attribute.place));
         if self.has("v6only", "yes") {
             self.set(Id::BindIPv6Only, "ipv6-only", place);
         }
@@ -269,12 +270,9 @@ impl<'a> Entry<'a> {
 
     fn limits(&mut self) {
         let accept = self.service.flag(Id::Accept) || self.service.is_set(Id::ConnectTo);
-        let unlimited = || u32::MAX.to_string();
-        if accept {
-            let instances = self.word("instances").filter(|word| word != "UNLIMITED").unwrap_or_else(unlimited);
-            self.set(Id::MaxConnections, &instances, self.place("instances"));
-            if let Some(most) = self.word("per_source").filter(|word| word != "UNLIMITED") {
-                self.set(Id::MaxConnectionsPerSource, &most, self.place("per_source"));
+        for (name, id) in [("instances", Id::MaxConnections), ("per_source", Id::MaxConnectionsPerSource)] {
+            if let Some(most) = self.word(name).filter(|word| accept && word != "UNLIMITED") {
+                self.set(id, &most, self.place(name));
             }
         }
         let place = self.place("cps");
