@@ -27,7 +27,7 @@ pub struct Draft {
     pub sources: Sources,
     /// In the order they were found; [`Draft::report`] sorts them.
     pub faults: Vec<Fault>,
-    /// Files whose faulty lines are left out, as an inetd does; see [`Draft::is_tolerant`].
+    /// Files whose faulty services are left out, as an inetd does; see [`Draft::is_tolerant`].
     pub(super) tolerant: Vec<u32>,
 }
 

@@ -76,13 +76,13 @@ impl Fault {
         self
     }
 
-    /// Turns an error into a warning that says what becomes of it: its line is left out.
+    /// Turns an error into a warning that says what becomes of it: its service is left out.
     pub fn skip(&mut self) {
         self.severity = Severity::Warning;
         self.message.push_str(LEFT_OUT);
     }
 
-    /// Whether its line was left out.
+    /// Whether its service was left out.
     pub fn is_left_out(&self) -> bool {
         self.message.ends_with(LEFT_OUT)
     }
@@ -108,8 +108,8 @@ pub fn at_most(faults: &mut Vec<Fault>, code: Code, place: Place, what: &str, [c
     }
 }
 
-/// What is said of a line that is left out.
-const LEFT_OUT: &str = "; this line is left out";
+/// What is said where the service of a line is left out.
+const LEFT_OUT: &str = "; its service is left out";
 
 /// `template` with `{0}`, `{1}`, ... replaced by the arguments. Any other brace stays as it is.
 pub(super) fn fill(template: &str, arguments: &[&str]) -> String {

@@ -43,7 +43,7 @@ fn convert_reads_folders_of_every_form(ctx: &mut Ctx) {
     let lines: Vec<&str> = native.lines().filter(|line| line.starts_with('[') || line.starts_with("# ALL")).collect();
     let expected = [
         "[7/tcp]",
-        "# ALL/a.inetd:2:14: warning: \"sometimes\" is not a wait flag of busybox; this line is left out",
+        "# ALL/a.inetd:2:14: warning: \"sometimes\" is not a wait flag of busybox; its service is left out",
         "# ALL/web.service:3:1: warning: [web] is less protected than under systemd: dormouse can't do ProtectSystem=",
         "[web]",
         "# ALL/b.xinetd:7:11: warning: banner is not carried out",

@@ -22,6 +22,7 @@ pub const TESTS: &[Test] = &[
     test!(folders_are_made_before_the_start, Root, Part("units")),
     test!(a_service_of_xinetd, Part("xinetd"), Root),
     test!(xinetd_access, Part("xinetd"), Root),
+    test!(what_xinetd_leaves_out_keeps_nobody_down, Part("xinetd"), Root),
 ];
 
 /// A copy of a folder of units in the test's own, at `units`.
@@ -230,6 +231,23 @@ fn a_service_of_xinetd(ctx: &mut Ctx) {
     let port = ctx.port();
     let daemon = xinetd(ctx, port, "");
     assert_eq!(ask(port, "hello\n"), "got hello\nbad\n", "0, 1 and 2 are the connection: {}", daemon.log());
+}
+
+/// A package's file whose user or service was never made, and a port that two want.
+fn what_xinetd_leaves_out_keeps_nobody_down(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let other = |name: &str, user: &str, more: &str| {
+        format!("service {name}\n{{\n socket_type = stream\n wait = no\n user = {user}\n server = /bin/cat\n{more}}}\n")
+    };
+    ctx.file("etc/xinetd.d/a", &other("nobody-knows-it", "root", ""));
+    ctx.file("etc/xinetd.d/b", &other("b", "nobody-has-this-name", " type = UNLISTED\n port = 1\n"));
+    ctx.file("etc/xinetd.d/y", &other("y", "root", &format!(" type = UNLISTED\n port = {port}\n")));
+    let daemon = xinetd(ctx, port, "");
+    assert_eq!(ask(port, "hello\n"), "got hello\nbad\n", "{}", daemon.log());
+    for what in ["nobody-knows-it in /etc/services", "User=nobody-has-this-name: there is no such user", "collides"] {
+        let line = daemon.log().lines().find(|line| line.contains(what)).unwrap_or_default().to_owned();
+        assert!(line.ends_with("; its service is left out"), "{what}: {line}\n{}", daemon.log());
+    }
 }
 
 fn xinetd_access(ctx: &mut Ctx) {

@@ -76,6 +76,7 @@ enum State {
 impl Reader {
     /// Reads a text that is kept as `file`; `path` is where relative names begin.
     pub(super) fn read(&mut self, draft: &mut Draft, file: u32, text: &str, path: &Path, depth: usize) {
+        draft.tolerant.push(file);
         lex::carriage_return(draft, file, text);
         for (number, raw) in lex::physical(text) {
             let line = Line::single(raw, number);
