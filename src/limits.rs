@@ -113,6 +113,9 @@ pub const EVENTS_PER_TURN: usize = 16;
 pub const REAPS_PER_TURN: usize = 64;
 /// Stack of the child between clone and exec. It makes plain system calls only; measured use is under 2 kB.
 pub const CHILD_STACK_BYTES: usize = 16 * 1024;
+/// A child that has a folder to enter or a file to open, which may be on the network and not answer, is killed if it has
+/// not executed its program after this time: everything stands still for it.
+pub const EXECUTE_MS: u64 = 10_000;
 /// Bytes of one log line; the rest of a longer one is left out and marked with `...`.
 pub const LOG_LINE_BYTES: usize = 512;
 /// Log lines of one kind in [`LOG_INTERVAL_MS`]; what is more is counted and reported in one line afterwards.

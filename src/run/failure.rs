@@ -11,13 +11,13 @@ use super::history::{Cause, Event, Refusal, What};
 use super::limit::backoff_ms;
 use super::tables::Parked;
 use super::{Phase, ReloadKind, Seconds, Server, Why};
-use crate::limits::{PROGRAM_LOOK_MS, SERVICE_LISTENERS};
+use crate::limits::{BACKOFF_CEILING_MS, PROGRAM_LOOK_MS, SERVICE_LISTENERS};
 use crate::logging::Kind;
 use crate::peer::{Peer, Source};
 use crate::plan::steps::{Reader, Stage, Step};
 use crate::spawn::{FIRST_FD, StartFailed};
-use crate::sys::errno;
 use crate::sys::process::above;
+use crate::sys::{clock, errno};
 
 /// Bytes of a path with its NUL (PATH_MAX).
 const PATH_BYTES: usize = 4096;
@@ -28,10 +28,18 @@ pub const FIRST_OWN_FD: i32 = FIRST_FD + SERVICE_LISTENERS as i32;
 impl Server {
     /// A program could not be started: rests, longer with each failure in a row.
     pub(super) fn start_failed(&mut self, service: usize, failed: StartFailed) {
+        // everything stood still for it: the others have their turn first, and a look at the program would take as long
+        let late = failed.errno == Errno::TIMEDOUT;
+        if late {
+            self.now = clock::now();
+        }
         let now = self.now;
-        let missing = failed.stage == Stage::EXEC && !self.program_is_there(service);
+        let missing = failed.stage == Stage::EXEC && !late && !self.program_is_there(service);
         self.count_failure(service);
         let Some(state) = self.state(service) else { return };
+        if late {
+            state.hold = state.hold.max(now.after_ms(BACKOFF_CEILING_MS));
+        }
         let until = if missing { now.after_ms(PROGRAM_LOOK_MS) } else { state.hold };
         let why = if missing { Why::Program } else { Why::Failure };
         state.was_missing = missing;

@@ -161,6 +161,7 @@ impl Server {
         let pid = self.tables.spawner.run_child(&mut || {
             let _ = rustix::process::setsid(); // a terminal's signals are not for it
             let _ = process::set_parent_death_signal(SIGKILL);
+            process::end_if_late();
             let _ = rustix::process::chdir(folder); // relative names are not found then, and it says so
             let ready = process::install_file(c"/dev/null", libc::O_RDWR, 0, 0)
                 .and_then(|()| install_descriptor(output.as_raw_fd(), 1))

@@ -19,10 +19,11 @@ use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, WaitOptions, waitpid};
 
-use crate::limits::SERVICE_LISTENERS;
+use crate::limits::{EXECUTE_MS, SERVICE_LISTENERS};
 use crate::peer::Peer;
 use crate::plan::steps::Stage;
 use crate::plan::{NotifyAccess, Plan, Policy, ServiceSpec, Stdio};
+use crate::sys::clock::{self, Tick};
 use crate::sys::process::{ChildStack, Image, Sharing, clone_child};
 use crate::sys::socket::credentials;
 use crate::text::Line;
@@ -109,7 +110,10 @@ impl Spawner {
         let (policy, mut variables, mut image) = (policy(start), Variables::new(), Image::new(program(start)));
         let (sharing, pidfd_ids) = (Sharing::Nothing, self.pidfd_ids);
         match self.fill(start, policy, &mut variables, &mut image) {
-            Ok(()) => setup::Child { start, policy, sharing, pidfd_ids, own_session: false }.run(&mut image),
+            Ok(()) => {
+                let mut reached = Stage::CLONE;
+                setup::Child { start, policy, sharing, pidfd_ids, own_session: false }.run(&mut image, &mut reached)
+            }
             Err(failed) => failed,
         }
     }
@@ -188,10 +192,11 @@ impl Spawner {
 
     fn clone_once(&mut self, child: &setup::Child<'_>, image: &mut Image<'_>) -> Result<i32, StartFailed> {
         let pipe = if child.sharing == Sharing::Nothing { pipe_with(PipeFlags::CLOEXEC).ok() } else { None };
-        let mut report = Report::default();
+        let mut report = Report { arrived: false, reached: Stage::CLONE, failed: None };
+        let begun = clock::now();
         let pid = clone_child(&mut self.stack, child.sharing, &mut || {
             report.arrived = true;
-            let failed = child.run(image);
+            let failed = child.run(image, &mut report.reached);
             report.failed = Some(failed);
             if let Some((_, write)) = &pipe {
                 let _ = rustix::io::write(write, &encode(failed)); // nobody else to tell
@@ -207,9 +212,10 @@ impl Spawner {
         }
         match report.failed {
             Some(failed) => {
-                reap(pid);
+                reap(pid, WaitOptions::empty());
                 Err(failed)
             }
+            None if is_late(pid, begun) => Err(StartFailed { stage: report.reached, errno: Errno::TIMEDOUT }),
             None => Ok(pid),
         }
     }
@@ -219,9 +225,10 @@ impl Spawner {
 const EXIT_NOT_STARTED: u8 = 127;
 
 /// What the child leaves in the parent's memory.
-#[derive(Default)]
 struct Report {
     arrived: bool,
+    /// What it is doing.
+    reached: Stage,
     failed: Option<StartFailed>,
 }
 
@@ -247,10 +254,25 @@ fn read_failure(pipe: &OwnedFd) -> Option<StartFailed> {
     }
 }
 
-/// Takes away a child that is about to end.
-fn reap(pid: i32) {
-    let Some(pid) = Pid::from_raw(pid) else { return };
-    while matches!(waitpid(Some(pid), WaitOptions::empty()), Err(Errno::INTR)) {}
+/// Takes away a child that is about to end. False: it has not ended.
+fn reap(pid: i32, options: WaitOptions) -> bool {
+    let Some(pid) = Pid::from_raw(pid) else { return false };
+    loop {
+        match waitpid(Some(pid), options) {
+            Err(Errno::INTR) => {}
+            result => return matches!(result, Ok(Some(_))),
+        }
+    }
+}
+
+/// Whether a child that took too long was killed, and is gone.
+fn is_late(pid: i32, begun: Tick) -> bool {
+    const DYING_MS: u32 = 50; // it lets go of our memory a moment before it can be reaped
+    if clock::now().since_ms(begun) < EXECUTE_MS {
+        return false;
+    }
+    clock::pause_ms(DYING_MS);
+    reap(pid, WaitOptions::NOHANG)
 }
 
 /// The process at the other end of a unix connection, when it connected; 0 where that is not known.

@@ -27,15 +27,15 @@ pub(super) struct Child<'a> {
 }
 
 impl Child<'_> {
-    /// Becomes the program. Returns only when a step fails.
-    pub(super) fn run(&self, image: &mut Image<'_>) -> StartFailed {
-        match self.prepare(image) {
+    /// Becomes the program. Returns only when a step fails; `reached` is the one that may take long.
+    pub(super) fn run(&self, image: &mut Image<'_>, reached: &mut Stage) -> StartFailed {
+        match self.prepare(image, reached) {
             Err(failed) => failed,
             Ok(()) => StartFailed { stage: Stage::EXEC, errno: image.execute() },
         }
     }
 
-    fn prepare(&self, image: &mut Image<'_>) -> Result<(), StartFailed> {
+    fn prepare(&self, image: &mut Image<'_>, reached: &mut Stage) -> Result<(), StartFailed> {
         // first of all: until then the descriptor table may be the parent's
         at(Stage::DESCRIPTORS, self.take_descriptors())?;
         if self.own_session {
@@ -43,9 +43,16 @@ impl Child<'_> {
         }
         at(Stage::STDIO, self.standard_descriptors())?;
         at(Stage::DESCRIPTORS, self.listen_descriptors())?;
+        let mut timed = !self.own_session;
         for (stage, step) in Reader::new(self.start.plan.arena.get(self.policy.steps)) {
+            let may_wait = matches!(step, Step::Open(..) | Step::Root(_) | Step::Directory(..) | Step::Folder(..));
+            if may_wait && !core::mem::replace(&mut timed, true) {
+                process::end_if_late();
+            }
+            *reached = stage;
             at(stage, carry_out(&step))?;
         }
+        *reached = Stage::EXEC;
         if gets_descriptors(self.start) {
             image.set_own_variables(self.identity().as_bytes());
         }

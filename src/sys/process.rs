@@ -1,13 +1,13 @@
 //! Processes: the child between clone and exec, signals, the session.
 
-use core::ffi::{CStr, c_char, c_int, c_void};
+use core::ffi::{CStr, c_char, c_int, c_long, c_void};
 use core::marker::PhantomData;
 use core::ptr;
 use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 
-use crate::limits::{ARGUMENTS, CHILD_STACK_BYTES, ENVIRONMENT};
+use crate::limits::{ARGUMENTS, CHILD_STACK_BYTES, ENVIRONMENT, EXECUTE_MS};
 
 /// The stack of a child between clone and exec. All zero at first: it costs no page until the first start.
 #[repr(C, align(16))]
@@ -57,6 +57,22 @@ pub fn clone_child(stack: &mut ChildStack, sharing: Sharing, child: &mut dyn FnM
     // pointer, see there. Signal handlers are not a concern: this program has none.
     let pid = unsafe { libc::clone(enter, stack.0.as_mut_ptr().add(CHILD_STACK_BYTES).cast(), flags, argument) };
     if pid < 0 { Err(last_errno()) } else { Ok(pid) }
+}
+
+/// Has SIGKILL sent to the calling process in [`EXECUTE_MS`], unless it has executed a program by then, which a timer does
+/// not survive (timer_create(2)). Where the kernel has none nothing happens.
+pub fn end_if_late() {
+    // struct sigevent: a word of the machine, the signal, SIGEV_SIGNAL (0)
+    let mut event = [0_u32; 16];
+    event[size_of::<usize>() / size_of::<u32>()] = libc::SIGKILL.unsigned_abs();
+    let due = [0, 0, c_long::try_from(EXECUTE_MS / 1000).unwrap_or(c_long::MAX), 0]; // struct itimerspec: interval, time
+    let mut timer: c_int = 0;
+    // SAFETY: the kernel reads structures that are long enough and initialised, and writes the number of the timer.
+    unsafe {
+        if libc::syscall(libc::SYS_timer_create, libc::CLOCK_MONOTONIC, event.as_ptr(), &raw mut timer) == 0 {
+            libc::syscall(libc::SYS_timer_settime, timer, 0, due.as_ptr(), ptr::null_mut::<c_void>());
+        }
+    }
 }
 
 /// The program, arguments and environment of a child, as execve(2) takes them. What is not used of it is never touched.
