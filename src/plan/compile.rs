@@ -99,9 +99,8 @@ impl<'a> Setup<'a> {
     fn new(draft: &'a ServiceDraft, context: &Context, faults: &mut Vec<Fault>) -> Self {
         let identity = privileges::identity(draft, faults);
         let streams = streams(draft, context, faults);
-        // in this order: a file of variables that appears between the two is awaited in vain, not passed over
-        let steps = privileges::steps(draft, &identity, &streams.wanted, context.parent_death, faults);
-        let environment = environment::compose(draft, identity.user.as_ref(), faults);
+        let (environment, missing) = environment::compose(draft, identity.user.as_ref(), faults);
+        let steps = privileges::steps(draft, &identity, &streams.wanted, &missing, context.parent_death, faults);
         let as_root = identity.user.as_ref().is_none_or(|user| user.uid == 0);
         let sockets = sockets::Common::new(draft, faults);
         Self { draft, streams, environment, steps, sockets, as_root, program: String::new(), policy: None }

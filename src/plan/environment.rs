@@ -74,8 +74,14 @@ impl Environment {
     }
 }
 
-/// Puts the environment of a service together; each source overrides those before it.
-pub(super) fn compose(draft: &ServiceDraft, user: Option<&User>, faults: &mut Vec<Fault>) -> Environment {
+/// Puts the environment of a service together; each source overrides those before it. With it come the files of
+/// EnvironmentFile= that are missing and must not be.
+pub(super) fn compose<'a>(
+    draft: &'a ServiceDraft,
+    user: Option<&User>,
+    faults: &mut Vec<Fault>,
+) -> (Environment, Vec<&'a str>) {
+    let mut missing = Vec::new();
     let mut environment = Environment::default();
     environment.set("PATH", PATH);
     if let Some(user) = user {
@@ -96,7 +102,7 @@ pub(super) fn compose(draft: &ServiceDraft, user: Option<&User>, faults: &mut Ve
         environment.assign(assignment);
     }
     for file in draft.list(Id::EnvironmentFile).iter().filter(|_| cfg!(feature = "exec")) {
-        read_files(draft, file, &mut environment, faults);
+        missing.extend(read_files(draft, file, &mut environment, faults));
     }
     for what in draft.list(Id::UnsetEnvironment) {
         let name = what.split('=').next().unwrap_or(what);
@@ -106,7 +112,7 @@ pub(super) fn compose(draft: &ServiceDraft, user: Option<&User>, faults: &mut Ve
         environment.unset(what);
     }
     refuse_own(draft, &environment, faults);
-    environment
+    (environment, missing)
 }
 
 /// The variables of the hand-over protocol are ours to set: a second value would make a reader take the wrong one.
@@ -116,15 +122,21 @@ fn refuse_own(draft: &ServiceDraft, environment: &Environment, faults: &mut Vec<
     }
 }
 
-/// Reads the file, or the files, that a line names.
-fn read_files(draft: &ServiceDraft, line: &str, environment: &mut Environment, faults: &mut Vec<Fault>) {
+/// Reads the file, or the files, that a line names. Gives the path if it is missing and must not be.
+fn read_files<'a>(
+    draft: &ServiceDraft,
+    line: &'a str,
+    environment: &mut Environment,
+    faults: &mut Vec<Fault>,
+) -> Option<&'a str> {
     let (optional, path) = config::optional(line);
     let place = draft.place(Id::EnvironmentFile);
     let Some(paths) = files(path) else {
-        if !optional {
-            tell(faults, Code::VariablesMissing, place, &[path]);
+        if optional {
+            return None;
         }
-        return;
+        tell(faults, Code::VariablesMissing, place, &[path]);
+        return Some(path);
     };
     for path in &paths {
         let bytes = file::read(Path::new(path), CONFIG_FILE_BYTES);
@@ -148,11 +160,12 @@ fn read_files(draft: &ServiceDraft, line: &str, environment: &mut Environment, f
             }
         }
     }
+    None
 }
 
 /// The files that a path means, whose last part may have `*` or `?` in it, in the order of their names; None: it is
 /// missing.
-pub(super) fn files(path: &str) -> Option<Vec<String>> {
+fn files(path: &str) -> Option<Vec<String>> {
     let Some((folder, pattern)) = path.rsplit_once('/').filter(|(_, name)| name.contains(['*', '?'])) else {
         return file::kind(Path::new(path)).map(|_| vec![path.to_owned()]);
     };
@@ -332,7 +345,7 @@ mod tests {
             draft.assign(directive, text, draft.place).unwrap();
         }
         let mut faults = Vec::new();
-        let environment = compose(&draft, None, &mut faults);
+        let (environment, _) = compose(&draft, None, &mut faults);
         assert_eq!(environment.get("PATH"), Some("/bin"));
         assert_eq!((environment.get("A"), environment.get("B")), (None, Some("2")));
         assert!(faults.is_empty());

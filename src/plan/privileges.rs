@@ -67,17 +67,21 @@ pub(super) fn unknown(draft: &ServiceDraft, id: Id, code: Code, name: &str, faul
 }
 
 /// The set-up program, in the order in which systemd does the same (systemd.exec(5)): what needs privileges first,
-/// the working folder as the new user, so that it may lie where root has no access.
+/// the working folder as the new user, so that it may lie where root has no access. Files of EnvironmentFile= that are
+/// `missing` keep the program from starting.
 pub(super) fn steps(
     draft: &ServiceDraft,
     identity: &Identity,
     streams: &[Stream; 3],
+    missing: &[&str],
     parent_death: Option<u8>,
     faults: &mut Vec<Fault>,
 ) -> Steps {
     let mut list = Builder { steps: Steps::default(), draft, faults };
     if cfg!(feature = "exec") {
-        list.variables();
+        for path in missing {
+            list.path(Id::EnvironmentFile, Some(path), |path| Step::Await(path));
+        }
         list.limits();
     }
     if draft.is_set(Id::UMask)
@@ -133,16 +137,6 @@ impl Builder<'_> {
             None => {}
             Some(Ok(path)) => self.push(id, &step(&path)),
             Some(Err(_)) => tell(self.faults, Code::HoldsNul, self.draft.place(id), &[id.name()]),
-        }
-    }
-
-    /// Files of EnvironmentFile= that are missing keep the program from starting.
-    fn variables(&mut self) {
-        for line in self.draft.list(Id::EnvironmentFile) {
-            let (optional, path) = config::optional(line);
-            if !optional && super::environment::files(path).is_none() {
-                self.path(Id::EnvironmentFile, Some(path), |path| Step::Await(path));
-            }
         }
     }
 
