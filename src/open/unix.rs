@@ -9,12 +9,10 @@
 
 use super::{Identity, OpenError, Step, links, socket_type};
 use crate::plan::{SocketKind, SocketSpec};
-use crate::sys::proc::c_str;
+use crate::sys::proc::{c_str, of_descriptor};
 use crate::sys::socket;
-use crate::text::Line;
 use core::ffi::CStr;
-use core::fmt::Write;
-use rustix::fd::{AsFd, AsRawFd, BorrowedFd};
+use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Stat, Uid};
 use rustix::fs::{chmodat, chownat, fstat, openat, statat, unlinkat};
 use rustix::io::Errno;
@@ -101,9 +99,7 @@ pub(super) fn hand_over(spec: &SocketSpec, path: &CStr) -> Result<Identity, Open
     let (owner, group) = (spec.owner.map(Uid::from_raw), spec.group.map(Gid::from_raw));
     chownat(&file, c"", owner, group, AtFlags::EMPTY_PATH).map_err(Step::Owner.failed())?;
     // fchmod(2) refuses an O_PATH handle, and fchmodat2(2) needs Linux 6.6.
-    let mut handle = Line::<32>::new();
-    let _ = write!(handle, "/proc/self/fd/{}\0", file.as_raw_fd()); // a line takes everything
-    chmodat(CWD, c_str(&handle), mode(spec.mode), AtFlags::empty()).map_err(Step::Mode.failed())?;
+    chmodat(CWD, c_str(&of_descriptor(&file)), mode(spec.mode), AtFlags::empty()).map_err(Step::Mode.failed())?;
     Ok(identity_of(&found))
 }
 

@@ -21,7 +21,7 @@ use crate::logging::{LeftOut, say};
 use crate::plan::image::{VERSION_BYTES, version_of};
 use crate::sys::environment::{set_inheritable, variables};
 use crate::sys::errno::Why as Words;
-use crate::sys::proc::{self, c_str};
+use crate::sys::proc::{self, c_str, of_descriptor};
 use crate::sys::process::{self, Image, above, install_descriptor, send_signal};
 use crate::sys::signal;
 use crate::text::Line;
@@ -155,7 +155,7 @@ impl Server {
         if ![head.as_bytes(), path.to_bytes_with_nul()].iter().all(|piece| part.extend_from_slice(piece).is_ok()) {
             return Err(Refusal::Because("the path of the program is too long"));
         }
-        let executable = executable(&program);
+        let executable = of_descriptor(&program);
         let mut image = image(c_str(&executable), line, &part, None)?;
         let mut problem = None;
         let pid = self.tables.spawner.run_child(&mut || {
@@ -320,7 +320,7 @@ impl Server {
         let (state, plan) = (state.as_raw_fd(), checker.plan.as_raw_fd());
         let _ = write!(part, "{VARIABLE}=resume {} {state} {plan}\0", self.main_pid); // short numbers
         let notify = self.notify.variable();
-        let executable = executable(&checker.program);
+        let executable = of_descriptor(&checker.program);
         let folder = CStr::from_bytes_with_nul(self.plan.arena.get(self.plan.folder)).unwrap_or(c"/");
         match image(c_str(&executable), line, part.as_bytes(), notify.as_deref()) {
             Ok(mut image) => {
@@ -345,13 +345,6 @@ fn memory_file(name: &CStr) -> Result<OwnedFd, Errno> {
 /// Moves it there, if the limit of descriptors allows.
 fn high(fd: OwnedFd) -> OwnedFd {
     above(fd, FIRST_OWN_FD)
-}
-
-/// The path by which an open file can be executed.
-fn executable(program: &OwnedFd) -> Line<32> {
-    let mut path = Line::new();
-    let _ = write!(path, "/proc/self/fd/{}\0", program.as_raw_fd()); // 25 bytes at most
-    path
 }
 
 /// Our own words, each with its NUL.

@@ -4,7 +4,7 @@ use core::ffi::CStr;
 use core::fmt::Write;
 use core::mem::MaybeUninit;
 
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, RawDir, openat};
 use rustix::io::Errno;
 
@@ -114,6 +114,14 @@ pub fn for_each_number(folder: &CStr, act: &mut dyn FnMut(i32) -> bool) -> bool 
 pub fn path(pid: i32, rest: &str) -> Line<48> {
     let mut path = Line::new();
     let _ = write!(path, "/proc/{pid}{rest}\0"); // a line takes everything
+    path
+}
+
+/// The path by which a file that we have open can be reached, NUL-ended.
+#[must_use]
+pub fn of_descriptor(file: &OwnedFd) -> Line<32> {
+    let mut path = Line::new();
+    let _ = write!(path, "/proc/self/fd/{}\0", file.as_raw_fd()); // 25 bytes at most
     path
 }
 
