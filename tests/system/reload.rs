@@ -238,8 +238,8 @@ fn a_child_of_a_service_that_is_gone_goes_on(ctx: &mut Ctx) {
     let mut daemon = ctx.start(&both);
     let (mut x, mut y) = (connect(port), connect(other));
     exchange(&mut x, "one");
+    let of_x = daemon.descendants()[0];
     exchange(&mut y, "one");
-    let children = daemon.descendants();
     let rest = ctx.port();
     ctx.file("dormouse.conf", &format!("[z]\nListenStream=127.0.0.1:{rest}\nAccept=yes\nExecStart=/bin/cat\n"));
     reload(&daemon);
@@ -249,8 +249,8 @@ fn a_child_of_a_service_that_is_gone_goes_on(ctx: &mut Ctx) {
     drop(y);
     wait_until("an end is reaped", || daemon.descendants().len() == 1);
     assert_eq!(daemon.stop().code(), Some(0), "nobody waits for what is not ours any more");
-    assert!(is_live(children[0]));
-    kill(children[0], libc::SIGKILL);
+    assert!(is_live(of_x));
+    kill(of_x, libc::SIGKILL);
 }
 
 fn a_service_that_is_renamed_keeps_its_child(ctx: &mut Ctx) {
