@@ -97,7 +97,7 @@ fn oom_score_may_rise_without_root(ctx: &mut Ctx) {
 /// As under systemd: the units of mpd and dbus ask for more than a container, or an ordinary user, is given.
 fn what_is_not_allowed_is_done_as_far_as_it_goes(ctx: &mut Ctx) {
     let port = ctx.port();
-    let directives = "Nice=-5\nOOMScoreAdjust=-300\nLimitNOFILE=300:9000\nLimitRTPRIO=40\nLimitFSIZE=infinity\n";
+    let directives = "Nice=-17\nOOMScoreAdjust=-300\nLimitNOFILE=300:9000\nLimitRTPRIO=40\nLimitFSIZE=infinity\n";
     let exec = "/bin/cat /proc/self/limits /proc/self/stat /proc/self/oom_score_adj";
     let config = format!("[x]\nListenStream=127.0.0.1:{port}\nAccept=yes\n{directives}ExecStart={exec}\n");
     let ordinary = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "--bounding-set=-all"];
@@ -109,7 +109,7 @@ fn what_is_not_allowed_is_done_as_far_as_it_goes(ctx: &mut Ctx) {
     for line in ["Max open files 300 500 files", "Max realtime priority 0 0", "Max file size 2000000 2000000 bytes"] {
         assert_line(&text, line);
     }
-    assert_ne!(text.rsplit(") ").next().unwrap().split(' ').nth(16), Some("-5"), "{text}{}", daemon.log());
+    assert_ne!(text.rsplit(") ").next().unwrap().split(' ').nth(16), Some("-17"), "{text}{}", daemon.log());
     assert!(!text.ends_with("\n-300\n"), "{text}");
 }
 
