@@ -202,6 +202,7 @@ fn new_folder(name: &str) -> PathBuf {
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let short = name.rsplit("::").next().unwrap_or(name);
     let folder = std::env::temp_dir().join(format!("dmt-{}-{number}-{short}", std::process::id()));
+    let _ = fs::remove_dir_all(&folder); // of a failed run with the same pid
     fs::create_dir_all(&folder).expect("a temporary folder");
     let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     fs::set_permissions(&folder, everybody).expect("a folder that services of other users can enter");

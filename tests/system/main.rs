@@ -133,8 +133,12 @@ fn main() {
     libtest_mimic::run(&arguments, trials).exit();
 }
 
-/// What cargo, or whoever called it, left open is nothing that the daemon should inherit by chance.
+/// What cargo, or whoever called it, left open or ignored is nothing that a daemon should inherit by chance.
 fn keep_to_ourselves() {
+    for signal in [libc::SIGINT, libc::SIGQUIT] {
+        // SAFETY: no handler is set. A shell without job control ignores both in what it starts in the background.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
     for fd in 3..1024 {
         // SAFETY: sets a flag of a descriptor, or fails where there is none.
         unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
