@@ -269,8 +269,8 @@ messages! {
         "", "";
     UnitStream: Warning, "there is no \"{0}\" here; {1} takes its place", "", "";
     DynamicUser: Warning,
-        "DynamicUser= makes up a user under systemd; here the service runs as nobody",
-        "", "User= of a user made for it keeps it apart from other services";
+        "DynamicUser= makes up the user \"{0}\" under systemd; here the service runs as nobody",
+        "", "a user \"{0}\" in /etc/passwd keeps it apart from other services";
     @cfg!(feature = "xinetd") =>
     XinetdLine: Warning,
         "this line is no attribute, so its service is left out",

@@ -389,14 +389,16 @@ impl Unit {
         }
     }
 
-    /// DynamicUser=: a name that is no user or group of the machine would be the name of the one that is made up.
+    /// DynamicUser=: the name, without User= that of the unit, is a user of the machine or the one that is made up.
     fn made_up(&mut self, place: Place, draft: &mut Draft) {
         let known = |name: &str| scalar::digits(name) || users::user(name).is_some();
-        if self.draft.text(Id::User).is_none_or(|name| !known(name)) {
+        let mut name = self.draft.text(Id::User).unwrap_or(self.specifiers.unit.prefix()).to_owned();
+        if !known(&name) {
+            tell(&mut draft.faults, Code::DynamicUser, place, &[&name]);
             self.draft.forget(Id::User);
-            self.draft.default_to(Id::User, Value::Text("nobody".to_owned()));
-            tell(&mut draft.faults, Code::DynamicUser, place, &[]);
+            "nobody".clone_into(&mut name);
         }
+        self.draft.default_to(Id::User, Value::Text(name));
         if self.draft.text(Id::Group).is_some_and(|name| !scalar::digits(name) && users::group(name).is_none()) {
             self.draft.forget(Id::Group);
         }

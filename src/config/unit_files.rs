@@ -174,8 +174,10 @@ fn folders(path: &Path, target: &Path) -> Vec<PathBuf> {
     let above = own.map(|folder| if wants(folder) { parent(folder) } else { folder });
     let is_known = |folder: &&Path| UNIT_PATH.iter().any(|known| folder.as_os_str() == *known);
     let all: &[_] = if own.iter().chain(&above).any(is_known) { &UNIT_PATH } else { &[] };
+    // A folder of links into one of systemd's: what lies beside the links comes first.
+    let beside = own.first().copied().filter(|folder| !is_known(folder));
     let mut once: Vec<PathBuf> = Vec::new();
-    for folder in all.iter().map(Path::new).chain(own).chain(above) {
+    for folder in beside.into_iter().chain(all.iter().map(Path::new)).chain(own).chain(above) {
         if !once.iter().any(|known| known.as_os_str() == folder.as_os_str()) {
             once.push(folder.to_owned());
         }

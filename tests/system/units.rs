@@ -18,6 +18,7 @@ pub const TESTS: &[Test] = &[
     test!(connections_have_names, Part("units")),
     test!(an_instance_of_a_template, Part("units")),
     test!(enabled_units_are_links, Part("units")),
+    test!(links_have_their_own_drop_ins, Root, Part("units")),
     test!(folders_of_an_ordinary_user, Part("units"), Root, Prog("setpriv")),
     test!(folders_are_made_before_the_start, Root, Part("units")),
     test!(a_service_of_xinetd, Part("xinetd"), Root),
@@ -172,6 +173,26 @@ fn enabled_units_are_links(ctx: &mut Ctx) {
     let _daemon = Launch::new(&ctx.dir, 1, Some(ctx.path("lib/sockets.target.wants"))).start();
     assert!(talk(port).contains("pid="));
     assert!(std::net::TcpStream::connect(local(other)).is_err());
+}
+
+/// A folder of one's own with links to units of systemd's, of which one socket is for the service of another one.
+fn links_have_their_own_drop_ins(ctx: &mut Ctx) {
+    let (port, admin) = (ctx.port(), ctx.port());
+    let exec = stand_in("report");
+    ctx.file("lib/log.socket", &format!("[Socket]\nListenStream=127.0.0.1:{port}\n"));
+    ctx.file("lib/log-admin.socket", &format!("[Socket]\nListenStream=127.0.0.1:{admin}\nService=log.service\n"));
+    ctx.file("lib/log.service", &format!("[Service]\nExecStart={exec} OUT\n"));
+    let report = format!("[Service]\nExecStart=\nExecStart={exec} {}\n", ctx.path("report"));
+    ctx.file("own/log.service.d/here.conf", &report);
+    for name in ["log", "log-admin"] {
+        let unit = format!("/run/systemd/system/{name}.socket");
+        std::os::unix::fs::symlink(unit, ctx.path(&format!("own/{name}.socket"))).unwrap();
+    }
+    let systemd = "mount -t tmpfs tmpfs /run && mkdir /run/systemd && cp -a LIB /run/systemd/system && exec \"$@\"";
+    let launch = Launch::new(&ctx.dir, 1, Some(ctx.path("own"))).wrapped(&["unshare", "-m"]);
+    let _daemon = launch.in_shell(&systemd.replace("LIB", &ctx.path("lib"))).start();
+    let _client = connect(admin);
+    assert_eq!(Report::wait(ctx, "report").var("LISTEN_FDNAMES"), Some("log.socket:log-admin.socket"));
 }
 
 fn folders_are_made_before_the_start(ctx: &mut Ctx) {
