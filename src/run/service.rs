@@ -164,7 +164,7 @@ impl Server {
         if !asked && wants_restart(policy, end, clean, timed_out) && !self.is_paused(service) {
             return self.rest_for_restart(service, policy);
         }
-        self.rest_or_wait(service, if unread { Why::Unread } else { Why::Failure });
+        self.rest_or_wait(service, if unread && clean { Why::Unread } else { Why::Failure });
     }
 
     fn rest_for_restart(&mut self, service: usize, policy: &Policy) {

@@ -135,7 +135,7 @@ worded! {
     pub enum Why {
         /// The last start failed, or the last run failed.
         Failure = "failure",
-        /// The last run ended at once and left its input unread.
+        /// The last run ended well, but at once, and left its input unread.
         Unread = "unread",
         /// The program is not there.
         Program = "program-missing",
