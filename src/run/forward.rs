@@ -250,7 +250,7 @@ impl Server {
 
     /// Whether somebody waits for the backend of a service.
     pub(super) fn is_backend_wanted(&self, service: usize) -> bool {
-        self.forwards(service) && self.tables.forwards.first_waiting(service).is_some()
+        self.forwards(service) && self.tables.forwards.is_wanted(service)
     }
 
     /// Tries backends whose time has come, and closes who has waited for too long.
@@ -273,7 +273,7 @@ impl Server {
             }
         }
         for slot in 0..self.tables.forwards.rows.len() {
-            let late = |row: &&Pair| row.stage == Stage::Waiting && now >= row.deadline;
+            let late = |row: &&Pair| row.has_no_backend() && now >= row.deadline;
             if self.tables.forwards.rows.get(slot).filter(late).is_some() {
                 self.give_up(slot, Errno::TIMEDOUT);
             }
@@ -282,7 +282,7 @@ impl Server {
 
     /// When one of these is due.
     pub(super) fn next_try(&self) -> Tick {
-        let rows = self.tables.forwards.rows.iter().filter(|row| row.stage == Stage::Waiting);
+        let rows = self.tables.forwards.rows.iter().filter(|row| row.has_no_backend());
         let deadlines = rows.map(|row| row.deadline);
         let states = self.tables.services.iter().take(self.plan.services.len());
         let probes = states.map(|state| state.probe).filter(|probe| *probe != Tick(0));
@@ -402,7 +402,7 @@ impl Server {
             let its = |row: &&Pair| {
                 row.stage != Stage::Free
                     && only.is_none_or(|service| usize::from(row.service) == service)
-                    && (!waiting || row.stage == Stage::Waiting)
+                    && (!waiting || row.has_no_backend())
             };
             if self.tables.forwards.rows.get(slot).filter(its).is_some() {
                 self.release_pair(slot);

@@ -99,7 +99,12 @@ impl Forwards {
         rows.iter().filter(|row| row.stage != Stage::Free)
     }
 
-    /// The first one of a service that waits for its backend.
+    /// Whether a client of a service has no backend yet.
+    pub(super) fn is_wanted(&self, service: usize) -> bool {
+        self.rows.iter().any(|row| row.has_no_backend() && usize::from(row.service) == service)
+    }
+
+    /// The first one of a service whose backend is to be tried.
     pub(super) fn first_waiting(&self, service: usize) -> Option<usize> {
         self.rows.iter().position(|row| row.stage == Stage::Waiting && usize::from(row.service) == service)
     }
@@ -108,6 +113,11 @@ impl Forwards {
 impl Pair {
     pub(super) const fn new(stage: Stage, service: u16, sides: [Side; 2], source: Source, deadline: Tick) -> Self {
         Self { stage, again: false, generation: 0, service, sides, source, deadline }
+    }
+
+    /// It waits for its backend, which may be being tried.
+    pub(super) const fn has_no_backend(&self) -> bool {
+        matches!(self.stage, Stage::Waiting | Stage::Connecting)
     }
 
     /// What epoll is to tell of a side.

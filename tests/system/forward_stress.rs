@@ -20,6 +20,7 @@ pub const TESTS: &[Test] = &[
     test!(backend_killed_with_clients, FORWARD),
     test!(backend_that_never_opens_its_port, FORWARD),
     test!(program_that_ends_at_once, FORWARD),
+    test!(program_that_ends_before_its_backend_answers, Root, FORWARD, Prog("ip")),
     test!(nobody_behind_a_plain_redirect, FORWARD, Part("control")),
     test!(transfer_over_reload_and_upgrade, FORWARD, Part("reload")),
     test!(clients_that_wait_survive_a_reload, FORWARD, Part("reload")),
@@ -143,6 +144,17 @@ fn program_that_ends_at_once(ctx: &mut Ctx) {
     let listener = TcpListener::bind(local(behind)).unwrap();
     std::thread::spawn(move || listener.incoming().flatten().for_each(|mut stream| drop(stream.write_all(b"here\n"))));
     assert_eq!(read_all(client), "here\n");
+}
+
+/// The backend says neither yes nor no; its program has done nothing for the client who waits.
+fn program_that_ends_before_its_backend_answers(ctx: &mut Ctx) {
+    output(Command::new("ip").args(["route", "add", "10.9.10.2/32", "dev", "lo"]));
+    let port = ctx.port();
+    let daemon =
+        ctx.start(&format!("[x]\nListenStream=127.0.0.1:{port}\nConnectTo=10.9.10.2:80\nExecStart=/bin/sleep 0.5\n"));
+    let _client = connect(port);
+    daemon.wait_log("exit service=x");
+    daemon.wait_log("rest service=x why=unread");
 }
 
 fn nobody_behind_a_plain_redirect(ctx: &mut Ctx) {
