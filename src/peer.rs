@@ -145,7 +145,7 @@ impl Address<'_> {
     /// connection.
     pub fn append_to(&self, line: &mut LineIn) {
         if let Peer::Internet { ip: IpAddr::V4(ip), .. } = self.0 {
-            line.push_str(dotted(*ip, &mut [0; 15]));
+            line.push_ascii(dotted(*ip, &mut [0; 15]));
         } else {
             let _ = write!(line, "{self}"); // a line takes everything
         }
@@ -155,7 +155,9 @@ impl Address<'_> {
 impl fmt::Display for Address<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Peer::Internet { ip: IpAddr::V4(ip), .. } => f.write_str(dotted(*ip, &mut [0; 15])),
+            Peer::Internet { ip: IpAddr::V4(ip), .. } => {
+                f.write_str(core::str::from_utf8(dotted(*ip, &mut [0; 15])).unwrap_or_default())
+            }
             Peer::Internet { ip, scope: 0, .. } => write!(f, "{ip}"),
             Peer::Internet { ip, scope, .. } => write!(f, "{ip}%{scope}"),
             Peer::Unix { path, .. } => f.write_str(core::str::from_utf8(path).unwrap_or("?")),
@@ -167,7 +169,7 @@ impl fmt::Display for Address<'_> {
 
 /// As the standard library prints it, without its padding. Written from the end: piece by piece into a [`LineIn`] the way
 /// from accept to exec is a seventh longer.
-fn dotted(ip: Ipv4Addr, room: &mut [u8; 15]) -> &str {
+fn dotted(ip: Ipv4Addr, room: &mut [u8; 15]) -> &[u8] {
     let mut start = room.len();
     let mut put = |byte| {
         start -= 1;
@@ -183,7 +185,7 @@ fn dotted(ip: Ipv4Addr, room: &mut [u8; 15]) -> &str {
             put(b'0' + octet % 10);
         }
     }
-    core::str::from_utf8(&room[start..]).unwrap_or_default()
+    &room[start..]
 }
 
 /// Address and port, as in a log line.
@@ -215,7 +217,7 @@ mod tests {
     #[test]
     fn ipv4_is_written_as_by_the_standard_library() {
         for octets in [[0, 0, 0, 0], [255, 255, 255, 255], [1, 20, 100, 9], [10, 99, 0, 109]] {
-            assert_eq!(dotted(octets.into(), &mut [0; 15]), Ipv4Addr::from(octets).to_string());
+            assert_eq!(dotted(octets.into(), &mut [0; 15]), Ipv4Addr::from(octets).to_string().as_bytes());
         }
     }
 

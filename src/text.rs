@@ -100,7 +100,13 @@ impl LineIn {
 
     /// Appends `value` in decimal.
     pub fn push_decimal(&mut self, value: u64) {
-        self.append(decimal(value, &mut [0; DECIMAL_BYTES]));
+        self.push_ascii(decimal(value, &mut [0; DECIMAL_BYTES]));
+    }
+
+    /// Appends letters and digits of our own, of which it is known that they are ASCII.
+    pub fn push_ascii(&mut self, text: &[u8]) {
+        debug_assert!(text.is_ascii());
+        self.append(text);
     }
 
     /// A writer for `write!` that escapes what it gets as [`Line::push_escaped`] does.

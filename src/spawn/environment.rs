@@ -23,6 +23,8 @@ pub struct Variables {
     used: usize,
     /// Bytes at the beginning that are words of the command line.
     words: usize,
+    /// Where each variable starts.
+    starts: heapless::Vec<u16, VARIABLES>,
 }
 
 /// The name that systemd gives to a connection (systemd.socket(5), Accept=): its number, our address, the client's; on a
@@ -55,13 +57,18 @@ fn instance(connection: &Connection<'_>, pid: u32) -> Line<INSTANCE_BYTES> {
     name
 }
 
+/// The most variables that one start has: those of a connection, of its descriptors and NOTIFY_SOCKET.
+const VARIABLES: usize = 12;
+
+const _: () = assert!(START_TEXT_BYTES <= u16::MAX as usize);
+
 /// Room for any address of a peer: the path of a unix socket is the longest.
 type AddressText = Line<160>;
 
 impl Variables {
     /// No variables.
     pub const fn new() -> Self {
-        Self { bytes: [0; START_TEXT_BYTES], used: 0, words: 0 }
+        Self { bytes: [0; START_TEXT_BYTES], used: 0, words: 0, starts: heapless::Vec::new() }
     }
 
     /// Takes the words of a command line, each with its NUL, and puts the name of the connection in; `pid` is the process
@@ -172,14 +179,15 @@ impl Variables {
     }
 
     fn close(&mut self, start: usize, whole: bool) {
-        if !whole || !self.push(b"\0") {
+        let at = u16::try_from(start).unwrap_or_default(); // the text is shorter than that
+        if !whole || !self.push(b"\0") || self.starts.push(at).is_err() {
             self.used = start;
         }
     }
 
-    /// The variables, NUL-ended, side by side.
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes[self.words..self.used]
+    /// The variables, NUL-ended, and where each of them starts.
+    pub fn all(&self) -> (&[u8], &[u16]) {
+        (&self.bytes[..self.used], &self.starts)
     }
 }
 
@@ -187,11 +195,17 @@ impl Variables {
 mod tests {
     use super::*;
     use crate::text::strings;
+    use core::ffi::CStr;
 
     fn described(peer: &Peer, local: &Peer) -> Vec<String> {
         let mut variables = Variables::new();
         variables.describe(&Connection { peer, local, number: 3, before: 0 });
-        strings(variables.bytes()).map(|variable| variable.to_str().unwrap().to_owned()).collect()
+        all(&variables).map(|variable| variable.to_str().unwrap().to_owned()).collect()
+    }
+
+    fn all(variables: &Variables) -> impl Iterator<Item = &CStr> {
+        let (bytes, starts) = variables.all();
+        starts.iter().map(|start| CStr::from_bytes_until_nul(&bytes[usize::from(*start)..]).unwrap())
     }
 
     #[test]
@@ -222,7 +236,7 @@ mod tests {
             let connection = Connection { peer, local, number: 3, before: 7 };
             assert!(variables.put_words(argv, &connection, 12));
             variables.listen(1, ["a"].into_iter());
-            assert_eq!(strings(variables.bytes()).count(), 2);
+            assert_eq!(all(&variables).count(), 2);
             strings(variables.words()).map(|word| word.to_str().unwrap().to_owned()).collect::<Vec<_>>().join(" ")
         };
         let internet = |ip: &str, port| Peer::Internet { ip: ip.parse().unwrap(), scope: 0, port };
@@ -267,7 +281,7 @@ mod tests {
     fn there_are_as_many_names_as_descriptors() {
         let mut variables = Variables::new();
         variables.listen(3, ["web.socket", "b", "c"].into_iter());
-        let told: Vec<_> = strings(variables.bytes()).collect();
+        let told: Vec<_> = all(&variables).collect();
         assert_eq!(told, [c"LISTEN_FDS=3", c"LISTEN_FDNAMES=web.socket:b:c"]);
     }
 

@@ -157,7 +157,7 @@ impl Spawner {
             && image.arguments(argv)
             && image.arguments(variables.words())
             && image.variables(arena.get(policy.environment))
-            && image.variables(variables.bytes());
+            && image.variables_at(variables.all());
         if whole { Ok(()) } else { Err(StartFailed { stage: Stage::EXEC, errno: Errno::TOOBIG }) }
     }
 

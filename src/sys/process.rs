@@ -125,6 +125,17 @@ impl<'a> Image<'a> {
         add_all(&mut self.envp, block)
     }
 
+    /// As [`Image::variables`] where it is known where each of them starts. False: there is no room for all, or the block
+    /// is not ended by a NUL.
+    pub fn variables_at(&mut self, (block, starts): (&'a [u8], &[u16])) -> bool {
+        // whatever starts in a block that a NUL ends is ended by one as well
+        let mut add = |start: &u16| match block.get(usize::from(*start)..) {
+            Some([rest @ .., 0]) => self.envp.len() < ENVIRONMENT && self.envp.push(rest.as_ptr().cast()).is_ok(),
+            _ => false,
+        };
+        starts.iter().all(&mut add)
+    }
+
     /// Sets a text of the image's own, at most 63 bytes: one or more variables `NAME=VALUE` that are known only in the
     /// child, each with its NUL. They are put behind the others by [`Image::execute`].
     pub fn set_own_variables(&mut self, text: &[u8]) {
