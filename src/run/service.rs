@@ -134,7 +134,7 @@ impl Server {
         let unread = left && !self.has_arrived(service);
         self.unsuspect(service);
         self.backend_ends(service, true);
-        if policy.flush_pending && !policy.accept && ending != Ending::Asked {
+        if policy.flush_pending && !policy.accept {
             self.flush_pending(service);
         }
         let Some(state) = self.state(service) else { return };

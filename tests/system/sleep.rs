@@ -3,7 +3,7 @@
 use crate::client::*;
 use crate::daemon::{Daemon, is_live};
 use crate::hammer::{Pauses, hammer, rounds, sleeper, talk_whole, tcp};
-use crate::harness::{Ctx, Need::*, Test, sleep_ms, stand_in, wait_until, within};
+use crate::harness::{Ctx, Need::*, Test, service_file, sleep_ms, stand_in, wait_until, within};
 use crate::test;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ pub const TESTS: &[Test] = &[
     test!(workers_sleep_with_their_main_process, Directive("StopWhenIdleSec")),
     test!(workers_that_ignore_the_stop_are_killed, Directive("StopWhenIdleSec")),
     test!(a_sleep_is_no_failure_and_no_restart, Directive("StopWhenIdleSec")),
+    test!(a_program_that_wakes_itself, Directive("StopWhenIdleSec"), File("/usr/bin/python3")),
     test!(a_frozen_service_goes_on_when_dormouse_quits, Directive("StopWhenIdleSec")),
     test!(no_look_at_all_when_the_kernel_tells_nothing, Directive("StopWhenIdleSec"), Prog("strace")),
 ];
@@ -136,4 +137,18 @@ fn no_look_at_all_when_the_kernel_tells_nothing(ctx: &mut Ctx) {
     let (status, log) = ctx.launch(&config).strace("trace", &options).wrapped(&words).refused();
     assert_eq!(status.code(), Some(71), "{log}");
     assert!(log.contains("[x] StopWhenIdleSec=") && log.contains("StopWhenQuietSec="), "{log}");
+}
+
+/// What it leaves in its own queue as it ends would start it again for ever: FlushPending= holds after a sleep as well.
+fn a_program_that_wakes_itself(ctx: &mut Ctx) {
+    let path = ctx.path("own.sock");
+    let program = format!("/usr/bin/python3 {}", service_file("own_client.py"));
+    let config = format!("[x]\nListenStream={path}\nStopWhenIdleSec=1\nFlushPending=yes\nExecStart={program}\n");
+    let daemon = ctx.start(&config);
+    for runs in 1..3 {
+        assert_eq!(unix_talk(&path).unwrap(), "here\n", "{}", daemon.log());
+        wait_until("it is put to sleep", || daemon.log().matches("exit service=x").count() == runs);
+        sleep_ms(2000);
+        assert_eq!(daemon.log().matches("start service=x").count(), runs, "{}", daemon.log());
+    }
 }
