@@ -5,13 +5,15 @@ use crate::daemon::{Launch, descendants, kill};
 use crate::harness::{Ctx, Need::*, Test, prog, service_file, sleep_ms, wait_until};
 use crate::test;
 use std::io::{Read, Write};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 pub const TESTS: &[Test] = &[
     test!(dropbear_login, Root, Prog("dropbear"), Prog("dropbearkey"), Prog("ssh"), Prog("ssh-keygen")),
     test!(openssh_login, Root, Prog("sshd"), Prog("ssh"), Prog("ssh-keygen")),
     test!(gunicorn_on_listen_fds, Prog("gunicorn")),
     test!(lighttpd_on_an_inherited_listener, Prog("lighttpd")),
+    test!(nginx_on_an_inherited_listener, Prog("nginx")),
+    test!(stunnel_both_ways, Prog("stunnel"), Prog("openssl")),
     test!(busybox_httpd_per_connection, Applet("httpd")),
     test!(busybox_telnetd_per_connection, Root, Applet("telnetd")),
     test!(vsftpd_per_connection, Root, Prog("vsftpd"), Prog("curl")),
@@ -123,6 +125,47 @@ fn lighttpd_on_an_inherited_listener(ctx: &mut Ctx) {
     assert!(http_get(port, "/hello.txt").contains("hello from lighttpd"));
     assert_eq!(daemon.descendants().len(), 1);
     assert!(http_get(port, "/hello.txt").contains("hello from lighttpd"));
+}
+
+/// nginx takes sockets that an earlier nginx has left it, in the variable `NGINX`.
+fn nginx_on_an_inherited_listener(ctx: &mut Ctx) {
+    let (port, folder) = (ctx.port(), ctx.dir.display().to_string());
+    let mut options =
+        format!("daemon off;\npid {folder}/pid;\nerror_log stderr;\nevents {{}}\nhttp {{\naccess_log off;\n");
+    for kind in ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"] {
+        options += &format!("{kind}_temp_path {folder}/{kind};\n");
+    }
+    options += &format!("server {{ listen 127.0.0.1:{port}; location / {{ return 200 'hello from nginx'; }} }}\n}}\n");
+    let exec = format!("{} -e stderr -c {}", prog("nginx"), ctx.file("nginx.conf", &options));
+    let service = format!("[web]\nListenStream=127.0.0.1:{port}\nEnvironment=NGINX=3;\nExecStart={exec}\n");
+    let daemon = ctx.start(&service);
+    for _ in 0..2 {
+        assert!(http_get(port, "/").ends_with("hello from nginx"), "{}", daemon.log());
+    }
+    assert_eq!(daemon.log().matches("start service=web").count(), 1, "{}", daemon.log());
+}
+
+/// TLS before a service without: once for each connection, as under inetd, and with the listening socket, as under
+/// systemd. The service behind it is one of ours, too.
+fn stunnel_both_ways(ctx: &mut Ctx) {
+    let (inetd, systemd, behind) = (ctx.port(), ctx.port(), ctx.port());
+    let (key, stunnel) = (ctx.path("key.pem"), prog("stunnel"));
+    let request = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost";
+    shell(&format!("{request} -keyout {key} -out {key}.cert 2>/dev/null && cat {key}.cert >>{key}"));
+    let common = format!("foreground = yes\nsyslog = no\npid =\ncert = {key}\n");
+    let per_connection = ctx.file("inetd.stunnel", &format!("{common}connect = 127.0.0.1:{behind}\n"));
+    let service = format!("[web]\naccept = 127.0.0.1:{systemd}\nconnect = 127.0.0.1:{behind}\n");
+    let listening = ctx.file("systemd.stunnel", &(common + &service));
+    let daemon = ctx.start(&format!(
+        "[inetd]\nListenStream=127.0.0.1:{inetd}\nAccept=yes\nExecStart={stunnel} {per_connection}\n\
+         [systemd]\nListenStream=127.0.0.1:{systemd}\nExecStart={stunnel} {listening}\n\
+         [plain]\nListenStream=127.0.0.1:{behind}\nAccept=yes\nExecStart=/bin/echo plain\n"
+    ));
+    for port in [inetd, systemd, inetd, systemd] {
+        let mut client = Command::new("openssl");
+        client.args(["s_client", "-quiet", "-connect", &format!("127.0.0.1:{port}")]).stderr(Stdio::null());
+        assert!(output(client.stdin(Stdio::null())).contains("plain"), "{port}\n{}", daemon.log());
+    }
 }
 
 fn busybox_httpd_per_connection(ctx: &mut Ctx) {

@@ -3,16 +3,29 @@
 
 use crate::client::*;
 use crate::daemon::{Daemon, Launch};
-use crate::harness::{Ctx, Need::*, Test, prog, service_file, stand_in};
+use crate::harness::{Ctx, Need::*, Test, prog, service_file, stand_in, wait_until};
 use crate::listen_protocol::Report;
 use crate::test;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::Command;
 
+const UUIDD: &str = "/lib/systemd/system/uuidd.socket";
+const RPCBIND: &str = "/lib/systemd/system/rpcbind.socket";
+
 pub const TESTS: &[Test] = &[
     test!(gunicorn_units_run_unchanged, Root, Prog("gunicorn"), Part("units")),
     test!(ssh_units_run_unchanged, Root, Prog("sshd"), Prog("ssh"), Prog("ssh-keygen"), Part("units")),
     test!(agent_units_run_unchanged, Root, File("/usr/bin/python3"), Part("units")),
+    test!(uuidd_as_debian_ships_it, Root, Prog("uuidd"), File(UUIDD), Part("units")),
+    test!(
+        rpcbind_as_debian_ships_it,
+        Root,
+        Prog("rpcbind"),
+        Prog("rpcinfo"),
+        File(RPCBIND),
+        Part("units"),
+        Directive("StopWhenIdleSec")
+    ),
     test!(several_sockets_of_one_service, Part("units")),
     test!(drop_ins_replace_what_the_unit_says, Part("units")),
     test!(connections_have_names, Part("units")),
@@ -94,6 +107,49 @@ fn agent_units_run_unchanged(ctx: &mut Ctx) {
     assert_eq!(unix_talk(&path).unwrap(), "uid 0\n");
 }
 
+/// A unit of the machine in a folder of the test's own, with an empty /run of the daemon's and its clients' own.
+fn shipped(ctx: &Ctx, unit: &str, drop_in: &str) -> Daemon {
+    let name = unit.rsplit('/').next().unwrap();
+    ctx.file(&format!("own/{name}.d/here.conf"), drop_in);
+    std::os::unix::fs::symlink(unit, ctx.path(&format!("own/{name}"))).unwrap();
+    let launch = Launch::new(&ctx.dir, 1, Some(ctx.path("own"))).wrapped(&["unshare", "-m"]);
+    launch.in_shell("mount -t tmpfs -o mode=755 tmpfs /run && exec \"$@\"").start()
+}
+
+/// What a client says that runs where the daemon does.
+fn beside(daemon: &Daemon, words: &[&str]) -> String {
+    let target = format!("--target={}", daemon.pid);
+    output(Command::new("nsenter").args([&target, "--mount"]).args(words))
+}
+
+fn uuidd_as_debian_ships_it(ctx: &mut Ctx) {
+    let daemon = shipped(ctx, UUIDD, "");
+    for _ in 0..2 {
+        assert!(beside(&daemon, &["uuidd", "-r", "-n", "2"]).starts_with("List of UUIDs:\n"), "{}", daemon.log());
+    }
+    assert_eq!(daemon.log().matches("start service=uuidd").count(), 1, "{}", daemon.log());
+}
+
+/// Five sockets of three kinds for one service, which puts them in order by what they are, and not by their names.
+fn rpcbind_as_debian_ships_it(ctx: &mut Ctx) {
+    if !ctx.own_net {
+        return ctx.skip("the port 111 needs a network namespace");
+    }
+    let sleep = "[X-Dormouse]\nStopWhenIdleSec=1\nStopWhenQuietSec=1\n";
+    let daemon = shipped(ctx, RPCBIND, sleep);
+    let asked: [&[&str]; 4] = [
+        &["rpcinfo", "-T", "tcp", "127.0.0.1", "portmapper"],
+        &["rpcinfo", "-T", "udp", "127.0.0.1", "portmapper"],
+        &["rpcinfo", "-T", "tcp6", "::1", "rpcbind"],
+        &["rpcinfo", "-T", "udp6", "::1", "rpcbind"],
+    ];
+    for (number, words) in asked.iter().enumerate() {
+        assert!(beside(&daemon, words).contains("ready and waiting"), "{}", daemon.log());
+        wait_until("it sleeps", || daemon.log().matches("why=idle").count() == number + 1);
+    }
+    assert!(beside(&daemon, &["rpcinfo"]).contains("/run/rpcbind.sock"), "the answer to a client on the unix socket");
+}
+
 fn several_sockets_of_one_service(ctx: &mut Ctx) {
     copy(ctx, "103-several");
     let (full, read_only) = (ctx.path("full.sock"), ctx.path("ro.sock"));
@@ -155,7 +211,7 @@ fn an_instance_of_a_template(ctx: &mut Ctx) {
     let named = ctx.path("units/log@one-two.socket");
     let _daemon = Launch::new(&ctx.dir, 1, Some(named)).start();
     let _client = std::os::unix::net::UnixStream::connect(path).unwrap();
-    crate::harness::wait_until("the service has spoken", || !ctx.lines("said").is_empty());
+    wait_until("the service has spoken", || !ctx.lines("said").is_empty());
     assert_eq!(ctx.lines("said"), ["one/two|one-two log@one-two.service|log@one-two.socket"]);
 }
 
