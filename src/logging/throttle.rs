@@ -47,7 +47,7 @@ impl Kind {
     #[must_use]
     pub const fn word(self) -> &'static str {
         const WORDS: [&str; Kind::Other as usize + 1] =
-            ["start", "exit", "accept", "refuse", "rest", "scarce", "open", "stop", "poison", "order", "other"];
+            ["start", "exit", "accept", "refuse", "rest", "scarce", "open", "stop", "poison", "order", "note"];
         WORDS[self as usize]
     }
 }
