@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::{context, daemon, read};
 use crate::cli::{self, Options};
-use crate::config;
+use crate::config::{self, Tolerance};
 use crate::limits;
 use crate::plan::Plan;
 use crate::run::{Child, Listener, ServiceState};
@@ -12,7 +12,7 @@ use crate::run::{Child, Listener, ServiceState};
 /// Reads, checks, resolves; opens nothing.
 #[inline(never)] // its frame must not be part of the loop's caller
 pub(super) fn check(options: &Options) -> u8 {
-    let mut draft = match read(options, false) {
+    let mut draft = match read(options, Tolerance::Strict) {
         Ok(draft) => draft,
         Err(code) => return code,
     };

@@ -7,7 +7,7 @@ use rustix::fd::{AsRawFd, OwnedFd, RawFd};
 use rustix::io::Errno;
 
 use super::report;
-use crate::cli::{Options, exit};
+use crate::cli::{self, Options, exit};
 use crate::config::Draft;
 use crate::limits::SERVICE_LISTENERS;
 use crate::logging::say;
@@ -57,7 +57,12 @@ fn fill_plan(
     context: &Context,
 ) -> Result<&'static mut PlanTables, u8> {
     compile(draft, plan, context); // of a faulty one, too: all that is wrong is told in one run
-    if report(draft) { Err(exit::CONFIG) } else { Ok(plan) }
+    let mut faulty = report(draft);
+    if !faulty && plan.services.is_empty() && !draft.units_left_out().is_empty() {
+        cli::complain(&"every unit is left out");
+        faulty = true;
+    }
+    if faulty { Err(exit::CONFIG) } else { Ok(plan) }
 }
 
 /// The plan for the loop, see [`PlanTables::settle`].

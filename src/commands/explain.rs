@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::{context, daemon, read};
 use crate::cli::{self, Options, exit};
-use crate::config::{self, Id};
+use crate::config::{self, Id, Tolerance};
 use crate::open::connections;
 use crate::plan::address::{self, Text};
 use crate::plan::steps::{Reader, Step};
@@ -15,7 +15,7 @@ use crate::text::strings;
 /// Reads the configuration and shows one service of it.
 #[inline(never)] // its frame must not be part of the loop's caller
 pub(super) fn explain(options: &Options) -> u8 {
-    let mut draft = match read(options, true) {
+    let mut draft = match read(options, Tolerance::Lenient) {
         Ok(draft) => draft,
         Err(code) => return code,
     };

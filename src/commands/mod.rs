@@ -12,7 +12,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use crate::cli::{self, Command, Options, exit};
-use crate::config::{self, Code, Dialect, Draft, Inetd};
+use crate::config::{self, Code, Dialect, Draft, Inetd, Tolerance};
 use crate::logging::{self, Target};
 use crate::open::adopt;
 use crate::plan::ChildLog;
@@ -87,12 +87,12 @@ fn dispatch(options: Options) -> u8 {
     }
 }
 
-/// Reads the configuration of `-c`, or the default one. `tolerant`: faulty lines of inetd.conf are left out.
+/// Reads the configuration of `-c`, or the default one.
 ///
 /// # Errors
 /// The exit code for a dialect that nobody knows.
-fn read(options: &Options, tolerant: bool) -> Result<Draft, u8> {
-    let inetd = inetd(options, tolerant)?;
+fn read(options: &Options, tolerance: Tolerance) -> Result<Draft, u8> {
+    let inetd = inetd(options, tolerance)?;
     let default = [PathBuf::from(DEFAULT_CONFIG)];
     if !options.config.is_empty() {
         return Ok(config::read_as(&options.config, &inetd));
@@ -105,9 +105,9 @@ fn read(options: &Options, tolerant: bool) -> Result<Draft, u8> {
 }
 
 /// What the command line says of inetd.conf.
-fn inetd(options: &Options, tolerant: bool) -> Result<Inetd, u8> {
+fn inetd(options: &Options, tolerance: Tolerance) -> Result<Inetd, u8> {
     if !cfg!(feature = "inetd") {
-        return Ok(Inetd::default());
+        return Ok(Inetd { tolerance, ..Inetd::default() });
     }
     let asked = &options.inetd;
     let xinetd = asked.dialect.as_deref() == Some(XINETD);
@@ -125,7 +125,7 @@ fn inetd(options: &Options, tolerant: bool) -> Result<Inetd, u8> {
         dialect,
         xinetd,
         all: asked.by_name,
-        tolerant,
+        tolerance,
         address: asked.address.clone(),
         backlog: asked.backlog,
         rate: asked.rate,

@@ -14,6 +14,7 @@ use super::ask::control_path;
 use super::daemon::{self, Origin, Reserved};
 use super::{context, read};
 use crate::cli::{self, Options, exit};
+use crate::config::Tolerance;
 use crate::detach::{PidFile, Side, Waiting, detach};
 use crate::handover::{self, Part};
 use crate::logging::{self, say};
@@ -65,21 +66,30 @@ pub(super) fn run(options: Options) -> u8 {
 /// Makes the plan for a daemon that is running, and says what is wrong as `check` does.
 fn check(options: &Options, file: &OwnedFd, program: &Path) -> u8 {
     log::set_max_level(log::max_level().min(log::LevelFilter::Warn)); // the daemon tells the rest when it goes on
-    let made = read(options, true).and_then(|mut draft| daemon::plan(&mut draft, &context(options))).and_then(|plan| {
-        remember(plan, program)?;
-        let plan = plan.plan();
-        if plan.services.is_empty() {
-            // more likely a file that is just being written than the wish to close everything
-            cli::complain(&"no service is configured; to close all sockets, stop dormouse");
-            return Err(exit::CONFIG);
-        }
-        daemon::capable(&plan)?;
-        plan.write_image(file, handover::VERSION).map_err(|errno| {
-            cli::complain(&format_args!("writing the plan: {}", Why(errno)));
-            exit::SYSTEM
-        })
-    });
+    let made =
+        read(options, known(file)).and_then(|mut draft| daemon::plan(&mut draft, &context(options))).and_then(|plan| {
+            remember(plan, program)?;
+            let plan = plan.plan();
+            if plan.services.is_empty() {
+                // more likely a file that is just being written than the wish to close everything
+                cli::complain(&"no service is configured; to close all sockets, stop dormouse");
+                return Err(exit::CONFIG);
+            }
+            daemon::capable(&plan)?;
+            plan.write_image(file, handover::VERSION).map_err(|errno| {
+                cli::complain(&format_args!("writing the plan: {}", Why(errno)));
+                exit::SYSTEM
+            })
+        });
     made.err().unwrap_or(exit::DONE)
+}
+
+/// Where the plan is to be written stands which units the daemon has left out.
+fn known(file: &OwnedFd) -> Tolerance {
+    let mut paths = vec![0; limits::ARENA_BYTES];
+    let length = rustix::io::pread(file, &mut paths[..], 0).unwrap_or(0);
+    paths.truncate(length);
+    Tolerance::Known(String::from_utf8(paths).unwrap_or_default())
 }
 
 /// Stores what a later reload needs. The texts are short; without room for them there is no reload.
@@ -167,7 +177,7 @@ fn pid_file(options: &Options) -> Option<PathBuf> {
 /// From the configuration to open sockets.
 fn open(options: &Options, notify: Notify, pid_file: Option<&PidFile>) -> Result<(Server, Reserved), u8> {
     let program = if cfg!(feature = "reload") { handover::own_path() } else { PathBuf::new() };
-    let plan = daemon::plan(&mut read(options, true)?, &context(options))?;
+    let plan = daemon::plan(&mut read(options, Tolerance::Lenient)?, &context(options))?;
     remember(plan, &program)?;
     let plan = daemon::settle(plan)?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(limits::UMASK));
@@ -214,7 +224,7 @@ fn without_limit<T>(step: impl FnOnce() -> T) -> T {
 /// Goes on with what the image before has left. Its log is sealed at once: standard error may lead nowhere.
 fn resume(options: &Options, state: OwnedFd, plan: OwnedFd) -> Result<Server, u8> {
     let notify = Notify::take(None).unwrap_or_default(); // nothing to go wrong without a descriptor
-    let plan = daemon::checked_plan(&plan, || read(options, true), &context(options))?;
+    let plan = daemon::checked_plan(&plan, || read(options, Tolerance::Lenient), &context(options))?;
     if plan.program.is_empty() {
         remember(plan, &handover::own_path())?; // it was read anew
     }

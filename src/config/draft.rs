@@ -8,7 +8,7 @@ use std::ops::Range;
 use super::address::{Listen, ListenAddress, Prefix};
 use super::command::Command;
 use super::directive::{Id, Syntax};
-use super::fault::{Fault, Place, Severity, Sources, count};
+use super::fault::{Fault, Place, Sources, count};
 use super::lex::backslashes;
 use super::message::Code;
 use super::problem::{Parsed, Problem, fail};
@@ -29,6 +29,8 @@ pub struct Draft {
     pub faults: Vec<Fault>,
     /// Files whose faulty services are left out, as an inetd does; see [`Draft::is_tolerant`].
     pub(super) tolerant: Vec<u32>,
+    /// Main files of units that are left out when they are faulty.
+    pub(super) units: Vec<u32>,
 }
 
 /// One service as its section describes it.
@@ -60,34 +62,7 @@ struct Setting {
 impl Draft {
     /// Whether there is an error, so that the configuration can't be used.
     pub fn is_faulty(&self) -> bool {
-        self.faults.iter().any(|fault| fault.severity == Severity::Error)
-    }
-
-    /// Whether a faulty service of this place is left out, instead of keeping the whole configuration from being used.
-    pub fn is_tolerant(&self, place: Place) -> bool {
-        place.line != 0 && self.tolerant.contains(&place.file)
-    }
-
-    /// Leaves out the services of tolerant files that the faults from the one numbered `first` on are about.
-    pub(super) fn leave_out(&mut self, first: usize) {
-        let mut faults = self.faults.split_off(first);
-        for fault in &mut faults {
-            // a table that is full is nothing that one line less would help
-            let about_all = fault.code == Code::TooMany || fault.severity != Severity::Error;
-            if about_all || !self.is_tolerant(fault.place) {
-                continue;
-            }
-            let line = |place: Place| (place.file, place.line);
-            let of = |service: &ServiceDraft| {
-                service.place.file == fault.place.file && line(service.place) <= line(fault.place)
-            };
-            if let Some(index) = self.services.iter().rposition(of) {
-                let place = self.services[index].place;
-                self.services.retain(|service| service.place != place);
-            }
-            fault.skip();
-        }
-        self.faults.append(&mut faults);
+        self.faults.iter().any(Fault::is_error)
     }
 
     /// All faults as text, sorted by file and line. Empty when there are none.

@@ -76,6 +76,11 @@ impl Fault {
         self
     }
 
+    /// Whether it keeps what it is about from being used.
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
+
     /// Turns an error into a warning that says what becomes of it: its service is left out.
     pub fn skip(&mut self) {
         self.severity = Severity::Warning;
@@ -153,8 +158,14 @@ impl Sources {
     ///
     /// A command line is kept as well: name it `command line` and give the words joined by blanks.
     pub fn add(&mut self, name: &str, text: impl Into<Rc<str>>) -> u32 {
+        let number = self.next();
         self.files.push(Source { name: name.to_owned(), text: text.into(), lines: OnceCell::new() });
-        count(self.files.len() - 1)
+        number
+    }
+
+    /// The number of the next text.
+    pub(super) fn next(&self) -> u32 {
+        count(self.files.len())
     }
 
     /// Name of a file, as the user gave it; empty for a number that was never given out.

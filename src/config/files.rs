@@ -19,7 +19,7 @@ use crate::sys::file;
 /// The readers of all forms; what they have seen counts for the files that follow.
 struct Readers<'a> {
     native: native::Reader,
-    units: unit_files::Reader,
+    units: unit_files::Reader<'a>,
     xinetd: xinetd::Reader,
     inetd: &'a Inetd,
 }
@@ -37,7 +37,7 @@ pub fn read_as(paths: &[PathBuf], inetd: &Inetd) -> Draft {
     let mut draft = Draft::default();
     let mut readers = Readers {
         native: native::Reader::default(),
-        units: unit_files::Reader::default(),
+        units: unit_files::Reader::new(&inetd.tolerance),
         xinetd: xinetd::Reader::default(),
         inetd,
     };

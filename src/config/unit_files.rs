@@ -4,12 +4,14 @@
 //! through as well, in its order, systemd.unit(5). Nothing is read twice, and a masked unit (a link to /dev/null) is not
 //! there.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::directive::Id;
 use super::draft::{Draft, ServiceDraft};
 use super::fault::{Fault, Place, Severity, tell};
 use super::files;
+use super::left_out::Tolerance;
 use super::message::Code;
 use super::native::check_name;
 use super::specifier::UnitName;
@@ -27,15 +29,23 @@ const UNIT_PATH: [&str; 5] = [
 ];
 
 /// Reads units.
-#[derive(Debug, Default)]
-pub(super) struct Reader {
+#[derive(Debug)]
+pub(super) struct Reader<'a> {
+    /// Which of those in a folder are left out when they are faulty.
+    tolerance: &'a Tolerance,
     /// The sockets that were read.
     sockets: Vec<String>,
     /// The services that were read, and the names of their sections.
     services: Vec<(String, String)>,
+    /// The files of the unit that was read last.
+    last: Range<u32>,
 }
 
-impl Reader {
+impl<'a> Reader<'a> {
+    pub(super) const fn new(tolerance: &'a Tolerance) -> Self {
+        Self { tolerance, sockets: Vec::new(), services: Vec::new(), last: 0..0 }
+    }
+
     /// Reads a .socket file with all that belongs to it, or the socket of a .service file. `named`: the user gave its
     /// name; in a folder what is no complete unit by itself is passed over.
     pub(super) fn read(&mut self, draft: &mut Draft, path: &Path, named: bool) {
@@ -62,17 +72,35 @@ impl Reader {
         }
         if !self.sockets.contains(&name.0) {
             let path = if file::kind(path).is_some() { Some(path.to_owned()) } else { find(&folders, &name) };
+            let path = path.unwrap_or(target);
             self.sockets.push(name.0.clone());
-            self.socket(draft, &path.unwrap_or(target), name, &folders, named);
+            let (file, faults) = (draft.sources.next(), draft.faults.len());
+            let service = self.socket(draft, &path, name, &folders, named).filter(|service| is_new(draft, service));
+            let mut usable = true;
+            if !named && self.tolerance.covers(&path.to_string_lossy()) {
+                draft.units.push(file);
+                usable = !draft.leave_out_unit(faults, &self.last);
+            }
+            draft.services.extend(service.filter(|_| usable));
+            self.last = file..draft.sources.next();
         }
     }
 
-    fn socket(&mut self, draft: &mut Draft, path: &Path, name: UnitName, folders: &[PathBuf], named: bool) {
+    /// Reads a socket with all that belongs to it, as the service that it is or a part of. `None`: it can't be used.
+    fn socket(
+        &mut self,
+        draft: &mut Draft,
+        path: &Path,
+        name: UnitName,
+        folders: &[PathBuf],
+        named: bool,
+    ) -> Option<ServiceDraft> {
         let mut unit = Unit::default();
-        let Some(file) = load(draft, &mut unit, path, &name, folders) else { return };
+        let file = load(draft, &mut unit, path, &name, folders)?;
         let whole = Place { file, ..Place::default() };
         if let Some((names, place)) = unit.strange_sockets() {
-            return tell(&mut draft.faults, Code::UnitNoSockets, place, &[&name.0, &names]);
+            tell(&mut draft.faults, Code::UnitNoSockets, place, &[&name.0, &names]);
+            return None;
         }
         unit.draft.place = whole;
         let service = if unit.accepts() {
@@ -96,7 +124,8 @@ impl Reader {
                 let mut fault = Fault::new(Code::UnitNoService, whole, &[&name.0, &service.0]);
                 // A folder may hold sockets of programs that are not installed.
                 fault.severity = if named { fault.severity } else { Severity::Warning };
-                return draft.faults.push(fault);
+                draft.faults.push(fault);
+                return None;
             };
             let section = if unit.draft.flag(Id::Accept) { service.prefix() } else { service.stem() };
             section.clone_into(&mut unit.draft.name);
@@ -106,22 +135,20 @@ impl Reader {
         if !unit.draft.flag(Id::Accept) && unit.draft.name != name.stem() {
             unit.draft.default_to(Id::FileDescriptorName, Value::Text(name.0));
         }
-        let service = unit.finish(draft);
-        add(draft, service);
+        Some(unit.finish(draft))
     }
 }
 
-/// Adds a service, unless its name can't be used.
-fn add(draft: &mut Draft, service: ServiceDraft) {
+/// Whether a service can have its name; why not is a fault.
+fn is_new(draft: &mut Draft, service: &ServiceDraft) -> bool {
     let (name, place) = (&service.name, service.place);
     let fault = match draft.service(name) {
         Some(first) => Some(Fault::new(Code::SectionTwice, place, &[name]).with_other(first.place)),
         None => check_name(name, place),
     };
-    match fault {
-        Some(fault) => draft.faults.push(fault),
-        None => draft.services.push(service),
-    }
+    let new = fault.is_none();
+    draft.faults.extend(fault);
+    new
 }
 
 /// Reads the main file of a unit, then its drop-ins. Gives the number of the main file.

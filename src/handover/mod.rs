@@ -33,7 +33,8 @@ pub enum Part {
     Fresh,
     /// To check the configuration for a running daemon.
     Check {
-        /// Where the plan is to be written.
+        /// Where the plan is to be written, over the units that the daemon has left out, see
+        /// [`crate::config::Tolerance::Known`].
         plan: OwnedFd,
         /// What an upgrade executes.
         program: PathBuf,

@@ -10,7 +10,7 @@ use super::policy::{Streams, policy, streams};
 use super::sleep::{Sleep, idle_ms};
 use super::steps::Steps;
 use super::{ArenaFull, ChildLog, Internal, PlanTables, Policy, ServiceSpec, Span, Stdio, privileges, sockets};
-use crate::config::{self, Code, Draft, Fault, Id, ServiceDraft, Severity, at_most, tell};
+use crate::config::{self, Code, Draft, Fault, Id, ServiceDraft, at_most, tell};
 use crate::limits::{ARENA_BYTES, ARGUMENTS, ENVIRONMENT, FD_NAMES_BYTES, INSTANCE_BYTES, INSTANCE_WORDS_BYTES};
 use crate::sys::file;
 
@@ -32,7 +32,7 @@ pub struct Context {
 /// Fills an empty plan from a draft. What is wrong is added to the draft's faults; with an error among them, from before
 /// or from here, the plan is of no use.
 pub fn compile(draft: &mut Draft, plan: &mut PlanTables, context: &Context) {
-    let mut all = Vec::new();
+    let (mut all, mut gone) = (Vec::new(), Vec::new());
     let links = draft.links();
     let mut last = None;
     for service in draft.services.iter().filter(|service| !service.is_set(Id::Service)) {
@@ -40,13 +40,18 @@ pub fn compile(draft: &mut Draft, plan: &mut PlanTables, context: &Context) {
         let mut faults = Vec::new();
         let before = Size::of(plan);
         add(plan, service, &more, context, &mut last, &mut faults);
-        if draft.is_tolerant(service.place) && faults.iter().any(|fault| fault.severity == Severity::Error) {
+        if draft.is_tolerant(service.place) && faults.iter().any(Fault::is_error) {
             before.restore(plan);
-            faults.iter_mut().filter(|fault| fault.severity == Severity::Error).for_each(Fault::skip);
+            faults.iter_mut().filter(|fault| fault.is_error()).for_each(Fault::skip);
+            gone.push(service.place);
         }
         all.append(&mut faults);
     }
+    draft.services.retain(|service| !gone.contains(&service.place));
     draft.faults.append(&mut all);
+    if cfg!(all(feature = "units", feature = "reload")) {
+        plan.left_out = plan.arena.store(draft.units_left_out().as_bytes()).unwrap_or_default(); // none is known then
+    }
 }
 
 /// How much of a plan's tables is used.

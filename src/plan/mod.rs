@@ -46,6 +46,8 @@ pub struct Plan {
     pub folder: Span,
     /// The program that `upgrade` executes, with its NUL; empty where neither reload nor upgrade is possible.
     pub program: Span,
+    /// Units that were left out and are still to be left out by a reload, see [`crate::config::Tolerance::Known`].
+    pub left_out: Span,
 }
 
 impl Plan {
@@ -75,6 +77,8 @@ pub struct PlanTables {
     pub folder: Span,
     /// See [`Plan::program`].
     pub program: Span,
+    /// See [`Plan::left_out`].
+    pub left_out: Span,
     /// See [`Plan::arena`].
     pub arena: Arena,
 }
@@ -89,17 +93,18 @@ impl PlanTables {
         sockets: Vec::new(),
         folder: Span::EMPTY,
         program: Span::EMPTY,
+        left_out: Span::EMPTY,
     };
 
     /// Makes it empty again.
     pub fn clear(&mut self) {
-        let Self { arena, services, listeners, policies, sockets, folder, program } = self;
+        let Self { arena, services, listeners, policies, sockets, folder, program, left_out } = self;
         services.clear();
         listeners.clear();
         policies.clear();
         sockets.clear();
         let _ = arena.refill(0); // nothing fits always
-        (*folder, *program) = (Span::EMPTY, Span::EMPTY);
+        (*folder, *program, *left_out) = (Span::EMPTY, Span::EMPTY, Span::EMPTY);
     }
 
     /// The plan, where it was made.
@@ -112,6 +117,7 @@ impl PlanTables {
             sockets: &self.sockets,
             folder: self.folder,
             program: self.program,
+            left_out: self.left_out,
         }
     }
 
@@ -121,7 +127,7 @@ impl PlanTables {
     /// # Errors
     /// Those of mmap(2).
     pub fn settle(&'static mut self) -> Result<&'static Plan, Errno> {
-        let Self { arena, services, listeners, policies, sockets, folder, program } = &*self;
+        let Self { arena, services, listeners, policies, sockets, folder, program, left_out } = &*self;
         let bytes = size_of_val(services.as_slice())
             + size_of_val(listeners.as_slice())
             + size_of_val(policies.as_slice())
@@ -136,6 +142,7 @@ impl PlanTables {
             arena: Texts(pages.keep(arena.bytes())),
             folder: *folder,
             program: *program,
+            left_out: *left_out,
         };
         let plan = pages.keep(&[plan]).first().ok_or(Errno::NOMEM)?;
         memory::forget_value(self);

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::content::content;
 use crate::random::Random;
-use dormouse::config::{self, Dialect, Draft, Fault, Inetd};
+use dormouse::config::{self, Dialect, Draft, Fault, Inetd, Tolerance};
 use dormouse::plan::compile::{Context, compile};
 use dormouse::plan::{ChildLog, PlanTables};
 
@@ -19,7 +19,8 @@ const DIALECTS: [Option<Dialect>; 5] =
 impl Random {
     /// How inetd.conf is read.
     fn form(&mut self) -> Inetd {
-        Inetd { dialect: DIALECTS[self.below(DIALECTS.len())], tolerant: self.below(2) == 0, ..Inetd::default() }
+        let tolerance = if self.below(2) == 0 { Tolerance::Lenient } else { Tolerance::Strict };
+        Inetd { dialect: DIALECTS[self.below(DIALECTS.len())], tolerance, ..Inetd::default() }
     }
 }
 

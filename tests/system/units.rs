@@ -5,6 +5,7 @@ use crate::client::*;
 use crate::daemon::{Daemon, Launch};
 use crate::harness::{Ctx, Need::*, Test, prog, service_file, stand_in, wait_until};
 use crate::listen_protocol::Report;
+use crate::reload::order;
 use crate::test;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::Command;
@@ -34,6 +35,8 @@ pub const TESTS: &[Test] = &[
     test!(links_have_their_own_drop_ins, Root, Part("units")),
     test!(folders_of_an_ordinary_user, Part("units"), Root, Prog("setpriv")),
     test!(folders_are_made_before_the_start, Root, Part("units")),
+    test!(a_faulty_unit_keeps_no_other_down, Part("units")),
+    test!(a_unit_that_becomes_faulty_keeps_its_sockets, Part("units"), Part("reload")),
     test!(a_service_of_xinetd, Part("xinetd"), Root),
     test!(xinetd_access, Part("xinetd"), Root),
     test!(what_xinetd_leaves_out_keeps_nobody_down, Part("xinetd"), Root),
@@ -289,6 +292,69 @@ fn folders_of_an_ordinary_user(ctx: &mut Ctx) {
     {
         assert!(text.contains(&path), "{path} is not in\n{text}{}", daemon.log());
     }
+}
+
+/// A unit that answers its name to each client of a port; `more` goes into the service.
+fn answering(ctx: &Ctx, name: &str, port: u16, more: &str) {
+    ctx.file(&format!("units/{name}.socket"), &format!("[Socket]\nListenStream=127.0.0.1:{port}\nAccept=yes\n"));
+    let service = format!("[Service]\nExecStart=/bin/echo {name}\nStandardInput=socket\n{more}");
+    ctx.file(&format!("units/{name}@.service"), &service);
+}
+
+const NOBODY: &str = "User=nobody-has-this-name\n";
+
+/// One has no user on this machine, one a value that nobody understands, one the port of another, one is not there.
+fn a_faulty_unit_keeps_no_other_down(ctx: &mut Ctx) {
+    let [port, other, free] = [ctx.port(), ctx.port(), ctx.port()];
+    answering(ctx, "a", port, "");
+    answering(ctx, "b", free, NOBODY);
+    answering(ctx, "c", other, "UMask=what\n");
+    answering(ctx, "d", port, "");
+    std::os::unix::fs::symlink("nowhere.socket", ctx.path("units/e.socket")).unwrap();
+    ctx.file("units/f.socket", &format!("[Socket]\nListenStream={}\nService=g.service\n", ctx.path("f")));
+    ctx.file("units/g.socket", "[Socket]\nListenStream=/run/g\nSocketMode=what\n");
+    ctx.file("units/g.service", "[Service]\nExecStart=/bin/true\n");
+    answering(ctx, "z", other, "");
+    let daemon = start(ctx);
+    assert_eq!((talk(port).as_str(), talk(other).as_str()), ("a\n", "z\n"), "{}", daemon.log());
+    for what in
+        ["there is no such user", "b@.service:4", "c@.service:4", "collides", "e.socket", "f.socket", "g.socket:3"]
+    {
+        let line = daemon.log().lines().find(|line| line.contains(what)).unwrap_or_default().to_owned();
+        assert!(
+            what == "b@.service:4" || line.ends_with("; its service is left out"),
+            "{what}: {line}\n{}",
+            daemon.log()
+        );
+    }
+    let units = ctx.path("units");
+    let status = |words: &[&str]| crate::commands::dormouse(words).0;
+    assert_eq!(status(&["check", "-c", &units]), 78, "check tells of it");
+    assert_eq!(status(&["run", "-c", &ctx.path("units/b.socket")]), 78, "this one was asked for");
+    for name in ["a.socket", "c.socket", "d.socket", "z.socket"] {
+        std::fs::remove_file(format!("{units}/{name}")).unwrap();
+    }
+    assert_eq!(status(&["run", "-c", &units]), 78, "there is no other");
+}
+
+fn a_unit_that_becomes_faulty_keeps_its_sockets(ctx: &mut Ctx) {
+    let [first, bad, new] = [ctx.port(), ctx.port(), ctx.port()];
+    answering(ctx, "a", first, "");
+    answering(ctx, "b", bad, NOBODY);
+    let daemon = start(ctx);
+    answering(ctx, "a", first, NOBODY);
+    assert!(!order(&daemon, libc::SIGHUP), "{}", daemon.log());
+    assert_eq!(talk(first), "a\n", "{}", daemon.log());
+    answering(ctx, "a", first, "");
+    answering(ctx, "c", new, "");
+    assert!(order(&daemon, libc::SIGHUP), "the other fault is known: {}", daemon.log());
+    assert_eq!(talk(new), "c\n");
+    answering(ctx, "b", bad, "");
+    assert!(order(&daemon, libc::SIGHUP));
+    assert_eq!(talk(bad), "b\n", "and it comes when it is sound");
+    answering(ctx, "b", bad, NOBODY);
+    assert!(!order(&daemon, libc::SIGHUP), "but does not go any more");
+    assert_eq!(talk(bad), "b\n");
 }
 
 /// A daemon on a file of xinetd with one service, which answers a line.

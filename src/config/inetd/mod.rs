@@ -22,7 +22,8 @@ mod readings;
 use std::ops::Range;
 
 use super::draft::Draft;
-use super::fault::{Fault, Place, Severity, tell};
+use super::fault::{Fault, Place, tell};
+use super::left_out::Tolerance;
 use super::lex::{Line, carriage_return, physical, unreadable};
 use super::message::Code;
 use super::words::is_blank;
@@ -69,8 +70,8 @@ pub struct Inetd {
     pub xinetd: bool,
     /// Every file that is named is an inetd.conf, even without a dialect.
     pub all: bool,
-    /// A faulty line is left out and told as a warning; otherwise it is an error.
-    pub tolerant: bool,
+    /// What is left out and told as a warning when it is faulty; otherwise it is an error.
+    pub tolerance: Tolerance,
     /// `-a`: where lines without an address listen.
     pub address: Option<String>,
     /// `-q`: Backlog= of each line.
@@ -103,9 +104,13 @@ impl<'a> Reader<'a> {
         Self { form, dialect, file, address: form.address.clone(), policy: false, told: 0 }
     }
 
+    fn is_tolerant(&self) -> bool {
+        self.form.tolerance != Tolerance::Strict
+    }
+
     /// Reads a text that is kept as `file` in the draft's sources.
     pub(super) fn read(&mut self, draft: &mut Draft, text: &str) {
-        if self.form.tolerant {
+        if self.is_tolerant() {
             draft.tolerant.push(self.file);
         }
         carriage_return(draft, self.file, text);
@@ -180,7 +185,7 @@ impl<'a> Reader<'a> {
 
     /// Adds a fault; where faulty lines are left out it is a warning that says so.
     fn fault(&self, draft: &mut Draft, mut fault: Fault) {
-        if self.form.tolerant && fault.severity == Severity::Error {
+        if self.is_tolerant() && fault.is_error() {
             fault.skip();
         }
         draft.faults.push(fault);
