@@ -3,13 +3,14 @@
 //! Runs once before the seal and may take memory. What a socket's owner has set on it stays; only what the protection
 //! and the loop depend on is set: the filter, `FD_CLOEXEC`, `O_NONBLOCK`, and listen(2) where nobody has called it.
 
+use super::kept::calm;
 use super::{Identity, Opened, listens, path, socket_type, unix};
 use crate::limits::LISTENERS;
 use crate::plan::{ListenerSpec, Plan, SocketKind, address};
 use crate::sys::{environment, socket};
 use crate::text::number;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
-use rustix::fs::{AtFlags, CWD, FileType, OFlags, fcntl_getfl, fcntl_setfl, fstat, statat};
+use rustix::fs::{AtFlags, CWD, FileType, fstat, statat};
 use rustix::io::Errno;
 use rustix::net::{SocketType, listen, sockopt};
 use std::borrow::ToOwned;
@@ -179,10 +180,7 @@ fn prepare(plan: &Plan, listener: usize, socket: BorrowedFd<'_>) -> Result<Ident
     if listens(row.kind) && !sockopt::socket_acceptconn(socket)? {
         listen(socket, spec.backlog)?;
     }
-    let flags = fcntl_getfl(socket)?;
-    if flags.contains(OFlags::NONBLOCK) != spec.nonblocking {
-        fcntl_setfl(socket, flags ^ OFlags::NONBLOCK)?;
-    }
+    calm(socket, spec)?;
     let path = path(plan.arena.get(row.address)).filter(|_| spec.remove_on_stop);
     let file = path.and_then(|path| statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).ok());
     Ok(file.map(|file| unix::identity_of(&file)).unwrap_or_default())

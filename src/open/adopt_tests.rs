@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::plan::testing::with_plan;
+use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::net::bind;
 use std::net::{TcpListener, UdpSocket};
 

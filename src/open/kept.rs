@@ -9,6 +9,7 @@ use crate::text::strings;
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{Gid, OFlags, Uid, fchmod, fchown, fcntl_getfl, fcntl_setfl};
 use rustix::net::listen;
+use rustix::net::sockopt::set_socket_linger;
 
 /// What a listener is beside its kind and address, in two numbers that are compared only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,11 +77,7 @@ pub fn settle(plan: &Plan, listener: usize, fd: BorrowedFd<'_>, identity: Identi
     if listens(row.kind) {
         tried(Step::Listen, listen(fd, spec.backlog));
     }
-    if let Ok(flags) = fcntl_getfl(fd)
-        && flags.contains(OFlags::NONBLOCK) != spec.nonblocking
-    {
-        tried(Step::Socket, fcntl_setfl(fd, flags ^ OFlags::NONBLOCK));
-    }
+    tried(Step::Socket, calm(fd, spec));
     let Some(path) = path(plan.arena.get(row.address)).filter(|path| is_ours(path, identity)) else { return };
     if row.kind == SocketKind::Fifo {
         tried(Step::Owner, own_fifo(fd, spec));
@@ -88,6 +85,18 @@ pub fn settle(plan: &Plan, listener: usize, fd: BorrowedFd<'_>, identity: Identi
         warn(error);
     }
     links::make(path, plan.arena.get(spec.symlinks), spec.directory_mode, warn);
+}
+
+/// Blocking or not, as configured. And it does not linger (socket(7)), nor do the connections that we take from it: who
+/// had it before may have set that, and then closing them would wait for the client.
+pub(super) fn calm(fd: BorrowedFd<'_>, spec: &SocketSpec) -> Result<(), rustix::io::Errno> {
+    let _ = set_socket_linger(fd, None); // a FIFO has nothing of the kind
+    let flags = fcntl_getfl(fd)?;
+    if flags.contains(OFlags::NONBLOCK) == spec.nonblocking {
+        Ok(())
+    } else {
+        fcntl_setfl(fd, flags ^ OFlags::NONBLOCK)
+    }
 }
 
 fn own_fifo(fd: BorrowedFd<'_>, spec: &SocketSpec) -> Result<(), rustix::io::Errno> {

@@ -3,7 +3,7 @@
 use log::Level;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
-use rustix::net::{SocketFlags, acceptfrom_with, getsockname};
+use rustix::net::{SocketFlags, acceptfrom_with, getsockname, sockopt};
 
 use super::history::{Event, Refusal, What};
 use super::pairs::Pair;
@@ -182,6 +182,9 @@ impl Server {
         };
         match self.tables.spawner.start(&start) {
             Ok(pid) => {
+                if !matches!(peer, Peer::Unix { .. }) {
+                    lets_go(&connection);
+                }
                 drop(connection);
                 self.served(service, policy, pid, &peer);
             }
@@ -225,6 +228,14 @@ impl Server {
             Some(_) => Peer::of(getsockname(connection).ok(), connection),
             None => Peer::Unknown,
         }
+    }
+}
+
+/// Keeps close(2) from waiting. A child may be quicker than we are: it has told its socket to stay until everything is
+/// sent (SO_LINGER), and is gone, so that ours would be the close that stays.
+fn lets_go(connection: &OwnedFd) {
+    if sockopt::socket_linger(connection) != Ok(None) {
+        let _ = sockopt::set_socket_linger(connection, None);
     }
 }
 

@@ -40,6 +40,7 @@ mod inetutils;
 mod left_behind;
 mod lifecycle;
 mod limits;
+mod linger;
 mod listen_protocol;
 mod logs;
 mod netns;
@@ -112,6 +113,7 @@ fn main() {
         reload_load::TESTS,
         hostile::TESTS,
         left_behind::TESTS,
+        linger::TESTS,
         idle::TESTS,
         inetd::TESTS,
         inetd_peers::TESTS,
