@@ -96,6 +96,8 @@ struct Setup<'a> {
     as_root: bool,
     /// A program that is there, and was looked at.
     program: String,
+    /// See [`ServiceSpec::remote`].
+    remote: bool,
     /// The policy, and the identifier that it has.
     policy: Option<(String, Policy)>,
 }
@@ -108,7 +110,17 @@ impl<'a> Setup<'a> {
         let steps = privileges::steps(draft, &identity, &streams.wanted, &missing, context.parent_death, faults);
         let as_root = identity.user.as_ref().is_none_or(|user| user.uid == 0);
         let sockets = sockets::Common::new(draft, faults);
-        Self { draft, streams, environment, steps, sockets, as_root, program: String::new(), policy: None }
+        Self {
+            draft,
+            streams,
+            environment,
+            steps,
+            sockets,
+            as_root,
+            program: String::new(),
+            remote: false,
+            policy: None,
+        }
     }
 
     fn policy(
@@ -144,7 +156,7 @@ fn add<'a>(
     let internal = internal(draft);
     let without = internal.is_some() || draft.is_set(Id::ConnectTo) && draft.command().is_none();
     let words = if without { Some(Words::default()) } else { command(draft, &mut setup, faults) };
-    let Some(Words { program, argv, has_instance }) = words else { return };
+    let Some(Words { program, argv, has_instance, remote }) = words else { return };
     let base = program.rsplit('/').next().unwrap_or(&program);
     let identifier = draft.text(Id::SyslogIdentifier).unwrap_or(base);
     let policy = setup.policy(plan, draft, identifier, faults);
@@ -159,6 +171,7 @@ fn add<'a>(
         program: store(plan, draft, &ended(std::slice::from_ref(&program)), faults),
         argv: store(plan, draft, &ended(&argv), faults),
         has_instance,
+        remote,
         fd_names: fd_names(plan, draft, more, &policy, context, faults),
         policy: policy_row(plan, policy),
         first_listener,
@@ -228,6 +241,7 @@ struct Words {
     /// The arguments, variables put in.
     argv: Vec<String>,
     has_instance: bool,
+    remote: bool,
 }
 
 fn command(draft: &ServiceDraft, setup: &mut Setup<'_>, faults: &mut Vec<Fault>) -> Option<Words> {
@@ -246,6 +260,9 @@ fn command(draft: &ServiceDraft, setup: &mut Setup<'_>, faults: &mut Vec<Fault>)
     }
     let program = program?;
     let full = [root, &program].concat();
+    if !known {
+        setup.remote = program != setup.program || file::is_remote(Path::new(&full));
+    }
     if setup.as_root && !known && file::is_open_to_all(Path::new(&full)) {
         tell(faults, Code::ProgramWritable, place, &[&program]);
     }
@@ -278,7 +295,7 @@ fn command(draft: &ServiceDraft, setup: &mut Setup<'_>, faults: &mut Vec<Fault>)
     if argv.iter().any(|word| word.contains('\0')) {
         tell(faults, Code::HoldsNul, place, &["ExecStart"]);
     }
-    Some(Words { program, argv, has_instance: names > 0 })
+    Some(Words { program, argv, has_instance: names > 0, remote: setup.remote })
 }
 
 /// The names of the sockets (sd_listen_fds(3)), where the child gets descriptors from 3 on.

@@ -161,6 +161,8 @@ pub struct ServiceSpec {
     pub argv: Span,
     /// The name of the connection is to be put into the words (%i).
     pub has_instance: bool,
+    /// The program lies, or may come to lie, on a file system whose server may be gone: each start has a time limit.
+    pub remote: bool,
     /// Names of its sockets in LISTEN_FDNAMES, joined by colons, or one for all of them; empty where the child gets no
     /// descriptors from 3 on. See [`ServiceSpec::fd_name`].
     pub fd_names: Span,

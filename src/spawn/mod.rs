@@ -11,6 +11,7 @@ mod setup;
 
 pub use environment::Connection;
 use environment::Variables;
+use setup::Limit;
 
 use core::ffi::CStr;
 use core::fmt::Write;
@@ -110,10 +111,8 @@ impl Spawner {
         let (policy, mut variables, mut image) = (policy(start), Variables::new(), Image::new(program(start)));
         let (sharing, pidfd_ids) = (Sharing::Nothing, self.pidfd_ids);
         match self.fill(start, policy, &mut variables, &mut image) {
-            Ok(()) => {
-                let mut reached = Stage::CLONE;
-                setup::Child { start, policy, sharing, pidfd_ids, own_session: false }.run(&mut image, &mut reached)
-            }
+            Ok(()) => setup::Child { start, policy, sharing, pidfd_ids, own_session: false }
+                .run(&mut image, &mut Limit::new()),
             Err(failed) => failed,
         }
     }
@@ -192,11 +191,11 @@ impl Spawner {
 
     fn clone_once(&mut self, child: &setup::Child<'_>, image: &mut Image<'_>) -> Result<i32, StartFailed> {
         let pipe = if child.sharing == Sharing::Nothing { pipe_with(PipeFlags::CLOEXEC).ok() } else { None };
-        let mut report = Report { arrived: false, reached: Stage::CLONE, failed: None };
-        let begun = clock::now();
+        let mut report = Report { arrived: false, limit: Limit::new(), failed: None };
+        let unseen = (child.sharing == Sharing::Nothing).then(clock::now); // when its time begins to run
         let pid = clone_child(&mut self.stack, child.sharing, &mut || {
             report.arrived = true;
-            let failed = child.run(image, &mut report.reached);
+            let failed = child.run(image, &mut report.limit);
             report.failed = Some(failed);
             if let Some((_, write)) = &pipe {
                 let _ = rustix::io::write(write, &encode(failed)); // nobody else to tell
@@ -215,7 +214,9 @@ impl Spawner {
                 reap(pid, WaitOptions::empty());
                 Err(failed)
             }
-            None if is_late(pid, begun) => Err(StartFailed { stage: report.reached, errno: Errno::TIMEDOUT }),
+            None if report.limit.begun.or(unseen).is_some_and(|begun| is_late(pid, begun)) => {
+                Err(StartFailed { stage: report.limit.reached, errno: Errno::TIMEDOUT })
+            }
             None => Ok(pid),
         }
     }
@@ -227,8 +228,7 @@ const EXIT_NOT_STARTED: u8 = 127;
 /// What the child leaves in the parent's memory.
 struct Report {
     arrived: bool,
-    /// What it is doing.
-    reached: Stage,
+    limit: Limit,
     failed: Option<StartFailed>,
 }
 

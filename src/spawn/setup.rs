@@ -12,6 +12,7 @@ use super::{FIRST_FD, Start, StartFailed, gets_descriptors};
 use crate::limits::GROUPS;
 use crate::plan::steps::{OpenMode, Reader, Stage, Step};
 use crate::plan::{Policy, Stdio};
+use crate::sys::clock::{self, Tick};
 use crate::sys::process::{self, Image, Sharing};
 use crate::sys::signal;
 use crate::text::Line;
@@ -26,16 +27,31 @@ pub(super) struct Child<'a> {
     pub(super) own_session: bool,
 }
 
+/// How long the child may take.
+pub(super) struct Limit {
+    /// What it is doing.
+    pub(super) reached: Stage,
+    /// When its time began to run, if it does.
+    pub(super) begun: Option<Tick>,
+}
+
+impl Limit {
+    /// Nothing was done yet.
+    pub(super) const fn new() -> Self {
+        Self { reached: Stage::CLONE, begun: None }
+    }
+}
+
 impl Child<'_> {
-    /// Becomes the program. Returns only when a step fails; `reached` is the one that may take long.
-    pub(super) fn run(&self, image: &mut Image<'_>, reached: &mut Stage) -> StartFailed {
-        match self.prepare(image, reached) {
+    /// Becomes the program. Returns only when a step fails; `limit` is kept up to date.
+    pub(super) fn run(&self, image: &mut Image<'_>, limit: &mut Limit) -> StartFailed {
+        match self.prepare(image, limit) {
             Err(failed) => failed,
             Ok(()) => StartFailed { stage: Stage::EXEC, errno: image.execute() },
         }
     }
 
-    fn prepare(&self, image: &mut Image<'_>, reached: &mut Stage) -> Result<(), StartFailed> {
+    fn prepare(&self, image: &mut Image<'_>, limit: &mut Limit) -> Result<(), StartFailed> {
         // first of all: until then the descriptor table may be the parent's
         at(Stage::DESCRIPTORS, self.take_descriptors())?;
         if self.own_session {
@@ -43,21 +59,33 @@ impl Child<'_> {
         }
         at(Stage::STDIO, self.standard_descriptors())?;
         at(Stage::DESCRIPTORS, self.listen_descriptors())?;
-        let mut timed = !self.own_session;
         for (stage, step) in Reader::new(self.start.plan.arena.get(self.policy.steps)) {
-            let may_wait = matches!(step, Step::Open(..) | Step::Root(_) | Step::Directory(..) | Step::Folder(..));
-            if may_wait && !core::mem::replace(&mut timed, true) {
-                process::end_if_late();
+            limit.reached = stage;
+            match step {
+                Step::Open(..) | Step::Root(_) | Step::Directory(..) | Step::Folder(..) | Step::Await(_) => {
+                    self.set(limit)
+                }
+                _ => {}
             }
-            *reached = stage;
             at(stage, carry_out(&step))?;
         }
-        *reached = Stage::EXEC;
+        limit.reached = Stage::EXEC;
+        if self.start.service.remote {
+            self.set(limit);
+        }
         if gets_descriptors(self.start) {
             image.set_own_variables(self.identity().as_bytes());
         }
         signal::unblock_all();
         Ok(())
+    }
+
+    /// From here on the child may have to wait, and the parent with it, but not for ever.
+    fn set(&self, limit: &mut Limit) {
+        if self.own_session && limit.begun.is_none() {
+            limit.begun = Some(clock::now());
+            process::end_if_late();
+        }
     }
 
     /// Leaves the parent's table, or moves the sockets to 3, 4, ... in the copy. No target can be a source: the parent

@@ -69,6 +69,32 @@ pub fn is_program(path: &Path) -> bool {
         && terminated(path).is_ok_and(|path| access(&*path, Access::EXEC_OK).is_ok())
 }
 
+/// Whether a file lies on a file system that another machine or program answers for, which may be gone (statfs(2)).
+#[must_use]
+pub fn is_remote(path: &Path) -> bool {
+    /// NFS, SMB, CIFS, SMB2, 9P, AFS, Ceph, Coda, FUSE and what is mounted when it is used.
+    const SERVED: [u32; 10] = [
+        0x6969,
+        0x517B,
+        0xFF53_4D42,
+        0xFE53_4D42,
+        0x0102_1997,
+        0x5346_414F,
+        0x00C3_6400,
+        0x7375_7245,
+        0x6573_5546,
+        0x0187,
+    ];
+    #[allow(
+        clippy::unnecessary_cast,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "differs between processors"
+    )]
+    let served = |found: rustix::fs::StatFs| SERVED.contains(&(found.f_type as u32));
+    terminated(path).and_then(|path| rustix::fs::statfs(&*path)).is_ok_and(served)
+}
+
 /// Whether anybody may write to a file, or add files to a folder. What is neither does not count.
 #[must_use]
 pub fn is_open_to_all(path: &Path) -> bool {

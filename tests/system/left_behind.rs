@@ -2,7 +2,7 @@
 
 use crate::client::*;
 use crate::daemon::Daemon;
-use crate::harness::{Ctx, Need::*, PATIENCE, Test, sleep_ms, wait_until};
+use crate::harness::{Ctx, Need::*, PATIENCE, Test, service_file, sleep_ms, wait_until};
 use crate::test;
 use std::fs;
 use std::process::Command;
@@ -14,6 +14,7 @@ pub const TESTS: &[Test] = &[
     test!(a_listener_that_a_service_has_connected, Prog("python3")),
     test!(signals_that_a_service_asks_for_in_our_name, Prog("python3")),
     test!(a_folder_that_never_answers, Root, Prog("python3"), File("/dev/fuse")),
+    test!(a_program_that_never_answers, Root, Prog("python3"), File("/dev/fuse")),
     test!(clients_that_a_service_waits_for_do_not_keep_us, Root, Prog("python3"), Prog("ip"), Prog("nsenter")),
 ];
 
@@ -145,24 +146,24 @@ fn clients_that_a_service_waits_for_do_not_keep_us(ctx: &mut Ctx) {
     }
 }
 
-/// A file system whose server says nothing, as one on the network may: the child that enters it stands still, and we with
-/// it, but not for ever. Who has knocked is kept, and served when there is an answer: here that the folder is gone.
-fn a_folder_that_never_answers(ctx: &mut Ctx) {
-    let (port, other, folder) = (ctx.port(), ctx.port(), ctx.path("remote"));
+/// A file system whose server says nothing any more, as one on the network may: the child that enters it stands still, and
+/// we with it, but not for ever. Who has knocked is kept, and served when there is an answer: here that it is gone.
+fn with_mount(ctx: &mut Ctx, service: &str) {
+    let (port, other, folder, flag) = (ctx.port(), ctx.port(), ctx.path("remote"), ctx.path("gone"));
     fs::create_dir(&folder).unwrap();
-    let server = format!(
-        "import ctypes, os, time\nfd = os.open('/dev/fuse', os.O_RDWR)\n\
-         if ctypes.CDLL(None).mount(b'x', b'{folder}', b'fuse', 0, b'fd=%d,rootmode=40000,user_id=0,group_id=0' % fd):\n    \
-         print('refused', flush=True)\nprint('mounted', flush=True)\ntime.sleep(90)\n"
-    );
-    let line = format!("exec python3 {} > {}", ctx.file("server.py", &server), ctx.path("told"));
+    let words = format!("{} {folder} /bin/echo {flag}", service_file("mount.py"));
+    let line = format!("exec python3 {words} > {}", ctx.path("told"));
     let mut server = Command::new("sh").args(["-c", &line]).spawn().unwrap();
     wait_until("it is there", || !ctx.lines("told").is_empty());
     let refused = ctx.lines("told")[0] == "refused";
     let daemon = ctx.start(&format!(
-        "[x]\nListenStream=127.0.0.1:{port}\nAccept=yes\nWorkingDirectory=-{folder}/sub\nExecStart=/bin/echo x\n\
-         [y]\nListenStream=127.0.0.1:{other}\nAccept=yes\nExecStart=/bin/echo y\n"
+        "[x]\nListenStream=127.0.0.1:{port}\nAccept=yes\n{}\n\
+         [y]\nListenStream=127.0.0.1:{other}\nAccept=yes\nExecStart=/bin/echo y\n",
+        service.replace("FOLDER", &folder)
     ));
+    let first = (!refused).then(|| talk(port));
+    ctx.file("gone", "");
+    sleep_ms(500);
     let waiting = connect(port);
     waiting.set_read_timeout(Some(3 * PATIENCE)).unwrap();
     sleep_ms(500);
@@ -174,6 +175,17 @@ fn a_folder_that_never_answers(ctx: &mut Ctx) {
     if refused {
         return ctx.skip("a file system cannot be mounted here");
     }
+    assert_eq!(first.as_deref(), Some("x\n"), "{}", daemon.log());
     assert!(answer.as_deref() == Some("y\n") && late, "{}", daemon.log());
+    fs::create_dir_all(&folder).unwrap();
+    let _ = fs::copy("/bin/echo", ctx.path("remote/program"));
     assert_eq!(read_all(waiting), "x\n");
+}
+
+fn a_folder_that_never_answers(ctx: &mut Ctx) {
+    with_mount(ctx, "WorkingDirectory=-FOLDER/sub\nExecStart=/bin/echo x");
+}
+
+fn a_program_that_never_answers(ctx: &mut Ctx) {
+    with_mount(ctx, "ExecStart=FOLDER/program x");
 }
