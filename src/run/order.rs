@@ -114,7 +114,7 @@ impl Server {
         let rest = if self.is_paused(service) { "paused" } else { "armed" };
         if self.accepts(service) && self.forwards(service) {
             let count = self.end_forwarding(Some(service), false);
-            return answer(OK, format_args!("{name}: closed {count} connections; its sockets stay {rest}"));
+            return answer(OK, format_args!("{name}: connections closed: {count}; its sockets stay {rest}"));
         }
         let stays = self.policy(service).is_some_and(|policy| policy.kill_mode == KillMode::None);
         if stays && self.tables.services.get(service).is_some_and(|state| state.live > 0) {
@@ -125,7 +125,7 @@ impl Server {
         }
         if self.accepts(service) {
             let count = self.end_children(service);
-            return answer(OK, format_args!("{name}: asked {count} processes to end; its sockets stay {rest}"));
+            return answer(OK, format_args!("{name}: processes asked to end: {count}; its sockets stay {rest}"));
         }
         match self.phase(service) {
             Phase::Running(pid) => {

@@ -278,7 +278,7 @@ impl Server {
             self.missing()
         );
         self.answer_done(format_args!(
-            "{word} done: {services} services; {kept} sockets kept, {opened} opened, {closed} closed; {children} processes go on"
+            "{word} done: services: {services}; sockets kept: {kept}, opened: {opened}, closed: {closed}; processes that go on: {children}"
         ));
         if let Err(errno) = self.notify.ready("") {
             say!(Warn, "telling the supervisor: {}", crate::sys::errno::text(errno));

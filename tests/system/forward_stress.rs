@@ -410,7 +410,7 @@ fn orders_for_a_forwarding_service(ctx: &mut Ctx) {
     let mut client = connect(plain);
     client.write_all(b"x\n").unwrap();
     assert_eq!(read_line(&mut client), "x");
-    assert!(daemon.tell(&["stop", "plain"]).contains("closed 1 connections"));
+    assert!(daemon.tell(&["stop", "plain"]).contains("connections closed: 1;"));
     assert_eq!(read_all(client), "");
     assert!(!daemon.ask(&["start", "plain"]).status.success());
     assert_eq!(ask(plain, "y\n"), "y\n");

@@ -25,7 +25,7 @@ fn reload_and_upgrade_as_commands(ctx: &mut Ctx) {
     let config = |word: &str| one(port, "Accept=yes\n", &format!("/bin/echo {word}"));
     let daemon = ctx.launch(&config("before")).program(&program).start();
     ctx.file("dormouse.conf", &config("after"));
-    assert!(daemon.tell(&["reload"]).starts_with("reload done: 1 services; 1 sockets kept"));
+    assert!(daemon.tell(&["reload"]).starts_with("reload done: services: 1; sockets kept: 1"));
     assert_eq!(talk(port), "after\n", "it holds when the command ends");
     replace(&dormouse_path(), &program);
     assert!(daemon.tell(&["upgrade"]).starts_with("upgrade done"));
