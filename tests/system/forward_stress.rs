@@ -181,11 +181,11 @@ fn transfer_over_reload_and_upgrade(ctx: &mut Ctx) {
     let config = format!("[x]\nListenStream=127.0.0.1:{port}\nConnectTo=127.0.0.1:{behind}\n");
     let program = own_program(ctx);
     let daemon = ctx.launch(&config).program(&program).start();
+    let byte = |at: usize| (at.wrapping_mul(2_654_435_761) >> 13) as u8;
+    let data: Vec<u8> = (0..BYTES).map(byte).collect(); // on a busy machine it takes longer than a client waits
     let mut stream = connect(port);
     let mut back = stream.try_clone().unwrap();
-    let byte = |at: usize| (at.wrapping_mul(2_654_435_761) >> 13) as u8;
     let writer = std::thread::spawn(move || {
-        let data: Vec<u8> = (0..BYTES).map(byte).collect();
         stream.write_all(&data).unwrap();
         stream.shutdown(Shutdown::Write).unwrap();
     });
