@@ -49,9 +49,6 @@ pub fn compile(draft: &mut Draft, plan: &mut PlanTables, context: &Context) {
     }
     draft.services.retain(|service| !gone.contains(&service.place));
     draft.faults.append(&mut all);
-    if cfg!(all(feature = "units", feature = "reload")) {
-        plan.left_out = plan.arena.store(draft.units_left_out().as_bytes()).unwrap_or_default(); // none is known then
-    }
 }
 
 /// How much of a plan's tables is used.
