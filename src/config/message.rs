@@ -103,7 +103,7 @@ messages! {
     BadId: Error, "{0} can't be the number of a user or group", "0 to 4294967294, but not 65535", "";
     BadName: Error,
         "\"{0}\" can't be the name of a user or group",
-        "one name or number, without blanks, commas, slashes or colons", "";
+        "one name or number, without blanks, quotes, commas, slashes or colons", "";
     BadWord: Error, "\"{0}\" does not fit here", "one word of 1 to {1} printable ASCII characters", "";
     BadFdName: Error,
         "\"{0}\" can't be the name of a descriptor",

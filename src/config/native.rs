@@ -98,6 +98,8 @@ impl Reader {
                 && (after_blank(value, b'#').is_some() || after_blank(value, b';').is_some() && fault.hint.is_empty())
             {
                 fault.hint = "a comment needs a line of its own; here it is part of the value".to_owned();
+            } else if failed && value.starts_with(['"', '\'']) && !takes_quotes(id) {
+                fault.hint = "leave the quotes out; here they are part of the value".to_owned();
             } else if matches!((id.row().syntax, fault.code), (Syntax::Listen(_), Code::BadPort | Code::BadIp)) {
                 Reason::ListenForms.text().clone_into(&mut fault.hint);
             }
@@ -164,6 +166,12 @@ impl Reader {
 /// Where a mark stands behind a blank.
 fn after_blank(value: &str, mark: u8) -> Option<usize> {
     value.as_bytes().windows(2).position(|pair| pair == [b' ', mark]).map(|blank| blank + 1)
+}
+
+/// Whether the value is a list of words, which may stand in quotes.
+fn takes_quotes(id: Id) -> bool {
+    use Syntax::{Assignments, Command, Folders, Names, Paths, Unset, Variables};
+    matches!(id.row().syntax, Assignments | Command | Folders | Names | Paths | Unset | Variables)
 }
 
 /// The warning about a `# text` at the end of a value that takes any text.

@@ -172,7 +172,7 @@ fn name(text: &str) -> Parsed<String> {
             _ => wrong(Code::BadId, text),
         };
     }
-    let bad = |c: char| c.is_control() || matches!(c, ' ' | ':' | '/' | ',' | '%');
+    let bad = |c: char| c.is_control() || matches!(c, ' ' | ':' | '/' | ',' | '%' | '"' | '\'');
     if text.contains(bad) || text.starts_with('-') || text.len() > 256 {
         return wrong(Code::BadName, text);
     }
