@@ -440,6 +440,7 @@ messages! {
     @true =>
     // Hints.
     ListenForms, "ListenStream=80 is TCP on all addresses, ListenDatagram=53 is UDP, /run/x a unix socket; one address a line";
+    Script, "what it needs first can stand in a script that ends in exec PROGRAM";
     DefaultsName, "what holds for all sections after it is [defaults]";
     // Why the sockets of a service leave a directive without effect.
     NoPath, "the service has no unix socket or FIFO with a path";

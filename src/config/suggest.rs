@@ -3,7 +3,7 @@
 use super::directive::Id;
 use super::fault::{Fault, Place};
 use super::foreign::{Foreign, foreign};
-use super::message::Code;
+use super::message::{Code, Reason};
 use super::table::NAMES;
 use super::words;
 use crate::text::edits;
@@ -92,7 +92,19 @@ pub(super) fn unknown(name: &str, place: Place) -> Fault {
         None => Code::UnknownDirective,
     };
     let fault = Fault::new(code, place, &[name]);
-    if word.is_some() { fault.with_hint(did_you_mean(word)) } else { fault }
+    match word {
+        Some(_) => fault.with_hint(did_you_mean(word)),
+        None if name == BEFORE => fault.with_hint(in_a_script()),
+        None => fault,
+    }
+}
+
+/// The directive of systemd for what a service needs before its program.
+pub(super) const BEFORE: &str = "ExecStartPre";
+
+/// What to do instead of [`BEFORE`].
+pub(super) fn in_a_script() -> String {
+    Reason::Script.text().to_owned()
 }
 
 #[cfg(test)]

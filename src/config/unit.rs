@@ -365,7 +365,9 @@ impl Unit {
         for (lost, code) in self.lost.iter().zip([Code::UnitUnprotected, Code::UnitLost]) {
             if let Some((_, place)) = lost.first() {
                 let names: Vec<_> = lost.iter().map(|(name, _)| [name, "="].concat()).collect();
-                tell(&mut draft.faults, code, *place, &[&self.draft.name, &names.join(", ")]);
+                let fault = Fault::new(code, *place, &[&self.draft.name, &names.join(", ")]);
+                let before = lost.iter().any(|(name, _)| name == suggest::BEFORE);
+                draft.faults.push(if before { fault.with_hint(suggest::in_a_script()) } else { fault });
             }
         }
         self.draft
