@@ -334,7 +334,7 @@ messages! {
         "[{0}] gets the socket of {1}, and its command line names the same: a program that opens it by itself finds it \
          in use",
         "",
-        "leave the address out if the program takes LISTEN_FDS; one that does not can't be started on demand this way";
+        "right where the program looks for it among LISTEN_FDS, as puma does; one that takes no sockets needs ConnectTo=";
     InternalProgram: Error, "a service with Internal= has no program", "", "remove ExecStart= or Internal=";
     InternalDatagram: Error, "tcpmux has no datagrams", "only ListenStream=", "";
     ForwardOther: Error,
