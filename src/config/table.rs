@@ -194,8 +194,8 @@ directives! {
         RootDirectory: Syntax::Path, "",
             "Folder that becomes the program's root, an absolute path (chroot).";
         RuntimeDirectory: Syntax::Folders, "",
-            "Folders below /run (XDG_RUNTIME_DIR of an ordinary user) that are made for User= before each start; RUNTIME_DIRECTORY \
-             names them.";
+            "Folders below /run (XDG_RUNTIME_DIR of an ordinary user) that are made for User= before each start, and stay; \
+             RUNTIME_DIRECTORY names them.";
         RuntimeDirectoryMode: Syntax::Mode, "0755",
             "Permission bits, in octal, of the folders of RuntimeDirectory=.";
         StateDirectory: Syntax::Folders, "",
