@@ -144,7 +144,8 @@ impl Plans {
 
     /// Makes the plans of both drafts; if neither is refused, nobody can tell them apart.
     fn compare(&mut self, draft: &mut Draft, again: &mut Draft) {
-        let whole = |draft: &Draft| !draft.is_faulty() && !draft.faults.iter().any(Fault::is_left_out);
+        let all = |draft: &Draft| draft.units_left_out().is_empty() && !draft.faults.iter().any(Fault::is_left_out);
+        let whole = |draft: &Draft| !draft.is_faulty() && all(draft);
         let usable = whole(draft) && whole(again);
         for (plan, draft) in self.0.iter_mut().zip([&mut *draft, &mut *again]) {
             let context =
