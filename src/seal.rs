@@ -11,6 +11,7 @@ use core::alloc::{GlobalAlloc, Layout};
 use core::cell::UnsafeCell;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
 /// Bytes of the first chunk, which is enough for a few services, and of the others; a larger request gets a chunk of its
 /// own size. The pages of a chunk are there at once: taking them one by one, as they are touched, would be a fifth of
@@ -61,7 +62,7 @@ pub fn seal() {
             // SAFETY: every chunk begins with its header and was mapped with that size; nothing lives in it.
             state.chunk = unsafe {
                 let header = state.chunk.cast::<Header>().read();
-                libc::munmap(state.chunk.cast(), header.size);
+                let _ = munmap(state.chunk.cast(), header.size); // it cannot fail for what was mapped
                 header.previous
             };
         }
@@ -114,12 +115,9 @@ impl State {
     fn map(&mut self, size: usize) -> bool {
         // SAFETY: a new private mapping touches no other memory; the header is written into it.
         unsafe {
-            let protection = libc::PROT_READ | libc::PROT_WRITE;
-            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE;
-            let chunk = libc::mmap(ptr::null_mut(), size, protection, flags, -1, 0);
-            if chunk == libc::MAP_FAILED {
-                return false;
-            }
+            let protection = ProtFlags::READ | ProtFlags::WRITE;
+            let flags = MapFlags::PRIVATE | MapFlags::POPULATE;
+            let Ok(chunk) = mmap_anonymous(ptr::null_mut(), size, protection, flags) else { return false };
             chunk.cast::<Header>().write(Header { previous: self.chunk, size });
             self.chunk = chunk.cast();
         }

@@ -179,7 +179,7 @@ impl Server {
     /// How long to wait; `None`: until something happens. Rounded up by the clock's granularity, so that no turn comes
     /// too early and does nothing.
     fn timeout(&mut self) -> Option<Timespec> {
-        const LONGEST_MS: u64 = 86_400_000;
+        const LONGEST_MS: u32 = 86_400_000;
         if self.forward_again {
             return Some(Timespec::default());
         }
@@ -189,10 +189,9 @@ impl Server {
             return None;
         }
         // a longer wait than fits into a number takes a call that kernels before Linux 5.11 do not have
-        let ms = deadline.since_ms(clock::now()).min(LONGEST_MS);
-        let seconds = i64::try_from(ms / 1000).unwrap_or(0);
+        let ms = u32::try_from(deadline.since_ms(clock::now())).unwrap_or(LONGEST_MS).min(LONGEST_MS);
         let nanoseconds = i32::try_from(ms % 1000 * 1_000_000).unwrap_or(0); // 32 bits on some machines
-        Some(Timespec { tv_sec: seconds, tv_nsec: nanoseconds.into() })
+        Some(Timespec { tv_sec: (ms / 1000).into(), tv_nsec: nanoseconds.into() })
     }
 
     /// SIGUSR1: what every service is doing, to the log.

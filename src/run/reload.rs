@@ -164,7 +164,7 @@ impl Server {
             let _ = process::set_parent_death_signal(SIGKILL);
             process::end_if_late();
             let _ = rustix::process::chdir(folder); // relative names are not found then, and it says so
-            let ready = process::install_file(c"/dev/null", libc::O_RDWR, 0, 0)
+            let ready = process::install_file(c"/dev/null", OFlags::RDWR, 0)
                 .and_then(|()| install_descriptor(output.as_raw_fd(), 1))
                 .and_then(|()| install_descriptor(output.as_raw_fd(), 2))
                 .and_then(|()| install_descriptor(plan.as_raw_fd(), plan.as_raw_fd()));

@@ -108,7 +108,7 @@ impl Child<'_> {
             match stdio {
                 Stdio::Inherit | Stdio::File => {}
                 Stdio::Null if place == 0 => {} // our own is /dev/null
-                Stdio::Null => process::install_file(c"/dev/null", libc::O_RDWR, 0, place)?,
+                Stdio::Null => process::install_file(c"/dev/null", OFlags::RDWR, place)?,
                 Stdio::Socket => {
                     if let Some(socket) = self.start.sockets.first() {
                         process::install_descriptor(socket.as_raw_fd(), place)?;
@@ -212,14 +212,14 @@ fn write_file(path: &CStr, text: &[u8]) -> Result<(), Errno> {
 /// The parent stands still until the program is executed, so nothing here may wait: a FIFO whose other end nobody has
 /// opened (then it is ENXIO, or empty), a serial line without a carrier. The program gets what blocks as usual.
 fn open(fd: i32, mode: OpenMode, path: &CStr) -> Result<(), Errno> {
-    let (flags, kept) = match mode {
-        OpenMode::Read => (libc::O_RDONLY, OFlags::empty()),
-        OpenMode::Write => (libc::O_WRONLY | libc::O_CREAT, OFlags::empty()),
-        OpenMode::Append => (libc::O_WRONLY | libc::O_CREAT | libc::O_APPEND, OFlags::APPEND),
-        OpenMode::Truncate => (libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC, OFlags::empty()),
+    let flags = match mode {
+        OpenMode::Read => OFlags::RDONLY,
+        OpenMode::Write => OFlags::WRONLY | OFlags::CREATE,
+        OpenMode::Append => OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND,
+        OpenMode::Truncate => OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC,
     };
-    process::install_file(path, flags | libc::O_NONBLOCK, 0o666, fd)?;
-    process::set_flags(fd, kept)
+    process::install_file(path, flags | OFlags::NONBLOCK, fd)?;
+    process::set_flags(fd, flags & OFlags::APPEND)
 }
 
 /// The folder has its mode and owner afterwards, whoever made it; one that only leads to it stays as it is.

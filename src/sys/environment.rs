@@ -50,7 +50,7 @@ pub fn ticks_per_second() -> usize {
 }
 
 /// A number that the kernel has handed over at the start (getauxval(3)); by the C library, which has it anyway.
-fn auxiliary(kind: libc::c_ulong, usual: usize) -> usize {
+pub(super) fn auxiliary(kind: libc::c_ulong, usual: usize) -> usize {
     // SAFETY: takes no pointer; an unknown kind gives 0.
     match unsafe { libc::getauxval(kind) } {
         0 => usual,

@@ -2,10 +2,9 @@
 
 use core::ptr;
 use rustix::io::Errno;
-use rustix::mm::{Advice, madvise};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
 
 use super::environment::page_bytes;
-use super::process::last_errno;
 
 /// Pages that are filled from the front with what stays to the end of the program.
 pub struct Pages {
@@ -21,10 +20,10 @@ impl Pages {
     pub fn map(bytes: usize) -> Result<Self, Errno> {
         const ALIGNMENT_BYTES: usize = 128; // what may be lost between eight kinds of rows
         let left = bytes + ALIGNMENT_BYTES;
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a new private mapping touches no other memory.
-        let next = unsafe { libc::mmap(ptr::null_mut(), left, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) };
-        if next == libc::MAP_FAILED { Err(last_errno()) } else { Ok(Self { next: next.cast(), left }) }
+        let next = unsafe { mmap_anonymous(ptr::null_mut(), left, protection, MapFlags::PRIVATE) }?;
+        Ok(Self { next: next.cast(), left })
     }
 
     /// A copy of these rows; an empty list if there is no room left for them.

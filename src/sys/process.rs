@@ -3,8 +3,8 @@
 use core::ffi::{CStr, c_char, c_int, c_long, c_void};
 use core::marker::PhantomData;
 use core::ptr;
-use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use rustix::fs::{OFlags, fcntl_setfl};
+use rustix::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+use rustix::fs::{Mode, OFlags, fcntl_setfl};
 use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 
 use crate::limits::{ARGUMENTS, CHILD_STACK_BYTES, ENVIRONMENT, EXECUTE_MS};
@@ -177,8 +177,7 @@ pub fn unshare_descriptors_from(first: u32) -> Result<(), Errno> {
 /// ENOSYS on older kernels; ENOMEM.
 pub(super) fn close_range(first: u32, last: u32, flags: u32) -> Result<(), Errno> {
     // SAFETY: closing descriptors of the calling process breaks no memory, and nothing here owns them, see above.
-    let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) };
-    if result < 0 { Err(last_errno()) } else { Ok(()) }
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) })
 }
 
 /// Moves a descriptor to `least` or above, where it is not there yet and the limit of descriptors allows.
@@ -198,7 +197,7 @@ pub fn install_descriptor(from: i32, to: i32) -> Result<(), Errno> {
     }
     // SAFETY: plain descriptor numbers; called in a child on its own table, whose low descriptors belong to the
     // program that is about to be executed.
-    if unsafe { libc::dup2(from, to) } < 0 { Err(last_errno()) } else { Ok(()) }
+    check(unsafe { libc::dup2(from, to) }.into())
 }
 
 /// Sets or clears `O_NONBLOCK` of the open file behind a descriptor number (fcntl(2), `F_SETFL`).
@@ -218,23 +217,18 @@ pub fn set_flags(fd: i32, flags: OFlags) -> Result<(), Errno> {
     fcntl_setfl(unsafe { BorrowedFd::borrow_raw(fd) }, flags)
 }
 
-/// Opens `path` and puts it at descriptor `to`, open across exec (open(2), dup2(2)).
+/// Opens `path` and puts it at descriptor `to`, open across exec (open(2), dup2(2)). A file that is made has mode 666
+/// without the umask.
 ///
 /// # Errors
 /// Those of open(2).
-pub fn install_file(path: &CStr, flags: i32, mode: u32, to: i32) -> Result<(), Errno> {
-    // SAFETY: a NUL-ended path and integers.
-    let fd = unsafe { libc::open(path.as_ptr(), flags | libc::O_NOCTTY, mode) };
-    if fd < 0 {
-        return Err(last_errno());
-    }
-    if fd == to {
+pub fn install_file(path: &CStr, flags: OFlags, to: i32) -> Result<(), Errno> {
+    let fd = rustix::fs::open(path, flags | OFlags::NOCTTY, Mode::from_raw_mode(0o666))?;
+    if fd.as_raw_fd() == to {
+        let _ = fd.into_raw_fd(); // it stays
         return Ok(());
     }
-    let result = install_descriptor(fd, to);
-    // SAFETY: `fd` was opened above and is used by nobody else.
-    unsafe { libc::close(fd) };
-    result
+    install_descriptor(fd.as_raw_fd(), to)
 }
 
 /// Sends a signal to a process (kill(2)); with a negative `pid` to the process group. 0 asks whether it exists.
@@ -243,8 +237,7 @@ pub fn install_file(path: &CStr, flags: i32, mode: u32, to: i32) -> Result<(), E
 /// ESRCH, EPERM.
 pub fn send_signal(pid: i32, signal: u8) -> Result<(), Errno> {
     // SAFETY: integers only.
-    let result = unsafe { libc::kill(pid, c_int::from(signal)) };
-    if result < 0 { Err(last_errno()) } else { Ok(()) }
+    check(unsafe { libc::kill(pid, c_int::from(signal)) }.into())
 }
 
 /// The session of a process (getsid(2)); 0 where its leader is outside of our pid namespace. `None`: there is no such
@@ -260,9 +253,7 @@ pub fn session_of(pid: i32) -> Option<i32> {
 /// # Errors
 /// EINVAL for a wrong signal.
 pub fn set_parent_death_signal(signal: u8) -> Result<(), Errno> {
-    // SAFETY: integers only.
-    let result = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::c_ulong::from(signal), 0, 0, 0) };
-    if result < 0 { Err(last_errno()) } else { Ok(()) }
+    control(libc::PR_SET_PDEATHSIG, signal.into())
 }
 
 /// Whether a pidfd has an inode number of its own (pidfd_open(2), since Linux 6.9).
@@ -276,9 +267,8 @@ pub fn pidfds_have_inodes() -> bool {
 
 /// The name of this process, NUL-ended (prctl(2), `PR_GET_NAME`).
 pub fn name() -> [u8; 16] {
-    let mut name = [0_u8; 16];
-    // SAFETY: the kernel writes at most 16 bytes.
-    unsafe { libc::prctl(libc::PR_GET_NAME, name.as_mut_ptr(), 0, 0, 0) };
+    let mut name = [0_u8; 16]; // as much as the kernel writes at most
+    let _ = control(libc::PR_GET_NAME, (&raw mut name).expose_provenance());
     name
 }
 
@@ -287,9 +277,13 @@ pub fn name() -> [u8; 16] {
 /// # Errors
 /// EINVAL on older kernels.
 pub fn become_subreaper() -> Result<(), Errno> {
-    // SAFETY: integers only.
-    let result = unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1 as libc::c_ulong, 0, 0, 0) };
-    if result < 0 { Err(last_errno()) } else { Ok(()) }
+    control(libc::PR_SET_CHILD_SUBREAPER, 1)
+}
+
+/// prctl(2) with one argument, which is a number or the address of something that is large enough.
+fn control(option: c_int, argument: usize) -> Result<(), Errno> {
+    // SAFETY: see above; the callers are the three functions before this one.
+    check(unsafe { libc::syscall(libc::SYS_prctl, option, argument, 0_usize, 0_usize, 0_usize) })
 }
 
 /// Sets a resource limit of the calling process (prlimit(2)), or the nearest that it may set; `u64::MAX` is infinity.
@@ -313,6 +307,11 @@ pub fn set_limit(resource: u8, soft: u64, hard: u64) -> Result<(), Errno> {
         }
         limit = libc::rlimit64 { rlim_cur: soft.min(now.rlim_max), rlim_max: now.rlim_max };
     }
+}
+
+/// What a call of the C library has said: below 0 it has failed.
+pub(super) fn check(result: c_long) -> Result<(), Errno> {
+    if result < 0 { Err(last_errno()) } else { Ok(()) }
 }
 
 /// The errno of the C library call that has just failed.

@@ -1,44 +1,61 @@
 //! Signals: all that the loop handles are blocked and come out of one signalfd(2). No handler is ever installed.
 
-use core::mem::MaybeUninit;
+use core::ffi::{c_int, c_ulong};
 use core::ptr;
 use rustix::fd::{AsFd, FromRawFd, OwnedFd};
 use rustix::io::Errno;
 
 use super::process::last_errno;
 
-/// The signals that come out of the [`descriptor`].
-const HANDLED: [i32; 7] =
-    [libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2];
+/// A set of signals as the kernel has it, where the C library's has more and is made by one call for each signal.
+type Set = [c_ulong; SET_BYTES / size_of::<c_ulong>()];
 
-/// Gives every signal its default action and blocks those that the loop handles, and two that must not end the program:
-/// SIGPIPE (a closed log), and SIGIO (a child may ask for it in our name, fcntl(2), `F_SETOWN`). The default action
+/// 64 signals; on MIPS 128.
+const SET_BYTES: usize = if cfg!(any(target_arch = "mips", target_arch = "mips64")) { 16 } else { 8 };
+
+/// The signals that come out of the [`descriptor`].
+const HANDLED: Set =
+    set(&[libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2]);
+
+/// Those, and two that must not end the program: SIGPIPE (a closed log), and SIGIO (a child may ask for it in our name,
+/// fcntl(2), `F_SETOWN`).
+const BLOCKED: Set = {
+    let mut all = set(&[libc::SIGPIPE, libc::SIGIO]);
+    all[0] |= HANDLED[0];
+    all
+};
+
+/// The set of some signals below 32: they are in its first word.
+const fn set(mut signals: &[c_int]) -> Set {
+    let mut set = [0; _];
+    while let [signal, rest @ ..] = signals {
+        set[0] |= 1 << (*signal - 1);
+        signals = rest;
+    }
+    set
+}
+
+/// Gives every signal its default action and blocks those that the loop handles, and two more. The default action
 /// matters for the children, who inherit what is ignored (signal(7)).
 pub fn prepare() {
-    const SET_BYTES: usize = if cfg!(any(target_arch = "mips", target_arch = "mips64")) { 16 } else { 8 };
     let default = [0_u64; 8];
     for signal in 1..=64_usize {
         // SAFETY: on every processor an action of nothing but zeros is the default action and no handler, and shorter than
         // this; an error (SIGKILL, SIGSTOP) changes nothing.
         unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), 0_usize, SET_BYTES) };
     }
-    let mut set = handled();
-    // SAFETY: `set` is an initialised signal set.
-    unsafe {
-        libc::sigaddset(&raw mut set, libc::SIGPIPE);
-        libc::sigaddset(&raw mut set, libc::SIGIO);
-        libc::sigprocmask(libc::SIG_BLOCK, &raw const set, ptr::null_mut());
-    }
+    mask(libc::SIG_BLOCK, &BLOCKED);
 }
 
 /// Lets every signal through in the calling process: the last act of a child before exec.
 pub fn unblock_all() {
-    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: sigemptyset initialises the set that sigprocmask reads.
-    unsafe {
-        libc::sigemptyset(set.as_mut_ptr());
-        libc::sigprocmask(libc::SIG_SETMASK, set.as_ptr(), ptr::null_mut());
-    }
+    mask(libc::SIG_SETMASK, &[0; _]);
+}
+
+/// rt_sigprocmask(2).
+fn mask(how: c_int, set: &Set) {
+    // SAFETY: the kernel reads a set of the length that it is told.
+    unsafe { libc::syscall(libc::SYS_rt_sigprocmask, how, set.as_ptr(), ptr::null_mut::<c_ulong>(), SET_BYTES) };
 }
 
 /// A descriptor that becomes readable when a handled signal arrives (signalfd(2)).
@@ -46,12 +63,10 @@ pub fn unblock_all() {
 /// # Errors
 /// EMFILE, ENFILE, ENOMEM.
 pub fn descriptor() -> Result<OwnedFd, Errno> {
-    let set = handled();
-    // SAFETY: `set` is an initialised signal set.
-    let fd = unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
-    if fd < 0 {
-        return Err(last_errno());
-    }
+    let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
+    // SAFETY: as in `mask`.
+    let fd = unsafe { libc::syscall(libc::SYS_signalfd4, -1, HANDLED.as_ptr(), SET_BYTES, flags) };
+    let fd = c_int::try_from(fd).ok().filter(|&fd| fd >= 0).ok_or_else(last_errno)?;
     // SAFETY: the kernel has just given us this descriptor.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
@@ -74,16 +89,4 @@ pub fn take(descriptor: &impl AsFd) -> Result<Option<(i32, u32)>, Errno> {
 /// Four bytes of a record.
 fn word(record: &[u8], at: usize) -> [u8; 4] {
     record.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).unwrap_or_default()
-}
-
-fn handled() -> libc::sigset_t {
-    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: sigemptyset initialises the set; the numbers are valid signals.
-    unsafe {
-        libc::sigemptyset(set.as_mut_ptr());
-        for signal in HANDLED {
-            libc::sigaddset(set.as_mut_ptr(), signal);
-        }
-        set.assume_init()
-    }
 }

@@ -3,9 +3,13 @@
 //! rustix has these calls with one Rust type for each address family and option. Here one table of bytes serves all
 //! of them, vsock and unknown options included.
 
-use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use core::ffi::{c_int, c_void};
+use libc::socklen_t;
+use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+
+use super::process::check;
 
 /// Bytes of the longest socket address (`struct sockaddr_storage`, socket(7)).
 pub const ADDRESS_BYTES: usize = 128;
@@ -27,7 +31,7 @@ pub fn socket(family: u16, kind: SocketType, nonblocking: bool) -> Result<OwnedF
 pub fn bind(socket: BorrowedFd<'_>, address: &[u8]) -> Result<(), Errno> {
     let (at, len) = (address.as_ptr().cast(), socklen(address));
     // SAFETY: the kernel reads `len` bytes from `at`, which is a live slice of that length; it demands no alignment.
-    check(unsafe { libc::bind(socket.as_raw_fd(), at, len) })
+    check(unsafe { libc::bind(socket.as_raw_fd(), at, len) }.into())
 }
 
 /// connect(2) to a `sockaddr` given as bytes.
@@ -37,7 +41,7 @@ pub fn bind(socket: BorrowedFd<'_>, address: &[u8]) -> Result<(), Errno> {
 pub fn connect(socket: BorrowedFd<'_>, address: &[u8]) -> Result<(), Errno> {
     let (at, len) = (address.as_ptr().cast(), socklen(address));
     // SAFETY: as in `bind`.
-    check(unsafe { libc::connect(socket.as_raw_fd(), at, len) })
+    check(unsafe { libc::connect(socket.as_raw_fd(), at, len) }.into())
 }
 
 /// The address a socket is bound to, in `buffer` (getsockname(2)). Returns the bytes used.
@@ -47,7 +51,7 @@ pub fn connect(socket: BorrowedFd<'_>, address: &[u8]) -> Result<(), Errno> {
 pub fn name<'a>(socket: BorrowedFd<'_>, buffer: &'a mut [u8; ADDRESS_BYTES]) -> Result<&'a [u8], Errno> {
     let mut len = socklen(buffer);
     // SAFETY: the kernel writes at most `len` bytes to the buffer, which is that long, and sets `len`.
-    check(unsafe { libc::getsockname(socket.as_raw_fd(), buffer.as_mut_ptr().cast(), &raw mut len) })?;
+    check(unsafe { libc::getsockname(socket.as_raw_fd(), buffer.as_mut_ptr().cast(), &raw mut len) }.into())?;
     Ok(&buffer[..(len as usize).min(ADDRESS_BYTES)])
 }
 
@@ -59,7 +63,7 @@ pub fn set_option(socket: BorrowedFd<'_>, level: u16, name: u16, value: &[u8]) -
     let (at, len) = (value.as_ptr().cast(), socklen(value));
     // SAFETY: the kernel reads `len` bytes from `at`, which is a live slice of that length. Options whose value holds
     // a pointer are not set this way, see `attach_filter`; a plan can't name them.
-    check(unsafe { libc::setsockopt(socket.as_raw_fd(), i32::from(level), i32::from(name), at, len) })
+    unsafe { set(socket.as_raw_fd(), level.into(), name.into(), at, len) }
 }
 
 /// Sets an option whose value is an `int`; what is too large for one becomes the largest.
@@ -123,11 +127,11 @@ pub fn credentials(socket: BorrowedFd<'_>) -> Result<Credentials, Errno> {
 /// The words of an option, and whether the kernel has filled all of them.
 fn words<const N: usize>(socket: BorrowedFd<'_>, level: i32, name: i32) -> Result<([u32; N], bool), Errno> {
     let mut words = [0_u32; N];
-    let whole = libc::socklen_t::try_from(size_of_val(&words)).map_err(|_| Errno::INVAL)?;
+    let whole = socklen_t::try_from(size_of_val(&words)).map_err(|_| Errno::INVAL)?;
     let mut len = whole;
     let (fd, at) = (socket.as_raw_fd(), words.as_mut_ptr().cast());
     // SAFETY: the kernel writes at most `len` bytes, which is the size of `words`, and sets `len`.
-    check(unsafe { libc::getsockopt(fd, level, name, at, &raw mut len) })?;
+    unsafe { get(fd, level, name, at, &mut len) }?;
     Ok((words, len == whole))
 }
 
@@ -141,11 +145,11 @@ pub fn attach_filter(socket: BorrowedFd<'_>, program: &[u8]) -> Result<(), Errno
     let len = u16::try_from(program.len() / size_of::<libc::sock_filter>()).map_err(|_| Errno::INVAL)?;
     let filter = libc::sock_fprog { len, filter: program.as_ptr().cast_mut().cast() };
     let (at, size) = ((&raw const filter).cast(), size_of_val(&filter));
-    let size = libc::socklen_t::try_from(size).map_err(|_| Errno::INVAL)?;
+    let size = socklen_t::try_from(size).map_err(|_| Errno::INVAL)?;
     let fd = socket.as_raw_fd();
     // SAFETY: the kernel copies `size` bytes of the header, then `len` instructions of the program (whatever its
     // alignment), both alive during the call. It does not write through the pointer.
-    check(unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, at, size) })?;
+    unsafe { set(fd, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, at, size) }?;
     set_number(socket, libc::SOL_SOCKET, libc::SO_LOCK_FILTER, 1)
 }
 
@@ -158,15 +162,34 @@ pub fn lock_filter(socket: BorrowedFd<'_>) {
 }
 
 /// Length of a slice for the socket calls; what is too long for any of them becomes too long for the kernel.
-fn socklen(bytes: &[u8]) -> libc::socklen_t {
-    libc::socklen_t::try_from(bytes.len()).unwrap_or(libc::socklen_t::MAX)
+fn socklen(bytes: &[u8]) -> socklen_t {
+    socklen_t::try_from(bytes.len()).unwrap_or(socklen_t::MAX)
 }
 
-/// The result of a C library call.
-fn check(result: i32) -> Result<(), Errno> {
-    if result == 0 {
-        return Ok(());
-    }
-    // SAFETY: the C library gives a valid pointer to this thread's errno.
-    Err(Errno::from_raw_os_error(unsafe { *libc::__errno_location() }))
+/// setsockopt(2).
+///
+/// # Safety
+/// What is at `at` is as long as told, and pointers in it are valid.
+unsafe fn set(fd: RawFd, level: c_int, name: c_int, at: *const c_void, len: socklen_t) -> Result<(), Errno> {
+    // The C library's translates times where a long has 32 bits, and no option of ours holds one. i686 has the call under
+    // this number since Linux 4.3.
+    #[cfg(not(target_arch = "x86"))]
+    // SAFETY: by the contract above.
+    return check(unsafe { libc::syscall(libc::SYS_setsockopt, fd, level, name, at, len) });
+    #[cfg(target_arch = "x86")]
+    // SAFETY: by the contract above.
+    return check(unsafe { libc::setsockopt(fd, level, name, at, len) }.into());
+}
+
+/// getsockopt(2); as with [`set`].
+///
+/// # Safety
+/// There is room for `len` bytes at `at`.
+unsafe fn get(fd: RawFd, level: c_int, name: c_int, at: *mut c_void, len: &mut socklen_t) -> Result<(), Errno> {
+    #[cfg(not(target_arch = "x86"))]
+    // SAFETY: by the contract above.
+    return check(unsafe { libc::syscall(libc::SYS_getsockopt, fd, level, name, at, &raw mut *len) });
+    #[cfg(target_arch = "x86")]
+    // SAFETY: by the contract above.
+    return check(unsafe { libc::getsockopt(fd, level, name, at, &raw mut *len) }.into());
 }

@@ -1,6 +1,5 @@
 //! Waiting, with as little memory as can be.
 
-use core::ffi::{c_int, c_void};
 use core::mem::MaybeUninit;
 use core::ops::Range;
 use core::ptr;
@@ -10,7 +9,7 @@ use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 use rustix::mm::{Advice, madvise};
 
-use super::environment::page_bytes;
+use super::environment::{auxiliary, page_bytes};
 
 /// Memory that only work needs, and that is let go when there is none: the pages of the program file, which come
 /// back from the page cache without a read from the disk, and the stack below the loop.
@@ -92,27 +91,38 @@ pub fn wait<'b>(
 
 /// Where this program is mapped without the right to write: its first segments.
 fn program() -> Program {
-    extern "C" fn first(object: *mut libc::dl_phdr_info, _: usize, found: *mut c_void) -> c_int {
-        // SAFETY: dl_iterate_phdr(3) passes a valid description of a loaded object, whose headers are readable, and the
-        // pointer that it was given.
-        let (base, headers, found) = unsafe {
-            let object = &*object;
-            let headers = core::slice::from_raw_parts(object.dlpi_phdr, usize::from(object.dlpi_phnum));
-            (object.dlpi_addr, headers, &mut *found.cast::<Program>())
-        };
-        let page = page_bytes();
-        let segments = headers.iter().filter(|header| header.p_type == libc::PT_LOAD);
-        for (segment, part) in segments.take_while(|segment| segment.p_flags & libc::PF_W == 0).zip(found) {
-            #[allow(clippy::cast_possible_truncation, clippy::unnecessary_cast, reason = "addresses of this processor")]
-            let (from, bytes) = ((base + segment.p_vaddr) as usize, segment.p_memsz as usize);
-            *part = from / page * page..(from + bytes).next_multiple_of(page);
-        }
-        1 // no other object: the first one is the program
-    }
+    // SAFETY: the kernel tells where the headers of the program are, and how many; they are mapped as long as it runs.
+    let headers = unsafe {
+        let first = ptr::with_exposed_provenance::<Header>(auxiliary(libc::AT_PHDR, 0));
+        if first.is_null() { &[] } else { core::slice::from_raw_parts(first, auxiliary(libc::AT_PHNUM, 0)) }
+    };
+    // one of them tells of themselves; without it the program lies where it was linked to
+    let own = headers.iter().find(|header| header.p_type == libc::PT_PHDR);
+    let base = own.map_or(0, |own| headers.as_ptr().addr().wrapping_sub(number(own.p_vaddr)));
+    let page = page_bytes();
+    let segments = headers.iter().filter(|header| header.p_type == libc::PT_LOAD);
     let mut found: Program = [0..0, 0..0, 0..0];
-    // SAFETY: the callback has the right type, and what it is given lives as long as the call.
-    unsafe { libc::dl_iterate_phdr(Some(first), (&raw mut found).cast()) };
+    for (segment, part) in segments.take_while(|segment| segment.p_flags & libc::PF_W == 0).zip(&mut found) {
+        let from = base.wrapping_add(number(segment.p_vaddr));
+        *part = from / page * page..(from + number(segment.p_memsz)).next_multiple_of(page);
+    }
     found
+}
+
+#[cfg(target_pointer_width = "32")]
+type Header = libc::Elf32_Phdr;
+#[cfg(target_pointer_width = "64")]
+type Header = libc::Elf64_Phdr;
+
+#[cfg(target_pointer_width = "32")]
+type Word = u32;
+#[cfg(target_pointer_width = "64")]
+type Word = u64;
+
+/// An address or size of this processor.
+#[allow(clippy::cast_possible_truncation, reason = "it has that width")]
+const fn number(word: Word) -> usize {
+    word as usize
 }
 
 /// Lets go of the stack below the caller.
