@@ -249,6 +249,18 @@ fn digits(text: &[u8], base: u32) -> Option<u64> {
     if text.is_empty() { None } else { text.iter().try_fold(0, add) }
 }
 
+/// What stands before the last `mark`, which is ASCII, and behind it. As `str::rsplit_once`, but without its search for
+/// characters of any length.
+pub fn split_last(text: &str, mark: u8) -> Option<(&str, &str)> {
+    let at = text.bytes().rposition(|byte| byte == mark)?;
+    Some((text.get(..at)?, text.get(at + 1..)?))
+}
+
+/// The last part of a path.
+pub fn base_name(path: &str) -> &str {
+    split_last(path, b'/').map_or(path, |(_, name)| name)
+}
+
 /// The NUL-ended strings that lie side by side in `bytes`.
 pub fn strings(bytes: &[u8]) -> impl Iterator<Item = &CStr> {
     bytes.split_inclusive(|&byte| byte == 0).filter_map(|string| CStr::from_bytes_with_nul(string).ok())

@@ -12,6 +12,7 @@ use super::scalar::{digits, number};
 use super::value::path;
 use crate::limits;
 use crate::sys::users;
+use crate::text::split_last;
 
 /// What a Listen line opens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -142,7 +143,7 @@ pub(super) fn listen(kind: Kind, text: &str) -> Parsed<ListenAddress> {
 pub(super) fn backend(text: &str) -> Parsed<ListenAddress> {
     let is_name =
         |host: &str| !host.is_empty() && !host.starts_with(['/', '@', '[']) && !host.contains(':') && host != "vsock";
-    let named = text.rsplit_once(':').filter(|(host, _)| is_name(host) && host.parse::<Ipv4Addr>().is_err());
+    let named = split_last(text, b':').filter(|(host, _)| is_name(host) && host.parse::<Ipv4Addr>().is_err());
     if let Some((host, digits)) = named {
         let Some(&ip) = users::hosts(host).first() else { return wrong(Code::BackendHost, text) };
         let port = port(digits).map_err(|problem| problem.moved(host.len() + 1))?;
@@ -191,7 +192,7 @@ fn inet(text: &str) -> Parsed<ListenAddress> {
         let port = port(digits).map_err(|problem| problem.moved(start))?;
         return Ok(ListenAddress::Inet { ip: address.into(), scope: scope.map(str::to_owned), port });
     }
-    let Some((address, digits)) = text.rsplit_once(':') else {
+    let Some((address, digits)) = split_last(text, b':') else {
         if text.parse::<IpAddr>().is_ok() {
             return wrong(Code::NoPort, text);
         }

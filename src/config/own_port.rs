@@ -32,5 +32,5 @@ pub(super) fn fault(service: &ServiceDraft, place: Place) -> Option<Fault> {
 /// `ADDRESS:80`, `--port=80`, `-p80`; `80` alone where it is `plain`.
 fn names(word: &str, port: &str, plain: bool) -> bool {
     let Some(before) = word.strip_suffix(port) else { return false };
-    before.ends_with([':', '=']) || before == "-p" || before.is_empty() && plain
+    matches!(before.as_bytes().last(), Some(b':' | b'=')) || before == "-p" || before.is_empty() && plain
 }

@@ -10,7 +10,7 @@ use super::message::{Code, Reason};
 use super::problem::{Parsed, Problem, fail};
 use super::words::{INSTANCE, INSTANCE_PATH};
 use crate::sys::{environment, file};
-use crate::text::number;
+use crate::text::{number, split_last};
 
 /// Bytes of a file that answers; more: it is no such file.
 const FILE_BYTES: usize = 64 * 1024;
@@ -22,12 +22,12 @@ pub(super) struct UnitName(pub(super) String);
 impl UnitName {
     /// `foo@bar`
     pub(super) fn stem(&self) -> &str {
-        self.0.rsplit_once('.').map_or(&*self.0, |(stem, _)| stem)
+        split_last(&self.0, b'.').map_or(&*self.0, |(stem, _)| stem)
     }
 
     /// `socket`
     pub(super) fn kind(&self) -> &str {
-        self.0.rsplit_once('.').map_or("", |(_, kind)| kind)
+        split_last(&self.0, b'.').map_or("", |(_, kind)| kind)
     }
 
     /// `foo`
@@ -120,7 +120,7 @@ impl Specifiers {
         if template && PER_CONNECTION.contains(&letter) {
             return fail(Problem::new(Code::ConnectionSpecifier, at.clone(), &[&text[at.clone()]]));
         }
-        let last = unit.prefix().rsplit('-').next().unwrap_or_default();
+        let last = split_last(unit.prefix(), b'-').map_or(unit.prefix(), |(_, last)| last);
         let of_path = |text: &str| ["/", &unescape(text)].concat();
         let value = match letter {
             'n' => unit.0.clone(),
@@ -133,7 +133,7 @@ impl Specifiers {
             'j' => last.to_owned(),
             'J' => unescape(last),
             'y' => self.path.clone(),
-            'Y' => self.path.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned(),
+            'Y' => split_last(&self.path, b'/').map_or("", |(folder, _)| folder).to_owned(),
             _ => match machine(letter) {
                 Machine::Value(value) => value,
                 Machine::Unknown => return Ok(None),

@@ -13,6 +13,7 @@ use super::{ArenaFull, ChildLog, Internal, PlanTables, Policy, ServiceSpec, Span
 use crate::config::{self, Code, Draft, Fault, Id, ServiceDraft, at_most, tell};
 use crate::limits::{ARENA_BYTES, ARGUMENTS, ENVIRONMENT, FD_NAMES_BYTES, INSTANCE_BYTES, INSTANCE_WORDS_BYTES};
 use crate::sys::file;
+use crate::text::base_name;
 
 /// Variables that a start adds: four of the hand-over, nine of the connection.
 const START_VARIABLES: usize = 13;
@@ -154,8 +155,7 @@ fn add<'a>(
     let without = internal.is_some() || draft.is_set(Id::ConnectTo) && draft.command().is_none();
     let words = if without { Some(Words::default()) } else { command(draft, &mut setup, faults) };
     let Some(Words { program, argv, has_instance, remote }) = words else { return };
-    let base = program.rsplit('/').next().unwrap_or(&program);
-    let identifier = draft.text(Id::SyslogIdentifier).unwrap_or(base);
+    let identifier = draft.text(Id::SyslogIdentifier).unwrap_or(base_name(&program));
     let policy = setup.policy(plan, draft, identifier, faults);
     let service = row(plan.services.len());
     let (first_listener, mut listeners) = sockets::add(draft, &mut setup.sockets, service, plan, faults);
@@ -195,11 +195,19 @@ fn row(index: usize) -> u16 {
 
 /// The row of an equal policy, or a new one. There are as many rows as services.
 fn policy_row(plan: &mut PlanTables, policy: Policy) -> u16 {
-    let known = plan.policies.iter().position(|known| *known == policy);
-    row(known.unwrap_or_else(|| {
+    row(row_of(&plan.policies, &policy).unwrap_or_else(|| {
         let _ = plan.policies.push(policy);
         plan.policies.len().saturating_sub(1)
     }))
+}
+
+/// The row that is equal to this one.
+pub(super) fn row_of<T: PartialEq>(rows: &[T], wanted: &T) -> Option<usize> {
+    #[inline(never)] // within the search, the compiler would keep a copy of each field at hand
+    fn are_equal<T: PartialEq>(one: &T, other: &T) -> bool {
+        one == other
+    }
+    rows.iter().rposition(|row| are_equal(row, wanted))
 }
 
 /// Stores bytes; a full arena is a fault.

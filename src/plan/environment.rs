@@ -10,6 +10,7 @@ use crate::limits::CONFIG_FILE_BYTES;
 use crate::sys::errno::Why;
 use crate::sys::users::User;
 use crate::sys::{self, file};
+use crate::text::split_last;
 
 /// The PATH of a child that is given none (systemd.exec(5), DefaultEnvironment).
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -166,7 +167,7 @@ fn read_files<'a>(
 /// The files that a path means, whose last part may have `*` or `?` in it, in the order of their names; None: it is
 /// missing.
 fn files(path: &str) -> Option<Vec<String>> {
-    let Some((folder, pattern)) = path.rsplit_once('/').filter(|(_, name)| name.contains(['*', '?'])) else {
+    let Some((folder, pattern)) = split_last(path, b'/').filter(|(_, name)| name.contains(['*', '?'])) else {
         return file::kind(Path::new(path)).map(|_| vec![path.to_owned()]);
     };
     let fits = |path: &Path| {

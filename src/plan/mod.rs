@@ -215,9 +215,10 @@ impl ServiceSpec {
 
     /// The name in LISTEN_FDNAMES of the socket with this index (sd_listen_fds(3)).
     pub fn fd_name(&self, arena: Texts, index: usize) -> &'static str {
-        let names = arena.text(self.fd_names);
-        let mut each = names.split(':');
-        each.nth(index).or_else(|| names.split(':').next()).unwrap_or(names)
+        let names = arena.get(self.fd_names);
+        let mut each = names.split(|&byte| byte == b':');
+        let name = each.clone().nth(index).or_else(|| each.next());
+        name.and_then(|name| core::str::from_utf8(name).ok()).unwrap_or_default()
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Which directive sets which option of which kind of socket is one table, `OPTIONS`.
 
-use super::compile::{add_once, ended, store};
+use super::compile::{add_once, ended, row_of, store};
 use super::options::{OR_NEXT, REQUIRED, Record};
 use super::privileges::unknown;
 use super::{ListenerSpec, PlanTables, SocketSpec, Span, address, filter};
@@ -189,7 +189,7 @@ fn add_one(
 
 /// The row of an equal socket, or a new one.
 fn socket_row(spec: SocketSpec, plan: &mut PlanTables) -> Option<u16> {
-    let known = plan.sockets.iter().rposition(|known| *known == spec);
+    let known = row_of(&plan.sockets, &spec);
     let row = known.unwrap_or(plan.sockets.len());
     // There is room: the draft has been checked against the limits.
     if known.is_none() {

@@ -55,7 +55,7 @@ impl Server {
             Ok((connection, address)) => {
                 let peer = Peer::of(address, &connection);
                 if let Some(state) = self.state(service) {
-                    state.accepted = state.accepted.saturating_add(1);
+                    state.accepted += 1;
                     (state.scarcities, state.misses) = (0, 0);
                 }
                 let refusal = self.refusal(service, policy, &peer).or_else(|| self.too_often(service, policy, &peer));

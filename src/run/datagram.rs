@@ -42,7 +42,7 @@ impl Server {
         let peer = Peer::of(Some(from.clone()), &opened.socket);
         let allowed = may_answer(&peer, |port| self.is_own_port(port));
         if let Some(state) = self.state(service) {
-            state.accepted = state.accepted.saturating_add(1);
+            state.accepted += 1;
             state.trigger.count(policy.trigger, now);
         }
         if !allowed {
@@ -77,7 +77,7 @@ impl Server {
         let Some(opened) = self.tables.listeners.get(row).and_then(|listener| listener.opened.as_ref()) else { return };
         let Some((from, peer)) = head(opened.socket.as_fd()) else { return };
         if let Some(state) = self.state(service) {
-            state.accepted = state.accepted.saturating_add(1);
+            state.accepted += 1;
         }
         if let Some(why) = self.refusal(service, policy, &peer).or_else(|| self.too_often(service, policy, &peer)) {
             self.drop_head(row);

@@ -47,7 +47,8 @@ impl Server {
         let level = if first { Level::Error } else { Level::Warn };
         let (stage, name, text) = (failed.stage.name(), errno::name(failed.errno), errno::text(failed.errno));
         let rest = Seconds(until.since_ms(now));
-        let program = self.spec(service).map_or("?", |spec| self.plan.arena.text(spec.program).trim_end_matches('\0'));
+        let program = self.spec(service).map_or("?", |spec| self.plan.arena.text(spec.program));
+        let program = program.strip_suffix('\0').unwrap_or(program);
         self.record(
             Kind::Start,
             service,

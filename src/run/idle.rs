@@ -59,6 +59,9 @@ impl Watched {
 impl Server {
     /// A service that may sleep has been started, or was found running.
     pub(super) fn watch(&mut self, service: usize, pid: i32) {
+        if !cfg!(feature = "idle") {
+            return;
+        }
         let now = self.now;
         if let Some(state) = self.state(service)
             && state.asleep_since != Tick(0)

@@ -19,7 +19,7 @@ use crate::logging::{Kind, say};
 use crate::plan::{Evict, Plan, sleep::hundredths};
 use crate::sys::file;
 use crate::sys::proc::{c_str, field, for_each_of, number, read};
-use crate::text::Line;
+use crate::text::{Line, split_last};
 
 /// "Somebody waited for memory for 150 ms in 2 s": the shortest window that needs no privilege.
 const TRIGGER: &[u8] = b"some 150000 2000000\0";
@@ -59,7 +59,7 @@ impl Group {
                 if is_limited(&[&folder, limit].concat()) && self.name(&folder, limit, usage) {
                     return;
                 }
-                let Some((above, _)) = path.rsplit_once('/') else { break };
+                let Some((above, _)) = split_last(path, b'/') else { break };
                 path = above;
             }
             *self = Self::NONE;

@@ -56,7 +56,7 @@ impl Server {
         };
         self.note(service, Event::exit(pid, end, ran));
         if let Some(state) = self.tables.services.get_mut(service) {
-            state.ended = state.ended.saturating_add(1);
+            state.ended += 1;
             (state.last_end, state.last_ran_ms, state.last_ended) = (end, ran, self.now);
         }
         self.record(Kind::Exit, service, level, format_args!("pid={pid} {end} ran={}", Seconds(ran)));

@@ -72,7 +72,7 @@ impl Server {
                 if let Some(state) = self.state(service) {
                     state.phase = Phase::Running(pid);
                     state.live += 1;
-                    state.accepted = state.accepted.saturating_add(u64::from(!forwards));
+                    state.accepted += u64::from(!forwards);
                     if !forwards {
                         state.trigger.count(policy.trigger, now);
                     }
@@ -96,8 +96,7 @@ impl Server {
         let rows = if spec.backend().is_some() { 0..0 } else { self.listeners_of(service) };
         let tables = &mut *self.tables;
         let listeners = tables.listeners.get(rows).unwrap_or(&[]);
-        let bit = |(index, row): (usize, &super::Listener)| u64::from(row.opened.is_some()) << index;
-        let present = listeners.iter().enumerate().map(bit).sum();
+        let present = listeners.iter().rev().fold(0, |bits, row| bits << 1 | u64::from(row.opened.is_some()));
         let opened = listeners.iter().filter_map(|row| row.opened.as_ref());
         let copy: Option<OwnedFd>;
         let mut sockets: Sockets<'_> = opened.map(|opened| opened.socket.as_fd()).collect();

@@ -90,7 +90,7 @@ impl Server {
             Peer::of(rustix::net::getpeername(&connection.socket).ok().flatten(), &connection.socket)
         });
         let Some(state) = self.state(service) else { return };
-        state.accepted = state.accepted.saturating_add(1);
+        state.accepted += 1;
         let busy = state.phase != Phase::Waiting || state.trigger.check(policy.trigger, now).is_err();
         let refused = self.refusal(service, policy, &peer).or_else(|| self.too_often(service, policy, &peer));
         if busy || refused.is_some() || self.tables.children.is_full() {

@@ -146,8 +146,10 @@ impl Spawner {
             variables.describe(connection);
         }
         if gets_descriptors(start) {
-            let name = |index| start.service.fd_name(arena, index);
-            variables.listen(start.sockets.len(), (0..64).filter(|index| start.present >> index & 1 == 1).map(name));
+            let bits =
+                core::iter::successors(Some(start.present), |bits| Some(bits >> 1)).take_while(|&bits| bits != 0);
+            let present = bits.enumerate().filter(|(_, bits)| bits & 1 == 1);
+            variables.listen(start.sockets.len(), present.map(|(index, _)| start.service.fd_name(arena, index)));
         }
         if policy.sleep.notify() != NotifyAccess::None && !self.unnotified {
             variables.notify(notify_name().as_str());

@@ -8,10 +8,10 @@ impl Tick {
     /// A moment that never comes.
     pub const NEVER: Self = Self(u64::MAX);
 
-    /// This moment `ms` milliseconds later, at most [`Tick::NEVER`].
+    /// This moment, which is not [`Tick::NEVER`], `ms` milliseconds later.
     #[must_use]
     pub const fn after_ms(self, ms: u64) -> Self {
-        Self(self.0.saturating_add(ms))
+        Self(self.0 + ms) // a clock that begins with the boot does not come near the end
     }
 
     /// Milliseconds since `earlier`; 0 if that is not earlier.

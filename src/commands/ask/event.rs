@@ -3,6 +3,7 @@
 use super::span::{digits, utc, wall_ms};
 use crate::config::signal_word;
 use crate::control::{Fields, Value};
+use crate::text::split_last;
 
 /// `2026-11-22T16:45:01Z exit service=web pid=812 signal=TERM ran=1.500s`, in the order of the row and the words of the
 /// log. Adds it to `out`, and takes no other memory.
@@ -20,7 +21,7 @@ pub(super) fn line(row: &str, out: &mut String) {
         if matches!(key, "number" | "age_ms" | "what") {
             continue;
         }
-        let (name, unit) = match key.rsplit_once('_') {
+        let (name, unit) = match split_last(key, b'_') {
             Some((name, "ms")) => (name, "s"),
             Some((name, "us")) => (name, "ms"),
             _ => (key, ""),

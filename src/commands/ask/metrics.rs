@@ -1,6 +1,7 @@
 //! The counters as OpenMetrics text (OpenMetrics 1.0): families one after the other, their samples together.
 
 use super::model::{Row, Service, Status};
+use crate::text::split_last;
 use std::fmt::Write;
 
 /// States of a service, each a sample of 0 or 1.
@@ -75,9 +76,9 @@ pub(super) fn text(status: &Status) -> String {
 /// A number of a row in the unit of OpenMetrics: seconds and bytes.
 fn value(key: &str, row: &Row) -> String {
     let number = row.count(key);
-    match key.rsplit('_').next() {
-        Some("ms") => format!("{}.{:03}", number / 1000, number % 1000),
-        Some("kb") => (number * 1024).to_string(),
+    match split_last(key, b'_').map_or(key, |(_, unit)| unit) {
+        "ms" => format!("{}.{:03}", number / 1000, number % 1000),
+        "kb" => (number * 1024).to_string(),
         _ => number.to_string(),
     }
 }

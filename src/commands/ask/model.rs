@@ -3,7 +3,7 @@
 use super::client::Client;
 use super::span::{memory, short, span};
 use crate::control::{Fields, Value};
-use crate::text::number;
+use crate::text::{number, split_last};
 
 /// One row.
 pub(super) struct Row(String);
@@ -56,10 +56,10 @@ impl Row {
                 out.push_str(part);
                 continue;
             }
-            match (part.rsplit('_').next(), self.number(part)) {
-                (Some("ms"), Some(ms)) => out.push_str(&span(ms)),
-                (Some("us"), Some(us)) => out.push_str(&short(us)),
-                (Some("kb"), Some(kb)) => out.push_str(&memory(kb)),
+            match (split_last(part, b'_').map_or(part, |(_, unit)| unit), self.number(part)) {
+                ("ms", Some(ms)) => out.push_str(&span(ms)),
+                ("us", Some(us)) => out.push_str(&short(us)),
+                ("kb", Some(kb)) => out.push_str(&memory(kb)),
                 _ => out.push_str(&self.text(part)),
             }
         }

@@ -17,6 +17,7 @@ use crate::config::native::is_of_name;
 use crate::config::words;
 use crate::limits;
 use crate::sys::environment;
+use crate::text::{base_name, split_last};
 
 /// Arguments that most inetds have room for.
 const ARGUMENTS: usize = 20;
@@ -193,7 +194,7 @@ impl Reader<'_> {
             entry.service.name = field;
             return;
         }
-        let split = field.rsplit_once(':');
+        let split = split_last(&field, b':');
         if split.is_some() && self.dialect == Dialect::Freebsd {
             return tell(&mut entry.faults, Code::BadPort, place, &[&field]);
         }
@@ -334,7 +335,7 @@ impl Reader<'_> {
         }
         let name = match self.dialect {
             Dialect::Busybox | Dialect::Openbsd => &*program,
-            Dialect::Freebsd | Dialect::Inetutils => program.rsplit('/').next().unwrap_or_default(),
+            Dialect::Freebsd | Dialect::Inetutils => base_name(&program),
         };
         let mut arguments = entry.fields[6..].iter().map(|field| &*field.text);
         let text = match arguments.len() {
@@ -418,7 +419,7 @@ fn is_v6(listen: &Listen) -> bool {
 /// The name of a service, with an address or a number behind it where it is taken.
 fn unique(draft: &Draft, service: &ServiceDraft) -> String {
     let address = service.listens.first().map(|listen| listen.address.text()).unwrap_or_default();
-    let host = address.rsplit_once(':').map_or("", |(host, _)| host).replace(['[', ']'], "").replace(':', "-");
+    let host = split_last(&address, b':').map_or("", |(host, _)| host).replace(['[', ']'], "").replace(':', "-");
     let mut name = service.name.clone();
     if draft.service(&name).is_some() && !host.is_empty() {
         name = if host == "--" { fit(&name, "6") } else { fit(&name, &["@", &host].concat()) };

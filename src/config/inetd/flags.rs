@@ -4,6 +4,7 @@ use super::Dialect;
 use crate::config::fault::{Fault, Place};
 use crate::config::message::{Code, Reason};
 use crate::config::scalar::number;
+use crate::text::split_last;
 
 /// The fourth field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -71,7 +72,7 @@ pub(super) fn owner(text: &str, dialect: Dialect, is_user: &dyn Fn(&str) -> bool
         _ => (text, None),
     };
     let colon = names.split_once(':');
-    let dot = names.rsplit_once('.').filter(|_| dialect != Dialect::Freebsd && !is_user(names));
+    let dot = split_last(names, b'.').filter(|_| dialect != Dialect::Freebsd && !is_user(names));
     let halves = if dialect == Dialect::Busybox { dot.or(colon) } else { colon.or(dot) };
     let (user, group) = halves.map_or((names, None), |(user, group)| (user, Some(group.to_owned())));
     Owner { user: user.to_owned(), group, class }

@@ -8,6 +8,7 @@ use super::super::native::check_name;
 use super::super::value::Value;
 use super::super::words::{self, quote};
 use super::{Attribute, Block, Operator, access, is_set};
+use crate::text::base_name;
 
 /// Attributes that one directive stands for.
 const SIMPLE: [(&str, Id); 11] = [
@@ -257,7 +258,7 @@ impl<'a> Entry<'a> {
         let place = self.place("server");
         let mut arguments = self.values("server_args");
         if !self.has("flags", "NAMEINARGS") {
-            arguments.insert(0, server.rsplit('/').next().unwrap_or_default().to_owned());
+            arguments.insert(0, base_name(&server).to_owned());
         } else if arguments.is_empty() {
             return Err(Reason::NameInArgs);
         }
