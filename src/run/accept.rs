@@ -20,7 +20,7 @@ impl Server {
     pub(super) fn on_connection(&mut self, service: usize, row: usize) {
         let (Some(policy), Some(spec)) = (self.policy(service), self.spec(service)) else { return };
         let now = self.now;
-        let Some(state) = self.state(service) else { return };
+        let state = self.state(service);
         let forwards = spec.backend().is_some();
         let runs = forwards && matches!(state.phase, Phase::Running(_));
         if state.phase != Phase::Waiting && !runs {
@@ -48,16 +48,15 @@ impl Server {
         if self.is_datagram(row) {
             return self.on_datagram(service, row);
         }
-        let Some(opened) = self.tables.listeners.get(row).and_then(|listener| listener.opened.as_ref()) else { return };
+        let Some(opened) = self.tables.opened(row) else { return };
         let ours = forwards || spec.internal().is_some();
         let flags = if policy.nonblocking || ours { SocketFlags::NONBLOCK } else { SocketFlags::empty() };
         match acceptfrom_with(&opened.socket, flags | SocketFlags::CLOEXEC) {
             Ok((connection, address)) => {
                 let peer = Peer::of(address, &connection);
-                if let Some(state) = self.state(service) {
-                    state.accepted += 1;
-                    (state.scarcities, state.misses) = (0, 0);
-                }
+                let state = self.state(service);
+                state.accepted += 1;
+                (state.scarcities, state.misses) = (0, 0);
                 let refusal = self.refusal(service, policy, &peer).or_else(|| self.too_often(service, policy, &peer));
                 match refusal {
                     Some(why) => self.refuse(service, &peer, why),
@@ -81,7 +80,7 @@ impl Server {
             // connection is gone. When the listener goes on to look readable, trying on would be spinning.
             _ => {
                 self.record(Kind::Other, service, Level::Debug, format_args!("accept why={}", errno_text(errno)));
-                let Some(state) = self.state(service) else { return };
+                let state = self.state(service);
                 state.misses = state.misses.saturating_add(1);
                 if state.misses > ACCEPT_MISSES {
                     self.rest_by_scarcity(service, "accept", errno);
@@ -93,7 +92,7 @@ impl Server {
     /// Rests for want of something, longer each time in a row; the clients stay queued.
     pub(super) fn rest_by_scarcity(&mut self, service: usize, what: &str, errno: Errno) {
         let now = self.now;
-        let Some(state) = self.state(service) else { return };
+        let state = self.state(service);
         let delay = (SCARCE_FIRST_MS << state.scarcities.min(8)).min(SCARCE_CEILING_MS);
         let first = state.scarcities == 0;
         state.scarcities = state.scarcities.saturating_add(1);
@@ -160,7 +159,7 @@ impl Server {
     }
 
     pub(super) fn count_refusal(&mut self, service: usize, why: Refusal, source: Source) {
-        if let Some(count) = self.state(service).and_then(|state| state.refused.get_mut(why as usize)) {
+        if let Some(count) = self.state(service).refused.get_mut(why as usize) {
             *count = count.saturating_add(1);
         }
         self.note(service, Event::of(What::Refuse, 0).with(1, why as u8).from(source));
@@ -201,18 +200,17 @@ impl Server {
         self.due_at(deadline);
         let took = self.clock_start(service);
         self.note(service, Event::of(What::Accept, pid).with(took, 0).from(child.source));
-        if let Some(state) = self.state(service) {
-            state.live += 1;
-            state.trigger.count(policy.trigger, now);
-            (state.failures, state.was_missing) = (0, false);
-            let live = state.live;
-            self.record(
-                Kind::Accept,
-                service,
-                Level::Debug,
-                format_args!("peer={peer} pid={pid} count={live}/{}", policy.max_connections),
-            );
-        }
+        let state = self.state(service);
+        state.live += 1;
+        state.trigger.count(policy.trigger, now);
+        (state.failures, state.was_missing) = (0, false);
+        let live = state.live;
+        self.record(
+            Kind::Accept,
+            service,
+            Level::Debug,
+            format_args!("peer={peer} pid={pid} count={live}/{}", policy.max_connections),
+        );
     }
 
     fn serve_failed(&mut self, service: usize, row: usize, connection: OwnedFd, peer: Peer, failed: StartFailed) {

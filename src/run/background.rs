@@ -45,7 +45,7 @@ impl Server {
                 continue;
             }
             for row in self.listeners_of(service) {
-                let opened = self.tables.listeners.get(row).and_then(|listener| listener.opened.as_ref());
+                let opened = self.tables.opened(row);
                 let inode = opened.and_then(|opened| fstat(&opened.socket).ok()).map(|status| status.st_ino);
                 if inode.is_some_and(|inode| holds(pid, inode)) {
                     return Some(service);
@@ -76,10 +76,9 @@ impl Server {
         }
         self.disarm(service);
         self.due_at(child.deadline);
-        if let Some(state) = self.state(service) {
-            state.phase = Phase::Running(child.pid);
-            state.live += 1;
-        }
+        let state = self.state(service);
+        state.phase = Phase::Running(child.pid);
+        state.live += 1;
         self.suspect(service);
         self.watch(service, child.pid);
         true

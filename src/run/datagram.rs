@@ -34,17 +34,16 @@ impl Server {
     /// Answers one datagram.
     fn answer(&mut self, service: usize, row: usize, what: Internal) {
         let (now, Some(policy)) = (self.now, self.policy(service)) else { return };
-        let Some(opened) = self.tables.listeners.get(row).and_then(|listener| listener.opened.as_ref()) else { return };
+        let Some(opened) = self.tables.opened(row) else { return };
         let mut buffer = [0; INTERNAL_BYTES];
         let Ok((_, length, Some(from))) = recvfrom(&opened.socket, &mut buffer[..], RecvFlags::DONTWAIT) else {
             return;
         };
         let peer = Peer::of(Some(from.clone()), &opened.socket);
         let allowed = may_answer(&peer, |port| self.is_own_port(port));
-        if let Some(state) = self.state(service) {
-            state.accepted += 1;
-            state.trigger.count(policy.trigger, now);
-        }
+        let state = self.state(service);
+        state.accepted += 1;
+        state.trigger.count(policy.trigger, now);
         if !allowed {
             return self.refuse(service, &peer, Refusal::Reflection);
         }
@@ -58,7 +57,7 @@ impl Server {
             Internal::Chargen => &line,
             Internal::Discard | Internal::Tcpmux => return,
         };
-        let Some(opened) = self.tables.listeners.get(row).and_then(|listener| listener.opened.as_ref()) else { return };
+        let Some(opened) = self.tables.opened(row) else { return };
         let _ = sendto(&opened.socket, text, SendFlags::DONTWAIT | SendFlags::NOSIGNAL, &from); // as lost as any other
     }
 
@@ -74,11 +73,9 @@ impl Server {
     /// A peer whose datagram nobody serves yet.
     fn on_peer(&mut self, service: usize, row: usize) {
         let (Some(spec), Some(policy)) = (self.spec(service), self.policy(service)) else { return };
-        let Some(opened) = self.tables.listeners.get(row).and_then(|listener| listener.opened.as_ref()) else { return };
+        let Some(opened) = self.tables.opened(row) else { return };
         let Some((from, peer)) = head(opened.socket.as_fd()) else { return };
-        if let Some(state) = self.state(service) {
-            state.accepted += 1;
-        }
+        self.state(service).accepted += 1;
         if let Some(why) = self.refusal(service, policy, &peer).or_else(|| self.too_often(service, policy, &peer)) {
             self.drop_head(row);
             return self.refuse(service, &peer, why);
@@ -131,7 +128,7 @@ impl Server {
 
     /// Throws the datagram at the head away.
     fn drop_head(&self, row: usize) {
-        if let Some(opened) = self.tables.listeners.get(row).and_then(|listener| listener.opened.as_ref()) {
+        if let Some(opened) = self.tables.opened(row) {
             let _ = recv(&opened.socket, &mut [0_u8; 1][..], RecvFlags::DONTWAIT); // somebody was faster
         }
     }

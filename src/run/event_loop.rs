@@ -123,10 +123,12 @@ impl Server {
             self.reap_again = self.reap();
         }
         for service in 0..self.plan.services.len() {
-            match self.state(service).filter(|state| now >= state.rests_until()).map(|state| state.phase) {
-                Some(Phase::Resting(_, why)) if !self.stopping => self.on_rested(service, why),
-                Some(_) if !self.stopping => self.arm(service),
-                _ => {}
+            let state = self.state(service);
+            let (phase, due) = (state.phase, now >= state.rests_until());
+            match phase {
+                _ if !due || self.stopping => {}
+                Phase::Resting(_, why) => self.on_rested(service, why),
+                _ => self.arm(service),
             }
         }
         if cfg!(feature = "forward") {
@@ -198,7 +200,7 @@ impl Server {
     #[inline(never)] // its buffers are no part of the loop's own frame
     fn dump(&mut self) {
         for service in 0..self.plan.services.len() {
-            let Some(&state) = self.state(service).as_deref() else { continue };
+            let state = *self.state(service);
             let (name, word) = (self.name(service), self.state_word(service));
             let (live, accepted, refused, failures) =
                 (self.current(service), state.accepted, state.refused(), state.failures);

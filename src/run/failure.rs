@@ -36,7 +36,7 @@ impl Server {
         let now = self.now;
         let missing = failed.stage == Stage::EXEC && !late && !self.program_is_there(service);
         self.count_failure(service);
-        let Some(state) = self.state(service) else { return };
+        let state = self.state(service);
         if late {
             state.hold = state.hold.max(now.after_ms(BACKOFF_CEILING_MS));
         }
@@ -67,7 +67,7 @@ impl Server {
     pub(super) fn count_failure(&mut self, service: usize) {
         let now = self.now;
         let Some(policy) = self.policy(service) else { return };
-        let Some(state) = self.state(service) else { return };
+        let state = self.state(service);
         state.failures = state.failures.saturating_add(1);
         state.start.count(policy.start, now);
         let by_limit = state.start.check(policy.start, now).err().unwrap_or(now);
@@ -82,9 +82,7 @@ impl Server {
             Why::Restart => return self.start_service(service, Cause::Restart),
             _ => {}
         }
-        if let Some(state) = self.state(service) {
-            state.phase = Phase::Waiting;
-        }
+        self.state(service).phase = Phase::Waiting;
         if accept && self.serve_parked(service) {
             return;
         }
@@ -95,7 +93,7 @@ impl Server {
     fn look_again(&mut self, service: usize) {
         let now = self.now;
         let there = self.program_is_there(service);
-        let Some(state) = self.state(service) else { return };
+        let state = self.state(service);
         let appeared = there && (state.was_missing || now >= state.hold);
         state.was_missing = !there;
         if appeared {

@@ -59,7 +59,7 @@ impl Server {
             Err(errno) => return self.rest_by_scarcity(service, "epoll", errno),
         };
         let now = self.now;
-        let Some(state) = self.state(service) else { return };
+        let state = self.state(service);
         state.trigger.count(policy.trigger, now);
         let (count, tries, probe) = (state.forwarded, state.tries, state.probe);
         self.record(
@@ -96,9 +96,9 @@ impl Server {
     /// service rest before the answer is there.
     pub(super) fn want_backend(&mut self, service: usize) {
         let failed =
-            |state: &&mut ServiceState| state.phase == Phase::Waiting && state.failures > 0 && state.scarcities == 0;
+            |state: &ServiceState| state.phase == Phase::Waiting && state.failures > 0 && state.scarcities == 0;
         match self.tables.forwards.first_waiting(service) {
-            Some(slot) if self.state(service).filter(failed).is_some() => self.connect_backend(slot),
+            Some(slot) if failed(self.state(service)) => self.connect_backend(slot),
             _ => self.await_backend(service),
         }
     }
@@ -108,9 +108,7 @@ impl Server {
         let sides = [Side::new(Some(socket)), Side::new(None)];
         let pair = Pair::new(Stage::Waiting, service, sides, source, deadline);
         let slot = self.tables.forwards.put(pair).ok_or(Errno::NOBUFS)?;
-        if let Some(state) = self.state(service.into()) {
-            state.forwarded += 1;
-        }
+        self.state(service.into()).forwarded += 1;
         self.enlist(slot, CLIENT).inspect_err(|_| self.release_pair(slot))?;
         self.used_now(service.into());
         Ok(slot)
@@ -167,12 +165,12 @@ impl Server {
             return self.release_pair(slot);
         }
         // one that is about to end is not for those who come now
-        let state = self.state(service).filter(|state| state.probe != Tick::NEVER);
-        if state.is_some_and(|state| core::mem::take(&mut state.tries) > 0)
+        let state = self.state(service);
+        if state.probe != Tick::NEVER
+            && core::mem::take(&mut state.tries) > 0
             && self.tables.forwards.first_waiting(service).is_some()
-            && let Some(state) = self.state(service)
         {
-            state.probe = now;
+            self.state(service).probe = now;
             self.due_at(now);
         }
         self.pump(slot);
@@ -220,7 +218,10 @@ impl Server {
         if starts && phase == Phase::Waiting {
             return self.start_service(service, Cause::Knock);
         }
-        let Some(state) = self.state(service).filter(|state| state.probe == Tick(0)) else { return };
+        let state = self.state(service);
+        if state.probe != Tick(0) {
+            return;
+        }
         if starts && !matches!(phase, Phase::Running(_)) {
             return; // it is started when its rest is over
         }
@@ -233,17 +234,15 @@ impl Server {
 
     /// The program of a backend has been started: it needs a while.
     pub(super) fn backend_started(&mut self, service: usize) {
-        if let Some(state) = self.state(service) {
-            (state.tries, state.probe) = (0, Tick(0));
-        }
+        let state = self.state(service);
+        (state.tries, state.probe) = (0, Tick(0));
         self.await_backend(service);
     }
 
     /// The program of a backend is about to end, or has ended: who comes now waits for the next one.
     pub(super) fn backend_ends(&mut self, service: usize, ended: bool) {
-        if self.forwards(service)
-            && let Some(state) = self.state(service)
-        {
+        if self.forwards(service) {
+            let state = self.state(service);
             (state.tries, state.probe) = (1, if ended { Tick(0) } else { Tick::NEVER });
         }
     }
@@ -257,18 +256,21 @@ impl Server {
     pub(super) fn try_backends(&mut self) {
         let now = self.now;
         for service in 0..self.plan.services.len() {
-            let due = |state: &&mut ServiceState| state.probe != Tick(0) && now >= state.probe;
-            let Some(state) = self.state(service).filter(due) else { continue };
+            let state = self.state(service);
+            if state.probe == Tick(0) || now < state.probe {
+                continue;
+            }
             state.probe = Tick(0);
             for _ in 0..CONNECTS_PER_TURN {
                 let Some(slot) = self.tables.forwards.first_waiting(service) else { break };
                 self.connect_backend(slot);
-                if self.state(service).is_none_or(|state| state.tries > 0) {
+                if self.state(service).tries > 0 {
                     break; // it is not there yet, or it shows later
                 }
             }
             let wanted = self.tables.forwards.first_waiting(service).is_some();
-            if let Some(state) = self.state(service).filter(|state| wanted && state.tries == 0) {
+            let state = self.state(service);
+            if wanted && state.tries == 0 {
                 state.probe = now;
             }
         }
@@ -386,9 +388,8 @@ impl Server {
         let forwards = &mut self.tables.forwards;
         let Some(service) = forwards.rows.get(slot).map(|pair| usize::from(pair.service)) else { return };
         forwards.clear(slot);
-        if let Some(state) = self.state(service) {
-            state.forwarded = state.forwarded.saturating_sub(1);
-        }
+        let state = self.state(service);
+        state.forwarded = state.forwarded.saturating_sub(1);
         self.used_now(service);
     }
 
@@ -433,9 +434,7 @@ impl Server {
         self.forward_again |= open;
         self.least_descriptor();
         let Some(slot) = self.tables.forwards.put(pair) else { return };
-        if let Some(state) = self.state(service.map_or(usize::MAX, usize::from)) {
-            state.forwarded += 1;
-        }
+        self.state(service.map_or(usize::MAX, usize::from)).forwarded += 1;
         if self.enlist(slot, CLIENT).is_err() || self.enlist(slot, BACKEND).is_err() {
             self.release_pair(slot);
         }

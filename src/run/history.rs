@@ -255,9 +255,7 @@ impl Server {
         }
         let us = crate::sys::clock::now_us().saturating_sub(self.woken_us);
         let us = u32::try_from(us).unwrap_or(u32::MAX);
-        if let Some(state) = self.state(service) {
-            state.starts.count(us);
-        }
+        self.state(service).starts.count(us);
         us
     }
 
@@ -267,7 +265,7 @@ impl Server {
             return;
         }
         let ms = u32::try_from(until.since_ms(self.now)).unwrap_or(u32::MAX);
-        let Some(state) = self.state(service) else { return };
+        let state = self.state(service);
         let again = matches!(state.phase, Phase::Resting(_, before) if before == why);
         // want of something comes back up to 50 times a second
         let told = why == Why::Scarce && state.scarcities > 1;

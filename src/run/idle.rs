@@ -63,9 +63,8 @@ impl Server {
             return;
         }
         let now = self.now;
-        if let Some(state) = self.state(service)
-            && state.asleep_since != Tick(0)
-        {
+        let state = self.state(service);
+        if state.asleep_since != Tick(0) {
             let slept = now.since_ms(core::mem::take(&mut state.asleep_since));
             state.slept_ms = state.slept_ms.saturating_add(slept);
         }
@@ -184,7 +183,7 @@ impl Server {
         let mut last = Last::Unknown;
         for row in self.listeners_of(service) {
             let kind = self.plan.listeners.get(row).map(|spec| spec.kind);
-            let opened = self.tables.listeners.get(row).and_then(|listener| listener.opened.as_ref());
+            let opened = self.tables.opened(row);
             let Some(socket) = opened.map(|opened| opened.socket.as_fd()) else { continue };
             last = last.or(match kind {
                 Some(SocketKind::Stream | SocketKind::SequentialPacket) => connections::last_connection(socket)
@@ -252,9 +251,8 @@ impl Server {
         let Some(&row) = self.tables.watched.get(index) else { return };
         let Some(child) = self.tables.children.iter().position(|child| child.pid == row.pid) else { return };
         let service = usize::from(row.service);
-        if let Some(state) = self.state(service) {
-            (state.ending, state.given_back_kb) = (Ending::Asked, memory);
-        }
+        let state = self.state(service);
+        (state.ending, state.given_back_kb) = (Ending::Asked, memory);
         self.ask_to_end(child, false);
         let last = if why == "quiet" { row.worked } else { row.used };
         let after = Seconds(self.now.since_ms(last));

@@ -75,7 +75,7 @@ impl Server {
             return;
         };
         let now = self.now;
-        let Some(state) = self.state(service) else { return };
+        let state = self.state(service);
         state.trigger.count(policy.trigger, now);
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         // an answer that does not fit into an empty queue has nobody who waits for it
@@ -118,9 +118,7 @@ impl Server {
         self.due_at(connection.deadline);
         let service = usize::from(connection.service);
         let _ = self.tables.internal.push(connection); // there is room: looked at before accept
-        if let Some(state) = self.state(service) {
-            state.live += 1;
-        }
+        self.state(service).live += 1;
         Ok(())
     }
 
@@ -167,9 +165,8 @@ impl Server {
     pub(super) fn release(&mut self, index: usize) -> InternalConnection {
         let connection = self.tables.internal.swap_remove(index);
         let _ = epoll::delete(&self.epoll, &connection.socket); // ENOENT: it is out already
-        if let Some(state) = self.state(usize::from(connection.service)) {
-            state.live = state.live.saturating_sub(1);
-        }
+        let state = self.state(usize::from(connection.service));
+        state.live = state.live.saturating_sub(1);
         connection
     }
 

@@ -20,7 +20,7 @@ impl Server {
             return;
         }
         let forwards = self.forwards(service);
-        let Some(state) = self.state(service) else { return };
+        let state = self.state(service);
         if state.deaf != Tick(0) {
             state.deaf = Tick(0); // a row that is not written costs no memory
         }
@@ -54,11 +54,12 @@ impl Server {
     /// Whether the sockets of a service are watched, so far as they are open.
     fn is_armed(&mut self, service: usize) -> bool {
         let forwards = self.forwards(service);
-        self.state(service).is_some_and(|state| match state.phase {
+        let state = self.state(service);
+        match state.phase {
             Phase::Waiting => true,
             Phase::Running(_) => forwards && !state.paused && state.deaf == Tick(0),
             Phase::Resting(..) | Phase::Paused => false,
-        })
+        }
     }
 
     fn arm_one(&mut self, row: usize, flags: EventFlags) -> Result<(), Errno> {
@@ -106,11 +107,10 @@ impl Server {
         self.disarm(service);
         self.note_rest(service, until, why);
         let forwards = self.forwards(service);
-        if let Some(state) = self.state(service) {
-            match state.phase {
-                Phase::Running(_) if forwards => state.deaf = until,
-                _ => state.phase = Phase::Resting(until, why),
-            }
+        let state = self.state(service);
+        match state.phase {
+            Phase::Running(_) if forwards => state.deaf = until,
+            _ => state.phase = Phase::Resting(until, why),
         }
         self.due_at(until);
     }
@@ -239,7 +239,7 @@ impl Server {
 
     /// Whether a listener that epoll reports as hung up really is.
     pub(super) fn is_broken(&self, row: usize) -> bool {
-        let opened = self.tables.listeners.get(row).and_then(|listener| listener.opened.as_ref());
+        let opened = self.tables.opened(row);
         opened.is_some_and(|opened| open::is_shut_down(opened.socket.as_fd()))
     }
 
@@ -264,7 +264,7 @@ impl Server {
     /// has connected to a peer of its own hears everybody again.
     pub(super) fn restore(&mut self, service: usize) {
         for row in self.listeners_of(service) {
-            let opened = self.tables.listeners.get(row).and_then(|listener| listener.opened.as_ref());
+            let opened = self.tables.opened(row);
             let Some(socket) = opened.map(|opened| opened.socket.as_fd()) else { continue };
             let whole = open::restore(self.plan, row, socket);
             let connected = self.is_datagram(row) && open::is_connected(socket);
@@ -329,7 +329,7 @@ impl Server {
         let mut flushed = 0;
         for row in self.listeners_of(service) {
             let kind = self.plan.listeners.get(row).map(|spec| spec.kind);
-            let Some(opened) = self.tables.listeners.get(row).and_then(|listener| listener.opened.as_ref()) else {
+            let Some(opened) = self.tables.opened(row) else {
                 continue;
             };
             // another holder may be as fast as we are; the next start sets the flag as configured

@@ -97,6 +97,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 
 use crate::detach::PidFile;
+use crate::limits::SERVICES;
 use crate::logging::{Kind, say};
 use crate::notify::Notify;
 use crate::open::{self, watch};
@@ -312,8 +313,10 @@ impl Server {
         self.policy(service).is_some_and(|policy| !policy.accept || backend)
     }
 
-    fn state(&mut self, service: usize) -> Option<&mut ServiceState> {
-        self.tables.services.get_mut(service).filter(|_| service < self.plan.services.len())
+    /// What a service is doing. What is no service has the last row for itself.
+    #[allow(clippy::indexing_slicing, reason = "there is one row more than services")]
+    fn state(&mut self, service: usize) -> &mut ServiceState {
+        &mut self.tables.services[service.min(SERVICES)]
     }
 
     fn name(&self, service: usize) -> &'static str {
@@ -346,7 +349,7 @@ impl Server {
     }
 
     fn phase(&mut self, service: usize) -> Phase {
-        self.state(service).map_or(Phase::Waiting, |state| state.phase)
+        self.state(service).phase
     }
 
     /// Watches the addresses of this machine while one is missing.

@@ -83,9 +83,7 @@ impl Server {
             let args = format_args!("message of pid={sender} passed over; NotifyAccess= lets only pid={main} send");
             return self.record(Kind::Other, service, Level::Info, args);
         }
-        if let Some(state) = self.state(service) {
-            state.ending = Ending::Announced;
-        }
+        self.state(service).ending = Ending::Announced;
         self.backend_ends(service, false);
         self.thaw(child.pid);
         let deadline = self.stop_deadline(policy);

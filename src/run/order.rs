@@ -55,7 +55,7 @@ impl Server {
 
     /// What the operator wants now that the service has ended.
     pub(super) fn take_order(&mut self, service: usize) -> Order {
-        self.state(service).map_or(Order::None, |state| core::mem::replace(&mut state.order, Order::None))
+        core::mem::replace(&mut self.state(service).order, Order::None)
     }
 
     fn accepts(&self, service: usize) -> bool {
@@ -129,9 +129,7 @@ impl Server {
         }
         match self.phase(service) {
             Phase::Running(pid) => {
-                if let Some(state) = self.state(service) {
-                    state.order = order;
-                }
+                self.state(service).order = order;
                 self.end_children(service);
                 Outcome::Await(pid)
             }
@@ -170,27 +168,25 @@ impl Server {
     }
 
     fn wait_again(&mut self, service: usize) {
-        if let Some(state) = self.state(service) {
-            state.phase = Phase::Waiting;
-        }
+        self.state(service).phase = Phase::Waiting;
         self.arm(service);
     }
 
     fn order_pause(&mut self, service: usize) -> Outcome {
         let name = self.name(service);
         let phase = self.phase(service);
-        let Some(state) = self.state(service).filter(|state| !state.paused) else {
+        let state = self.state(service);
+        if core::mem::replace(&mut state.paused, true) {
             return answer(OK, format_args!("{name} is paused already"));
-        };
-        state.paused = true;
+        }
         let live = state.live.max(state.forwarded);
         self.note(service, Event::of(What::Pause, 0));
         let runs = matches!(phase, Phase::Running(_));
         if !runs || self.forwards(service) {
             self.disarm(service);
         }
-        if let Some(state) = self.state(service).filter(|_| !runs) {
-            state.phase = Phase::Paused;
+        if !runs {
+            self.state(service).phase = Phase::Paused;
         }
         let left = if live > 0 { " what runs is left alone;" } else { "" };
         answer(
@@ -201,10 +197,9 @@ impl Server {
 
     fn order_resume(&mut self, service: usize) -> Outcome {
         let name = self.name(service);
-        let Some(state) = self.state(service).filter(|state| state.paused) else {
+        if !core::mem::take(&mut self.state(service).paused) {
             return answer(OK, format_args!("{name} is not paused"));
-        };
-        state.paused = false;
+        }
         self.note(service, Event::of(What::Resume, 0));
         match self.phase(service) {
             Phase::Paused => self.on_rested(service, Why::Failure), // serves who was accepted before, and arms

@@ -31,9 +31,9 @@ impl Server {
             if self.plan.listeners.get(row).is_none_or(|spec| spec.kind != SocketKind::Datagram) {
                 continue;
             }
-            let opened = self.tables.listeners.get(row).and_then(|listener| listener.opened.as_ref());
+            let opened = self.tables.opened(row);
             let Some(head) = opened.and_then(|opened| look(opened.socket.as_fd(), RecvFlags::PEEK)) else { continue };
-            let Some(state) = self.state(service) else { return false };
+            let state = self.state(service);
             state.poison_runs = if state.poison == head.mark { state.poison_runs.saturating_add(1) } else { 1 };
             state.poison = head.mark;
             if state.poison_runs < POISON_RUNS {
@@ -41,7 +41,7 @@ impl Server {
             }
             (state.poison, state.poison_runs) = (0, 0);
             state.dropped = state.dropped.saturating_add(1);
-            let opened = self.tables.listeners.get(row).and_then(|listener| listener.opened.as_ref());
+            let opened = self.tables.opened(row);
             let _ = opened.map(|opened| look(opened.socket.as_fd(), RecvFlags::empty()).is_some());
             let Head { length, sender, .. } = head;
             self.note(service, Event::of(What::Drop, 0).from(sender.source()));
@@ -60,9 +60,8 @@ impl Server {
 
     /// A run has succeeded: nothing is suspected any more.
     pub(super) fn forget_poison(&mut self, service: usize) {
-        if let Some(state) = self.state(service) {
-            (state.poison, state.poison_runs) = (0, 0);
-        }
+        let state = self.state(service);
+        (state.poison, state.poison_runs) = (0, 0);
     }
 }
 

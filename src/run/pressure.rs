@@ -155,12 +155,10 @@ impl Server {
         } else if memory > 0 && available_kb(&self.tables.group).saturating_sub(self.growing_kb()) < memory {
             (Why::Memory, MEMORY_LOOK_MS)
         } else {
-            if let Some(state) = self.state(service) {
-                state.held = false;
-            }
+            self.state(service).held = false;
             return false;
         };
-        if self.state(service).is_some_and(|state| !core::mem::replace(&mut state.held, true)) {
+        if !core::mem::replace(&mut self.state(service).held, true) {
             self.record(Kind::Rest, service, Level::Warn, format_args!("why={}; clients wait", why.word()));
         }
         let until = self.now.after_ms(look);
@@ -198,9 +196,7 @@ impl Server {
         for service in 0..self.plan.services.len() {
             if let Phase::Resting(_, Why::Memory) = self.phase(service) {
                 let now = self.now;
-                if let Some(state) = self.state(service) {
-                    state.phase = Phase::Resting(now, Why::Memory);
-                }
+                self.state(service).phase = Phase::Resting(now, Why::Memory);
                 self.due_at(now);
             }
         }
@@ -253,7 +249,7 @@ impl Server {
             let Some(&row) = self.tables.watched.get(index) else { continue };
             let service = usize::from(row.service);
             let Some(policy) = self.policy(service) else { continue };
-            let ending = self.state(service).is_some_and(|state| state.ending == Ending::Asked);
+            let ending = self.state(service).ending == Ending::Asked;
             if ending || row.is_frozen() {
                 return; // one is about to go
             }

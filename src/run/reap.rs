@@ -47,7 +47,7 @@ impl Server {
         let service = usize::from(child.service);
         let Some(policy) = self.policy(service) else { return };
         let ran = self.now.since_ms(child.since);
-        let asked = self.state(service).is_some_and(|state| state.ending == Ending::Asked);
+        let asked = self.state(service).ending == Ending::Asked;
         let clean = asked || policy.ignore_failure || end.is_clean(self.plan.arena.get(policy.success));
         let level = match (!self.is_one_process(service), clean) {
             (true, true) => Level::Debug,
@@ -130,11 +130,10 @@ impl Server {
         if cfg!(feature = "pressure") && self.reserve_kb > 0 {
             self.on_freed();
         }
-        if let Some(state) = self.state(usize::from(child.service)) {
-            state.live = state.live.saturating_sub(1);
-            if state.phase == Phase::Running(child.pid) {
-                state.phase = Phase::Waiting;
-            }
+        let state = self.state(usize::from(child.service));
+        state.live = state.live.saturating_sub(1);
+        if state.phase == Phase::Running(child.pid) {
+            state.phase = Phase::Waiting;
         }
     }
 }

@@ -170,8 +170,8 @@ impl Server {
             }
             (state.live, state.forwarded, state.suspected) = (0, 0, false);
             // a row that nobody has touched yet costs no page
-            if let Some(place) = self.state(row).filter(|_| !is_zero(&state)) {
-                *place = state;
+            if !is_zero(&state) {
+                *self.state(row) = state;
             }
             if let Phase::Running(pid) = state.phase {
                 self.resume_run(row, pid, &resume.state.watched);
@@ -185,10 +185,8 @@ impl Server {
         for mut child in core::mem::take(&mut resume.state.children) {
             let Some(&Some(row)) = resume.services.get(usize::from(child.service)) else { continue };
             child.service = row;
-            if self.tables.children.push(child).is_ok()
-                && let Some(state) = self.state(usize::from(row))
-            {
-                state.live += 1;
+            if self.tables.children.push(child).is_ok() {
+                self.state(usize::from(row)).live += 1;
             }
         }
         self.resume_foreign(resume, least);
@@ -210,9 +208,7 @@ impl Server {
         if !self.forwards(service) {
             self.suspect(service);
         }
-        if let Some(state) = self.state(service) {
-            state.arrived = true; // perhaps: nobody looked in between
-        }
+        self.state(service).arrived = true; // perhaps: nobody looked in between
         self.watch(service, pid);
         let old = watched.iter().find(|old| old.pid == pid);
         if let (Some(old), Some(row)) = (old, self.tables.watched.iter_mut().find(|row| row.pid == pid)) {

@@ -29,7 +29,7 @@ impl Server {
         if let Some(listener) = self.tables.listeners.get_mut(row) {
             listener.watch = Watch::Spent;
         }
-        let Some(state) = self.state(service) else { return };
+        let state = self.state(service);
         if state.phase != Phase::Waiting {
             return; // its other socket was first
         }
@@ -56,8 +56,7 @@ impl Server {
         if self.is_held_back(service) {
             return;
         }
-        let watched =
-            policy.sleep.is_watched() || self.state(service).is_some_and(|state| state.short_runs >= SHORT_RUNS);
+        let watched = policy.sleep.is_watched() || self.state(service).short_runs >= SHORT_RUNS;
         if watched && !forwards {
             self.suspect(service);
         }
@@ -69,15 +68,14 @@ impl Server {
                 self.due_at(deadline);
                 let took = self.clock_start(service);
                 self.note(service, Event::of(What::Start, pid).with(took, why as u8));
-                if let Some(state) = self.state(service) {
-                    state.phase = Phase::Running(pid);
-                    state.live += 1;
-                    state.accepted += u64::from(!forwards);
-                    if !forwards {
-                        state.trigger.count(policy.trigger, now);
-                    }
-                    (state.was_missing, state.scarcities) = (false, 0);
+                let state = self.state(service);
+                state.phase = Phase::Running(pid);
+                state.live += 1;
+                state.accepted += u64::from(!forwards);
+                if !forwards {
+                    state.trigger.count(policy.trigger, now);
                 }
+                (state.was_missing, state.scarcities) = (false, 0);
                 self.record(Kind::Start, service, Level::Info, format_args!("pid={pid} why={}", why.word()));
                 self.watch(service, pid);
                 if forwards {
@@ -121,8 +119,7 @@ impl Server {
     /// The main process has ended, and with it what was left of its session: what next?
     pub(super) fn run_over(&mut self, service: usize, end: End, ran_ms: u64, timed_out: bool) {
         let Some(policy) = self.policy(service) else { return };
-        let ending =
-            self.state(service).map_or(Ending::Unasked, |state| core::mem::replace(&mut state.ending, Ending::Unasked));
+        let ending = core::mem::replace(&mut self.state(service).ending, Ending::Unasked);
         let order = self.take_order(service);
         let asked = ending == Ending::Asked || order != Order::None;
         let clean = asked || !timed_out && (policy.ignore_failure || end.is_clean(self.plan.arena.get(policy.success)));
@@ -136,7 +133,7 @@ impl Server {
         if policy.flush_pending && !policy.accept {
             self.flush_pending(service);
         }
-        let Some(state) = self.state(service) else { return };
+        let state = self.state(service);
         state.asleep_since = if ending == Ending::Asked { now } else { Tick(0) };
         state.short_runs = if left { state.short_runs.saturating_add(1) } else { 0 };
         if clean && !unread {
@@ -149,9 +146,8 @@ impl Server {
         }
         if clean && !unread {
             self.forget_poison(service);
-        } else if self.drop_poison(service)
-            && let Some(state) = self.state(service)
-        {
+        } else if self.drop_poison(service) {
+            let state = self.state(service);
             (state.failures, state.hold) = (0, now);
         }
         if self.stopping {
@@ -168,7 +164,7 @@ impl Server {
 
     fn rest_for_restart(&mut self, service: usize, policy: &Policy) {
         let now = self.now;
-        let Some(state) = self.state(service) else { return };
+        let state = self.state(service);
         let until = now.after_ms(u64::from(policy.restart_ms)).max(state.hold);
         let rest = Seconds(until.since_ms(now));
         self.record(Kind::Rest, service, Level::Info, format_args!("why={} for={rest}", Why::Restart.word()));
@@ -178,7 +174,7 @@ impl Server {
     /// Back to waiting, or first to a rest if the last run failed.
     fn rest_or_wait(&mut self, service: usize, why: Why) {
         let now = self.now;
-        let Some(state) = self.state(service) else { return };
+        let state = self.state(service);
         if state.failures > 0 && state.hold > now {
             let until = state.hold;
             let (rest, failures) = (Seconds(until.since_ms(now)), state.failures);
@@ -194,7 +190,7 @@ impl Server {
     /// From now on it is looked whether anything arrives during a run: an edge in a set that nobody waits on.
     pub(super) fn suspect(&mut self, service: usize) {
         for row in self.listeners_of(service) {
-            if let Some(opened) = self.tables.listeners.get(row).and_then(|listener| listener.opened.as_ref()) {
+            if let Some(opened) = self.tables.opened(row) {
                 let data = EventData::new_u64(service as u64);
                 // with OUT as well, which a datagram socket nearly always is, an edge is told of even if the service has
                 // taken what caused it
@@ -203,17 +199,16 @@ impl Server {
             }
         }
         self.collect_arrivals();
-        if let Some(state) = self.state(service) {
-            (state.suspected, state.arrived) = (true, false); // what is there now is not news
-        }
+        let state = self.state(service);
+        (state.suspected, state.arrived) = (true, false); // what is there now is not news
     }
 
     fn unsuspect(&mut self, service: usize) {
-        if !self.state(service).is_some_and(|state| core::mem::take(&mut state.suspected)) {
+        if !core::mem::take(&mut self.state(service).suspected) {
             return;
         }
         for row in self.listeners_of(service) {
-            if let Some(opened) = self.tables.listeners.get(row).and_then(|listener| listener.opened.as_ref()) {
+            if let Some(opened) = self.tables.opened(row) {
                 let _ = epoll::delete(&self.arrivals, &opened.socket); // ENOENT: it was not added
             }
         }
@@ -228,9 +223,7 @@ impl Server {
             let Ok(events) = wait(self.arrivals.as_fd(), &mut events, Some(&none), None) else { return };
             for event in events {
                 let service = usize::try_from(event.data.u64()).unwrap_or(usize::MAX);
-                if let Some(state) = self.state(service) {
-                    state.arrived = true;
-                }
+                self.state(service).arrived = true;
                 for row in self.tables.watched.iter_mut().filter(|row| usize::from(row.service) == service) {
                     row.fresh = true;
                 }
@@ -244,11 +237,11 @@ impl Server {
     /// Something may have arrived during the run: what waits need not be what was there before. Not so only if that was
     /// watched.
     fn has_arrived(&mut self, service: usize) -> bool {
-        if !self.state(service).is_some_and(|state| state.suspected) {
+        if !self.state(service).suspected {
             return !self.forwards(service); // who waits there was not served
         }
         self.collect_arrivals();
-        self.state(service).is_none_or(|state| state.arrived)
+        self.state(service).arrived
     }
 
     /// Something waits in the sockets.

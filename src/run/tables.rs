@@ -36,9 +36,9 @@ pub struct Tables {
     before_services: [u8; lead(0, size_of::<History>())],
     /// What happened lately.
     pub history: History,
-    /// One row per service of the plan, in its order.
-    pub services: [ServiceState; SERVICES],
-    before_listeners: [u8; lead(size_of::<[ServiceState; SERVICES]>() + PAGE_BYTES / 2, size_of::<Spawner>())],
+    /// One row per service of the plan, in its order, and one for what is none.
+    pub services: [ServiceState; SERVICES + 1],
+    before_listeners: [u8; lead(size_of::<[ServiceState; SERVICES + 1]>() + PAGE_BYTES / 2, size_of::<Spawner>())],
     /// What starts children.
     pub spawner: Spawner,
     /// Bounds the log.
@@ -86,7 +86,7 @@ impl Tables {
     pub const EMPTY: Self = Self {
         before_services: [0; _],
         history: History::NEW,
-        services: [ServiceState::NEW; SERVICES],
+        services: [ServiceState::NEW; _],
         before_listeners: [0; _],
         spawner: Spawner::NEW,
         throttle: Throttle::new(),
@@ -102,6 +102,11 @@ impl Tables {
         rates: Rates::NEW,
         clients: Rows::NONE,
     };
+
+    /// The socket of a listener, if it is open.
+    pub(super) fn opened(&self, row: usize) -> Option<&Opened> {
+        self.listeners.get(row)?.opened.as_ref()
+    }
 }
 
 /// What a service is doing.

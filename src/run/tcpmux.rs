@@ -89,7 +89,7 @@ impl Server {
         let peer = self.tables.internal.get(index).map_or(Peer::Unknown, |connection| {
             Peer::of(rustix::net::getpeername(&connection.socket).ok().flatten(), &connection.socket)
         });
-        let Some(state) = self.state(service) else { return };
+        let state = self.state(service);
         state.accepted += 1;
         let busy = state.phase != Phase::Waiting || state.trigger.check(policy.trigger, now).is_err();
         let refused = self.refusal(service, policy, &peer).or_else(|| self.too_often(service, policy, &peer));
