@@ -332,6 +332,7 @@ impl Server {
     }
 
     /// Something is due at `deadline`.
+    #[inline(never)] // a time has two words where flash is short
     fn due_at(&mut self, deadline: Tick) {
         self.deadline = self.deadline.min(deadline);
     }
