@@ -107,6 +107,7 @@ impl Server {
     pub(super) fn refusal(&self, service: usize, policy: &Policy, peer: &Peer) -> Option<Refusal> {
         let arena = &self.plan.arena;
         if cfg!(feature = "access")
+            && !policy.deny.is_empty()
             && let Some(ip) = peer.ip()
             && !filter::allowed(arena.get(policy.allow), arena.get(policy.deny), ip)
         {
