@@ -56,6 +56,8 @@ pub const FORWARD_TURN_BYTES: usize = 1024 * 1024;
 pub const FORWARD_PIPES: usize = 4;
 /// So long a client waits for a backend that is being started. Then it is closed.
 pub const BACKEND_WAIT_MS: u64 = 90_000;
+/// How often it is looked at, while clients come, how many descriptors we may have (getrlimit(2)).
+pub const DESCRIPTORS_LOOK_MS: u64 = 1_000;
 /// First pause before a backend that does not answer yet is tried again. Doubles up to [`BACKEND_CEILING_MS`].
 pub const BACKEND_FIRST_MS: u64 = 5;
 /// Longest pause between two tries of a backend that is being started.

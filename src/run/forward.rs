@@ -18,7 +18,9 @@ use super::pairs::{BACKEND, CLIENT, Pair, Stage};
 use super::proxy_header::{Header, header};
 use super::pump::{Flow, Side, pump};
 use super::{Phase, Server, ServiceState, Tick, Token};
-use crate::limits::{BACKEND_CEILING_MS, BACKEND_FIRST_MS, BACKEND_WAIT_MS, CONNECTS_PER_TURN, FORWARDED};
+use crate::limits::{
+    BACKEND_CEILING_MS, BACKEND_FIRST_MS, BACKEND_WAIT_MS, CONNECTS_PER_TURN, DESCRIPTORS_LOOK_MS, FORWARDED,
+};
 use crate::logging::Kind;
 use crate::open::backend;
 use crate::peer::{Address, Peer, Source};
@@ -82,12 +84,15 @@ impl Server {
     pub(super) fn has_no_room(&mut self) -> Option<Errno> {
         /// Descriptors that the loop takes beside those of listeners: its own, clients of the control socket, pipes.
         const OTHERS: usize = 24;
-        let least = usize::try_from(self.least_descriptor()).unwrap_or(0);
-        let limit = getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok());
-        let most = limit.unwrap_or(usize::MAX).saturating_sub(least + self.plan.listeners.len() + OTHERS) / 2;
+        if self.now >= self.tables.forwards.shared.room.1 {
+            let least = usize::try_from(self.least_descriptor()).unwrap_or(0);
+            let limit = getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok());
+            let most = limit.unwrap_or(usize::MAX).saturating_sub(least + self.plan.listeners.len() + OTHERS) / 2;
+            self.tables.forwards.shared.room = (most.max(1), self.now.after_ms(DESCRIPTORS_LOOK_MS));
+        }
         match self.tables.forwards.first_free() {
             FORWARDED.. => Some(Errno::AGAIN),
-            row => (row >= most.max(1)).then_some(Errno::MFILE),
+            row => (row >= self.tables.forwards.shared.room.0).then_some(Errno::MFILE),
         }
     }
 

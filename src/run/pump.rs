@@ -12,6 +12,7 @@ use rustix::io::{Errno, write};
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with, splice};
 
+use super::Tick;
 use crate::limits::{FORWARD_BYTES, FORWARD_PIPES, FORWARD_TURN_BYTES, LARGE_PIPES, STREAM_BYTES};
 use crate::sys::process::above;
 
@@ -39,12 +40,15 @@ pub struct Shared {
     pub(super) large: u8,
     /// The first number for the descriptors of all this; 0: not known yet.
     pub(super) least: i32,
+    /// Connections for which there are descriptors, and until when that is believed.
+    pub(super) room: (usize, Tick),
     buffer: [u8; FORWARD_BYTES],
 }
 
 impl Shared {
     /// Nothing yet.
-    pub(super) const NEW: Self = Self { pipes: Vec::new(), large: 0, least: 0, buffer: [0; FORWARD_BYTES] };
+    pub(super) const NEW: Self =
+        Self { pipes: Vec::new(), large: 0, least: 0, room: (0, Tick(0)), buffer: [0; FORWARD_BYTES] };
 
     /// Whether there is an empty pipe.
     fn has_pipe(&mut self) -> bool {

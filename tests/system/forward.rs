@@ -3,6 +3,7 @@
 use crate::client::*;
 use crate::harness::{Ctx, Need::*, PATIENCE, Test, sleep_ms, wait_until};
 use crate::test;
+use crate::trace::Trace;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener};
 use std::process::Command;
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 pub const TESTS: &[Test] = &[
     test!(backend_is_started_on_demand, Directive("ConnectTo")),
     test!(backend_that_opens_its_port_late, Directive("ConnectTo")),
+    test!(a_client_costs_no_look_at_the_limits, Directive("ConnectTo"), Prog("strace")),
     test!(clients_of_a_late_backend_leave_it_descriptors, Directive("ConnectTo"), Prog("prlimit"), Prog("python3")),
     test!(plain_redirect_without_a_program, Directive("ConnectTo")),
     test!(half_close_is_kept, Directive("ConnectTo")),
@@ -100,6 +102,19 @@ pub fn echo(mut stream: std::net::TcpStream) {
     let mut copy = stream.try_clone().unwrap();
     let _ = std::io::copy(&mut stream, &mut copy);
     let _ = copy.shutdown(Shutdown::Write);
+}
+
+/// How many descriptors there may be is not asked for each client.
+fn a_client_costs_no_look_at_the_limits(ctx: &mut Ctx) {
+    const CLIENTS: usize = 30;
+    let (port, daemon) = redirect(ctx, "", echo);
+    let trace = Trace::attach(&daemon, &ctx.path("trace"), &["-e", "trace=prlimit64,?getrlimit,?ugetrlimit"]);
+    let start = Instant::now();
+    for _ in 0..CLIENTS {
+        assert_eq!(ask(port, "x\n"), "x\n");
+    }
+    let (looks, seconds) = (trace.end().len(), start.elapsed().as_secs() as usize);
+    assert!((1..=seconds + 2).contains(&looks) || seconds >= CLIENTS, "{looks} in {seconds} s");
 }
 
 fn plain_redirect_without_a_program(ctx: &mut Ctx) {
