@@ -1,9 +1,9 @@
 //! Texts that are packed at compile time: messages and help, which most runs never show.
 //!
-//! Each bit is predicted from the one to four bytes before it and coded by how likely it was (a context model with an
-//! arithmetic coder), so that English takes a third of its room. The packer runs in the compiler; the program has the
-//! reader only. A text is unpacked as a whole, into `.bss`, when it is first asked for. That takes some milliseconds
-//! and [`MODEL_BYTES`] of heap, so a text that is packed must not be asked for after the seal.
+//! Each bit is predicted from the word it belongs to and the up to three bytes before it, and coded by how likely it was
+//! (a context model with an arithmetic coder), so that English takes a third of its room. The packer runs in the
+//! compiler; the program has the reader only. A text is unpacked as a whole, into `.bss`, when it is first asked for. That
+//! takes some milliseconds and [`MODEL_BYTES`] of heap, so a text that is packed must not be asked for after the seal.
 //!
 //! Builds with debug assertions have their texts plain, which spares them the time of the packer.
 #![allow(
@@ -15,8 +15,8 @@
 
 /// Weights of the model, one for a bit in its context; contexts that meet in one slot only pack a little worse.
 const SLOTS: usize = 1 << 16;
-/// How many bytes back a context goes at most.
-const ORDERS: usize = 4;
+/// What a bit is predicted from: nothing, the last one, two and three bytes, and the word so far.
+const CONTEXTS: usize = 5;
 /// Bytes of a text at most, packed.
 #[cfg_attr(debug_assertions, allow(dead_code, reason = "texts are plain then"))]
 pub(crate) const PACKED_BYTES: usize = 1 << 14;
@@ -25,10 +25,12 @@ pub const MODEL_BYTES: usize = size_of::<[i16; SLOTS]>();
 
 /// What is known of the next bit, and the coder's interval. Both sides go through the same states.
 struct Coder<'a> {
-    /// For each slot the binary logarithm of the odds of a one, in 1/256.
+    /// For each slot the binary logarithm of the odds of a one, in 1/128, and in the last four bits how often it was used.
     weights: &'a mut [i16; SLOTS],
     /// The last four bytes.
     history: u32,
+    /// A hash of the letters since the last other character.
+    word: u32,
     /// A one and the bits of this byte so far.
     node: u32,
     low: u32,
@@ -37,32 +39,22 @@ struct Coder<'a> {
 
 impl<'a> Coder<'a> {
     const fn new(weights: &'a mut [i16; SLOTS]) -> Self {
-        Self { weights, history: 0, node: 1, low: 0, high: u32::MAX }
+        Self { weights, history: 0, word: 0, node: 1, low: 0, high: u32::MAX }
     }
 
-    /// The slots of the next bit, one for each length of context. Written out, here and below: the compiler says that
-    /// it takes long when it has to follow too many branches.
-    const fn slots(&self) -> [u16; ORDERS] {
-        let (last, node) = (self.history, self.node);
-        [
-            slot(last & 0xff, node),
-            slot(last & 0xffff, node + 256),
-            slot(last & 0xff_ffff, node + 512),
-            slot(last, node + 768),
-        ]
-    }
-
-    /// How likely a one is, 1 to 65535 parts of 65536: the odds 2^x, with a straight line between whole powers.
-    const fn chance(&self, slots: &[u16; ORDERS]) -> u32 {
-        let [a, b, c, d] = *slots;
-        let weights = &*self.weights;
-        let sum = weights[a as usize] as i32
-            + weights[b as usize] as i32
-            + weights[c as usize] as i32
-            + weights[d as usize] as i32;
-        let octaves = if sum < 0 { -sum } else { sum } as u32;
-        let rest = if octaves < 10 << 8 { ((512 - (octaves & 255)) << 6) >> (octaves >> 8) } else { 24 };
-        if sum < 0 { rest } else { 65536 - rest }
+    /// The slots of the next bit, one for each context, and how likely a one is, 1 to 65535 parts of 65536: the odds 2^x,
+    /// with a straight line between whole powers.
+    const fn foresee(&self) -> ([u16; CONTEXTS], u32) {
+        let contexts = [0, self.history & 0xff, self.history & 0xffff, self.history & 0xff_ffff, self.word];
+        let (mut slots, mut sum, mut at) = ([0; CONTEXTS], 0, 0);
+        while at < CONTEXTS {
+            slots[at] = slot(contexts[at], self.node + 256 * at as u32);
+            sum += (self.weights[slots[at] as usize] >> 4) as i32;
+            at += 1;
+        }
+        let octaves = sum.unsigned_abs();
+        let rest = if octaves < 10 << 7 { ((256 - (octaves & 127)) << 7) >> (octaves >> 7) } else { 24 };
+        (slots, if sum < 0 { rest } else { 65536 - rest })
     }
 
     /// The point that parts the interval: up to it the next bit is a one.
@@ -70,8 +62,9 @@ impl<'a> Coder<'a> {
         self.low + (((self.high - self.low) as u64 * chance as u64) >> 16) as u32
     }
 
-    /// Takes a bit: narrows the interval and learns. The bytes that are certain then are `ready` one after the other.
-    const fn take(&mut self, bit: bool, chance: u32, slots: &[u16; ORDERS]) {
+    /// Takes a bit: narrows the interval and learns, the less the more is known. The bytes that are certain then are
+    /// `ready` one after the other.
+    const fn take(&mut self, bit: bool, chance: u32, slots: &[u16; CONTEXTS]) {
         let middle = self.middle(chance);
         if bit {
             self.high = middle
@@ -79,16 +72,20 @@ impl<'a> Coder<'a> {
             self.low = middle + 1
         }
         let error = if bit { 65536 - chance as i32 } else { -(chance as i32) };
-        // towards zero, as a division
-        let step = if error < 0 { -(-error >> 8) } else { error >> 8 } as i16;
-        let [a, b, c, d] = *slots;
-        self.weights[a as usize] += step;
-        self.weights[b as usize] += step;
-        self.weights[c as usize] += step;
-        self.weights[d as usize] += step;
+        let mut at = 0;
+        while at < CONTEXTS {
+            let weight = &mut self.weights[slots[at] as usize];
+            let uses = *weight & 15;
+            let step = error * (155 - 8 * uses as i32) / 65536;
+            *weight = weight.wrapping_add((step << 4) as i16).wrapping_add((uses < 15) as i16);
+            at += 1;
+        }
         self.node = self.node << 1 | bit as u32;
         if self.node > 255 {
-            (self.history, self.node) = (self.history << 8 | self.node & 255, 1);
+            let byte = self.node & 255;
+            let is_letter = (byte as u8).is_ascii_alphabetic();
+            self.word = if is_letter { self.word.wrapping_add(byte).wrapping_mul(0x2f0b_4c47) } else { 0 };
+            (self.history, self.node) = (self.history << 8 | byte, 1);
         }
     }
 
@@ -143,8 +140,8 @@ pub(crate) const fn pack(text: &[u8]) -> ([u8; PACKED_BYTES], usize) {
     let mut bits = 0;
     while bits < text.len() * 8 {
         let bit = text[bits >> 3] << (bits & 7) & 128 != 0;
-        let slots = coder.slots();
-        coder.take(bit, coder.chance(&slots), &slots);
+        let (slots, chance) = coder.foresee();
+        coder.take(bit, chance, &slots);
         while let Some(byte) = coder.ready() {
             out.0[out.1] = byte;
             out.1 += 1;
@@ -182,8 +179,7 @@ pub(crate) fn unpack(packed: &[u8], text: &mut [u8]) {
     }
     for byte in text {
         for _ in 0..8 {
-            let slots = coder.slots();
-            let chance = coder.chance(&slots);
+            let (slots, chance) = coder.foresee();
             let bit = number <= coder.middle(chance);
             *byte = *byte << 1 | u8::from(bit);
             coder.take(bit, chance, &slots);
