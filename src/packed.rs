@@ -13,6 +13,8 @@
     reason = "arithmetic on parts of a hash, of an interval and of a chance"
 )]
 
+use crate::text;
+
 /// Weights of the model, one for a bit in its context; contexts that meet in one slot only pack a little worse.
 const SLOTS: usize = 1 << 16;
 /// What a bit is predicted from: nothing, the last one, two and three bytes, and the word so far.
@@ -214,9 +216,47 @@ macro_rules! packed {
 }
 pub(crate) use packed;
 
-/// Line number `index` of a text.
-pub(crate) fn line(text: &str, index: usize) -> &str {
-    text.split('\n').nth(index).unwrap_or_default()
+/// What ends each of several texts that are packed together. A character: to look for a text takes another searcher.
+const END: char = '\0';
+
+/// Text number `index` of several.
+pub(crate) fn nth(text: &str, index: usize) -> &str {
+    text.split(END).nth(index).unwrap_or_default()
+}
+
+/// Declares texts by name, each for the builds that need it: an enumeration, and as `PIECES` the texts with their ends.
+macro_rules! texts {
+    ($(#[$meta:meta])* enum $name:ident { $(@$built:expr => $($text:ident $line:expr;)*)* }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy)]
+        #[repr(u8)]
+        pub(super) enum $name { $($($text,)*)* }
+
+        impl $name {
+            const PIECES: &[&str] = &[$($($crate::packed::told($built, $line), "\0",)*)*];
+        }
+    };
+}
+pub(crate) use texts;
+
+/// The text, or none in a build without the part that tells it.
+pub(crate) const fn told(is_built_in: bool, text: &'static str) -> &'static str {
+    if is_built_in { text } else { "" }
+}
+
+/// `template` with `{0}`, `{1}`, ... replaced by the arguments. Any other brace stays as it is.
+pub(crate) fn fill(template: &str, arguments: &[&str]) -> String {
+    let mut parts = template.split('{');
+    let mut out = String::from(parts.next().unwrap_or_default());
+    for part in parts {
+        let found = part
+            .split_once('}')
+            .and_then(|(number, rest)| Some((arguments.get(text::number::<usize>(number, 10)?)?, rest)));
+        let [first, second] = found.map_or(["{", part], |(argument, rest)| [argument, rest]);
+        out.push_str(first);
+        out.push_str(second);
+    }
+    out
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! The command line of an inetd: when the program is called by that name it takes what busybox and OpenBSD inetd take,
 //! so that an image only changes a symlink.
 
-use super::parse::{clean, lexopt_text};
+use super::parse::{about, clean};
+use super::say::Say;
 use super::table::Command;
 use super::{Control, Inetd, Options, UsageError};
 use crate::logging::Target;
@@ -42,7 +43,10 @@ pub fn parse_inetd(words: impl IntoIterator<Item = OsString>) -> Result<Options,
     let mut inetd = Inetd { by_name: true, ..Inetd::default() };
     let mut options = Options { detach: true, log: Target::Syslog, ..Options::default() };
     loop {
-        let argument = parser.next().map_err(|error| fault(&[&lexopt_text(&error)]))?;
+        let argument = parser.next().map_err(|error| {
+            let (say, option) = about(&error);
+            say.error(&[option])
+        })?;
         let Some(argument) = argument else { break };
         match argument {
             Arg::Short('d') | Arg::Long("debug") => {
@@ -74,7 +78,7 @@ pub fn parse_inetd(words: impl IntoIterator<Item = OsString>) -> Result<Options,
         options.config.push(PathBuf::from(DEFAULT_FILE));
     }
     if !cfg!(feature = "detach") && options.command == Command::Run && (options.detach || options.pidfile.is_some()) {
-        return Err(fault(&["going to the background and -p are not part of this build\ntry: inetd -f"]));
+        return Err(Say::InetdDetach.error(&[]));
     }
     if options.detach {
         options.log = Target::Syslog; // standard error leads nowhere from there
@@ -84,20 +88,15 @@ pub fn parse_inetd(words: impl IntoIterator<Item = OsString>) -> Result<Options,
 }
 
 fn unknown(dashes: &str, name: &str) -> UsageError {
-    fault(&["inetd does not take the option \"", dashes, &clean(name.as_ref()), "\"\ntry: inetd --help"])
+    Say::InetdNotTaken.error(&[dashes, &clean(name.as_ref())])
 }
 
 fn number(parser: &mut lexopt::Parser, option: &str) -> Result<u32, UsageError> {
     let word = word(parser, option, "a number")?;
-    crate::text::number(&word, 10)
-        .ok_or_else(|| fault(&[option, " got \"", &clean(word.as_ref()), "\"; expected a number"]))
+    crate::text::number(&word, 10).ok_or_else(|| Say::InetdNumber.error(&[option, &clean(word.as_ref())]))
 }
 
 fn word(parser: &mut lexopt::Parser, option: &str, expected: &str) -> Result<String, UsageError> {
     let word = parser.value().ok().and_then(|word| word.into_string().ok()).filter(|word| !word.is_empty());
-    word.ok_or_else(|| fault(&[option, " needs ", expected]))
-}
-
-fn fault(pieces: &[&str]) -> UsageError {
-    UsageError { text: pieces.concat() }
+    word.ok_or_else(|| Say::InetdNeeds.error(&[option, expected]))
 }

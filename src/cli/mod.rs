@@ -8,6 +8,7 @@ mod help;
 mod inetd;
 mod output;
 mod parse;
+mod say;
 mod table;
 #[cfg(test)]
 #[cfg(feature = "all")]

@@ -1,9 +1,11 @@
 //! argv -> [`Options`].
 
+use super::say::Say;
 use super::table::{COMMANDS, Command, CommandRow, Id, OPTIONS, OptionRow};
 use super::{Activate, Control, Form, Inetd, Kind, Listen, Options, UsageError};
 use crate::limits::FD_NAME_BYTES;
 use crate::logging::Target;
+use crate::packed::fill;
 use crate::text::{edits, number};
 use lexopt::Arg;
 use log::LevelFilter;
@@ -47,13 +49,16 @@ pub fn parse(words: impl IntoIterator<Item = OsString>, inherited: bool) -> Resu
                 }
                 continue;
             }
-            Err(error) => return fail(&[&lexopt_text(&error)], given.options.command),
+            Err(error) => {
+                let (say, option) = about(&error);
+                return fail(say, &[option], given.options.command);
+            }
         };
         let value = if row.argument.is_empty() {
             OsString::new()
         } else {
             let Ok(value) = parser.value() else {
-                return fail(&["--", row.long, " needs an argument: ", row.argument], given.options.command);
+                return fail(Say::NeedsArgument, &[row.long, row.argument], given.options.command);
             };
             value
         };
@@ -73,8 +78,7 @@ pub fn resolve_names(names: &[String], count: usize) -> Result<Vec<&str>> {
         many if many.len() == count => Ok(many.iter().map(String::as_str).collect()),
         many => {
             let (found, expected) = (many.len().to_string(), count.to_string());
-            let text = "; expected one name for all, or one per socket";
-            fail(&["--fdname gives ", &found, " names for ", &expected, " sockets", text], Command::Activate)
+            fail(Say::NamesCount, &[&found, &expected], Command::Activate)
         }
     }
 }
@@ -120,18 +124,24 @@ impl Given {
             return Ok(row);
         }
         let shown = clean(name.as_ref());
-        let text = &[word(command), " does not take the option \"", dashes, &shown, "\""].concat();
-        if let Some(other) = OPTIONS.iter().find(|row| is_it(row)) {
-            let taker = COMMANDS.iter().find(|row| row.command.is_some_and(|command| other.is_for(command)));
-            return match taker {
-                Some(taker) => fail(&[text, ", it belongs to ", taker.word], command),
-                None => Err(fault(&["the option \"", dashes, &shown, "\" is not part of this build"], &[])),
+        let mut arguments = [word(command), dashes, &*shown, ""];
+        let say = if let Some(other) = OPTIONS.iter().find(|row| is_it(row)) {
+            let Some(taker) = COMMANDS.iter().find(|row| row.command.is_some_and(|command| other.is_for(command)))
+            else {
+                return Err(Say::OptionNotInBuild.error(&arguments));
             };
-        }
-        match nearest(name, &mut OPTIONS.iter().filter(|row| row.is_for(command)).map(|row| row.long)) {
-            Some(near) if dashes == "--" => fail(&[text, "; did you mean \"--", near, "\"?"], command),
-            _ => fail(&[text], command),
-        }
+            arguments[3] = taker.word;
+            Say::TakenBy
+        } else {
+            match nearest(name, &mut OPTIONS.iter().filter(|row| row.is_for(command)).map(|row| row.long)) {
+                Some(near) if dashes == "--" => {
+                    arguments[3] = near;
+                    Say::MeantOption
+                }
+                _ => Say::NotTaken,
+            }
+        };
+        fail(say, &arguments, command)
     }
 
     /// Takes a word that is not an option; true if it is PROG.
@@ -140,8 +150,7 @@ impl Given {
         match options.command {
             Command::Activate => {
                 if found.is_empty() {
-                    let text = "PROG is empty; expected a program, for example /usr/sbin/httpd";
-                    return fail(&[text], Command::Activate);
+                    return fail(Say::EmptyProgram, &[], Command::Activate);
                 }
                 options.activate.program.push(found);
                 return Ok(true);
@@ -161,12 +170,12 @@ impl Given {
                 let known = COMMANDS.iter().any(|row| found == row.word);
                 let path = found.as_encoded_bytes().iter().any(|byte| b"/.".contains(byte))
                     && matches!(options.command, Command::Run | Command::Check);
-                let hint = match known {
-                    true => "; a command must be the first word",
-                    false if path => "; -c is for the path of a configuration",
-                    false => "",
+                let say = match known {
+                    true => Say::UnexpectedCommand,
+                    false if path => Say::UnexpectedPath,
+                    false => Say::Unexpected,
                 };
-                return fail(&["unexpected word \"", &clean(&found), "\"", hint], options.command);
+                return fail(say, &[&clean(&found)], options.command);
             }
         }
         Ok(false)
@@ -176,7 +185,7 @@ impl Given {
     fn take(&mut self, row: &OptionRow, value: OsString) -> Result<()> {
         let command = self.options.command;
         if !row.argument.is_empty() && value.is_empty() {
-            return fail(&["--", row.long, " got an empty argument; expected ", row.argument], command);
+            return fail(Say::EmptyArgument, &[row.long, row.argument], command);
         }
         let options = &mut self.options;
         match row.id {
@@ -224,9 +233,7 @@ impl Given {
 
     fn set_kind(&mut self, kind: Kind) -> Result<()> {
         if self.kind.is_some_and(|other| other != kind) {
-            let text = "--datagram and --seqpacket exclude each other; give the type per address, \
-                        for example -l udp:53 -l seqpacket:/run/x";
-            return fail(&[text], Command::Activate);
+            return fail(Say::TwoKinds, &[], Command::Activate);
         }
         self.kind = Some(kind);
         Ok(())
@@ -245,22 +252,19 @@ impl Given {
         }
         options.log = self.log.unwrap_or(if options.detach { Target::Syslog } else { Target::Stderr });
         if options.detach && options.log == Target::Stderr {
-            let text = "--log stderr leads nowhere with -d, which closes it; expected syslog or kmsg";
-            return fail(&[text], Command::Run);
+            return fail(Say::LogDetached, &[], Command::Run);
         }
         let needed = match options.command {
-            Command::Explain => Some(("NAME of a service", "ssh")),
+            Command::Explain => Some((Say::NeedsName, "ssh")),
             Command::Start | Command::Stop | Command::Restart | Command::Pause | Command::Resume => {
-                Some(("NAME of a service", "web"))
+                Some((Say::NeedsName, "web"))
             }
-            Command::Convert => Some(("PATH of a file", "/etc/inetd.conf")),
+            Command::Convert => Some((Say::NeedsPath, "/etc/inetd.conf")),
             _ => None,
         };
         let asks = cfg!(any(feature = "control", feature = "explain", feature = "inetd"));
-        if let Some((what, example)) = needed.filter(|_| asks && options.names.is_empty()) {
-            let word = word(options.command);
-            let text = [word, " needs the ", what, ", for example: dormouse ", word, " ", example];
-            return fail(&text, options.command);
+        if let Some((say, example)) = needed.filter(|_| asks && options.names.is_empty()) {
+            return fail(say, &[word(options.command), example], options.command);
         }
         if cfg!(feature = "activate") && options.command == Command::Activate {
             let kind = self.kind.unwrap_or(Kind::Stream);
@@ -274,40 +278,35 @@ impl Given {
 }
 
 fn check_activate(activate: &Activate, inherited: bool) -> Result<()> {
-    let text = if activate.program.is_empty() {
-        "no program to start; expected PROG after the options, for example: dormouse activate -l 8080 -a --inetd cat"
-    } else if activate.listen.is_empty() && !inherited {
-        "no address to listen on; expected -l ADDR, for example -l 8080 or -l unix:/run/x.sock"
-    } else if activate.accept && activate.listen.iter().any(|l| matches!(l.kind, Kind::Datagram | Kind::Fifo)) {
-        "--accept needs connections, which a datagram socket or fifo does not have; leave out -a, or use tcp: or unix:"
-    } else if activate.accept && activate.now {
-        "--now and --accept exclude each other: without a connection there is nothing to hand over"
-    } else if activate.accept && activate.once {
-        "--once and --accept exclude each other: --once becomes PROG, --accept starts one PROG per connection"
-    } else if activate.inetd && !activate.accept && activate.listen.len() > 1 {
-        "--inetd hands over one socket as descriptors 0 and 1, but there are more; give one -l, or add -a"
-    } else if activate.inetd && !activate.names.is_empty() {
-        "--fdname has no meaning with --inetd, which passes no LISTEN_FDNAMES; leave out one of them"
-    } else {
-        return Ok(());
-    };
-    fail(&[text], Command::Activate)
+    let datagrams = activate.listen.iter().any(|listen| matches!(listen.kind, Kind::Datagram | Kind::Fifo));
+    let faults = [
+        (activate.program.is_empty(), Say::NoProgram),
+        (activate.listen.is_empty() && !inherited, Say::NoAddress),
+        (activate.accept && datagrams, Say::AcceptKind),
+        (activate.accept && activate.now, Say::AcceptNow),
+        (activate.accept && activate.once, Say::AcceptOnce),
+        (activate.inetd && !activate.accept && activate.listen.len() > 1, Say::InetdSockets),
+        (activate.inetd && !activate.names.is_empty(), Say::InetdNames),
+    ];
+    match faults.into_iter().find(|(is_so, _)| *is_so) {
+        Some((_, say)) => fail(say, &[], Command::Activate),
+        None => Ok(()),
+    }
 }
 
 /// The command of a word.
 fn command(found: &OsStr) -> Result<Command> {
     match COMMANDS.iter().find(|row| found == row.word) {
         Some(CommandRow { command: Some(command), .. }) => Ok(*command),
-        Some(row) => Err(fault(&["the command \"", row.word, "\" is not part of this build"], &[])),
+        Some(row) => Err(Say::CommandNotInBuild.error(&[row.word])),
         None => {
             let mut here = COMMANDS.iter().filter(|row| row.command.is_some()).map(|row| row.word);
             let shown = clean(found);
-            let text = ["unknown command \"", &shown, "\""].concat();
-            let end: &[&str] = if cfg!(feature = "help") { &["\ntry: dormouse --help"] } else { &[] };
-            match nearest(&shown, &mut here) {
-                Some(near) => Err(fault(&[&text, "; did you mean \"", near, "\"?"], end)),
-                None => Err(fault(&[&text], end)),
-            }
+            let near = nearest(&shown, &mut here);
+            let say = if near.is_some() { Say::MeantCommand } else { Say::Unknown };
+            let mut error = say.error(&[&shown, near.unwrap_or_default()]);
+            error.text.push_str(Say::TryHelp.text());
+            Err(error)
         }
     }
 }
@@ -335,9 +334,9 @@ fn listen(word: OsString, default: Kind) -> Result<Listen> {
     };
     if !fits {
         let expected = match (form, kind) {
-            (Form::Inet, _) => "a port or HOST:PORT, for example 127.0.0.1:8080",
-            (_, Kind::Fifo) => "a path from the root, for example fifo:/run/x.fifo",
-            _ => "a path from the root or @NAME, for example unix:/run/x.sock",
+            (Form::Inet, _) => Say::Port,
+            (_, Kind::Fifo) => Say::Fifo,
+            _ => Say::Path,
         };
         return bad("listen", &word, expected, Command::Activate);
     }
@@ -350,10 +349,7 @@ fn fd_names(value: &OsStr) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for name in value.as_bytes().split(|&byte| byte == b':') {
         if !fits(name) {
-            // The number is FD_NAME_BYTES.
-            let expected =
-                "names of 1 to 255 printable ASCII characters with colons between them, for example web:admin";
-            return bad("fdname", value, expected, Command::Activate);
+            return bad("fdname", value, Say::Names, Command::Activate);
         }
         names.push(String::from_utf8_lossy(name).into_owned());
     }
@@ -363,7 +359,7 @@ fn fd_names(value: &OsStr) -> Result<Vec<String>> {
 fn variable(word: OsString) -> Result<(OsString, Option<OsString>)> {
     let bytes = word.as_bytes();
     match bytes.iter().position(|&byte| byte == b'=') {
-        Some(0) => bad("setenv", &word, "NAME=VALUE, or NAME to pass it on", Command::Activate),
+        Some(0) => bad("setenv", &word, Say::Variable, Command::Activate),
         Some(at) => {
             let part = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
             Ok((part(&bytes[..at]), Some(part(&bytes[at + 1..]))))
@@ -375,7 +371,7 @@ fn variable(word: OsString) -> Result<(OsString, Option<OsString>)> {
 fn notify_fd(value: &OsStr) -> Result<i32> {
     match number(value.as_bytes(), 10) {
         Some(fd @ 3..=FD_MAX) => Ok(fd),
-        _ => bad("notify-fd", value, "the number of an open descriptor from 3, for example 3", Command::Run),
+        _ => bad("notify-fd", value, Say::Descriptor, Command::Run),
     }
 }
 
@@ -384,7 +380,7 @@ fn target(value: &OsStr) -> Result<Target> {
         b"stderr" => Ok(Target::Stderr),
         b"syslog" => Ok(Target::Syslog),
         b"kmsg" => Ok(Target::Kmsg),
-        _ => bad("log", value, "stderr, syslog or kmsg", Command::Run),
+        _ => bad("log", value, Say::Targets, Command::Run),
     }
 }
 
@@ -399,7 +395,7 @@ const LEVELS: [(&str, LevelFilter); 5] = [
 fn level(value: &OsStr, command: Command) -> Result<LevelFilter> {
     match LEVELS.iter().find(|(word, _)| value == *word) {
         Some((_, level)) => Ok(*level),
-        None => bad("log-level", value, "error, warn, info, debug or trace", command),
+        None => bad("log-level", value, Say::Levels, command),
     }
 }
 
@@ -410,10 +406,10 @@ fn shift(level: LevelFilter, by: isize) -> LevelFilter {
 }
 
 /// The only error that reading words one by one can have; lexopt's own text would bring the code that shows any text.
-pub(super) fn lexopt_text(error: &lexopt::Error) -> String {
+pub(super) fn about(error: &lexopt::Error) -> (Say, &str) {
     match error {
-        lexopt::Error::UnexpectedValue { option, .. } => ["the option ", option, " takes no argument"].concat(),
-        _ => "the words are not understood".to_owned(),
+        lexopt::Error::UnexpectedValue { option, .. } => (Say::NoArgument, option),
+        _ => (Say::NotUnderstood, ""),
     }
 }
 
@@ -443,18 +439,14 @@ pub fn clean(word: &OsStr) -> String {
     line.as_str().to_owned()
 }
 
-/// The error with these pieces as its text. Pieces rather than `format!`, which takes more flash.
-fn fail<T>(pieces: &[&str], command: Command) -> Result<T> {
-    let end = ["\ntry: dormouse help ", word(command)];
-    Err(fault(pieces, if cfg!(feature = "help") { &end } else { &[] }))
+/// The error, and where to read more.
+fn fail<T>(say: Say, arguments: &[&str], command: Command) -> Result<T> {
+    let mut error = say.error(arguments);
+    error.text.push_str(&fill(Say::TryHelpOf.text(), &[word(command)]));
+    Err(error)
 }
 
 /// An argument of an option that is not what was expected.
-fn bad<T>(option: &str, found: &OsStr, expected: &str, command: Command) -> Result<T> {
-    fail(&["--", option, " got \"", &clean(found), "\"; expected ", expected], command)
-}
-
-#[inline(never)]
-fn fault(pieces: &[&str], end: &[&str]) -> UsageError {
-    UsageError { text: pieces.concat() + &end.concat() }
+fn bad<T>(option: &str, found: &OsStr, expected: Say, command: Command) -> Result<T> {
+    fail(Say::Bad, &[option, &clean(found), expected.text()], command)
 }

@@ -3,7 +3,8 @@
 #![allow(clippy::cast_possible_truncation, reason = "there are few commands")]
 
 use super::inetd::USAGE;
-use crate::packed::{self, packed};
+use super::say::Say;
+use crate::packed::{self, nth, packed};
 
 /// What is to be done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -379,14 +380,12 @@ const LINES: [(OptionRow, &str); 23] = [
     row('V', "version", "", ALL, Id::Version, "print the version and the parts of this build"),
 ];
 
-/// The help texts: three for each command, one for each option, that of `inetd`.
+/// The help texts: three for each command, one for each option, that of `inetd`. Behind them stand those of errors.
 const TEXT_COUNT: usize = 3 * ROWS.len() + LINES.len() + 1;
-/// What ends a part. A character: to look for a text takes another searcher.
-const END: char = '\0';
 
 /// All of them, each with its end.
 const TEXTS: &([u8; 1 << 13], usize) = &{
-    let mut pieces = ["\0"; 2 * TEXT_COUNT];
+    let mut pieces = ["\0"; 2 * TEXT_COUNT + Say::ALL.len()];
     let mut index = 0;
     while index < TEXT_COUNT {
         let (row, option) = (index / 3, index.saturating_sub(3 * ROWS.len()));
@@ -399,6 +398,11 @@ const TEXTS: &([u8; 1 << 13], usize) = &{
         };
         index += 1;
     }
+    index = 0;
+    while index < Say::ALL.len() {
+        pieces[2 * TEXT_COUNT + index] = Say::ALL[index];
+        index += 1;
+    }
     packed::join(&pieces)
 };
 
@@ -408,7 +412,12 @@ packed! {
 
 /// One of the help texts.
 fn part(index: usize) -> &'static str {
-    texts().split(END).nth(index).unwrap_or_default()
+    nth(texts(), index)
+}
+
+/// One of the texts of errors.
+pub(super) fn said(index: usize) -> &'static str {
+    part(TEXT_COUNT + index)
 }
 
 /// The help text of `inetd`.

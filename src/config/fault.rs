@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use super::message::Code;
 use super::render;
-use crate::text;
+use crate::packed::fill;
 
 /// A stretch of one line of one file. Lines and columns count from 1; a column is a character, not a byte.
 ///
@@ -115,22 +115,6 @@ pub fn at_most(faults: &mut Vec<Fault>, code: Code, place: Place, what: &str, [c
 
 /// What is said where the service of a line is left out.
 const LEFT_OUT: &str = "; its service is left out";
-
-/// `template` with `{0}`, `{1}`, ... replaced by the arguments. Any other brace stays as it is.
-pub(super) fn fill(template: &str, arguments: &[&str]) -> String {
-    let mut parts = template.split('{');
-    let mut out = String::from(parts.next().unwrap_or_default());
-    for part in parts {
-        match part
-            .split_once('}')
-            .and_then(|(number, rest)| Some((arguments.get(text::number::<usize>(number, 10)?)?, rest)))
-        {
-            Some((argument, rest)) => add(&mut out, &[argument, rest]),
-            None => add(&mut out, &["{", part]),
-        }
-    }
-    out
-}
 
 /// Adds several parts to a text: one function instead of a copy of it for each number of parts.
 #[inline(never)]

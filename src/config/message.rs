@@ -4,7 +4,7 @@
 //! can't be added. Messages are for somebody who edits a file on a board at night: name the thing, tell the next step.
 
 use super::fault::Severity;
-use crate::packed::{self, packed};
+use crate::packed::{self, packed, told};
 
 /// One row of the table.
 pub(super) struct Message {
@@ -43,15 +43,11 @@ macro_rules! messages {
             $($(
                 told($built, concat!(stringify!($severity), "\t", $message, "\t", $expected)),
                 told($built && cfg!(feature = "help"), concat!("\t", $hint)),
-                "\n",
+                "\0",
             )*)*
-            $($(told($told, $text), "\n",)*)*
+            $($(told($told, $text), "\0",)*)*
         ]);
     };
-}
-
-const fn told(is_built_in: bool, text: &'static str) -> &'static str {
-    if is_built_in { text } else { "" }
 }
 
 packed! {
@@ -61,7 +57,7 @@ packed! {
 impl Code {
     /// Its row.
     pub(super) fn row(self) -> Message {
-        let mut parts = packed::line(messages(), self as usize).split('\t');
+        let mut parts = packed::nth(messages(), self as usize).split('\t');
         let mut next = || parts.next().unwrap_or_default();
         let severity = if next() == "Error" { Severity::Error } else { Severity::Warning };
         Message { severity, message: next(), expected: next(), hint: next() }
@@ -71,7 +67,7 @@ impl Code {
 impl Reason {
     /// Its text.
     pub(super) fn text(self) -> &'static str {
-        packed::line(messages(), Code::ALL.len() + self as usize)
+        packed::nth(messages(), Code::ALL.len() + self as usize)
     }
 }
 
