@@ -47,7 +47,7 @@
 //! - Reload and upgrade: the story is told in [`handover`], its steps are in `run/reload.rs` (before exec) and
 //!   `run/resume.rs` (after it), and a field that must live on has its place in `run/state.rs`.
 //! - What changes while the program runs: `run/tables.rs`. What does not: [`plan::Plan`].
-//! - The words of a fault in a configuration: `config/message.rs`; of a failed system call: `sys/errno.rs`.
+//! - The words of a fault in a configuration: `config/message.rs`; of one in a command line: `cli/say.rs`; of a failed system call: `sys/errno.rs`.
 //! - Commands, options and their help: `cli/table.rs`. Man pages, completions and tables of the README are made from
 //!   that and from the directive table by `tests/generated`.
 //!
@@ -63,7 +63,7 @@
 //! - `simple_logger` for all lines: it allocates for each record and ends the program when standard error is gone. It
 //!   writes until the seal; then the sink of [`logging`] takes over.
 //! - `format!` for the errors of the command line: each use brought its own code, 5 kB of flash for the same texts. They
-//!   are put together from pieces.
+//!   are templates in a packed table.
 //! - A parser for each directive: one store and one reader by the syntax in the table are smaller, and cannot differ
 //!   from the manual.
 //! - strerror(3): it speaks differently on each C library, and costs more flash than a table of our own.
