@@ -47,7 +47,8 @@
 //! - Reload and upgrade: the story is told in [`handover`], its steps are in `run/reload.rs` (before exec) and
 //!   `run/resume.rs` (after it), and a field that must live on has its place in `run/state.rs`.
 //! - What changes while the program runs: `run/tables.rs`. What does not: [`plan::Plan`].
-//! - The words of a fault in a configuration: `config/message.rs`; of one in a command line: `cli/say.rs`; of a failed system call: `sys/errno.rs`.
+//! - The words of a fault in a configuration: `config/message.rs`; of one in a command line: `cli/say.rs`; of a failed
+//!   system call: `sys/errno.rs`; what commands tell: `commands/say.rs`.
 //! - Commands, options and their help: `cli/table.rs`. Man pages, completions and tables of the README are made from
 //!   that and from the directive table by `tests/generated`.
 //!

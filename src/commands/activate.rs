@@ -13,6 +13,7 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 
 use super::daemon;
+use super::say::Say;
 use crate::cli::{self, Activate, Kind, Options, exit};
 use crate::config::{self, Draft, Place, ServiceDraft};
 use crate::limits::CHILDREN;
@@ -66,7 +67,7 @@ fn draft(asked: &Activate, inherited: Vec<Option<(&'static str, String)>>) -> Re
     let mut lines = Vec::new();
     for socket in inherited {
         let Some((directive, address)) = socket else {
-            cli::complain(&"an inherited descriptor (LISTEN_FDS) is not a socket with an address");
+            cli::complain(&Say::NoAddress.text());
             return Err(exit::USAGE);
         };
         lines.push((directive, address));
@@ -130,7 +131,7 @@ fn assemble(lines: &[(&str, String)]) -> Draft {
 fn command(asked: &Activate) -> Result<String, u8> {
     let Some(first) = asked.program.first() else { return Err(exit::USAGE) };
     let path = find(first).ok_or_else(|| {
-        cli::complain(&format_args!("the program {} is not there, or cannot be executed", first.to_string_lossy()));
+        cli::complain(&Say::ProgramMissing.with(&[&first.to_string_lossy()]));
         exit::NO
     })?;
     let words = asked.program.iter().map(|word| text(word)).collect::<Result<Vec<_>, _>>()?;
@@ -157,7 +158,7 @@ fn quoted(word: &str) -> String {
 
 fn text(word: &OsStr) -> Result<&str, u8> {
     word.to_str().ok_or_else(|| {
-        cli::complain(&format_args!("{} is not valid UTF-8", word.to_string_lossy()));
+        cli::complain(&Say::NotText.with(&[&word.to_string_lossy()]));
         exit::USAGE
     })
 }
@@ -196,7 +197,7 @@ fn once(plan: &'static Plan, now: bool) -> u8 {
     let spawner = Box::new(Spawner::NEW);
     let failed = spawner.become_program(&start);
     let (stage, why) = (failed.stage.name(), Why(failed.errno));
-    cli::complain(&format_args!("cannot become the program: {stage}: {why}"));
+    cli::complain(&Say::NotBecome.with(&[stage, &why.to_string()]));
     exit::SYSTEM
 }
 

@@ -1,7 +1,6 @@
 //! `dormouse check`: says what is wrong with a configuration, and what it would need.
 
-use std::fmt::Write;
-
+use super::say::Say;
 use super::{context, daemon, read};
 use crate::cli::{self, Options};
 use crate::config::{self, Tolerance};
@@ -39,20 +38,16 @@ fn summary(plan: &Plan) -> String {
         + rows(plan.listeners.len(), size_of::<Listener>());
     let running = rows(plan.services.len(), size_of::<ServiceState>());
     let children = rows(limits::CHILDREN, size_of::<Child>());
-    let mut text = String::new();
-    let _ = writeln!(
-        text,
-        "ok: {} service{}, {} socket{}, {} bytes of text\nmemory of the tables: {} kB asleep, {} kB with every service \
-         awake, at most {} kB with {} children",
-        plan.services.len(),
+    let kb = |bytes: usize| bytes.div_ceil(1024).to_string();
+    Say::Checked.with(&[
+        &plan.services.len().to_string(),
         plural(plan.services.len()),
-        plan.listeners.len(),
+        &plan.listeners.len().to_string(),
         plural(plan.listeners.len()),
-        plan.arena.used(),
-        used.div_ceil(1024),
-        (used + running).div_ceil(1024),
-        (used + running + children).div_ceil(1024),
-        limits::CHILDREN,
-    );
-    text
+        &plan.arena.used().to_string(),
+        &kb(used),
+        &kb(used + running),
+        &kb(used + running + children),
+        &limits::CHILDREN.to_string(),
+    ])
 }

@@ -1,14 +1,13 @@
 //! `dormouse explain NAME`: exactly what the child of a service gets.
 
-use std::fmt::Write;
-
+use super::say::Say;
 use super::{context, daemon, read};
 use crate::cli::{self, Options, exit};
 use crate::config::{self, Id, Tolerance};
 use crate::open::connections;
 use crate::plan::address::{self, Text};
 use crate::plan::steps::{Reader, Step};
-use crate::plan::{ChildLog, Plan, Policy, ServiceSpec, SocketKind, Stdio};
+use crate::plan::{ChildLog, ListenerSpec, Plan, Policy, ServiceSpec, SocketKind, Stdio};
 use crate::run::family_name;
 use crate::text::strings;
 
@@ -26,52 +25,56 @@ pub(super) fn explain(options: &Options) -> u8 {
     let name = options.names.first().and_then(|name| name.to_str()).unwrap_or("");
     let Some(service) = plan.services.iter().find(|service| plan.arena.text(service.name) == name) else {
         let names: Vec<_> = plan.services.iter().map(|service| plan.arena.text(service.name)).collect();
-        cli::complain(&format_args!("no service \"{name}\"; there are: {}", names.join(", ")));
+        cli::complain(&Say::NoService.with(&[name, &names.join(", ")]));
         return exit::NO;
     };
-    cli::print(&describe(&plan, service))
+    let mut text = Told(String::new());
+    describe(&plan, service, &mut text);
+    cli::print(&text.0)
 }
 
-fn describe(plan: &Plan, service: &ServiceSpec) -> String {
+/// What is shown.
+struct Told(String);
+
+impl Told {
+    fn put(&mut self, say: Say, arguments: &[&str]) {
+        self.0.push_str(&say.with(arguments));
+    }
+}
+
+fn describe(plan: &Plan, service: &ServiceSpec, text: &mut Told) {
     let policy = &plan.policies[usize::from(service.policy)];
-    let mut text = String::new();
-    let name = plan.arena.text(service.name);
     let when = match (service.backend(), policy.accept) {
-        (Some(_), _) => "its connections are forwarded",
-        (None, true) => "one process for each connection",
-        (None, false) => "one process with the listening sockets",
+        (Some(_), _) => Say::Forwarded,
+        (None, true) => Say::EachConnection,
+        (None, false) => Say::Listening,
     };
-    let _ = writeln!(text, "{name}: {when}\n\nsockets");
-    for (index, row) in plan.listeners[usize::from(service.first_listener)..].iter().enumerate() {
-        if index == usize::from(service.listeners) {
-            break;
-        }
-        let _ = writeln!(text, "  {} {}", kind(row.kind), Text(plan.arena.get(row.address)));
+    text.put(Say::Sockets, &[plan.arena.text(service.name), when.text()]);
+    for row in listeners(plan, service) {
+        text.put(Say::Address, &[kind(row.kind), &Text(plan.arena.get(row.address)).to_string()]);
     }
     if let Some(backend) = service.backend() {
-        let header =
-            if service.proxy_header { ", with the client's address in front (PROXY protocol, version 2)" } else { "" };
-        let _ = writeln!(text, "\nbackend\n  {}{header}", Text(plan.arena.get(backend)));
+        let header = if service.proxy_header { Say::Header.text() } else { "" };
+        text.put(Say::Backend, &[&Text(plan.arena.get(backend)).to_string(), header]);
     }
     if !service.has_program() {
-        let why =
-            if service.internal().is_some() { "it is built in" } else { "connections go to the backend as it is" };
-        let _ = writeln!(text, "\nno program: {why}");
-        return text;
+        let why = if service.internal().is_some() { Say::BuiltIn } else { Say::AsItIs };
+        return text.put(Say::NoProgram, &[why.text()]);
     }
-    let _ = writeln!(text, "\nprogram\n  {}", plan.arena.text(service.program).trim_end_matches('\0'));
+    text.put(Say::Program, &[plan.arena.text(service.program).trim_end_matches('\0')]);
     for (index, word) in strings(plan.arena.get(service.argv)).enumerate() {
-        let _ = writeln!(
-            text,
-            "  argv[{index}] {}",
-            word.to_string_lossy().replace(config::INSTANCE, "%i").replace(config::INSTANCE_PATH, "%I")
-        );
+        let word = word.to_string_lossy().replace(config::INSTANCE, "%i").replace(config::INSTANCE_PATH, "%I");
+        text.put(Say::Argument, &[&index.to_string(), &word]);
     }
-    descriptors(plan, service, policy, &mut text);
-    variables(plan, service, policy, &mut text);
-    setup(plan, policy, &mut text);
-    sleep(plan, service, policy, &mut text);
-    text
+    descriptors(plan, service, policy, text);
+    variables(plan, service, policy, text);
+    setup(plan, policy, text);
+    sleep(plan, service, policy, text);
+}
+
+fn listeners(plan: &Plan, service: &ServiceSpec) -> &'static [ListenerSpec] {
+    let first = usize::from(service.first_listener);
+    plan.listeners.get(first..first + usize::from(service.listeners)).unwrap_or_default()
 }
 
 const fn kind(kind: SocketKind) -> &'static str {
@@ -83,60 +86,60 @@ const fn kind(kind: SocketKind) -> &'static str {
     }
 }
 
-fn descriptors(plan: &Plan, service: &ServiceSpec, policy: &Policy, text: &mut String) {
-    let socket = if policy.accept { "the connection" } else { "the listening socket" };
+fn descriptors(plan: &Plan, service: &ServiceSpec, policy: &Policy, text: &mut Told) {
+    let socket = if policy.accept { Say::TheConnection } else { Say::TheListener };
     let log = match policy.log {
-        ChildLog::Stderr => "the standard error of dormouse",
-        ChildLog::Syslog => "lines to syslog",
-        ChildLog::Kmsg => "lines to the kernel's log",
+        ChildLog::Stderr => Say::OurError,
+        ChildLog::Syslog => Say::SyslogLines,
+        ChildLog::Kmsg => Say::KernelLines,
     };
-    let _ = writeln!(text, "\ndescriptors");
+    text.put(Say::Descriptors, &[]);
     for (number, stdio) in policy.stdio.into_iter().enumerate() {
         let target = match stdio {
             Stdio::Null => "/dev/null",
-            Stdio::Inherit => "that of dormouse",
-            Stdio::Socket => socket,
-            Stdio::Log => log,
-            Stdio::File => "a file, see below",
+            Stdio::Inherit => Say::OurOwn.text(),
+            Stdio::Socket => socket.text(),
+            Stdio::Log => log.text(),
+            Stdio::File => Say::AFile.text(),
         };
-        let _ = writeln!(text, "  {number} {target}");
+        text.put(Say::Address, &[&number.to_string(), target]);
     }
     if service.backend().is_some() {
-        let _ = writeln!(text, "  no socket: the program opens the backend's address by itself");
+        text.put(Say::NoSocket, &[]);
     }
-    if service.fd_names.is_empty() {
-        return;
-    }
-    let count = if policy.accept { 1 } else { usize::from(service.listeners) };
-    for index in 0..count {
-        let name = service.fd_name(plan.arena, index);
-        let blocking = if policy.nonblocking { "non-blocking" } else { "blocking" };
-        let _ = writeln!(text, "  {} {socket} ({blocking}), name {name}", index + 3);
+    let blocking = if policy.nonblocking { "non-" } else { "" };
+    for (index, name) in fd_names(plan, service, policy).into_iter().enumerate() {
+        text.put(Say::NamedSocket, &[&(index + 3).to_string(), socket.text(), blocking, name]);
     }
 }
 
-fn variables(plan: &Plan, service: &ServiceSpec, policy: &Policy, text: &mut String) {
-    let _ = writeln!(text, "\nenvironment");
+/// The names of the sockets from descriptor 3 on.
+fn fd_names<'a>(plan: &'a Plan, service: &ServiceSpec, policy: &Policy) -> Vec<&'a str> {
+    let count = match policy.accept {
+        _ if service.fd_names.is_empty() => 0,
+        true => 1,
+        false => usize::from(service.listeners),
+    };
+    (0..count).map(|index| service.fd_name(plan.arena, index)).collect()
+}
+
+fn variables(plan: &Plan, service: &ServiceSpec, policy: &Policy, text: &mut Told) {
+    text.put(Say::Environment, &[]);
     for variable in strings(plan.arena.get(policy.environment)) {
-        let _ = writeln!(text, "  {}", variable.to_string_lossy());
+        text.put(Say::Variable, &[&variable.to_string_lossy()]);
     }
-    if !service.fd_names.is_empty() {
-        let count = if policy.accept { 1 } else { usize::from(service.listeners) };
-        let names: Vec<_> = (0..count).map(|index| service.fd_name(plan.arena, index)).collect();
-        let _ = writeln!(text, "  LISTEN_FDS={count}\n  LISTEN_FDNAMES={}\n  LISTEN_PID=<its pid>", names.join(":"));
+    let names = fd_names(plan, service, policy);
+    if !names.is_empty() {
+        text.put(Say::Listen, &[&names.len().to_string(), &names.join(":")]);
     }
     if policy.accept && service.backend().is_none() {
-        let _ = writeln!(text, "  and for each connection, TCP: REMOTE_ADDR REMOTE_PORT REMOTE_HOST PROTO TCPREMOTEIP");
-        let _ = writeln!(
-            text,
-            "  TCPREMOTEPORT TCPLOCALIP TCPLOCALPORT TCPCONNNUM; unix: PROTO IPCREMOTEEUID IPCREMOTEEGID IPCCONNNUM"
-        );
+        text.put(Say::Connection, &[]);
     }
 }
 
 /// The steps between clone and exec, one line each.
-fn setup(plan: &Plan, policy: &Policy, text: &mut String) {
-    let _ = writeln!(text, "\nbefore the program is executed\n  own session, default signals, none blocked");
+fn setup(plan: &Plan, policy: &Policy, text: &mut Told) {
+    text.put(Say::Before, &[]);
     for (stage, step) in Reader::new(plan.arena.get(policy.steps)) {
         let mut name = stage.name();
         let what = match step {
@@ -151,12 +154,12 @@ fn setup(plan: &Plan, policy: &Policy, text: &mut String) {
             Step::Open(fd, mode, path) => format!("{fd} {mode:?} {}", path.to_string_lossy()),
             Step::Copy(from, to) => format!("{to} as {from}"),
             Step::Root(path) => path.to_string_lossy().into_owned(),
-            Step::Await(path) => format!("{} is missing", path.to_string_lossy()),
+            Step::Await(path) => Say::IsMissing.with(&[&path.to_string_lossy()]),
             Step::Directory(optional, path) => {
-                format!("{}{}", path.to_string_lossy(), if optional { " (/ if it is missing)" } else { "" })
+                path.to_string_lossy().into_owned() + if optional { Say::RootInstead.text() } else { "" }
             }
             Step::Folder(mode, _, _, path) => {
-                let missing = if mode & Step::LEADS != 0 { ", if it is missing" } else { "" };
+                let missing = if mode & Step::LEADS != 0 { Say::IfMissing.text() } else { "" };
                 format!("{} {:04o}{missing}", path.to_string_lossy(), mode & !Step::LEADS)
             }
             Step::Groups(bytes) => {
@@ -169,33 +172,32 @@ fn setup(plan: &Plan, policy: &Policy, text: &mut String) {
             Step::KeepCapabilities | Step::NoNewPrivileges => "yes".to_owned(),
             Step::ParentDeath(signal) => format!("signal {signal}"),
         };
-        let _ = writeln!(text, "  {name} {what}");
+        text.put(Say::Address, &[name, &what]);
     }
 }
 
 /// When it is put to sleep, and how this machine tells that nobody is connected.
-fn sleep(plan: &Plan, service: &ServiceSpec, policy: &Policy, text: &mut String) {
+fn sleep(plan: &Plan, service: &ServiceSpec, policy: &Policy, text: &mut Told) {
     let sleep = &policy.sleep;
-    let spans = [(sleep.idle_ms, "without a connection"), (sleep.quiet_ms, "without CPU time and input")];
+    let spans = [(sleep.idle_ms, Say::Idle), (sleep.quiet_ms, Say::Quiet)];
     let conditions: Vec<_> = spans
         .into_iter()
         .filter(|(ms, _)| *ms != u32::MAX)
-        .map(|(ms, what)| format!("{}.{:03} s {what}", ms / 1000, ms % 1000))
+        .map(|(ms, say)| say.with(&[&(ms / 1000).to_string(), &format!("{:03}", ms % 1000)]))
         .collect();
     if conditions.is_empty() {
         return;
     }
-    let _ = writeln!(text, "\nsleep\n  stopped after {}", conditions.join(", and "));
-    let first = usize::from(service.first_listener);
-    let rows = plan.listeners.get(first..first + usize::from(service.listeners)).unwrap_or(&[]);
+    text.put(Say::Sleep, &[&conditions.join(", and ")]);
     let mut told = Vec::new();
-    for row in rows.iter().filter(|row| matches!(row.kind, SocketKind::Stream | SocketKind::SequentialPacket)) {
+    let connections = |kind| matches!(kind, SocketKind::Stream | SocketKind::SequentialPacket);
+    for row in listeners(plan, service).iter().filter(|row| connections(row.kind)) {
         let family = address::family(plan.arena.get(row.address));
         let counted = sleep.idle_ms != u32::MAX && service.backend().is_none();
         if counted && !told.contains(&family) {
             told.push(family);
             let method = connections::method(family).map_or("nothing here".to_owned(), |method| method.to_string());
-            let _ = writeln!(text, "  {} connections are counted by {method}", family_name(family));
+            text.put(Say::Counted, &[family_name(family), &method]);
         }
     }
 }

@@ -7,6 +7,7 @@ mod convert;
 mod daemon;
 mod explain;
 mod run;
+mod say;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -10,8 +10,8 @@ use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
 use super::model::Row;
-use super::shown;
 use crate::cli::{self, exit};
+use crate::commands::say::Say;
 use crate::sys::errno::Why;
 use crate::sys::stdio;
 
@@ -34,10 +34,11 @@ impl Client {
     pub(super) fn connect(path: &Path) -> Result<Self, u8> {
         let stream = open(path).map_err(|why| {
             let advice = match why {
-                Errno::ACCESS | Errno::PERM => "only root and the user of the daemon may ask it",
-                _ => "is dormouse running, with this --control?",
+                Errno::ACCESS | Errno::PERM => Say::NotAllowed,
+                _ => Say::NotRunning,
             };
-            cli::complain(&format_args!("cannot ask the daemon at {}: {}; {advice}", shown(path), Why(why)));
+            let place = path.to_string_lossy();
+            cli::complain(&Say::CannotAsk.with(&[&place, &Why(why).to_string(), advice.text()]));
             exit::NO
         })?;
         Ok(Self { stream, received: Vec::new(), row: String::new() })
@@ -81,7 +82,7 @@ impl Client {
             let mut piece = [0; PIECE_BYTES];
             let len = rustix::io::retry_on_intr(|| rustix::io::read(&self.stream, &mut piece)).map_err(failed)?;
             if len == 0 {
-                cli::complain(&"the daemon has ended the connection");
+                cli::complain(&Say::Ended.text());
                 return Err(exit::NO);
             }
             self.received.extend_from_slice(&piece[..len]);

@@ -1,76 +1,58 @@
 //! The counters as OpenMetrics text (OpenMetrics 1.0): families one after the other, their samples together.
 
 use super::model::{Row, Service, Status};
+use crate::commands::say::Say;
 use crate::text::split_last;
 use std::fmt::Write;
 
 /// States of a service, each a sample of 0 or 1.
 const STATES: [&str; 5] = ["waiting", "running", "stopping", "resting", "paused"];
 
-/// Families of one sample for the daemon, or one for each service: name, key of the row, explanation. The end of a name
-/// and of a key tell the unit.
-const DAEMON: [Family; 7] = [
-    ("up_seconds", "uptime_ms", "Time since the start."),
-    ("services", "services", "Services of the configuration."),
-    ("sockets", "sockets", "Sockets of the configuration."),
-    ("sockets_missing", "missing", "Sockets that are not open and are tried again."),
-    ("processes", "processes", "Children alive."),
-    ("late_allocations", "late_allocations", "Allocations after the start; a bug if not 0."),
-    ("lost_log_lines", "lost_log_lines", "Log lines that could not be written and are not yet told."),
-];
-const SERVICE: [Family; 7] = [
-    ("accepted", "accepted", "Connections accepted, or starts with Accept=no."),
-    ("ended", "ended", "Runs that have ended."),
-    ("dropped", "dropped", "Datagrams dropped because every run failed on them."),
-    ("failures", "failures", "Failed starts and runs in a row."),
-    ("live", "live", "Processes of a service, or connections that are forwarded."),
-    ("slept_seconds", "slept_ms", "Time asleep for want of use."),
-    ("given_back_bytes", "given_back_kb", "Memory that the last stop for want of use gave back."),
-];
-/// Those that only grow.
-const COUNTERS: &str = "accepted ended dropped slept_seconds late_allocations dropped_packets refused rested";
-
-type Family = (&'static str, &'static str, &'static str);
-
 /// `dormouse metrics`.
 pub(super) fn text(status: &Status) -> String {
     let mut out = String::new();
-    for (name, key, help) in DAEMON {
+    for (name, key, help) in families(Say::DaemonFamilies) {
         family(&mut out, name, help);
         sample(&mut out, name, &[], &value(key, &status.daemon));
     }
-    for (name, key, help) in SERVICE {
+    for (name, key, help) in families(Say::ServiceFamilies) {
         each(&mut out, status, name, help, &|out, service, label| {
             let row = if key == "live" { &service.row } else { &service.counts };
             sample(out, name, &[label], &value(key, row));
         });
     }
-    let help = "Packets that the kernel dropped at a socket: turned away by its address rules, or its queue was full.";
-    each(&mut out, status, "dropped_packets", help, &|out, service, label| {
+    each(&mut out, status, "dropped_packets", Say::DroppedPackets.text(), &|out, service, label| {
         for socket in service.sockets.iter().filter(|socket| socket.number("drops").is_some()) {
             let labels = [label, ("address", &socket.text("address"))];
             sample(out, "dropped_packets", &labels, &socket.text("drops"));
         }
     });
-    for (name, group, help) in [
-        ("refused", "refused_", "Connections closed, by the reason."),
-        ("rested", "rested_", "Rests with the sockets left open, by the reason."),
-    ] {
-        each(&mut out, status, name, help, &|out, service, label| {
+    for (name, group, help) in [("refused", "refused_", Say::Refused), ("rested", "rested_", Say::Rested)] {
+        each(&mut out, status, name, help.text(), &|out, service, label| {
             for (why, count) in service.counts.group(group) {
                 sample(out, name, &[label, ("why", &why)], &count.to_string());
             }
         });
     }
-    each(&mut out, status, "state", "1 for the state that a service is in.", &|out, service, label| {
+    each(&mut out, status, "state", Say::State.text(), &|out, service, label| {
         let current = service.row.text("state");
         for state in STATES {
             sample(out, "state", &[label, ("state", state)], if state == current { "1" } else { "0" });
         }
     });
-    each(&mut out, status, "start_seconds", "From the knock to the execution of the program.", &histogram);
+    each(&mut out, status, "start_seconds", Say::StartSeconds.text(), &histogram);
     out.push_str("# EOF\n");
     out
+}
+
+/// Families of one sample for the daemon, or one for each service: name, key of the row, explanation. The end of a name
+/// and of a key tell the unit.
+fn families(say: Say) -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    say.text().split('\n').filter_map(|line| {
+        let (name, rest) = line.split_once(' ')?;
+        let (key, help) = rest.split_once(' ')?;
+        Some((name, key, help))
+    })
 }
 
 /// A number of a row in the unit of OpenMetrics: seconds and bytes.
@@ -105,8 +87,9 @@ fn histogram(out: &mut String, service: &Service, label: Label<'_>) {
     sample(out, "start_seconds_count", &[label], &sum.to_string());
 }
 
+/// Whether it only grows.
 fn is_counter(name: &str) -> bool {
-    COUNTERS.split(' ').any(|counter| counter == name)
+    Say::Counters.text().split(' ').any(|counter| counter == name)
 }
 
 fn family(out: &mut String, name: &str, help: &str) {

@@ -22,8 +22,9 @@ mod table;
 
 use std::ffi::OsString;
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use super::say::Say;
 use crate::cli::{self, Command, Control, Options, exit};
 use crate::control::{self, Request};
 use crate::sys::{signal, stdio};
@@ -51,7 +52,7 @@ pub(super) fn ask(options: &Options) -> u8 {
 
 fn answer(options: &Options) -> Result<u8, u8> {
     let Some(path) = control_path(&options.control) else {
-        cli::complain(&"no control socket is known; expected --control PATH, as the daemon was given");
+        cli::complain(&Say::NoControl.text());
         return Err(exit::USAGE);
     };
     let names = names(&options.names)?;
@@ -172,9 +173,4 @@ fn change(client: &mut Client, request: Request) -> Result<u8, u8> {
         Ok(last) => Ok(cli::print(&[&last.text("text"), "\n"].concat())),
         Err(code) => Err(if faulty { exit::CONFIG } else { code }),
     }
-}
-
-/// A path as the user knows it.
-fn shown(path: &Path) -> impl std::fmt::Display + '_ {
-    path.to_string_lossy()
 }

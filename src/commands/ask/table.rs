@@ -2,6 +2,7 @@
 
 use super::model::{Row, Service, Status};
 use super::span::{short, utc, wall_ms};
+use crate::commands::say::Say;
 use crate::config::signal_word;
 use std::fmt::Write;
 
@@ -43,12 +44,10 @@ pub(super) fn list(status: &Status) -> String {
 
 /// Dormouse itself.
 pub(super) fn daemon(row: &Row) -> String {
-    let mut out = row.filled(
-        "dormouse {version}, pid {pid}, up {uptime_ms}: {services} services, {sockets} sockets, {processes} processes\n",
-    );
-    row.fill_if("stopping", "it is ending\n", &mut out);
-    row.fill_if("missing", "{missing} sockets are not open and are tried again\n", &mut out);
-    row.fill("late allocations {late_allocations}, lost log lines {lost_log_lines}, log level ", &mut out);
+    let mut out = row.filled(Say::Daemon.text());
+    row.fill_if("stopping", Say::Ending.text(), &mut out);
+    row.fill_if("missing", Say::Missing.text(), &mut out);
+    row.fill(Say::Late.text(), &mut out);
     out.push_str(&row.text("log_level").to_ascii_lowercase());
     out.push('\n');
     out
@@ -59,12 +58,12 @@ pub(super) fn service(service: &Service, out: &mut String) {
     let (row, counts) = (&service.row, &service.counts);
     row.fill("{name}: {state}", out);
     if let Some(rest) = row.number("rest_ms") {
-        row.fill(" for {rest_ms} (until ", out);
+        row.fill(Say::Resting.text(), out);
         utc(wall_ms(0) + rest, out);
         row.fill("): {why}", out);
     }
     if is_paused(row) {
-        out.push_str(", its sockets are paused");
+        out.push_str(Say::Paused.text());
     }
     out.push('\n');
     let mut line = |title: &str, text: &str| {
@@ -73,7 +72,7 @@ pub(super) fn service(service: &Service, out: &mut String) {
     for (index, row) in service.sockets.iter().enumerate() {
         line(if index == 0 { "sockets" } else { "" }, &whole_socket(row));
     }
-    let how = if row.has("accept") { "{program} for each connection" } else { "{program} with all sockets" };
+    let how = if row.has("accept") { Say::PerConnection.text() } else { Say::WithAll.text() };
     if row.has("backend") {
         line("forwards", &row.filled("to {backend}"));
     }
@@ -82,22 +81,20 @@ pub(super) fn service(service: &Service, out: &mut String) {
     }
     let mut accepted = counts.filled("{accepted}, current ");
     let limited = row.number("max_connections").is_some();
-    row.fill(if limited { "{live} of {max_connections}" } else { "{live}" }, &mut accepted);
+    row.fill(if limited { Say::Limited.text() } else { "{live}" }, &mut accepted);
     line("accepted", &accepted);
     line("refused", &reasons(counts, "refused_", "refused"));
     line("rested", &reasons(counts, "rested_", ""));
-    for (key, text) in
-        [("failures", "{failures} in a row"), ("dropped", "{dropped} datagrams on which every run failed")]
-    {
+    for (key, text) in [("failures", "{failures} in a row"), ("dropped", Say::Dropped.text())] {
         if counts.has(key) {
             line(key, &counts.filled(text));
         }
     }
     line("starts", &starts(&service.starts));
     if counts.number("asleep_ms").is_some() {
-        line("asleep", &counts.filled("{asleep_ms}, {given_back_kb} given back; {slept_ms} in all"));
+        line("asleep", &counts.filled(Say::Asleep.text()));
     } else if counts.has("slept_ms") {
-        line("slept", &counts.filled("{slept_ms} in all, {given_back_kb} given back the last time"));
+        line("slept", &counts.filled(Say::Slept.text()));
     }
     for (index, row) in service.processes.iter().enumerate() {
         line(if index == 0 { "processes" } else { "" }, &process(row));
@@ -114,14 +111,14 @@ fn is_paused(row: &Row) -> bool {
 
 fn socket(row: &Row) -> String {
     let open = row.has("open");
-    row.filled(if open { "{kind} {address}" } else { "{kind} {address} (not open, tried again in {retry_ms})" })
+    row.filled(if open { "{kind} {address}" } else { Say::NotOpen.text() })
 }
 
 /// [`socket`], and what the kernel tells of it.
 fn whole_socket(row: &Row) -> String {
     let mut text = socket(row);
-    row.fill_if("drops", ", {drops} packets dropped by the kernel", &mut text);
-    row.fill_if("counted_by", ", connections counted by {counted_by}", &mut text);
+    row.fill_if("drops", Say::Drops.text(), &mut text);
+    row.fill_if("counted_by", Say::CountedBy.text(), &mut text);
     text
 }
 
@@ -139,7 +136,7 @@ fn starts(row: &Row) -> String {
         return "never".to_owned();
     }
     let bounds = row.list("bounds_us");
-    let mut text = row.filled("{count}, last {last_us}, worst {worst_us}");
+    let mut text = row.filled(Say::Starts.text());
     let mut separator = ":";
     for (index, count) in row.list("buckets").into_iter().enumerate().filter(|(_, count)| *count > 0) {
         let _ = match bounds.get(index) {
@@ -177,31 +174,11 @@ fn end(row: &Row) -> String {
     text
 }
 
-/// What programs mean by a status: sysexits.h, and what shells say.
+/// What programs mean by a status.
 fn meaning(status: u64) -> &'static str {
-    match status {
-        0 => "success",
-        2 => "wrong usage or invalid arguments",
-        64 => "wrong usage",
-        65 => "bad input data",
-        66 => "no input",
-        67 => "no such user",
-        68 => "no such host",
-        69 => "service unavailable",
-        70 => "internal error",
-        71 => "system error",
-        72 => "system file missing",
-        73 => "cannot create output",
-        74 => "input/output error",
-        75 => "temporary failure",
-        76 => "protocol error",
-        77 => "no permission",
-        78 => "faulty configuration",
-        126 => "a program cannot be executed",
-        127 => "a program is not found",
-        128..=192 => "a child of it was ended by a signal",
-        _ => "failure",
-    }
+    let listed = if (128..=192).contains(&status) { 128 } else { status }.to_string();
+    let found = |line: &'static str| line.split_once(' ').filter(|(status, _)| *status == listed);
+    Say::Statuses.text().split('\n').find_map(found).map_or("failure", |(_, meaning)| meaning)
 }
 
 #[cfg(test)]
