@@ -128,14 +128,14 @@ pub(super) fn exit_status(text: &str) -> Parsed<ExitStatus> {
     }
 }
 
-/// Capabilities in the order of their numbers, capabilities(7).
+/// Capabilities in the order of their numbers, capabilities(7), without the CAP_ before each.
 const CAPABILITIES: &str = "\
-    CAP_CHOWN CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_FOWNER CAP_FSETID CAP_KILL CAP_SETGID CAP_SETUID \
-    CAP_SETPCAP CAP_LINUX_IMMUTABLE CAP_NET_BIND_SERVICE CAP_NET_BROADCAST CAP_NET_ADMIN CAP_NET_RAW \
-    CAP_IPC_LOCK CAP_IPC_OWNER CAP_SYS_MODULE CAP_SYS_RAWIO CAP_SYS_CHROOT CAP_SYS_PTRACE CAP_SYS_PACCT \
-    CAP_SYS_ADMIN CAP_SYS_BOOT CAP_SYS_NICE CAP_SYS_RESOURCE CAP_SYS_TIME CAP_SYS_TTY_CONFIG CAP_MKNOD \
-    CAP_LEASE CAP_AUDIT_WRITE CAP_AUDIT_CONTROL CAP_SETFCAP CAP_MAC_OVERRIDE CAP_MAC_ADMIN CAP_SYSLOG \
-    CAP_WAKE_ALARM CAP_BLOCK_SUSPEND CAP_AUDIT_READ CAP_PERFMON CAP_BPF CAP_CHECKPOINT_RESTORE";
+    CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID \
+    SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW \
+    IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT \
+    SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD \
+    LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG \
+    WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE";
 /// How many they are.
 const CAPABILITY_COUNT: usize = 41;
 
@@ -146,10 +146,11 @@ fn capabilities(text: &str) -> Parsed<(bool, u64)> {
     for word in words::plain(&text[start..]) {
         let name = &text[start..][word.clone()];
         let upper = name.to_ascii_uppercase();
-        let Some(bit) = words::index(CAPABILITIES, &upper) else {
+        let bare = upper.strip_prefix("CAP_");
+        let Some(bit) = bare.and_then(|bare| words::index(CAPABILITIES, bare)) else {
             let problem = Problem::new(Code::BadCapability, word, &[name]).moved(start);
-            let whole = if upper.starts_with("CAP_") { upper } else { ["CAP_", &upper].concat() };
-            return fail(problem.with_hint(suggest::hint(&whole, CAPABILITIES)));
+            let all = ["CAP_", &CAPABILITIES.replace(' ', " CAP_")].concat();
+            return fail(problem.with_hint(suggest::hint(&["CAP_", bare.unwrap_or(&upper)].concat(), &all)));
         };
         set |= 1 << bit;
     }
@@ -174,6 +175,7 @@ pub fn capabilities_text(set: u64) -> String {
     let shown = if inverted { !set } else { set };
     let mut out = String::from(if inverted { "~" } else { "" });
     for (bit, name) in CAPABILITIES.split(' ').enumerate().filter(|(bit, _)| shown >> bit & 1 == 1) {
+        out.push_str("CAP_");
         out.push_str(name);
         out.push_str(if shown >> bit > 1 { " " } else { "" });
     }
