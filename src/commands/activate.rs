@@ -4,7 +4,6 @@
 //! The command line becomes a draft like that of a file, and takes the same way.
 
 use std::ffi::OsStr;
-use std::fmt::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -64,13 +63,13 @@ fn prepare(options: &Options) -> Result<&'static Plan, u8> {
 
 /// The command line as a draft with one service.
 fn draft(asked: &Activate, inherited: Vec<Option<(&'static str, String)>>) -> Result<Draft, u8> {
-    let mut lines = Vec::new();
+    let mut lines = String::new();
     for socket in inherited {
         let Some((directive, address)) = socket else {
             cli::complain(&Say::NoAddress.text());
             return Err(exit::USAGE);
         };
-        lines.push((directive, address));
+        line(&mut lines, directive, &address);
     }
     for listen in &asked.listen {
         let directive = match listen.kind {
@@ -79,43 +78,52 @@ fn draft(asked: &Activate, inherited: Vec<Option<(&'static str, String)>>) -> Re
             Kind::SeqPacket => "ListenSequentialPacket",
             Kind::Fifo => "ListenFIFO",
         };
-        lines.push((directive, text(&listen.address)?.to_owned()));
+        line(&mut lines, directive, text(&listen.address)?);
     }
-    lines.push(("Accept", if asked.accept { "yes" } else { "no" }.to_owned()));
+    line(&mut lines, "Accept", if asked.accept { "yes" } else { "no" });
+    if asked.inetd || asked.accept {
+        // without --inetd it is descriptor 3, and the streams stay ours
+        line(&mut lines, "StandardInput", if asked.inetd { "socket" } else { "null" });
+    }
     if asked.inetd {
-        lines.extend([("StandardInput", "socket".to_owned()), ("StandardOutput", "socket".to_owned())]);
-    } else if asked.accept {
-        // descriptor 3, and the streams stay ours
-        lines.push(("StandardInput", "null".to_owned()));
+        line(&mut lines, "StandardOutput", "socket");
     }
-    lines.push(("PassEnvironment", KEPT.to_owned()));
+    line(&mut lines, "PassEnvironment", KEPT);
     for (name, value) in &asked.environment {
         let name = text(name)?;
         match value {
-            Some(value) => lines.push(("Environment", quoted(&format!("{name}={}", text(value)?)))),
-            None => lines.push(("PassEnvironment", name.to_owned())),
+            Some(value) => {
+                let mut quoted = String::new();
+                config::quote(&[name, "=", text(value)?].concat(), true, &mut quoted);
+                line(&mut lines, "Environment", &quoted);
+            }
+            None => line(&mut lines, "PassEnvironment", name),
         }
     }
     for limit in ["TriggerLimitBurst", "PollLimitBurst"] {
-        lines.push((limit, "0".to_owned()));
+        line(&mut lines, limit, "0");
     }
     if asked.accept {
-        lines.push(("MaxConnections", CHILDREN.to_string()));
+        line(&mut lines, "MaxConnections", &CHILDREN.to_string());
     }
-    lines.push(("ExecStart", command(asked)?));
+    line(&mut lines, "ExecStart", &command(asked)?);
     Ok(assemble(&lines))
 }
 
-/// Sets the directives; a fault shows the directive as if it stood in a file.
-fn assemble(lines: &[(&str, String)]) -> Draft {
-    let mut draft = Draft::default();
-    let mut written = String::new();
-    for (directive, value) in lines {
-        let _ = writeln!(written, "{directive}={value}");
+/// Adds a directive, ended by what no word of a command line can hold.
+#[inline(never)]
+fn line(lines: &mut String, directive: &str, value: &str) {
+    for part in [directive, "=", value, "\0"] {
+        lines.push_str(part);
     }
-    let file = draft.sources.add("command line", written.as_str());
+}
+
+/// Sets the directives; a fault shows the directive as if it stood in a file.
+fn assemble(lines: &str) -> Draft {
+    let mut draft = Draft::default();
+    let file = draft.sources.add("command line", lines.replace('\0', "\n"));
     let mut service = ServiceDraft::new("activate");
-    for (line, (directive, value)) in (1..).zip(lines) {
+    for (line, (directive, value)) in (1..).zip(lines.split('\0').filter_map(|line| line.split_once('='))) {
         let column = u32::try_from(directive.len() + 2).unwrap_or(0);
         let len = u32::try_from(value.chars().count()).unwrap_or(0);
         if let Err(fault) = service.assign(directive, value, Place { file, line, column, len }) {
@@ -147,13 +155,6 @@ fn find(program: &OsStr) -> Option<String> {
     let usual = config::PROGRAM_PATH.join(":");
     let path = environment::value("PATH").map_or(usual.as_bytes(), OsStr::as_bytes);
     path.split(|&byte| byte == b':').find_map(|folder| found(&Path::new(OsStr::from_bytes(folder)).join(program)))?
-}
-
-/// A word in double quotes, so that it is read as it is.
-fn quoted(word: &str) -> String {
-    let mut line = String::new();
-    config::quote(word, true, &mut line);
-    line
 }
 
 fn text(word: &OsStr) -> Result<&str, u8> {
