@@ -122,29 +122,29 @@ const COMPANIONS: [(Id, Id); 6] = [
 ];
 
 impl Check<'_> {
-    fn fault(&mut self, code: Code, place: Place, arguments: &[&str]) {
-        tell(self.faults, code, place, arguments);
+    /// Adds a fault at the place of a directive.
+    #[inline(never)]
+    fn at(&mut self, code: Code, id: Id, arguments: &[&str]) {
+        tell(self.faults, code, self.service.place(id), arguments);
     }
 
     /// A section that adds sockets to another one has nothing else.
     fn belongs(&mut self, name: &str, owner: Option<&ServiceDraft>) {
         let service = self.service;
         self.has_socket();
-        let place = service.place(Id::Service);
         if service.flag(Id::Accept) || owner.is_some_and(|owner| owner.flag(Id::Accept)) {
-            self.fault(Code::ServiceAccept, place, &[]);
+            self.at(Code::ServiceAccept, Id::Service, &[]);
         }
         if owner.is_none_or(|owner| owner.is_set(Id::Service)) {
-            self.fault(Code::ServiceUnknown, place, &[name]);
+            self.at(Code::ServiceUnknown, Id::Service, &[name]);
         }
         let own = |id: &Id| service.is_own(*id);
         for (id, _) in service.settings().filter(|(id, _)| own(id) && !is_of_socket(*id)) {
-            let place = service.place(id);
             if id.row().group == directive::Group::Sockets {
                 let why = ["it holds for the service as a whole and is taken from [", name, "]"].concat();
-                self.fault(Code::NoEffect, place, &[id.name(), &why]);
+                self.at(Code::NoEffect, id, &[id.name(), &why]);
             } else {
-                self.fault(Code::ServiceSetting, place, &[id.name(), name]);
+                self.at(Code::ServiceSetting, id, &[id.name(), name]);
             }
         }
     }
@@ -168,23 +168,23 @@ impl Check<'_> {
         self.has_socket();
         let internal = service.is_set(Id::Internal);
         if internal && service.is_set(Id::ExecStart) {
-            self.fault(Code::InternalProgram, service.place(Id::ExecStart), &[]);
+            self.at(Code::InternalProgram, Id::ExecStart, &[]);
         }
         if service.choice(Id::Internal) == "tcpmux"
             && service.listens.iter().any(|listen| listen.kind == Kind::Datagram)
         {
-            self.fault(Code::InternalDatagram, service.place(Id::Internal), &[]);
+            self.at(Code::InternalDatagram, Id::Internal, &[]);
         }
         if service.command().is_none()
             && !internal
             && !service.is_set(Id::ConnectTo)
             && ![Id::ExecStart, Id::ConnectTo].into_iter().any(|id| service.has_failed(id))
         {
-            self.fault(Code::NoExecStart, service.place, &[&service.name]);
+            tell(self.faults, Code::NoExecStart, service.place, &[&service.name]);
         }
         let datagram = service.listens.iter().any(|listen| listen.kind == Kind::Datagram);
         if service.command().is_some_and(super::Command::has_instance) && (!service.flag(Id::Accept) || datagram) {
-            self.fault(Code::InstanceAccept, service.place(Id::ExecStart), &[&service.name]);
+            self.at(Code::InstanceAccept, Id::ExecStart, &[&service.name]);
         }
         if !service.accepts() {
             self.faults.extend(own_port::fault(service, service.place(Id::ExecStart)));
@@ -218,7 +218,7 @@ impl Check<'_> {
         let service = self.service;
         let Some(backend) = service.address(Id::ConnectTo).filter(|_| cfg!(feature = "forward")) else {
             if service.is_own(Id::SendProxyV2) && service.flag(Id::SendProxyV2) && !service.has_failed(Id::ConnectTo) {
-                self.fault(Code::ForwardNothing, service.place(Id::SendProxyV2), &[]);
+                self.at(Code::ForwardNothing, Id::SendProxyV2, &[]);
             }
             return;
         };
@@ -247,11 +247,11 @@ impl Check<'_> {
         let service = self.service;
         let count = service.listens.len() + self.more;
         if service.flag(Id::BothWays) && !matches!(service.stream(Id::StandardInput), None | Some(Stream::Socket)) {
-            self.fault(Code::BothWaysInput, service.place(Id::StandardInput), &[]);
+            self.at(Code::BothWaysInput, Id::StandardInput, &[]);
         }
         let with_path = service.listens.iter().filter(|listen| listen.address.is_path()).count();
         if service.is_set(Id::Symlinks) && with_path != 1 {
-            self.fault(Code::SymlinksOne, service.place(Id::Symlinks), &[&service.name, &with_path.to_string()]);
+            self.at(Code::SymlinksOne, Id::Symlinks, &[&service.name, &with_path.to_string()]);
         }
         if service.flag(Id::Accept) || count <= 1 {
             return;
@@ -261,7 +261,7 @@ impl Check<'_> {
         let both = service.flag(Id::BothWays).then_some((Id::BothWays, "=yes"));
         if let Some((id, value)) = streams.into_iter().find(asks).map(|id| (id, "=socket")).or(both) {
             let what = [id.name(), value].concat();
-            self.fault(Code::OneSocket, service.place(id), &[&what, &service.name, &count.to_string()]);
+            self.at(Code::OneSocket, id, &[&what, &service.name, &count.to_string()]);
         }
     }
 
@@ -272,11 +272,11 @@ impl Check<'_> {
         let known = (service.flag(Id::Accept) || service.is_set(Id::ConnectTo)) && service.listens.iter().all(local);
         for id in [Id::AllowUsers, Id::AllowGroups] {
             if service.is_set(id) && !known {
-                self.fault(Code::AllowPeers, service.place(id), &[id.name(), &service.name]);
+                self.at(Code::AllowPeers, id, &[id.name(), &service.name]);
             }
         }
         if service.is_set(Id::IPAddressAllow) && !service.is_set(Id::IPAddressDeny) {
-            self.fault(Code::AllowWithoutDeny, service.place(Id::IPAddressAllow), &[]);
+            self.at(Code::AllowWithoutDeny, Id::IPAddressAllow, &[]);
         }
     }
 
@@ -286,7 +286,7 @@ impl Check<'_> {
         let wanted = |id: Id| service.is_own(id) && service.number(id) != Some(super::INFINITY);
         for id in [Id::StopWhenIdleSec, Id::StopWhenQuietSec] {
             if wanted(id) && service.flag(Id::Accept) {
-                self.fault(Code::SleepAccept, service.place(id), &[id.name()]);
+                self.at(Code::SleepAccept, id, &[id.name()]);
             }
         }
         let hidden = |listen: &&super::Listen| {
@@ -324,7 +324,7 @@ impl Check<'_> {
                     Needs::NoAccept => Reason::Accepts,
                     Needs::Program => Reason::NoProgramSet,
                 };
-                self.fault(Code::NoEffect, self.service.place(id), &[id.name(), why.text()]);
+                self.at(Code::NoEffect, id, &[id.name(), why.text()]);
             }
         }
     }
@@ -336,18 +336,18 @@ impl Check<'_> {
             let told = id == Id::RestartSec && service.flag(Id::Accept);
             if !told && service.is_own(id) && !service.is_set(other) && !service.has_failed(other) {
                 let why = ["there is no ", other.name(), "="].concat();
-                self.fault(Code::NoEffect, service.place(id), &[id.name(), &why]);
+                self.at(Code::NoEffect, id, &[id.name(), &why]);
             }
         }
         let stops = [Id::StopWhenIdleSec, Id::StopWhenQuietSec, Id::EvictUnderPressure];
         if service.choice(Id::KillMode) == "none" {
             for id in stops.into_iter().filter(|id| service.is_own(*id)) {
-                self.fault(Code::NoEffect, service.place(id), &[id.name(), "KillMode=none keeps the processes"]);
+                self.at(Code::NoEffect, id, &[id.name(), "KillMode=none keeps the processes"]);
             }
         }
         let stopped = || stops.iter().any(|id| service.is_set(*id) || service.has_failed(*id));
         if service.is_own(Id::MinRunSec) && !service.flag(Id::Accept) && !stopped() {
-            self.fault(Code::NoEffect, service.place(Id::MinRunSec), &["MinRunSec", Reason::NoStop.text()]);
+            self.at(Code::NoEffect, Id::MinRunSec, &["MinRunSec", Reason::NoStop.text()]);
         }
     }
 

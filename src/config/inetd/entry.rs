@@ -28,17 +28,31 @@ const INTERNAL: [&str; 6] = ["echo", "discard", "chargen", "daytime", "time", "t
 struct Entry<'a> {
     line: &'a Line,
     fields: &'a [Field],
+    file: u32,
+    /// The field that is being read.
+    place: Place,
     service: ServiceDraft,
     faults: Vec<Fault>,
 }
 
 impl Entry<'_> {
-    /// Sets a directive that the field `at` asks for.
+    /// Turns to a field.
+    fn at(&mut self, index: usize) {
+        let at = self.fields.get(index).map_or(0..1, |field| field.at.clone());
+        self.place = self.line.place(self.file, at);
+    }
+
+    /// Sets a directive that the field asks for.
     #[inline(never)]
-    fn set(&mut self, id: Id, text: &str, place: Place) {
-        if let Err(problem) = self.service.set(id, text, place, &mut Vec::new()) {
-            self.faults.push(Fault { place, ..problem.fault });
+    fn set(&mut self, id: Id, text: &str) {
+        if let Err(problem) = self.service.set(id, text, self.place, &mut Vec::new()) {
+            self.faults.push(Fault { place: self.place, ..problem.fault });
         }
+    }
+
+    /// Adds what is wrong with the field.
+    fn fault(&mut self, code: Code, arguments: &[&str]) {
+        tell(&mut self.faults, code, self.place, arguments);
     }
 
     fn text(&self, index: usize) -> &str {
@@ -46,14 +60,14 @@ impl Entry<'_> {
     }
 
     /// `rcvbuf=64k,sndbuf=1m` behind a protocol: the sizes of the buffers.
-    fn buffers(&mut self, list: &str, place: Place) {
+    fn buffers(&mut self, list: &str) {
         for option in list.split(',') {
             let (id, size) = match option.split_once('=') {
                 Some(("rcvbuf", size)) => (Id::ReceiveBuffer, size),
                 Some(("sndbuf", size)) => (Id::SendBuffer, size),
-                _ => return tell(&mut self.faults, Code::InetdBuffer, place, &[option]),
+                _ => return self.fault(Code::InetdBuffer, &[option]),
             };
-            self.set(id, &size.replace('k', "K").replace('m', "M"), place);
+            self.set(id, &size.replace('k', "K").replace('m', "M"));
         }
     }
 }
@@ -83,9 +97,10 @@ impl Reader<'_> {
         self.disagreements(draft, line, &fields);
         let mut service = ServiceDraft::default();
         service.place = whole;
-        let mut entry = Entry { line, fields: &fields, service, faults: Vec::new() };
+        let mut entry = Entry { line, fields: &fields, file: self.file, place: whole, service, faults: Vec::new() };
         if let Some(buffers) = buffers {
-            entry.buffers(&buffers, self.place(line, &fields[2].at));
+            entry.at(2);
+            entry.buffers(&buffers);
         }
         let services = self.services(draft, &mut entry);
         if !entry.faults.is_empty() {
@@ -134,13 +149,12 @@ impl Reader<'_> {
     /// The services of an entry: one, but a listening socket on descriptor 0 must be alone, so that a `wait` line with
     /// several addresses makes several.
     fn services(&mut self, draft: &mut Draft, entry: &mut Entry<'_>) -> Vec<ServiceDraft> {
-        let place = |entry: &Entry<'_>, index: usize| {
-            let at = entry.fields.get(index).map_or(0..1, |field| field.at.clone());
-            entry.line.place(self.file, at)
-        };
-        let [type_place, protocol_place, wait_place] = [1, 2, 3].map(|index| place(entry, index));
-        let found = kind([entry.text(1), entry.text(2)], self.dialect, [type_place, protocol_place]);
-        let flag = wait(entry.text(3), self.dialect, wait_place);
+        entry.at(1);
+        let socket_type = entry.place;
+        entry.at(2);
+        let found = kind([entry.text(1), entry.text(2)], self.dialect, [socket_type, entry.place]);
+        entry.at(3);
+        let flag = wait(entry.text(3), self.dialect, entry.place);
         let (kind, family, flag) = match (found, flag) {
             (Ok((kind, family)), Ok(flag)) => (kind, family, flag),
             (found, flag) => {
@@ -149,24 +163,25 @@ impl Reader<'_> {
                 return Vec::new();
             }
         };
-        let service_place = place(entry, 0);
-        self.sockets(entry, kind, family, service_place);
-        let program_place = place(entry, 5);
+        entry.at(0);
+        self.sockets(entry, kind, family);
         let internal = entry.text(5) == "internal";
         let long = entry.text(0).len() > limits::SERVICE_NAME_BYTES;
         if entry.text(0).starts_with(MUX) && (flag.wait || kind != Kind::Stream || long) {
-            tell(&mut entry.faults, Code::InetdMux, service_place, &[]);
-        }
-        if internal {
-            self.internal(entry, kind, flag, [service_place, wait_place]);
-        } else {
-            self.habits(entry, kind, flag, wait_place);
-            let user_place = place(entry, 4);
-            self.user(draft, entry, user_place);
-            self.command(entry, program_place);
+            entry.fault(Code::InetdMux, &[]);
         }
         if let Some(backlog) = self.form.backlog.filter(|_| kind != Kind::Datagram) {
-            entry.set(Id::Backlog, &backlog.to_string(), service_place);
+            entry.set(Id::Backlog, &backlog.to_string());
+        }
+        if internal {
+            self.internal(entry, kind, flag);
+        } else {
+            entry.at(3);
+            self.habits(entry, kind, flag);
+            entry.at(4);
+            self.user(draft, entry);
+            entry.at(5);
+            self.command(entry);
         }
         let service = std::mem::take(&mut entry.service);
         if internal || service.flag(Id::Accept) || service.listens.len() <= 1 {
@@ -184,11 +199,11 @@ impl Reader<'_> {
     }
 
     /// Name and sockets.
-    fn sockets(&self, entry: &mut Entry<'_>, kind: Kind, family: Family, place: Place) {
+    fn sockets(&self, entry: &mut Entry<'_>, kind: Kind, family: Family) {
         let field = entry.text(0).to_owned();
         let directive = kind.directive();
         if family == Family::Unix {
-            return self.unix(entry, &field, directive, place);
+            return self.unix(entry, &field, directive);
         }
         if field.starts_with(MUX) {
             entry.service.name = field;
@@ -196,25 +211,25 @@ impl Reader<'_> {
         }
         let split = split_last(&field, b':');
         if split.is_some() && self.dialect == Dialect::Freebsd {
-            return tell(&mut entry.faults, Code::BadPort, place, &[&field]);
+            return entry.fault(Code::BadPort, &[&field]);
         }
         let (list, service) = split.map_or((self.address.as_deref(), &*field), |(list, name)| (Some(list), name));
         entry.service.name = [service, "/", entry.text(2)].concat();
-        match listens(list, service, family, place) {
+        match listens(list, service, family, entry.place) {
             Err(fault) => entry.faults.push(fault),
-            Ok(listens) => listens.iter().for_each(|listen| entry.set(directive, listen, place)),
+            Ok(listens) => listens.iter().for_each(|listen| entry.set(directive, listen)),
         }
         let wide = entry.service.listens.iter().any(|listen| {
             let text = listen.address.text();
             text.starts_with("[::]:") || !text.contains(':')
         });
         if wide {
-            entry.set(Id::BindIPv6Only, if family == Family::Dual { "both" } else { "ipv6-only" }, place);
+            entry.set(Id::BindIPv6Only, if family == Family::Dual { "both" } else { "ipv6-only" });
         }
     }
 
     /// `/path`, with FreeBSD also `:user:group:mode:/path`. FreeBSD lets only the owner in, the others everybody.
-    fn unix(&self, entry: &mut Entry<'_>, field: &str, directive: Id, place: Place) {
+    fn unix(&self, entry: &mut Entry<'_>, field: &str, directive: Id) {
         let mut path = field;
         if self.dialect == Dialect::Freebsd {
             let mut mode = "";
@@ -223,106 +238,109 @@ impl Reader<'_> {
                 let [user, group, bits, rest] = [(); 4].map(|()| parts.next().unwrap_or_default());
                 for (id, name) in [(Id::SocketUser, user), (Id::SocketGroup, group)] {
                     if !name.is_empty() {
-                        entry.set(id, name, place);
+                        entry.set(id, name);
                     }
                 }
                 (mode, path) = (bits, rest);
             }
-            entry.set(Id::SocketMode, if mode.is_empty() { "0200" } else { mode }, place);
+            entry.set(Id::SocketMode, if mode.is_empty() { "0200" } else { mode });
         }
         if !path.starts_with('/') {
-            return tell(&mut entry.faults, Code::RelativePath, place, &[path]);
+            return entry.fault(Code::RelativePath, &[path]);
         }
-        entry.set(directive, &path.replace('%', "%%"), place);
-        entry.set(Id::RemoveOnStop, "yes", place);
+        entry.set(directive, &path.replace('%', "%%"));
+        entry.set(Id::RemoveOnStop, "yes");
         path.clone_into(&mut entry.service.name);
     }
 
     /// What inetd does without being asked, as directives.
-    fn habits(&self, entry: &mut Entry<'_>, kind: Kind, flag: Wait, place: Place) {
+    fn habits(&self, entry: &mut Entry<'_>, kind: Kind, flag: Wait) {
         let per_peer =
             kind == Kind::Datagram && !flag.wait && self.dialect == Dialect::Busybox && entry.text(2) != "unix";
         let accept = !flag.wait && kind != Kind::Datagram || per_peer;
-        entry.set(Id::StandardInput, "socket", place);
-        entry.set(Id::StandardOutput, "socket", place);
+        entry.set(Id::StandardInput, "socket");
+        entry.set(Id::StandardOutput, "socket");
         // With busybox a wait service keeps inetd's own standard error.
         if accept || self.dialect != Dialect::Busybox {
-            entry.set(Id::StandardError, "socket", place);
+            entry.set(Id::StandardError, "socket");
         }
         if accept {
-            entry.set(Id::Accept, "yes", place);
+            entry.set(Id::Accept, "yes");
             // without a number in the line: as many as there is room for
             let most = flag.most.unwrap_or(u32::try_from(limits::CHILDREN).unwrap_or(u32::MAX));
-            entry.set(Id::MaxConnections, &most.to_string(), place);
+            entry.set(Id::MaxConnections, &most.to_string());
             if let Some(most) = flag.source_most {
-                entry.set(Id::MaxConnectionsPerSource, &most.to_string(), place);
+                entry.set(Id::MaxConnectionsPerSource, &most.to_string());
             }
             if let Some(rate) = flag.source_rate {
-                entry.set(Id::MaxConnectionRate, &rate.to_string(), place);
+                entry.set(Id::MaxConnectionRate, &rate.to_string());
             }
         }
         if per_peer {
-            entry.set(Id::ReusePort, "yes", place);
+            entry.set(Id::ReusePort, "yes");
         }
-        self.rate(entry, flag, place);
-        entry.set(Id::KillMode, "none", place);
+        self.rate(entry, flag);
+        entry.set(Id::KillMode, "none");
         if self.form.keep_environment {
             let names =
                 environment::variables().filter_map(|variable| Some(variable.to_str().ok()?.split_once('=')?.0));
             let names: Vec<&str> = names.filter(|name| crate::config::value::is_variable(name)).collect();
-            entry.set(Id::PassEnvironment, &names.join(" "), place);
+            entry.set(Id::PassEnvironment, &names.join(" "));
         }
     }
 
     /// Starts in a minute.
-    fn rate(&self, entry: &mut Entry<'_>, flag: Wait, place: Place) {
+    fn rate(&self, entry: &mut Entry<'_>, flag: Wait) {
         match flag.rate.or(self.form.rate).filter(|rate| *rate > 0) {
             Some(rate) => {
-                entry.set(Id::TriggerLimitIntervalSec, "60s", place);
-                entry.set(Id::TriggerLimitBurst, &rate.to_string(), place);
+                entry.set(Id::TriggerLimitIntervalSec, "60s");
+                entry.set(Id::TriggerLimitBurst, &rate.to_string());
             }
-            None => entry.set(Id::TriggerLimitBurst, "0", place),
+            None => entry.set(Id::TriggerLimitBurst, "0"),
         }
     }
 
     /// `internal`: the service is found by its name.
-    fn internal(&self, entry: &mut Entry<'_>, kind: Kind, flag: Wait, [place, wait_place]: [Place; 2]) {
+    fn internal(&self, entry: &mut Entry<'_>, kind: Kind, flag: Wait) {
         let name = entry.service.name.split('/').next().unwrap_or_default().to_ascii_lowercase();
         let mux = name == "tcpmux" && (kind != Kind::Stream || entry.text(0).starts_with(MUX));
         if !INTERNAL.contains(&&*name) || mux || matches!(entry.text(2), "unix") {
-            return tell(&mut entry.faults, Code::InetdInternal, place, &[&entry.service.name]);
+            let fault = Fault::new(Code::InetdInternal, entry.place, &[&entry.service.name]);
+            return entry.faults.push(fault);
         }
         if flag.wait != (kind == Kind::Datagram) && self.dialect == Dialect::Busybox {
             let word = if flag.wait { "nowait" } else { "wait" };
-            let fault = Fault::new(Code::InetdInternalWait, wait_place, &[entry.text(1), word]);
+            entry.at(3);
+            let fault = Fault::new(Code::InetdInternalWait, entry.place, &[entry.text(1), word]);
             return entry.faults.push(fault);
         }
         if name == "tcpmux" {
             entry.service.name.clone_from(&name); // what follows a slash would be one of those that it serves
         }
-        entry.set(Id::Internal, &name, place);
-        self.rate(entry, flag, wait_place);
+        entry.set(Id::Internal, &name);
+        entry.at(3);
+        self.rate(entry, flag);
     }
 
     /// root alone changes nothing; root with a group is in that group alone; others are what they are.
-    fn user(&self, draft: &mut Draft, entry: &mut Entry<'_>, place: Place) {
+    fn user(&self, draft: &mut Draft, entry: &mut Entry<'_>) {
         let owner = owner(entry.text(4), self.dialect, &is_user);
         if owner.user != "root" {
-            entry.set(Id::User, &owner.user, place);
+            entry.set(Id::User, &owner.user);
         }
         if owner.user.is_empty() || owner.group.as_deref() == Some("") {
-            let fault = Fault::new(Code::BadName, place, &[entry.text(4)]);
+            let fault = Fault::new(Code::BadName, entry.place, &[entry.text(4)]);
             entry.faults.push(fault);
         } else if let Some(group) = owner.group {
-            entry.set(Id::Group, &group, place);
+            entry.set(Id::Group, &group);
         }
         if let Some(class) = owner.class {
-            tell(&mut draft.faults, Code::InetdClass, place, &[&class]);
+            tell(&mut draft.faults, Code::InetdClass, entry.place, &[&class]);
         }
     }
 
     /// Program and arguments, argv\[0\] among them.
-    fn command(&self, entry: &mut Entry<'_>, place: Place) {
+    fn command(&self, entry: &mut Entry<'_>) {
         let mut program = entry.text(5).to_owned();
         if let Some(folder) = self.form.folder.as_deref().filter(|_| program.contains('/') && !program.starts_with('/'))
         {
@@ -331,7 +349,7 @@ impl Reader<'_> {
         // busybox looks for a bare name in PATH
         let bare = self.dialect == Dialect::Busybox && !program.contains('/') && !program.is_empty();
         if !program.starts_with('/') && !bare {
-            return tell(&mut entry.faults, Code::InetdProgram, place, &[&program]);
+            return entry.fault(Code::InetdProgram, &[&program]);
         }
         let name = match self.dialect {
             Dialect::Busybox | Dialect::Openbsd => &*program,
@@ -342,7 +360,7 @@ impl Reader<'_> {
             0 => words::command_line(&program, &mut std::iter::once(name)),
             _ => words::command_line(&program, &mut arguments),
         };
-        entry.set(Id::ExecStart, &text, place);
+        entry.set(Id::ExecStart, &text);
     }
 }
 

@@ -110,6 +110,7 @@ impl<'a> Entry<'a> {
         self.attribute(name)?.values.first().cloned()
     }
 
+    /// Where an attribute stands; the block where there is none of this name.
     fn place(&self, name: &str) -> Place {
         self.attribute(name).map_or(self.block.place, |attribute| attribute.place)
     }
@@ -126,17 +127,16 @@ impl<'a> Entry<'a> {
         self.has("disable", "yes") || listed("disabled") == Some(true) || listed("enabled") == Some(false)
     }
 
-    fn set(&mut self, id: Id, text: &str, place: Place) {
+    /// Sets a directive that an attribute asks for.
+    #[inline(never)]
+    fn set(&mut self, id: Id, text: &str, attribute: &str) {
+        let place = self.place(attribute);
         if id.row().later {
-            return self.lost(id.name(), place);
+            return tell(&mut self.faults, Code::XinetdLost, place, &[id.name()]);
         }
         if let Err(problem) = self.service.set(id, text, place, &mut Vec::new()) {
             self.faults.push(locate(*problem, text, place));
         }
-    }
-
-    fn lost(&mut self, name: &str, place: Place) {
-        tell(&mut self.faults, Code::XinetdLost, place, &[name]);
     }
 
     fn fill(&mut self) -> Filled {
@@ -163,7 +163,7 @@ impl<'a> Entry<'a> {
                 text => text,
             };
             if !text.is_empty() {
-                self.set(id, &text, self.place(name));
+                self.set(id, &text, name);
             }
         }
         Ok(())
@@ -173,11 +173,10 @@ impl<'a> Entry<'a> {
     fn multiplexed(&mut self, kind: &str) {
         let plus = if kind.ends_with("PLUS") { "+" } else { "" };
         self.service.name = [MUX, plus, &self.block.name].concat();
-        self.set(Id::Accept, "yes", self.place("type"));
+        self.set(Id::Accept, "yes", "type");
     }
 
     fn sockets(&mut self) -> Filled {
-        let place = self.place("socket_type");
         let wait = self.has("wait", "yes");
         if !wait && !self.has("wait", "no") {
             return Err(Reason::WaitMissing);
@@ -205,10 +204,10 @@ impl<'a> Entry<'a> {
             Some(address) => [&*address, ":", &port].concat(),
             None => port,
         };
-        let said = ["bind", "interface", "port"].into_iter().find_map(|name| self.attribute(name));
-        self.set(listen, &address, said.map_or(self.block.place, |attribute| attribute.place));
+        let said = ["bind", "interface", "port"].into_iter().find(|name| self.attribute(name).is_some());
+        self.set(listen, &address, said.unwrap_or_default());
         if self.has("v6only", "yes") {
-            self.set(Id::BindIPv6Only, "ipv6-only", place);
+            self.set(Id::BindIPv6Only, "ipv6-only", "socket_type");
         }
         let accept = !wait && listen == Id::ListenStream;
         if !wait && !accept && !self.has("type", "INTERNAL") {
@@ -216,10 +215,10 @@ impl<'a> Entry<'a> {
             tell(&mut self.faults, Code::XinetdDatagram, place, &[]);
         }
         let forwards = self.attribute("redirect").is_some();
-        self.set(Id::Accept, if accept && !forwards { "yes" } else { "no" }, place);
+        self.set(Id::Accept, if accept && !forwards { "yes" } else { "no" }, "socket_type");
         for (flag, id) in [("NODELAY", Id::NoDelay), ("KEEPALIVE", Id::KeepAlive)] {
             if self.has("flags", flag) {
-                self.set(id, "yes", self.place("flags"));
+                self.set(id, "yes", "flags");
             }
         }
         Ok(())
@@ -240,7 +239,7 @@ impl<'a> Entry<'a> {
                 Some((host, port)) if colon(host) => ["[", host, "]:", &port.concat()].concat(),
                 _ => to.values.join(":"),
             };
-            self.set(Id::ConnectTo, &address, to.place);
+            self.set(Id::ConnectTo, &address, "redirect");
             return Ok(());
         }
         if self.has("type", "INTERNAL") {
@@ -248,23 +247,22 @@ impl<'a> Entry<'a> {
             if Id::Internal.row().later || !is_internal(&name, datagram) {
                 return Err(Reason::NotBuiltIn);
             }
-            self.set(Id::Internal, &name, self.block.place);
+            self.set(Id::Internal, &name, "");
             return Ok(());
         }
         let Some(server) = self.word("server") else { return Err(Reason::ServerMissing) };
         if self.word("user").is_none() {
             return Err(Reason::UserMissing);
         }
-        let place = self.place("server");
         let mut arguments = self.values("server_args");
         if !self.has("flags", "NAMEINARGS") {
             arguments.insert(0, base_name(&server).to_owned());
         } else if arguments.is_empty() {
             return Err(Reason::NameInArgs);
         }
-        self.set(Id::ExecStart, &words::command_line(&server, &mut arguments.iter().map(|word| &**word)), place);
+        self.set(Id::ExecStart, &words::command_line(&server, &mut arguments.iter().map(|word| &**word)), "server");
         for id in [Id::StandardInput, Id::StandardOutput, Id::StandardError] {
-            self.set(id, "socket", place);
+            self.set(id, "socket", "server");
         }
         Ok(())
     }
@@ -273,14 +271,13 @@ impl<'a> Entry<'a> {
         let accept = self.service.flag(Id::Accept) || self.service.is_set(Id::ConnectTo);
         for (name, id) in [("instances", Id::MaxConnections), ("per_source", Id::MaxConnectionsPerSource)] {
             if let Some(most) = self.word(name).filter(|word| accept && word != "UNLIMITED") {
-                self.set(id, &most, self.place(name));
+                self.set(id, &most, name);
             }
         }
-        let place = self.place("cps");
-        self.set(Id::TriggerLimitIntervalSec, "1s", place);
-        self.set(Id::TriggerLimitBurst, &self.word("cps").unwrap_or_else(|| "50".to_owned()), place);
+        self.set(Id::TriggerLimitIntervalSec, "1s", "cps");
+        self.set(Id::TriggerLimitBurst, &self.word("cps").unwrap_or_else(|| "50".to_owned()), "cps");
         if let Some(mask) = self.word("umask") {
-            self.set(Id::UMask, &mask, self.place("umask"));
+            self.set(Id::UMask, &mask, "umask");
         }
         let mut variables = String::new();
         for variable in self.values("env") {
@@ -288,7 +285,7 @@ impl<'a> Entry<'a> {
             variables.push(' ');
         }
         if !variables.is_empty() {
-            self.set(Id::Environment, variables.trim_ascii_end(), self.place("env"));
+            self.set(Id::Environment, variables.trim_ascii_end(), "env");
         }
     }
 
