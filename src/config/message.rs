@@ -21,7 +21,7 @@ pub(super) struct Message {
 /// Texts of what a build leaves out are left out with it, and hints with the other help.
 macro_rules! messages {
     ($(@$built:expr => $($code:ident: $severity:ident, $message:literal, $expected:literal, $hint:literal;)*)*
-     => $(@$told:expr => $($reason:ident, $text:literal;)*)*) => {
+     => $(@$told:expr => $($reason:ident, $text:expr;)*)*) => {
         /// The messages by name.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
         #[allow(missing_docs, reason = "the table tells what each is")]
@@ -449,6 +449,8 @@ messages! {
     NoProgramSet, "the service has no program";
     NoStop, "nothing stops the service: it has none of StopWhenIdleSec=, StopWhenQuietSec= and EvictUnderPressure=";
     Accepts, "with Accept=yes each process belongs to its connection and ends with it";
+    @cfg!(feature = "suggest") =>
+    Aliases, super::suggest::ALIASES;
     @cfg!(feature = "units") =>
     TypeForking, "it counts as ended when the process that was started ends; keep it in the foreground";
     TypeDbus, "it counts as started at once, not when its name is on the bus";

@@ -7,9 +7,10 @@ use super::address::ListenAddress;
 use super::draft::ServiceDraft;
 use super::fault::{Fault, Place};
 use super::message::Code;
+use super::words;
 
 /// Options whose next word is a port, or an address.
-const OPTIONS: [&str; 9] = ["-p", "-P", "-l", "-b", "-a", "--port", "--listen", "--bind", "--address"];
+const OPTIONS: &str = "-p -P -l -b -a --port --listen --bind --address";
 
 /// The warning about the first socket that the command line of a service with Accept=no names.
 pub(super) fn fault(service: &ServiceDraft, place: Place) -> Option<Fault> {
@@ -19,7 +20,7 @@ pub(super) fn fault(service: &ServiceDraft, place: Place) -> Option<Fault> {
         pairs.into_iter().any(|(before, word)| match &listen.address {
             address if address.is_path() => names(word, &address.text(), true),
             ListenAddress::Port(port) | ListenAddress::Inet { port, .. } => {
-                names(word, &port.text(), OPTIONS.contains(&&**before))
+                names(word, &port.text(), words::index(OPTIONS, before).is_some())
             }
             _ => false,
         })

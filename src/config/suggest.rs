@@ -1,6 +1,5 @@
 //! "Did you mean": what an unknown word probably stands for.
 
-use super::directive::Id;
 use super::fault::{Fault, Place};
 use super::foreign::{Foreign, foreign};
 use super::message::{Code, Reason};
@@ -8,34 +7,19 @@ use super::table::NAMES;
 use super::words;
 use crate::text::edits;
 
-/// Words of other configurations, in lower case, and the directive that does the same.
-const ALIASES: [(&str, Id); 25] = [
-    ("port bind listen address listentcp listenport listenunix", Id::ListenStream),
-    ("listenudp listendgram", Id::ListenDatagram),
-    ("idletimeout idletimeoutsec idlesec timeoutidlesec exit-idle-time", Id::StopWhenIdleSec),
-    ("redirect proxy backend", Id::ConnectTo),
-    ("interface", Id::BindToDevice),
-    ("server server_args exec command program", Id::ExecStart),
-    ("instances accept_max", Id::MaxConnections),
-    ("per_source maxconnectionpersource", Id::MaxConnectionsPerSource),
-    ("only_from", Id::IPAddressAllow),
-    ("no_access", Id::IPAddressDeny),
-    ("cps", Id::TriggerLimitBurst),
-    ("wait nowait", Id::Accept),
-    ("env", Id::Environment),
-    ("passenv", Id::PassEnvironment),
-    ("groups", Id::SupplementaryGroups),
-    ("chroot", Id::RootDirectory),
-    ("directory", Id::WorkingDirectory),
-    ("socket-mode socketpermissions", Id::SocketMode),
-    ("rlimit_as", Id::LimitAS),
-    ("rlimit_cpu", Id::LimitCPU),
-    ("rlimit_files", Id::LimitNOFILE),
-    ("backlogsize", Id::Backlog),
-    ("stderr", Id::StandardError),
-    ("stdout", Id::StandardOutput),
-    ("stdin", Id::StandardInput),
-];
+/// Each directive with the words of other configurations, in lower case, that stand for the same. Packed with the
+/// messages.
+pub(super) const ALIASES: &str = "\
+    ListenStream port bind listen address listentcp listenport listenunix|\
+    ListenDatagram listenudp listendgram|\
+    StopWhenIdleSec idletimeout idletimeoutsec idlesec timeoutidlesec exit-idle-time|\
+    ConnectTo redirect proxy backend|BindToDevice interface|\
+    ExecStart server server_args exec command program|MaxConnections instances accept_max|\
+    MaxConnectionsPerSource per_source maxconnectionpersource|IPAddressAllow only_from|\
+    IPAddressDeny no_access|TriggerLimitBurst cps|Accept wait nowait|Environment env|\
+    PassEnvironment passenv|SupplementaryGroups groups|RootDirectory chroot|WorkingDirectory directory|\
+    SocketMode socket-mode socketpermissions|LimitAS rlimit_as|LimitCPU rlimit_cpu|LimitNOFILE rlimit_files|\
+    Backlog backlogsize|StandardError stderr|StandardOutput stdout|StandardInput stdin";
 
 /// The word of a list nearest to `text`: the same but for case, or few enough edits away. Blanks and ends of lines part
 /// the words; what stands behind a blank in its line does not count when `first`.
@@ -78,8 +62,8 @@ pub(super) fn did_you_mean(word: Option<&str>) -> String {
 /// The directive that a name which is not in the table probably stands for.
 pub(super) fn meant(name: &str) -> Option<&'static str> {
     let lower = name.to_ascii_lowercase();
-    let aliases: &[_] = if cfg!(feature = "suggest") { &ALIASES } else { &[] };
-    let alias = aliases.iter().find(|(words, _)| words::index(words, &lower).is_some()).map(|(_, id)| id.name());
+    let known = Reason::Aliases.text().split('|').find(|row| words::index(row, &lower).is_some());
+    let alias = known.map(|row| words::nth(row, 0)); // a name is not in lower case
     alias.or_else(|| if foreign(name).is_some() { None } else { directive(name) })
 }
 
@@ -110,13 +94,16 @@ pub(super) fn in_a_script() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::directive::Id;
 
     #[test]
     #[cfg_attr(not(feature = "suggest"), ignore = "there are no suggestions")]
     fn every_alias_and_no_foreign_name_is_ours() {
-        for (aliases, id) in ALIASES {
+        for row in ALIASES.split('|') {
+            let (name, aliases) = row.split_once(' ').unwrap();
+            assert!(Id::from_name(name).is_some(), "{name}");
             for alias in aliases.split(' ') {
-                assert_eq!(unknown(alias, Place::default()).hint, did_you_mean(Some(id.name())));
+                assert_eq!(unknown(alias, Place::default()).hint, did_you_mean(Some(name)));
             }
         }
         assert!(Id::ALL.iter().all(|id| foreign(id.name()).is_none()));

@@ -42,22 +42,9 @@ const OF_SERVICES: [Id; 9] = [
 
 /// How the directives of [Socket] begin that say something about its sockets. The others that are not ours hold for the
 /// commands that systemd runs before and after it opens them.
-const OF_SOCKETS: [&str; 14] = [
-    "ExecSt",
-    "IPEgress",
-    "IPIngress",
-    "Listen",
-    "MessageQueue",
-    "NetworkNamespacePath",
-    "Pass",
-    "PipeSize",
-    "PrivateNetwork",
-    "SELinuxContextFromNet",
-    "SmackLabel",
-    "SocketProtocol",
-    "Timestamping",
-    "Writable",
-];
+const OF_SOCKETS: &str = "\
+    ExecSt IPEgress IPIngress Listen MessageQueue NetworkNamespacePath Pass PipeSize \
+    PrivateNetwork SELinuxContextFromNet SmackLabel SocketProtocol Timestamping Writable";
 
 /// Walls that bring NoNewPrivileges=yes with them when the program is not root's, systemd.exec(5). That part we can do.
 const NO_NEW_PRIVILEGES: &str = "\
@@ -207,7 +194,7 @@ impl Unit {
             (Section::Service, Some(_), Some(Group::Access)) => Route::Lost(0),
             _ => match foreign(name).filter(|_| id.is_none()) {
                 Some(Foreign::Meaningless) => Route::Pass,
-                Some(_) if self.section == Section::Socket && !OF_SOCKETS.iter().any(|of| name.starts_with(of)) => {
+                Some(_) if self.section == Section::Socket && !OF_SOCKETS.split(' ').any(|of| name.starts_with(of)) => {
                     Route::Pass
                 }
                 Some(Foreign::Protection) => Route::Lost(0),

@@ -22,7 +22,7 @@ use crate::text::{base_name, split_last};
 /// Arguments that most inetds have room for.
 const ARGUMENTS: usize = 20;
 /// The services that are built in, as Internal= names them.
-const INTERNAL: [&str; 6] = ["echo", "discard", "chargen", "daytime", "time", "tcpmux"];
+const INTERNAL: &str = "echo discard chargen daytime time tcpmux";
 
 /// A line on its way to become a service.
 struct Entry<'a> {
@@ -304,7 +304,7 @@ impl Reader<'_> {
     fn internal(&self, entry: &mut Entry<'_>, kind: Kind, flag: Wait) {
         let name = entry.service.name.split('/').next().unwrap_or_default().to_ascii_lowercase();
         let mux = name == "tcpmux" && (kind != Kind::Stream || entry.text(0).starts_with(MUX));
-        if !INTERNAL.contains(&&*name) || mux || matches!(entry.text(2), "unix") {
+        if words::index(INTERNAL, &name).is_none() || mux || matches!(entry.text(2), "unix") {
             let fault = Fault::new(Code::InetdInternal, entry.place, &[&entry.service.name]);
             return entry.faults.push(fault);
         }
