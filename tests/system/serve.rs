@@ -142,6 +142,7 @@ fn nginx_on_an_inherited_listener(ctx: &mut Ctx) {
     for _ in 0..2 {
         assert!(http_get(port, "/").ends_with("hello from nginx"), "{}", daemon.log());
     }
+    daemon.wait_log("start service=web");
     assert_eq!(daemon.log().matches("start service=web").count(), 1, "{}", daemon.log());
 }
 

@@ -186,6 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg_attr(not(feature = "control"), ignore = "this build has no words for it")]
     fn a_list_has_columns() {
         assert_eq!(
             list(&Status::example()),
@@ -209,6 +210,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(not(feature = "control"), ignore = "this build has no words for it")]
     fn a_service_is_told_whole() {
         let status = Status::example();
         let mut text = String::new();
