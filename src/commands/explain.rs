@@ -73,8 +73,7 @@ fn describe(plan: &Plan, service: &ServiceSpec, text: &mut Told) {
 }
 
 fn listeners(plan: &Plan, service: &ServiceSpec) -> &'static [ListenerSpec] {
-    let first = usize::from(service.first_listener);
-    plan.listeners.get(first..first + usize::from(service.listeners)).unwrap_or_default()
+    plan.listeners.get(service.rows()).unwrap_or_default()
 }
 
 const fn kind(kind: SocketKind) -> &'static str {

@@ -208,6 +208,12 @@ impl ServiceSpec {
         if cfg!(feature = "forward") && !self.backend.is_empty() { Some(self.backend) } else { None }
     }
 
+    /// The rows of its listeners.
+    pub fn rows(&self) -> core::ops::Range<usize> {
+        let first = usize::from(self.first_listener);
+        first..first + usize::from(self.listeners)
+    }
+
     /// Whether there is a program; a service that is built in, and a plain redirect, have none.
     pub const fn has_program(&self) -> bool {
         !self.argv.is_empty()

@@ -233,9 +233,7 @@ impl Server {
 /// Keeps close(2) from waiting. A child may be quicker than we are: it has told its socket to stay until everything is
 /// sent (SO_LINGER), and is gone, so that ours would be the close that stays.
 fn lets_go(connection: &OwnedFd) {
-    if sockopt::socket_linger(connection) != Ok(None) {
-        let _ = sockopt::set_socket_linger(connection, None);
-    }
+    let _ = sockopt::set_socket_linger(connection, None); // any other socket knows it, too
 }
 
 /// When a child that is started now has run long enough.

@@ -325,10 +325,7 @@ impl Server {
 
     /// Rows of the listeners of a service.
     fn listeners_of(&self, service: usize) -> core::ops::Range<usize> {
-        self.spec(service).map_or(0..0, |spec| {
-            let first = usize::from(spec.first_listener);
-            first..first + usize::from(spec.listeners)
-        })
+        self.spec(service).map_or(0..0, ServiceSpec::rows)
     }
 
     /// Something is due at `deadline`.
