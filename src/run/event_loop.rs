@@ -44,6 +44,8 @@ impl Server {
     fn turn(&mut self, events: &[Event]) {
         if events.iter().any(|event| Token::decode(event.data) == Some(Token::Signals)) {
             self.on_signals();
+        } else if events.is_empty() && self.orphans {
+            self.on_children(false); // there is nothing else to do
         }
         if self.now >= self.deadline {
             self.on_deadlines();
@@ -98,13 +100,8 @@ impl Server {
         const AT_MOST: usize = 8;
         for _ in 0..AT_MOST {
             match signal::take(&self.signals) {
-                Ok(Some((libc::SIGCHLD, _))) => {
-                    if self.reap() {
-                        self.due_at(self.now); // more have ended: go on in the next turn
-                        self.reap_again = true;
-                    }
-                    return; // whatever else has come keeps the descriptor readable
-                }
+                // whatever else has come keeps the descriptor readable
+                Ok(Some((libc::SIGCHLD, _))) => return self.on_children(true),
                 Ok(Some((libc::SIGTERM | libc::SIGINT, _))) => self.on_terminate(),
                 Ok(Some((libc::SIGQUIT, _))) => self.on_quit(),
                 Ok(Some((libc::SIGHUP, _))) => self.on_reload_signal(ReloadKind::Reload),
@@ -120,7 +117,7 @@ impl Server {
     fn on_deadlines(&mut self) {
         let now = self.now;
         if core::mem::take(&mut self.reap_again) {
-            self.reap_again = self.reap();
+            self.on_children(false);
         }
         for service in 0..self.plan.services.len() {
             let state = self.state(service);

@@ -141,6 +141,8 @@ pub struct Server {
     leave_children: bool,
     /// More children have ended than one turn reaps.
     reap_again: bool,
+    /// Orphans may have ended unnoticed: the kernel makes one signal of several ends.
+    orphans: bool,
     /// More services are to be looked at than one turn does.
     idle_again: bool,
     /// A service with Accept=no has ended with success: it may have gone into the background.
@@ -258,6 +260,7 @@ impl Server {
             stopping: false,
             leave_children: false,
             reap_again: false,
+            orphans: false,
             idle_again: false,
             ended_clean: false,
             main_pid: std::process::id(),

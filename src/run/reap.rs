@@ -16,23 +16,34 @@ use crate::plan::KillMode;
 use crate::sys::process::send_signal;
 
 impl Server {
-    /// Reaps what has ended, at most a fixed number. True: there may be more.
-    pub(super) fn reap(&mut self) -> bool {
+    /// Children have ended: reaps them, at most a fixed number, the rest in the next turn. Where `hurried`, orphans that
+    /// nothing waits for are left for later.
+    pub(super) fn on_children(&mut self, hurried: bool) {
+        self.orphans = false;
         for _ in 0..REAPS_PER_TURN {
             match wait(WaitOptions::NOHANG) {
-                Ok(Some((pid, status))) => self.on_end(pid.as_raw_nonzero().get(), End::of(status)),
-                Err(Errno::INTR) => {}
-                Ok(None) => {
-                    self.look_for_background();
-                    return false;
+                Ok(Some((pid, status))) => {
+                    self.on_end(pid.as_raw_nonzero().get(), End::of(status));
+                    if hurried && self.knows_no_child() {
+                        self.orphans = true;
+                        return;
+                    }
                 }
+                Err(Errno::INTR) => {}
+                Ok(None) => return self.look_for_background(),
                 Err(_) => {
                     self.ended_clean = false; // ECHILD: none left, in the background or elsewhere
-                    return false;
+                    return;
                 }
             }
         }
-        true
+        self.reap_again = true;
+        self.due_at(self.now);
+    }
+
+    /// Only orphans can be left.
+    fn knows_no_child(&self) -> bool {
+        self.tables.children.is_empty() && self.checker.is_none() && !self.ended_clean
     }
 
     pub(super) fn on_end(&mut self, pid: i32, end: End) {

@@ -15,6 +15,7 @@ pub const TESTS: &[Test] = &[
     test!(trap_26_27_status_of_a_waiting_service),
     test!(trap_30_supplementary_groups_are_dropped, Root, Prog("setpriv")),
     test!(trap_31_reaps_orphans_as_pid_1, Root, Prog("unshare")),
+    test!(trap_31_an_orphan_that_nobody_told_of),
     test!(trap_34_helpers_end_with_the_service),
     test!(trap_35_standard_error_is_not_the_clients),
     test!(trap_36_clean_environment),
@@ -145,6 +146,25 @@ fn trap_31_reaps_orphans_as_pid_1(ctx: &mut Ctx) {
     assert!(unshare.wait().success(), "TERM ends also a daemon that is PID 1");
 }
 
+/// One SIGCHLD tells of a connection's program and of an orphan of it that ended right behind it.
+fn trap_31_an_orphan_that_nobody_told_of(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let script = ctx.script("service", "echo done\nsleep 60 & sleep 60\n");
+    let daemon = ctx.start(&format!("[x]\nListenStream=127.0.0.1:{port}\nAccept=yes\nExecStart={script}\n"));
+    for _ in 0..3 {
+        let mut client = connect(port);
+        assert_eq!(read_line(&mut client), "done");
+        wait_until("the program and both of its children", || daemon.descendants().len() == 3);
+        daemon.signal(libc::SIGSTOP);
+        for pid in daemon.descendants() {
+            kill(pid, libc::SIGKILL);
+        }
+        wait_until("all three have ended", || daemon.descendants().into_iter().all(|pid| !is_live(pid)));
+        daemon.signal(libc::SIGCONT);
+        wait_until("all three are reaped", || daemon.descendants().is_empty());
+    }
+}
+
 fn trap_34_helpers_end_with_the_service(ctx: &mut Ctx) {
     let port = ctx.port();
     let pids = ctx.path("pids");
@@ -232,7 +252,8 @@ fn trap_50_no_alarm_and_no_wall_clock_timer(ctx: &mut Ctx) {
     }
     sleep_ms(500);
     drop(daemon);
-    for line in ctx.lines("trace").iter().filter(|line| line.contains('(')) {
+    // at its own end strace may have half of a call in hand: ???(
+    for line in ctx.lines("trace").iter().filter(|line| line.contains('(') && !line.contains("???(")) {
         let monotonic = line.contains("CLOCK_MONOTONIC") || line.contains("CLOCK_BOOTTIME");
         assert!(monotonic, "{line}");
     }
