@@ -174,7 +174,7 @@ class Server:
         actions = [(os.POSIX_SPAWN_DUP2, null, i) for i in (0, 1, 2)]
         try:
             for command in self.commands:
-                os.posix_spawn(command[0], command, self.env, file_actions=actions)
+                os.posix_spawn(command[0], command, self.env, file_actions=actions, setsid=True)
         except OSError as error:
             self.stop()
             raise Failed("%s: %s" % (self.commands[0][0], error))
