@@ -6,18 +6,15 @@
 //! - A unix socket stays "listening" for good but refuses clients; nothing takes the shutdown back. UDP reads as empty
 //!   for ever in the same way. Both are made anew.
 
-use super::{OpenError, Opened, Warn, listens, open};
+use super::{OpenError, Opened, Warn, listens, open, ready};
 use crate::plan::{Plan, address};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::net::{listen, sockopt};
 
-/// Has somebody shut this socket down? Two system calls at most; asked when epoll reports `EPOLLHUP` or `EPOLLRDHUP`, or
-/// accept(2) says EINVAL.
+/// Has somebody shut this socket down, or half of it?
 pub fn is_shut_down(socket: BorrowedFd<'_>) -> bool {
-    let mut asked = [PollFd::from_borrowed_fd(socket, PollFlags::RDHUP)];
-    let found = poll(&mut asked, Some(&Timespec::default())).is_ok_and(|found| found > 0);
-    found && asked[0].revents().intersects(PollFlags::HUP | PollFlags::RDHUP)
+    ready(socket, PollFlags::RDHUP).intersects(PollFlags::HUP | PollFlags::RDHUP)
 }
 
 /// Makes a listener that was shut down work again: the same socket where the kernel can (then the descriptor stays), or

@@ -1,7 +1,7 @@
 //! What a process that has our socket, or anybody at its path, can do to it so that no client reaches it any more.
 
 use super::unix::is_ours;
-use super::{Identity, OpenError, Opened, Step, listens, path, ready};
+use super::{Identity, OpenError, Opened, Step, is_shut_down, listens, path, ready};
 use crate::plan::{Plan, SocketKind, options};
 use crate::sys::socket;
 use rustix::event::PollFlags;
@@ -33,7 +33,7 @@ pub fn disconnect(plan: &Plan, listener: usize, socket: BorrowedFd<'_>) -> Resul
 }
 
 /// Takes away what a process may have left in a socket: a filter, a backlog of none, errors that it has not read. False:
-/// it does not listen any more, and cannot.
+/// nobody reaches it any more, as it was shut down.
 pub fn restore(plan: &Plan, listener: usize, socket: BorrowedFd<'_>) -> bool {
     let row = &plan.listeners[listener];
     // one of our own, or of whom we have the socket from, is locked
@@ -41,7 +41,8 @@ pub fn restore(plan: &Plan, listener: usize, socket: BorrowedFd<'_>) -> bool {
     if row.kind == SocketKind::Datagram {
         forget_errors(socket);
     }
-    !listens(row.kind) || listen(socket, plan.sockets[usize::from(row.socket)].backlog).is_ok()
+    let listens = !listens(row.kind) || listen(socket, plan.sockets[usize::from(row.socket)].backlog).is_ok();
+    listens && !is_shut_down(socket)
 }
 
 /// Takes what the network has told of datagrams that were sent from a socket (ip(7), IP_RECVERR), if a process has asked for

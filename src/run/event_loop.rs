@@ -85,7 +85,7 @@ impl Server {
         let is_its = |listener: &Listener| listener.generation == generation && listener.watch == Watch::Armed;
         let fresh = self.tables.listeners.get(row).is_some_and(is_its);
         let Some(service) = self.service_of(row).filter(|_| fresh && !self.stopping) else { return };
-        if flags.intersects(EventFlags::HUP | EventFlags::ERR) && self.is_broken(row) {
+        if flags.intersects(EventFlags::HUP | EventFlags::RDHUP | EventFlags::ERR) && self.is_broken(row) {
             return self.revive(row);
         }
         if self.policy(service).is_some_and(|policy| policy.accept) {

@@ -33,7 +33,8 @@ impl Server {
             return;
         }
         let accept = self.policy(service).is_some_and(|policy| policy.accept);
-        let flags = if accept { EventFlags::IN } else { EventFlags::IN | EventFlags::ONESHOT };
+        let once = if accept { EventFlags::empty() } else { EventFlags::ONESHOT };
+        let flags = EventFlags::IN | EventFlags::RDHUP | once;
         for row in self.listeners_of(service) {
             self.change_listener(row);
             self.renew_lost(service, row);

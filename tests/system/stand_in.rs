@@ -31,7 +31,8 @@ pub fn run(words: &[String]) {
         ["inherited", file] => inherited(file),
         ["report"] => print!("{}", report()),
         ["sockopts", file] => sockopts(file),
-        ["shutdown", state, text] => shutdown_once(state, text),
+        ["shutdown", state, text] => shutdown_once(state, text, libc::SHUT_RDWR),
+        ["shutdown-half", state, text] => shutdown_once(state, text, libc::SHUT_RD),
         ["nonblocking", text] => leave_nonblocking(text),
         ["daemonise", text] => daemonise(text),
         ["pass", ref rest @ ..] => pass(rest),
@@ -337,15 +338,21 @@ fn sockopts(file: &str) {
     }
 }
 
-/// The first time shuts the listener down and ends; from the second time on serves.
-fn shutdown_once(state: &str, text: &str) {
+/// The first time shuts the socket down and ends; from the second time on serves.
+fn shutdown_once(state: &str, text: &str, how: libc::c_int) {
+    let mut byte = [0_u8];
+    // SAFETY: writes at most one byte into `byte`; on a listening socket it fails at once.
+    let is_listening = unsafe { libc::recv(listener(), byte.as_mut_ptr().cast(), 1, libc::MSG_PEEK) } < 0;
     if std::fs::metadata(state).is_ok() {
-        return answer(text, 0);
+        return if is_listening { answer(text, 0) } else { udp(text, 0) };
     }
     std::fs::write(state, "").unwrap();
     drop(accept(listener()));
-    // SAFETY: a plain system call on the socket that we were given.
-    unsafe { libc::shutdown(listener(), libc::SHUT_RDWR) };
+    // SAFETY: as above, and a plain system call on the socket that we were given.
+    unsafe {
+        libc::recv(listener(), byte.as_mut_ptr().cast(), 1, 0);
+        libc::shutdown(listener(), how);
+    }
 }
 
 /// Says whether the listener was non-blocking, serves one connection, and leaves the listener non-blocking.

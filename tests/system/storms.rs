@@ -20,6 +20,8 @@ pub const TESTS: &[Test] = &[
     test!(trap_08_several_listeners_one_service),
     test!(trap_09_no_limit_is_for_ever),
     test!(trap_10_service_shuts_its_listener_down),
+    test!(trap_10_service_shuts_half_a_unix_listener_down, Part("local")),
+    test!(trap_10_service_shuts_half_a_datagram_socket_down),
     test!(trap_11_rate_limit_keeps_the_port),
     test!(trap_32_daemonising_service, Part("takeover")),
     test!(two_thousand_connections_at_once),
@@ -198,6 +200,31 @@ fn trap_10_service_shuts_its_listener_down(ctx: &mut Ctx) {
     });
     assert!(served, "the listener is made again:\n{}", daemon.log());
     daemon.cost(|| sleep_ms(2000)).assert_small();
+}
+
+fn trap_10_service_shuts_half_a_unix_listener_down(ctx: &mut Ctx) {
+    let path = ctx.path("socket");
+    let exec = stand_in(&format!("shutdown-half {} here", ctx.path("state")));
+    let daemon = ctx.start(&format!("[x]\nListenStream={path}\nExecStart={exec}\n"));
+    drop(unix_talk(&path));
+    daemon.wait_log("exit service=x");
+    let served = within(PATIENCE, || unix_talk(&path).is_ok_and(|text| text.starts_with("here")));
+    assert!(served, "the listener is made again:\n{}", daemon.log());
+}
+
+fn trap_10_service_shuts_half_a_datagram_socket_down(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let exec = stand_in(&format!("shutdown-half {} here", ctx.path("state")));
+    let daemon = ctx.start(&format!("[x]\nListenDatagram=127.0.0.1:{port}\nExecStart={exec}\n"));
+    let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    let served = within(PATIENCE, || {
+        let _ = client.send_to(b"hello", local(port)); // nobody may be there for a moment
+        client.recv(&mut [0; 100]).is_ok()
+    });
+    sleep_ms(500);
+    let log = daemon.log();
+    assert!(served && !log.contains("why=failure"), "the socket is made again, and nobody wakes for nothing:\n{log}");
 }
 
 fn trap_11_rate_limit_keeps_the_port(ctx: &mut Ctx) {
