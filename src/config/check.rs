@@ -206,7 +206,7 @@ impl Check<'_> {
         }
         let accept = self.service.place(Id::Accept);
         for listen in &self.service.listens {
-            let per_peer = listen.kind == Kind::Datagram && self.service.flag(Id::ReusePort);
+            let per_peer = listen.address.is_ip() && self.service.flag(Id::ReusePort);
             if matches!(listen.kind, Kind::Datagram | Kind::Fifo) && !per_peer {
                 self.faults.push(Fault::new(Code::AcceptKind, listen.place, &[]).with_other(accept));
             }
