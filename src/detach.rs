@@ -5,9 +5,10 @@
 //! its standard error, and the reason of a failure appears there.
 
 use crate::cli::exit;
-use crate::limits::SERVICE_LISTENERS;
+use crate::plan::FIRST_OWN_FD;
 use crate::sys::environment::reclaim;
 use crate::sys::errno::Why;
+use crate::sys::process::above;
 use crate::sys::stdio::{self, Standard};
 use crate::sys::{file, fork};
 use crate::text::Line;
@@ -15,7 +16,7 @@ use core::ffi::CStr;
 use core::fmt;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FileType, FlockOperation, Mode, OFlags, fcntl_lock, fstat, ftruncate, open, stat, unlink};
-use rustix::io::{Errno, fcntl_dupfd_cloexec, pread, pwrite, read};
+use rustix::io::{Errno, pread, pwrite, read};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Flock, FlockType, WaitOptions, chdir, fcntl_getlk, getpid, setsid, waitpid};
 use std::os::unix::ffi::OsStrExt;
@@ -23,10 +24,6 @@ use std::path::{Path, PathBuf};
 
 /// Bytes in the path of a pid file, from the root, with its NUL; a longer one is refused.
 const PID_PATH_BYTES: usize = 256;
-
-/// The pid file stays at this descriptor or above, where no child gets its sockets.
-const LEAST_FD: i32 = 64;
-const _: () = assert!(SERVICE_LISTENERS + 3 < LEAST_FD as usize);
 
 /// Which process returned from [`detach`].
 #[derive(Debug)]
@@ -159,10 +156,7 @@ impl PidFile {
             let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
             let file = open(name, flags, Mode::from_raw_mode(0o644)).map_err(call)?;
             // Out of the way, if the limit allows, before it is locked: closing any descriptor of it gives the lock up.
-            let file = match fcntl_dupfd_cloexec(&file, LEAST_FD) {
-                Ok(high) => drop_first(file, high),
-                Err(_) => file,
-            };
+            let file = above(file, FIRST_OWN_FD);
             let ours = fstat(&file).map_err(call)?;
             if FileType::from_raw_mode(ours.st_mode) != FileType::RegularFile || !is_pid_or_empty(file.as_fd()) {
                 return Err(failed(PidFileFault::Foreign));
@@ -222,11 +216,6 @@ impl AsFd for PidFile {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
-}
-
-fn drop_first(first: OwnedFd, second: OwnedFd) -> OwnedFd {
-    drop(first);
-    second
 }
 
 /// Keeps a mistyped `--pidfile /etc/passwd` from doing harm.

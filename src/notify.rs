@@ -4,8 +4,10 @@
 //! closed (s6: notification-fd). Nothing here blocks, and after [`Notify::take`] nothing allocates.
 
 use crate::logging::say;
+use crate::plan::FIRST_OWN_FD;
 use crate::sys::environment;
 use crate::sys::errno::Why;
+use crate::sys::process::above;
 use crate::text::Line;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, OwnedFd};
@@ -131,7 +133,8 @@ fn connect(address: &[u8]) -> Result<(OwnedFd, SocketAddrUnix), Errno> {
         _ => return Err(Errno::AFNOSUPPORT),
     };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    Ok((socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?, to))
+    let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
+    Ok((above(socket, FIRST_OWN_FD), to))
 }
 
 #[cfg(test)]

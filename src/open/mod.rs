@@ -29,8 +29,7 @@ pub use revive::{is_shut_down, revive};
 pub use undo::{disconnect, is_connected, is_lost, restore};
 
 use crate::config::Id;
-use crate::limits::SERVICE_LISTENERS;
-use crate::plan::{ListenerSpec, Plan, SocketKind, SocketSpec, address, options};
+use crate::plan::{FIRST_OWN_FD, ListenerSpec, Plan, SocketKind, SocketSpec, address, options};
 use crate::sys::socket;
 use core::ffi::CStr;
 use core::net::Ipv4Addr;
@@ -145,13 +144,11 @@ fn open_socket(
 /// One that is opened while the program runs may get a number that is a child's: what is put there for the child would
 /// take its place before it is handed over itself.
 fn out_of_the_way(plan: &Plan, fd: OwnedFd) -> Result<OwnedFd, Errno> {
-    const MOST: usize = 3 + SERVICE_LISTENERS;
-    let number = fd.as_raw_fd();
-    if usize::try_from(number).is_ok_and(|number| number >= MOST) {
+    if fd.as_raw_fd() >= FIRST_OWN_FD {
         return Ok(fd); // it need not be looked how many a child gets
     }
     let least = plan.first_own();
-    if number >= least { Ok(fd) } else { fcntl_dupfd_cloexec(&fd, least) }
+    if fd.as_raw_fd() >= least { Ok(fd) } else { fcntl_dupfd_cloexec(&fd, least) }
 }
 
 /// Puts the number of the interface into an address that names one.

@@ -24,10 +24,16 @@ pub use crate::config::Kind as SocketKind;
 pub use arena::{Arena, ArenaFull, Span, Texts};
 pub use sleep::{Evict, NotifyAccess, Sleep};
 
-use crate::limits::{LISTENERS, SERVICES};
+use crate::limits::{LISTENERS, SERVICE_LISTENERS, SERVICES};
 use crate::sys::memory::{self, Pages};
 use heapless::Vec;
 use rustix::io::Errno;
+
+/// The first descriptor that is handed over by number (sd_listen_fds(3), `SD_LISTEN_FDS_START`).
+pub const FIRST_FD: i32 = 3;
+/// Descriptors of ours that stay open lie here or above: no child gets so many.
+#[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "they are the bits of a number")]
+pub const FIRST_OWN_FD: i32 = FIRST_FD + SERVICE_LISTENERS as i32;
 
 /// Everything the loop needs to know.
 #[derive(Clone, Copy)]
@@ -58,7 +64,7 @@ impl Plan {
 
     /// The first descriptor that no child gets by number.
     pub fn first_own(&self) -> i32 {
-        3 + i32::try_from(self.most_listeners()).unwrap_or(0).max(1)
+        FIRST_FD + i32::try_from(self.most_listeners()).unwrap_or(0).max(1)
     }
 }
 

@@ -14,7 +14,6 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::net::{RecvFlags, SendFlags, SocketFlags, accept_with, recv, send};
 
-use super::failure::FIRST_OWN_FD;
 use super::order::{Outcome, answer};
 use super::report::Part;
 use super::{Phase, ReloadKind, Server, Tick, Token};
@@ -25,6 +24,7 @@ use crate::limits::{
 };
 use crate::logging::say;
 use crate::open::{self, Opened};
+use crate::plan::FIRST_OWN_FD;
 use crate::sys::socket::credentials;
 
 /// The control socket.

@@ -11,19 +11,17 @@ use super::history::{Cause, Event, Refusal, What};
 use super::limit::backoff_ms;
 use super::tables::Parked;
 use super::{Phase, ReloadKind, Seconds, Server, Why};
-use crate::limits::{BACKOFF_CEILING_MS, PROGRAM_LOOK_MS, SERVICE_LISTENERS};
+use crate::limits::{BACKOFF_CEILING_MS, PROGRAM_LOOK_MS};
 use crate::logging::Kind;
 use crate::peer::{Peer, Source};
+use crate::plan::FIRST_OWN_FD;
 use crate::plan::steps::{Reader, Stage, Step};
-use crate::spawn::{FIRST_FD, StartFailed};
+use crate::spawn::StartFailed;
 use crate::sys::process::above;
 use crate::sys::{clock, errno};
 
 /// Bytes of a path with its NUL (PATH_MAX).
 const PATH_BYTES: usize = 4096;
-/// Descriptors of ours that stay open lie above those that are handed over.
-#[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "at most 64, see crate::spawn")]
-pub const FIRST_OWN_FD: i32 = FIRST_FD + SERVICE_LISTENERS as i32;
 
 impl Server {
     /// A program could not be started: rests, longer with each failure in a row.

@@ -12,7 +12,6 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, getpeername, getsockname, recv, send};
 use rustix::process::{Resource, getrlimit};
 
-use super::failure::FIRST_OWN_FD;
 use super::history::{Cause, Refusal};
 use super::pairs::{BACKEND, CLIENT, Pair, Stage};
 use super::proxy_header::{Header, header};
@@ -24,9 +23,8 @@ use crate::limits::{
 use crate::logging::Kind;
 use crate::open::backend;
 use crate::peer::{Address, Peer, Source};
-use crate::plan::ServiceSpec;
 use crate::plan::address::Text;
-use crate::spawn::FIRST_FD;
+use crate::plan::{FIRST_FD, FIRST_OWN_FD, ServiceSpec};
 use crate::sys::errno;
 use crate::sys::process::above;
 use crate::sys::socket::queued;

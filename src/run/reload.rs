@@ -11,13 +11,13 @@ use rustix::fs::{CWD, MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, ftru
 use rustix::io::{Errno, fcntl_dupfd_cloexec, pread, pwrite};
 
 use super::end::End;
-use super::failure::FIRST_OWN_FD;
 use super::state::About;
 use super::stop::SIGKILL;
 use super::{Server, Tick};
 use crate::handover::{VARIABLE, VERSION};
 use crate::limits::{CHECK_OUTPUT_BYTES, CHECK_TIMEOUT_MS, COMMAND_LINE_BYTES, SERVICE_LISTENERS};
 use crate::logging::{LeftOut, say};
+use crate::plan::FIRST_OWN_FD;
 use crate::plan::image::{VERSION_BYTES, version_of};
 use crate::sys::environment::{set_inheritable, variables};
 use crate::sys::errno::Why as Words;

@@ -14,8 +14,8 @@ use super::tables::{Ending, Order};
 use super::{Child, Phase, Seconds, Server, Tick, Watch, Why};
 use crate::limits::{BACKOFF_RESET_MS, SERVICE_LISTENERS, SHORT_RUN_MS, SHORT_RUNS};
 use crate::logging::Kind;
-use crate::plan::{Policy, Restart};
-use crate::spawn::{FIRST_FD, Start, StartFailed};
+use crate::plan::{FIRST_FD, Policy, Restart};
+use crate::spawn::{Start, StartFailed};
 use crate::sys::wait::wait;
 
 /// Sockets that are handed over, borrowed from the table.

@@ -23,14 +23,11 @@ use rustix::process::{Pid, WaitOptions, waitpid};
 use crate::limits::{EXECUTE_MS, SERVICE_LISTENERS};
 use crate::peer::Peer;
 use crate::plan::steps::Stage;
-use crate::plan::{NotifyAccess, Plan, Policy, ServiceSpec, Stdio};
+use crate::plan::{FIRST_FD, NotifyAccess, Plan, Policy, ServiceSpec, Stdio};
 use crate::sys::clock::{self, Tick};
 use crate::sys::process::{ChildStack, Image, Sharing, clone_child};
 use crate::sys::socket::credentials;
 use crate::text::Line;
-
-/// The first descriptor that is handed over by number (sd_listen_fds(3), `SD_LISTEN_FDS_START`).
-pub const FIRST_FD: i32 = 3;
 
 /// The abstract name of the socket that services send their messages to (sd_notify(3)), without the NUL or `@` in front.
 /// It is the same for the whole life of the process, over an exec as well.

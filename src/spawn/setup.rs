@@ -8,10 +8,10 @@ use rustix::io::Errno;
 use rustix::process::PidfdFlags;
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
-use super::{FIRST_FD, Start, StartFailed, gets_descriptors};
+use super::{Start, StartFailed, gets_descriptors};
 use crate::limits::GROUPS;
 use crate::plan::steps::{OpenMode, Reader, Stage, Step};
-use crate::plan::{Policy, Stdio};
+use crate::plan::{FIRST_FD, Policy, Stdio};
 use crate::sys::clock::{self, Tick};
 use crate::sys::process::{self, Image, Sharing};
 use crate::sys::signal;
