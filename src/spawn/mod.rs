@@ -165,11 +165,11 @@ impl Spawner {
             let sharing = self.sharing(start, policy);
             let child = setup::Child { start, policy, sharing, pidfd_ids: self.pidfd_ids, own_session: true };
             match self.clone_once(&child, image) {
-                Err(StartFailed { stage: Stage::DESCRIPTORS | Stage::CLONE, errno: Errno::NOSYS | Errno::INVAL })
-                    if sharing == Sharing::MemoryAndDescriptors =>
-                {
-                    self.without_descriptor_sharing = true;
-                }
+                // a sandbox that does not know the call says EPERM
+                Err(StartFailed {
+                    stage: Stage::DESCRIPTORS | Stage::CLONE,
+                    errno: Errno::NOSYS | Errno::INVAL | Errno::PERM,
+                }) if sharing == Sharing::MemoryAndDescriptors => self.without_descriptor_sharing = true,
                 outcome => return outcome,
             }
         }

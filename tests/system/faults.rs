@@ -67,6 +67,7 @@ pub const TESTS: &[Test] = &[
     test!(kill_says_that_there_is_no_such_process, Prog("strace")),
     test!(socket_without_memory_at_start, Prog("strace")),
     test!(a_deadline_in_a_month_on_an_old_kernel, Prog("strace")),
+    test!(descriptors_cannot_be_shared_with_a_child, Prog("strace")),
 ];
 
 /// One test for each system call, error and kind of service.
@@ -283,4 +284,21 @@ fn a_deadline_in_a_month_on_an_old_kernel(ctx: &mut Ctx) {
     sleep_ms(1000); // it has nothing to do until then
     kill(daemon.descendants()[0], libc::SIGKILL);
     daemon.wait_log("signal=KILL");
+}
+
+/// An old kernel does not know close_range(2), and a sandbox that is older than the call does not allow it.
+fn descriptors_cannot_be_shared_with_a_child(ctx: &mut Ctx) {
+    for error in ["ENOSYS", "EPERM"] {
+        let port = ctx.port();
+        let daemon =
+            ctx.start(&format!("[x]\nListenStream=127.0.0.1:{port}\nExecStart={}\n", stand_in("answer here 1")));
+        let inject = format!("inject=close_range:error={error}");
+        let options = ["-f", "-e", "trace=close_range", "-e", &inject];
+        let trace = Trace::attach(&daemon, &ctx.path("trace"), &options);
+        assert!(first_words(port).starts_with("here"));
+        let injected = trace.end().iter().filter(|line| line.contains("INJECTED")).count();
+        // under a supervisor that is told of readiness, too: what tells it must not lie where the child's socket belongs
+        assert!(injected == 1, "it is tried once: {injected}");
+        assert!(!daemon.log().contains("failed"), "{error}: {}", daemon.log());
+    }
 }
