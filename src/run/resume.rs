@@ -229,11 +229,19 @@ impl Server {
     fn resume_parked(&mut self, resume: &mut Resume, least: RawFd) {
         for old in core::mem::take(&mut resume.state.parked) {
             let Ok(connection) = reclaim(old.descriptor, least) else { continue };
-            if let Some((service, listener)) = resume.place(old.service, old.listener) {
+            let place = resume.place(old.service, old.listener);
+            if let Some((service, listener)) = place.filter(|(service, _)| self.starts_per_connection(*service)) {
                 let peer = Peer::of(getpeername(&connection).ok().flatten(), &connection);
                 let _ = self.tables.parked.push(Parked { service, listener, connection, peer }); // as many as before
             }
         }
+    }
+
+    /// Whether each connection of a service gets a program of its own.
+    fn starts_per_connection(&self, service: u16) -> bool {
+        let (spec, policy) = (self.spec(service.into()), self.policy(service.into()));
+        policy.is_some_and(|policy| policy.accept)
+            && spec.is_some_and(|spec| spec.backend().is_none() && spec.internal().is_none())
     }
 
     fn resume_connections(&mut self, resume: &mut Resume, least: RawFd) {

@@ -25,6 +25,7 @@ pub const TESTS: &[Test] = &[
     test!(a_running_service_keeps_its_time_limit, Part("reload")),
     test!(a_service_that_rests_goes_on_resting, Part("reload")),
     test!(a_connection_without_a_program_is_served_later, Part("reload")),
+    test!(a_connection_that_waits_for_no_program_any_more_is_closed, Part("reload")),
     test!(more_sockets_than_before, Part("reload")),
     test!(options_follow_the_configuration, Part("reload")),
     test!(nothing_is_left_open, Part("reload")),
@@ -335,6 +336,17 @@ fn a_connection_without_a_program_is_served_later(ctx: &mut Ctx) {
     reload(&daemon);
     std::os::unix::fs::symlink("/bin/echo", &program).unwrap();
     assert_eq!(read_all(client), "here\n");
+}
+
+fn a_connection_that_waits_for_no_program_any_more_is_closed(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let daemon = ctx.start(&one(port, "Accept=yes\n", &ctx.path("late")));
+    let client = connect(port);
+    daemon.wait_log("failed at=exec");
+    ctx.file("dormouse.conf", &one(port, "", &stand_in("answer here")));
+    reload(&daemon);
+    assert_eq!(read_all(client), "");
+    assert!(talk(port).starts_with("here"));
 }
 
 /// The new service hands over descriptors at numbers where ours used to be.
