@@ -8,7 +8,7 @@ mod output;
 mod sink;
 mod throttle;
 
-pub use throttle::{Admission, Kind, LeftOut, TOTAL_BURST, Throttle};
+pub use throttle::{Admission, Kind, LeftOut, Throttle};
 
 use log::{Level, LevelFilter};
 

@@ -6,59 +6,48 @@
 use super::say;
 use crate::limits::{LOG_BURST, LOG_INTERVAL_MS};
 use crate::sys::clock::Tick;
+use crate::text::worded;
 use log::Level;
 
 /// Lines of all kinds together in [`LOG_INTERVAL_MS`]: 30 lines of 100 bytes in 5 s, and a count of 50 bytes for each of
 /// 32 rows, are 920 bytes a second.
-pub const TOTAL_BURST: u16 = 3 * LOG_BURST;
+const TOTAL_BURST: u16 = 3 * LOG_BURST;
 /// Rows of the table. Two keys that fall into the same row share its burst, so fewer lines get through, never more.
 const ROWS: usize = 32;
 
-/// What a line is about. Lines of the same kind and key share one burst.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Kind {
-    /// A service was started, or could not be.
-    Start,
-    /// A process of a service ended.
-    Exit,
-    /// A connection was taken.
-    Accept,
-    /// A connection or datagram was refused by a limit or an access rule.
-    Refuse,
-    /// A service or listener rests until a known time.
-    Rest,
-    /// Descriptors, memory or processes have run out.
-    Scarce,
-    /// An address could not be opened.
-    Open,
-    /// A service is being stopped.
-    Stop,
-    /// Input that made a service fail again and again was dropped.
-    Poison,
-    /// The operator wants something.
-    Order,
-    /// Anything else.
-    Other,
-}
-
-impl Kind {
-    /// The word for the log line.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        const WORDS: [&str; Kind::Other as usize + 1] =
-            ["start", "exit", "accept", "refuse", "rest", "scarce", "open", "stop", "poison", "order", "note"];
-        WORDS[self as usize]
+worded! {
+    /// What a line is about: its first word. Lines of the same kind and key share one burst.
+    pub enum Kind {
+        /// A service was started, or could not be.
+        Start = "start",
+        /// A process of a service ended.
+        Exit = "exit",
+        /// A connection was taken.
+        Accept = "accept",
+        /// A connection or datagram was refused by a limit or an access rule.
+        Refuse = "refuse",
+        /// A service or listener rests until a known time.
+        Rest = "rest",
+        /// Descriptors, memory or processes have run out.
+        Scarce = "scarce",
+        /// An address could not be opened.
+        Open = "open",
+        /// A service is being stopped.
+        Stop = "stop",
+        /// Input that made a service fail again and again was dropped.
+        Poison = "poison",
+        /// The operator wants something.
+        Order = "order",
+        /// Anything else.
+        Other = "note",
     }
 }
 
 /// Lines that were left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeftOut {
-    /// What they were about.
+    /// What they were about; [`Kind::Other`] if not all about the same.
     pub kind: Kind,
-    /// Their key (the row of the service), if they all had the same.
-    pub key: Option<u16>,
     /// How many.
     pub count: u32,
 }
@@ -79,10 +68,7 @@ struct Row {
     until: Tick,
     count: u32,
     lines: u16,
-    key: u16,
     kind: Kind,
-    /// Lines with different kinds or keys were left out.
-    mixed: bool,
 }
 
 /// The counters. The state at start is all zero.
@@ -94,19 +80,14 @@ pub struct Throttle {
     untold: u16,
 }
 
-impl Default for Throttle {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Throttle {
     /// No lines so far.
-    #[must_use]
-    pub const fn new() -> Self {
-        let empty = Row { until: Tick(0), count: 0, lines: 0, key: 0, kind: Kind::Start, mixed: false };
-        Self { rows: [empty; ROWS], total_until: Tick(0), total: 0, untold: 0 }
-    }
+    pub const NEW: Self = Self {
+        rows: [Row { until: Tick(0), count: 0, lines: 0, kind: Kind::Start }; ROWS],
+        total_until: Tick(0),
+        total: 0,
+        untold: 0,
+    };
 
     /// Asks whether a line of `kind` about `key` (the row of a service, or 0) may be written at `now`.
     pub fn admit(&mut self, kind: Kind, key: u16, now: Tick) -> Admission {
@@ -126,7 +107,7 @@ impl Throttle {
             self.total += 1;
         } else {
             self.untold += u16::from(row.count == 0);
-            row.leave_out(kind, key);
+            row.leave_out(kind);
         }
         Admission { write, left_out }
     }
@@ -151,13 +132,11 @@ impl Throttle {
         self.rows.iter().filter(|row| row.count > 0).map(|row| row.until).min().unwrap_or(Tick::NEVER)
     }
 
-    /// [`Throttle::admit`], then the line at `level` through the `log` facade, after one for those left out before it.
+    /// [`Throttle::admit`], then the line at `level` (which is wanted) through the `log` facade, after one for those left
+    /// out before it.
     ///
     /// `args` is formatted only if the line is written.
     pub fn record(&mut self, kind: Kind, key: u16, now: Tick, level: Level, args: core::fmt::Arguments<'_>) {
-        if level > log::max_level() {
-            return;
-        }
         let admission = self.admit(kind, key, now);
         if let Some(left_out) = admission.left_out {
             left_out.report();
@@ -185,15 +164,11 @@ impl Row {
             return None;
         }
         *untold -= 1;
-        Some(LeftOut { kind: self.kind, key: if self.mixed { None } else { Some(self.key) }, count })
+        Some(LeftOut { kind: self.kind, count })
     }
 
-    fn leave_out(&mut self, kind: Kind, key: u16) {
-        if self.count == 0 {
-            (self.kind, self.key, self.mixed) = (kind, key, false);
-        } else if self.kind != kind || self.key != key {
-            self.mixed = true;
-        }
+    fn leave_out(&mut self, kind: Kind) {
+        self.kind = if self.count == 0 || self.kind == kind { kind } else { Kind::Other };
         self.count = self.count.saturating_add(1);
     }
 }
@@ -212,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_burst_then_silence_then_the_count() {
-        let mut throttle = Throttle::new();
+        let mut throttle = Throttle::NEW;
         let start = Tick(100);
         for _ in 0..LOG_BURST {
             assert_eq!(throttle.admit(Kind::Refuse, 1, start), Admission { write: true, left_out: None });
@@ -223,7 +198,7 @@ mod tests {
             assert_eq!(throttle.admit(Kind::Refuse, 1, late), Admission { write: false, left_out: None });
         }
         assert_eq!(throttle.next_deadline(), start.after_ms(INTERVAL));
-        let left_out = Some(LeftOut { kind: Kind::Refuse, key: Some(1), count: 25 });
+        let left_out = Some(LeftOut { kind: Kind::Refuse, count: 25 });
         let next = throttle.admit(Kind::Refuse, 1, start.after_ms(INTERVAL));
         assert_eq!(next, Admission { write: true, left_out });
         assert_eq!(throttle.next_deadline(), Tick::NEVER);
@@ -231,7 +206,7 @@ mod tests {
 
     #[test]
     fn the_loop_may_fetch_the_count() {
-        let mut throttle = Throttle::new();
+        let mut throttle = Throttle::NEW;
         for _ in 0..LOG_BURST + 3 {
             let _ = throttle.admit(Kind::Exit, 7, Tick(0));
         }
@@ -240,12 +215,12 @@ mod tests {
         assert!(told.is_empty());
         throttle.flush(throttle.next_deadline(), |left_out| told.push(left_out));
         throttle.flush(Tick(2 * INTERVAL), |left_out| told.push(left_out));
-        assert_eq!(told, [LeftOut { kind: Kind::Exit, key: Some(7), count: 3 }]);
+        assert_eq!(told, [LeftOut { kind: Kind::Exit, count: 3 }]);
     }
 
     #[test]
     fn kinds_and_services_do_not_silence_each_other() {
-        let mut throttle = Throttle::new();
+        let mut throttle = Throttle::NEW;
         for _ in 0..100 {
             let _ = throttle.admit(Kind::Refuse, 1, Tick(0));
         }
@@ -255,19 +230,32 @@ mod tests {
 
     #[test]
     fn keys_that_share_a_row_are_counted_together() {
-        let mut throttle = Throttle::new();
+        let mut throttle = Throttle::NEW;
         let far = u16::try_from(1 + ROWS).unwrap();
         for key in [1, far].repeat(usize::from(LOG_BURST)) {
             let _ = throttle.admit(Kind::Accept, key, Tick(0));
         }
         let next = throttle.admit(Kind::Accept, 1, Tick(INTERVAL));
-        assert_eq!(next.left_out, Some(LeftOut { kind: Kind::Accept, key: None, count: u32::from(LOG_BURST) }));
+        assert_eq!(next.left_out, Some(LeftOut { kind: Kind::Accept, count: u32::from(LOG_BURST) }));
+    }
+
+    #[test]
+    fn kinds_that_share_a_row_are_not_told_as_one() {
+        let mut throttle = Throttle::NEW;
+        let shared = u16::try_from(ROWS + Kind::Accept as usize * 11 - Kind::Refuse as usize * 11 % ROWS).unwrap();
+        assert_eq!(slot(Kind::Accept, 0), slot(Kind::Refuse, shared));
+        for _ in 0..LOG_BURST {
+            let _ = (throttle.admit(Kind::Accept, 0, Tick(0)), throttle.admit(Kind::Refuse, shared, Tick(0)));
+        }
+        let mut told = Vec::new();
+        throttle.flush(Tick(INTERVAL), |left_out| told.push(left_out));
+        assert_eq!(told, [LeftOut { kind: Kind::Other, count: u32::from(LOG_BURST) }]);
     }
 
     /// Whatever happens, less than 1 kB a second at 100 bytes a line, counts included.
     #[test]
     fn any_storm_is_bounded() {
-        let mut throttle = Throttle::new();
+        let mut throttle = Throttle::NEW;
         let (mut bytes, mut reported, mut written) = (0_u64, 0_u64, 0_u64);
         let seconds = 60;
         for ms in 0..seconds * SECOND {

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use super::{Listener, Phase, ReloadKind, Server, Token, Watch};
 use crate::limits::EVENTS_PER_TURN;
-use crate::logging::say;
+use crate::logging::{LeftOut, say};
 use crate::sys::clock::{self, Tick};
 use crate::sys::signal;
 use crate::sys::wait::Ballast;
@@ -131,7 +131,7 @@ impl Server {
         if cfg!(feature = "forward") {
             self.try_backends();
         }
-        self.idle_again = self.look_for_idle();
+        self.look_for_idle();
         self.check_leftovers();
         self.check_deadline();
         for index in 0..self.tables.children.len() {
@@ -147,13 +147,13 @@ impl Server {
         }
         self.drop_idle_clients();
         self.close_idle();
-        self.tables.throttle.flush(now, super::super::logging::LeftOut::report);
+        self.tables.throttle.flush(now, LeftOut::report);
         self.deadline = self.next_deadline();
     }
 
     /// The earliest time at which something is due.
     fn next_deadline(&mut self) -> Tick {
-        let mut earliest = if self.reap_again || self.idle_again { self.now } else { self.checker_deadline() };
+        let mut earliest = if self.reap_again { self.now } else { self.checker_deadline() };
         if cfg!(feature = "forward") {
             earliest = earliest.min(self.next_try());
         }

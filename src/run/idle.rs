@@ -94,23 +94,18 @@ impl Server {
         self.watch_pressure();
     }
 
-    /// Looks at the services whose time has come, a bounded number; true: there are more.
-    pub(super) fn look_for_idle(&mut self) -> bool {
+    /// Looks at the services whose time has come, a bounded number; the others stay due.
+    pub(super) fn look_for_idle(&mut self) {
         if self.stopping {
-            return false; // whoever stands still has been let go on, and stays so
+            return; // whoever stands still has been let go on, and stays so
         }
         let mut looks = 0;
         for index in 0..self.tables.watched.len() {
-            if self.tables.watched.get(index).is_none_or(|row| row.look > self.now) {
-                continue;
+            if looks < LOOKS_PER_TURN && self.tables.watched.get(index).is_some_and(|row| row.look <= self.now) {
+                looks += 1;
+                self.look(index);
             }
-            if looks == LOOKS_PER_TURN {
-                return true;
-            }
-            looks += 1;
-            self.look(index);
         }
-        false
     }
 
     /// When the next look is due.

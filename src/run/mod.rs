@@ -143,8 +143,6 @@ pub struct Server {
     reap_again: bool,
     /// Orphans may have ended unnoticed: the kernel makes one signal of several ends.
     orphans: bool,
-    /// More services are to be looked at than one turn does.
-    idle_again: bool,
     /// A service with Accept=no has ended with success: it may have gone into the background.
     ended_clean: bool,
     main_pid: u32,
@@ -261,7 +259,6 @@ impl Server {
             leave_children: false,
             reap_again: false,
             orphans: false,
-            idle_again: false,
             ended_clean: false,
             main_pid: std::process::id(),
             checker: None,

@@ -89,7 +89,7 @@ impl Tables {
         services: [ServiceState::NEW; _],
         before_listeners: [0; _],
         spawner: Spawner::NEW,
-        throttle: Throttle::new(),
+        throttle: Throttle::NEW,
         listeners: Vec::new(),
         children: Vec::new(),
         parked: Vec::new(),
