@@ -8,8 +8,9 @@ use crate::plan::FIRST_OWN_FD;
 use crate::sys::environment;
 use crate::sys::errno::Why;
 use crate::sys::process::above;
+use crate::sys::wait::ready;
 use crate::text::Line;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, sendto, socket_with};
@@ -80,9 +81,7 @@ impl Notify {
     pub fn ready(&mut self, status: &str) -> Result<(), Errno> {
         let fd = self.fd.take().filter(|_| cfg!(feature = "notify"));
         let by_fd = fd.map_or(Ok(()), |fd| {
-            let mut ready = [PollFd::new(&fd, PollFlags::OUT)];
-            poll(&mut ready, Some(&Timespec::default()))?;
-            if ready[0].revents() == PollFlags::OUT {
+            if ready(fd.as_fd(), PollFlags::OUT) == PollFlags::OUT {
                 rustix::io::write(&fd, b"\n").map(drop)
             } else {
                 Err(Errno::AGAIN)

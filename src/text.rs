@@ -288,6 +288,14 @@ macro_rules! worded {
 }
 pub(crate) use worded;
 
+/// What [`hash`] begins with.
+pub const HASH_START: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// FNV-1a of some bytes, behind others that have become `before`.
+pub fn hash(before: u64, bytes: &[u8]) -> u64 {
+    bytes.iter().fold(before, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -142,7 +142,7 @@ pub(super) fn server(plan: &'static Plan, notify: Notify, origin: &mut Origin) -
     if plan.services.iter().any(|service| !service.fd_names.is_empty()) && process::pidfds_have_inodes() {
         tables.spawner.tell_pidfd_ids();
     }
-    tables.find_group(plan);
+    tables.group.find(plan);
     if let Err(code) = capable(plan)
         && matches!(origin, Origin::Fresh)
     {

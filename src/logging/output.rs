@@ -3,8 +3,9 @@
 
 use crate::sys::clock::{Tick, now};
 use crate::sys::stdio;
+use crate::sys::wait::ready;
 use core::ffi::CStr;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use rustix::io::Errno;
@@ -79,8 +80,7 @@ impl Stderr {
 
 /// Whether a short write would succeed at once, and somebody is there to read it.
 pub(super) fn is_writable(fd: BorrowedFd<'_>) -> bool {
-    let mut ready = [PollFd::from_borrowed_fd(fd, PollFlags::OUT)];
-    poll(&mut ready, Some(&Timespec::default())).is_ok() && ready[0].revents() == PollFlags::OUT
+    ready(fd, PollFlags::OUT) == PollFlags::OUT
 }
 
 /// The socket of syslogd.

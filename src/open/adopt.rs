@@ -170,8 +170,7 @@ fn is_named(plan: &Plan, listener: usize, name: &str) -> bool {
 
 /// Makes the socket what the plan says, as far as that can be done after bind(2).
 fn prepare(plan: &Plan, listener: usize, socket: BorrowedFd<'_>) -> Result<Identity, Errno> {
-    let row = &plan.listeners[listener];
-    let spec = &plan.sockets[usize::from(row.socket)];
+    let (row, spec) = plan.listener(listener);
     let filter = plan.arena.get(spec.filter());
     if !filter.is_empty() {
         socket::attach_filter(socket, filter)?;

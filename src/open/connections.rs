@@ -12,7 +12,8 @@ use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with};
 
-use super::holder::{find_line, hexadecimal};
+use super::holder::{find_line, hexadecimal, unix_line};
+use super::netlink::messages;
 use crate::plan::address;
 use crate::sys::{proc, socket};
 use crate::text::number;
@@ -276,15 +277,11 @@ fn dump(request: &[u8], tell: &mut dyn FnMut(&[u8]) -> Last) -> Result<Last, Err
     Ok(Last::Now)
 }
 
-/// Reads one piece of an answer (netlink(7)). False: more is to come, and is wanted.
-fn answer(mut piece: &[u8], last: &mut Last, tell: &mut dyn FnMut(&[u8]) -> Last) -> Result<bool, Errno> {
+/// Reads one piece of an answer. False: more is to come, and is wanted.
+fn answer(piece: &[u8], last: &mut Last, tell: &mut dyn FnMut(&[u8]) -> Last) -> Result<bool, Errno> {
     const ERROR: u16 = 2;
     const DONE: u16 = 3;
-    while let Some((&[a, b, c, d, low, high, ..], rest)) = piece.split_first_chunk::<16>() {
-        // a length of less than the header would not end
-        let len = (u32::from_ne_bytes([a, b, c, d]) as usize).max(16);
-        let body = rest.get(..len - 16).unwrap_or(rest);
-        let kind = u16::from_ne_bytes([low, high]);
+    for (kind, body) in messages(piece) {
         if kind == ERROR || kind == DONE {
             // both carry 0 or an errno below zero
             let code = body.first_chunk().map_or(0, |code| i32::from_ne_bytes(*code));
@@ -298,7 +295,6 @@ fn answer(mut piece: &[u8], last: &mut Last, tell: &mut dyn FnMut(&[u8]) -> Last
         if *last == Last::Now {
             return Ok(true);
         }
-        piece = len.checked_next_multiple_of(4).and_then(|len| piece.get(len..)).unwrap_or(&[]);
     }
     Ok(false)
 }
@@ -308,31 +304,24 @@ fn by_proc(name: &[u8]) -> Result<Last, Errno> {
         family @ (address::INET | address::INET6) => {
             let wanted = Local::of(name).ok_or(Errno::INVAL)?;
             let file = if family == address::INET { c"/proc/net/tcp" } else { c"/proc/net/tcp6" };
-            let last = core::cell::Cell::new(Last::Unknown);
-            find_line(file, &|line| {
-                last.set(last.get().or(wanted.in_line(line)?));
-                (last.get() == Last::Now).then_some(0)
+            let mut last = Last::Unknown;
+            find_line(file, &mut |line| {
+                last = last.or(wanted.in_line(line)?);
+                (last == Last::Now).then_some(0)
             })?;
-            Ok(last.get())
+            Ok(last)
         }
         address::UNIX => {
-            let wanted = |line: &[u8]| is_unix_line(line, &name[2..]).map(|()| 0);
-            find_line(c"/proc/net/unix", &wanted).map(|found| now_if(found.is_some()))
+            let wanted = &mut |line: &[u8]| is_unix_line(line, &name[2..]).then_some(0);
+            find_line(c"/proc/net/unix", wanted).map(|found| now_if(found.is_some()))
         }
         _ => Err(Errno::AFNOSUPPORT),
     }
 }
 
-/// Whether a line of /proc/net/unix (proc_net_unix(5)) is a connection with this name: number, references, protocol,
-/// flags, type, state (2 queued, 3 connected), inode, path. A NUL stands there as `@`.
-fn is_unix_line(line: &[u8], name: &[u8]) -> Option<()> {
-    let name = plain(name);
-    let (head, path) = line.split_at_checked(line.len().checked_sub(name.len())?)?;
-    let same = path.iter().zip(name).all(|(&a, &b)| a == b || (a == b'@' && b == 0));
-    let mut fields = head.split(|&byte| byte == b' ').filter(|field| !field.is_empty());
-    let living = matches!(fields.nth(5)?, b"02" | b"03");
-    let whole = fields.nth(1).is_none() && head.ends_with(b" ");
-    (living && same && whole && !name.is_empty()).then_some(())
+/// Whether a line of /proc/net/unix is a connection with this name, queued or connected.
+fn is_unix_line(line: &[u8], name: &[u8]) -> bool {
+    unix_line(line, plain(name)).is_some_and(|(state, _)| matches!(state, b"02" | b"03"))
 }
 
 #[cfg(test)]

@@ -168,9 +168,9 @@ fn garbage_ends() {
 #[test]
 fn lines_of_proc_are_matched_whole() {
     let line = b"0000000000000000: 00000003 00000000 00000000 0001 03 12345 /run/a.sock";
-    assert!(is_unix_line(line, b"/run/a.sock\0").is_some());
-    assert!(is_unix_line(line, b"/a.sock\0").is_none());
-    assert!(is_unix_line(b"0: 2 0 00010000 0001 01 7 /run/a.sock", b"/run/a.sock").is_none(), "the listener itself");
-    assert!(is_unix_line(b"0: 2 0 0 0001 02     7 @name", b"\0name").is_some(), "queued");
-    assert!(is_unix_line(b"0: 2 0 0 0001 03 7 /x /run/a.sock", b"/run/a.sock").is_none(), "the end of another path");
+    assert!(is_unix_line(line, b"/run/a.sock\0"));
+    assert!(!is_unix_line(line, b"/a.sock\0"));
+    assert!(!is_unix_line(b"0: 2 0 00010000 0001 01 7 /run/a.sock", b"/run/a.sock"), "the listener itself");
+    assert!(is_unix_line(b"0: 2 0 0 0001 02     7 @name", b"\0name"), "queued");
+    assert!(!is_unix_line(b"0: 2 0 0 0001 03 7 /x /run/a.sock", b"/run/a.sock"), "the end of another path");
 }

@@ -51,7 +51,7 @@ fn inode(kind: SocketKind, target: &[u8]) -> Option<u64> {
     // Number, local address, remote address, state, queues, timer, retransmits, uid, timeout, inode. Those that listen
     // come first in the file.
     tables.into_iter().find_map(|table| {
-        find_line(table, &|line| {
+        find_line(table, &mut |line| {
             let mut fields = proc::words(line);
             let found = hexadecimal(fields.nth(1)?)?;
             let inode = number(fields.nth(7)?, 10)?;
@@ -71,20 +71,19 @@ fn collide(a: (IpAddr, u16), b: (IpAddr, u16)) -> bool {
 /// The inode of the unix socket with this path or abstract name.
 fn unix(target: &[u8]) -> Option<u64> {
     let name = address::unix_path(target).map_or(&target[2..], core::ffi::CStr::to_bytes);
-    // Number, references, protocol, flags, type, state, inode, path; the NUL of an abstract name stands there as @.
-    find_line(c"/proc/net/unix", &|line| {
-        let mut fields = line.splitn(8, |&byte| byte == b' ').skip(6);
-        // The inode is right-aligned to 5 places, so that a short one splits off empty fields.
-        let mut rest = fields.next()?;
-        let mut path = fields.next()?;
-        while rest.is_empty() {
-            let at = path.iter().position(|&byte| byte == b' ')?;
-            (rest, path) = (&path[..at], &path[at + 1..]);
-        }
-        let same = path.len() == name.len() && path.iter().zip(name).all(|(&a, &b)| a == b || (a == b'@' && b == 0));
-        number(rest, 10).filter(|&inode| same && inode != 0)
-    })
-    .ok()?
+    let wanted = &mut |line: &[u8]| unix_line(line, name).map(|(_, inode)| inode).filter(|&inode| inode != 0);
+    find_line(c"/proc/net/unix", wanted).ok()?
+}
+
+/// State and inode of the unix socket with this name, if this is its line of /proc/net/unix (proc_net_unix(5)): number,
+/// references, protocol, flags, type, state, inode, path. A NUL of the name stands there as `@`.
+pub(super) fn unix_line<'a>(line: &'a [u8], name: &[u8]) -> Option<(&'a [u8], u64)> {
+    let (head, path) = line.split_at_checked(line.len().checked_sub(name.len())?)?;
+    let same = path.iter().zip(name).all(|(&a, &b)| a == b || (a == b'@' && b == 0));
+    let mut fields = proc::words(head);
+    let (state, inode) = (fields.nth(5)?, number(fields.next()?, 10)?);
+    let whole = fields.next().is_none() && head.ends_with(b" ") && !name.is_empty();
+    (same && whole).then_some((state, inode))
 }
 
 /// A local address of /proc/net: words of the address as the machine sees them, then the port.
@@ -106,7 +105,10 @@ pub(super) fn hexadecimal(text: &[u8]) -> Option<(IpAddr, u16)> {
 ///
 /// # Errors
 /// The file cannot be read.
-pub(super) fn find_line(file: &core::ffi::CStr, wanted: &dyn Fn(&[u8]) -> Option<u64>) -> Result<Option<u64>, Errno> {
+pub(super) fn find_line(
+    file: &core::ffi::CStr,
+    wanted: &mut dyn FnMut(&[u8]) -> Option<u64>,
+) -> Result<Option<u64>, Errno> {
     let file = proc::open(file, OFlags::empty())?;
     let mut buffer = [0; LINE_BYTES];
     let mut used = 0;

@@ -5,7 +5,7 @@ use super::unix::is_ours;
 use super::{Identity, OpenError, Step, Warn, links, listens, path, set_options, unix};
 use crate::plan::{Plan, SocketKind, SocketSpec, address, options};
 use crate::sys::socket;
-use crate::text::strings;
+use crate::text::{HASH_START, hash, strings};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{Gid, OFlags, Uid, fchmod, fchown, fcntl_getfl, fcntl_setfl};
 use rustix::net::listen;
@@ -22,45 +22,35 @@ pub struct Marks {
 
 /// The marks of a row of the plan.
 pub fn marks(plan: &Plan, listener: usize) -> Marks {
-    let spec = &plan.sockets[usize::from(plan.listeners[listener].socket)];
-    let (mut fixed, mut settable) = (Mark::NEW, Mark::NEW);
-    fixed.add(plan.arena.get(spec.filter()));
+    let (_, spec) = plan.listener(listener);
+    let (mut fixed, mut settable) = (HASH_START, HASH_START);
+    add(&mut fixed, plan.arena.get(spec.filter()));
     for record in options::records(plan.arena.get(spec.options)) {
         let reuse_port = (i32::from(record.level), i32::from(record.name)) == (libc::SOL_SOCKET, libc::SO_REUSEPORT);
         let mark = if record.flags & options::REQUIRED != 0 || reuse_port { &mut fixed } else { &mut settable };
-        mark.add(&record.level.to_ne_bytes());
-        mark.add(&record.name.to_ne_bytes());
-        mark.add(record.value);
+        add(mark, &record.level.to_ne_bytes());
+        add(mark, &record.name.to_ne_bytes());
+        add(mark, record.value);
     }
-    settable.add(plan.arena.get(spec.symlinks));
-    settable.add(&spec.backlog.to_ne_bytes());
+    add(&mut settable, plan.arena.get(spec.symlinks));
+    add(&mut settable, &spec.backlog.to_ne_bytes());
     for id in [spec.owner, spec.group] {
-        settable.add(&id.unwrap_or(u32::MAX).to_ne_bytes());
+        add(&mut settable, &id.unwrap_or(u32::MAX).to_ne_bytes());
     }
-    settable.add(&spec.mode.to_ne_bytes());
-    settable.add(&[u8::from(spec.nonblocking)]);
-    Marks { fixed: fixed.0, settable: settable.0 }
+    add(&mut settable, &spec.mode.to_ne_bytes());
+    add(&mut settable, &[u8::from(spec.nonblocking)]);
+    Marks { fixed, settable }
 }
 
-/// FNV-1a.
-struct Mark(u64);
-
-impl Mark {
-    const NEW: Self = Self(0xcbf2_9ce4_8422_2325);
-
-    fn add(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
-        }
-        self.0 = self.0.wrapping_mul(0x100_0000_01b3); // ends the piece
-    }
+/// Adds one piece to a mark.
+fn add(mark: &mut u64, piece: &[u8]) {
+    *mark = hash(hash(*mark, piece), &[0]); // which ends it
 }
 
 /// Makes an open listener what its row says, as far as that can be changed. An option that is not configured any more
 /// keeps its value: nobody knows what the kernel had before. Takes no memory.
 pub fn settle(plan: &Plan, listener: usize, fd: BorrowedFd<'_>, identity: Identity, warn: Warn<'_>) {
-    let row = &plan.listeners[listener];
-    let spec = &plan.sockets[usize::from(row.socket)];
+    let (row, spec) = plan.listener(listener);
     let mut buffer = [0; socket::ADDRESS_BYTES];
     if row.kind != SocketKind::Fifo
         && let Ok(name) = socket::name(fd, &mut buffer)

@@ -55,8 +55,7 @@ fn is_link(path: &CStr) -> bool {
 /// (`identity` is what [`super::open`] gave), the links only while they lead to it. Must be called while the socket is
 /// still open: then no other file can have the same inode number.
 pub fn remove(plan: &Plan, listener: usize, identity: Identity) {
-    let row = &plan.listeners[listener];
-    let spec = &plan.sockets[usize::from(row.socket)];
+    let (row, spec) = plan.listener(listener);
     let Some(path) = path(plan.arena.get(row.address)).filter(|_| spec.remove_on_stop) else { return };
     if is_ours(path, identity) {
         remove_all(path, plan.arena.get(spec.symlinks), identity);

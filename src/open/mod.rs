@@ -15,6 +15,7 @@ mod fifo;
 pub mod holder;
 pub mod kept;
 mod links;
+mod netlink;
 mod private;
 mod revive;
 pub mod takeover;
@@ -24,16 +25,18 @@ pub mod watch;
 
 pub use error::{OpenError, Step};
 pub use links::remove;
-pub use private::{is_private_there, open_private, remove_private};
+pub use private::{open_private, remove_private};
 pub use revive::{is_shut_down, revive};
 pub use undo::{disconnect, is_connected, is_lost, restore};
+pub use unix::is_ours;
 
 use crate::config::Id;
 use crate::plan::{FIRST_OWN_FD, ListenerSpec, Plan, SocketKind, SocketSpec, address, options};
 use crate::sys::socket;
+use crate::sys::wait::ready;
 use core::ffi::CStr;
 use core::net::Ipv4Addr;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::net::{SocketType, listen, netdevice};
@@ -67,8 +70,7 @@ pub struct Opened {
 /// # Errors
 /// The step that failed and why; then nothing is left open, and no file that was not there before.
 pub fn open(plan: &Plan, listener: usize, warn: Warn<'_>) -> Result<Opened, OpenError> {
-    let row = &plan.listeners[listener];
-    let spec = &plan.sockets[usize::from(row.socket)];
+    let (row, spec) = plan.listener(listener);
     let target = plan.arena.get(row.address);
     let opened = match row.kind {
         SocketKind::Fifo if cfg!(feature = "local") => {
@@ -210,13 +212,6 @@ fn directive(number: u8) -> &'static str {
 /// Whether something waits in a socket (poll(2), without waiting).
 pub fn is_readable(socket: BorrowedFd<'_>) -> bool {
     ready(socket, PollFlags::IN).contains(PollFlags::IN)
-}
-
-/// What poll(2) tells of a socket at this moment: what is asked for, errors and a hang-up.
-fn ready(socket: BorrowedFd<'_>, asked: PollFlags) -> PollFlags {
-    let mut socket = [PollFd::from_borrowed_fd(socket, asked)];
-    let _ = poll(&mut socket, Some(&Timespec::default())); // where it fails, nothing is told
-    socket[0].revents()
 }
 
 #[cfg(test)]

@@ -47,12 +47,7 @@ pub fn open_private(path: &CStr) -> Result<Opened, OpenError> {
 
 /// Removes the file of such a socket, if it is still that one.
 pub fn remove_private(path: &CStr, identity: Identity) {
-    if is_private_there(path, identity) {
+    if is_ours(path, identity) {
         let _ = unlinkat(CWD, path, AtFlags::empty());
     }
-}
-
-/// Whether the file of such a socket is where it was made.
-pub fn is_private_there(path: &CStr, identity: Identity) -> bool {
-    is_ours(path, identity)
 }

@@ -6,8 +6,9 @@
 //! - A unix socket stays "listening" for good but refuses clients; nothing takes the shutdown back. UDP reads as empty
 //!   for ever in the same way. Both are made anew.
 
-use super::{OpenError, Opened, Warn, listens, open, ready};
+use super::{OpenError, Opened, Warn, listens, open};
 use crate::plan::{Plan, address};
+use crate::sys::wait::ready;
 use rustix::event::PollFlags;
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::net::{listen, sockopt};
@@ -27,13 +28,12 @@ pub fn is_shut_down(socket: BorrowedFd<'_>) -> bool {
 /// # Errors
 /// As [`open`]; the old socket is closed then.
 pub fn revive(plan: &Plan, listener: usize, old: Opened, warn: Warn<'_>) -> Result<Opened, OpenError> {
-    let row = &plan.listeners[listener];
+    let (row, spec) = plan.listener(listener);
     let inet = address::ip(plan.arena.get(row.address)).is_some();
     if inet && listens(row.kind) {
-        let backlog = plan.sockets[usize::from(row.socket)].backlog;
         let listening = |socket| sockopt::socket_acceptconn(socket).unwrap_or(false);
         let fd = old.socket.as_fd();
-        if listen(fd, backlog).is_ok() && listening(fd) && !is_shut_down(fd) {
+        if listen(fd, spec.backlog).is_ok() && listening(fd) && !is_shut_down(fd) {
             return Ok(old);
         }
     }

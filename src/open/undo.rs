@@ -1,9 +1,10 @@
 //! What a process that has our socket, or anybody at its path, can do to it so that no client reaches it any more.
 
 use super::unix::is_ours;
-use super::{Identity, OpenError, Opened, Step, is_shut_down, listens, path, ready};
+use super::{Identity, OpenError, Opened, Step, is_shut_down, listens, path};
 use crate::plan::{Plan, SocketKind, options};
 use crate::sys::socket;
+use crate::sys::wait::ready;
 use rustix::event::PollFlags;
 use rustix::fd::BorrowedFd;
 use rustix::net::{connect_unspec, getpeername, listen, sockopt};
@@ -21,7 +22,7 @@ pub fn is_connected(socket: BorrowedFd<'_>) -> bool {
 /// The interface is gone, or may not be used: the socket must not be kept.
 pub fn disconnect(plan: &Plan, listener: usize, socket: BorrowedFd<'_>) -> Result<(), OpenError> {
     connect_unspec(socket).map_err(Step::Bind.failed())?;
-    let spec = &plan.sockets[usize::from(plan.listeners[listener].socket)];
+    let (_, spec) = plan.listener(listener);
     for record in options::records(plan.arena.get(spec.options)) {
         let (level, name) = (i32::from(record.level), i32::from(record.name));
         if (level, name) == (libc::SOL_SOCKET, libc::SO_BINDTODEVICE) {
@@ -35,13 +36,13 @@ pub fn disconnect(plan: &Plan, listener: usize, socket: BorrowedFd<'_>) -> Resul
 /// Takes away what a process may have left in a socket: a filter, a backlog of none, errors that it has not read. False:
 /// nobody reaches it any more, as it was shut down.
 pub fn restore(plan: &Plan, listener: usize, socket: BorrowedFd<'_>) -> bool {
-    let row = &plan.listeners[listener];
+    let (row, spec) = plan.listener(listener);
     // one of our own, or of whom we have the socket from, is locked
     let _ = socket::set_number(socket, libc::SOL_SOCKET, libc::SO_DETACH_FILTER, 0);
     if row.kind == SocketKind::Datagram {
         forget_errors(socket);
     }
-    let listens = !listens(row.kind) || listen(socket, plan.sockets[usize::from(row.socket)].backlog).is_ok();
+    let listens = !listens(row.kind) || listen(socket, spec.backlog).is_ok();
     listens && !is_shut_down(socket)
 }
 

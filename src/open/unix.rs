@@ -73,7 +73,7 @@ pub(super) fn identity_of(file: &Stat) -> Identity {
 }
 
 /// Whether the file at a path is the one that we made.
-pub(super) fn is_ours(path: &CStr, identity: Identity) -> bool {
+pub fn is_ours(path: &CStr, identity: Identity) -> bool {
     leads_to(path, AtFlags::SYMLINK_NOFOLLOW, identity)
 }
 

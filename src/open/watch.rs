@@ -3,6 +3,7 @@
 //! Open only while a listener has no address to bind to ([`super::OpenError::may_appear`]), so that an ordinary machine
 //! is never woken by it.
 
+use super::netlink::messages;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
@@ -64,20 +65,13 @@ impl AsFd for Watch {
     }
 }
 
-/// Does one of these messages (`struct nlmsghdr` and what belongs to it, netlink(7)) bring an interface or address?
-fn is_news(mut messages: &[u8]) -> bool {
-    while let Some((&[a, b, c, d, low, high, ..], body)) = messages.split_first_chunk::<16>() {
-        let kind = u16::from_ne_bytes([low, high]);
+/// Does one of these messages bring an interface or address?
+fn is_news(piece: &[u8]) -> bool {
+    messages(piece).any(|(kind, body)| {
         // struct ifaddrmsg: family, prefix length, flags, ...
         let flags = body.get(2).copied().unwrap_or(0);
-        if kind == NEW_LINK || (kind == NEW_ADDRESS && (flags & TENTATIVE == 0 || flags & OPTIMISTIC != 0)) {
-            return true;
-        }
-        // A length of less than the header would not end.
-        let len = u32::from_ne_bytes([a, b, c, d]).max(16).checked_next_multiple_of(4).unwrap_or(u32::MAX) as usize;
-        messages = messages.get(len..).unwrap_or(&[]);
-    }
-    false
+        kind == NEW_LINK || (kind == NEW_ADDRESS && (flags & TENTATIVE == 0 || flags & OPTIMISTIC != 0))
+    })
 }
 
 #[cfg(test)]

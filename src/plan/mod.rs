@@ -57,6 +57,15 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// What there is about a listener: its row, and how its socket is made.
+    ///
+    /// # Panics
+    /// There is no such row.
+    pub fn listener(&self, row: usize) -> (&'static ListenerSpec, &'static SocketSpec) {
+        let listener = &self.listeners[row];
+        (listener, &self.sockets[usize::from(listener.socket)])
+    }
+
     /// The listeners of the service that has the most of them.
     pub fn most_listeners(&self) -> usize {
         self.services.iter().map(|service| usize::from(service.listeners)).max().unwrap_or(0)

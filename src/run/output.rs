@@ -3,7 +3,7 @@
 
 use heapless::Vec;
 use log::Level;
-use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
+use rustix::event::{PollFlags, epoll};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -11,9 +11,10 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use super::state::{Kept, KeptOutput, put_kept};
 use super::{Server, Tables};
 use crate::handover::codec::Writer;
-use crate::limits::{LOG_LINE_BYTES, OUTPUTS};
+use crate::limits::LOG_LINE_BYTES;
 use crate::logging::{self, Target};
 use crate::plan::{ChildLog, Plan, Policy, Stdio};
+use crate::sys::wait::ready;
 
 /// Reads of one pipe in one turn.
 const READS_PER_TURN: usize = 4;
@@ -73,7 +74,7 @@ pub(super) fn log_of(outputs: &[Output], policy: u16) -> Option<BorrowedFd<'_>> 
 /// Makes the pipes that the plan needs.
 ///
 /// # Errors
-/// EMFILE, ENFILE; NOBUFS if there are more than [`OUTPUTS`].
+/// EMFILE, ENFILE; NOBUFS if there are more than [`crate::limits::OUTPUTS`].
 pub fn prepare(plan: &Plan, tables: &mut Tables) -> Result<(), Errno> {
     for (row, policy) in plan.policies.iter().enumerate() {
         let policy_row = u16::try_from(row).unwrap_or(u16::MAX);
@@ -87,7 +88,6 @@ pub fn prepare(plan: &Plan, tables: &mut Tables) -> Result<(), Errno> {
         let output = Output::new(policy_row, read, Some(write));
         tables.outputs.push(output).map_err(|_| Errno::NOBUFS)?;
     }
-    let _ = OUTPUTS;
     Ok(())
 }
 
@@ -122,10 +122,8 @@ pub(super) fn resume(plan: &Plan, tables: &mut Tables, old: &Kept<KeptOutput>, r
 
 /// Whether something is in the pipe, or somebody may still write to it.
 fn has_writer(read: &OwnedFd) -> bool {
-    let mut asked = [PollFd::new(read, PollFlags::IN)];
-    let _ = poll(&mut asked, Some(&Timespec::default())); // asks only
-    let [asked] = asked;
-    asked.revents().contains(PollFlags::IN) || !asked.revents().contains(PollFlags::HUP)
+    let told = ready(read.as_fd(), PollFlags::IN);
+    told.contains(PollFlags::IN) || !told.contains(PollFlags::HUP)
 }
 
 impl Server {

@@ -12,13 +12,14 @@ use crate::limits::POISON_RUNS;
 use crate::logging::Kind;
 use crate::peer::Peer;
 use crate::plan::SocketKind;
+use crate::text::{HASH_START, hash};
 
 /// Bytes of a datagram that are compared; longer ones that begin alike and have the same length count as the same.
 const COMPARED_BYTES: usize = 512;
 
 /// What lies at the head of a queue.
 struct Head {
-    /// FNV-1a over sender, length and the first bytes; never 0.
+    /// Hash of sender, length and the first bytes; never 0.
     mark: u64,
     length: usize,
     sender: Peer,
@@ -71,10 +72,7 @@ fn look(socket: BorrowedFd<'_>, flags: RecvFlags) -> Option<Head> {
     let flags = flags | RecvFlags::DONTWAIT | RecvFlags::TRUNC;
     let ((bytes, _), length, sender) = recvfrom(socket, &mut buffer[..], flags).ok()?;
     let sender = Peer::of(sender, &socket);
-    let source = sender.source().0;
-    let hashed = source.iter().chain(&*bytes).copied().chain(length.to_ne_bytes());
-    let mark =
-        hashed.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+    let mark = hash(hash(hash(HASH_START, &sender.source().0), bytes), &length.to_ne_bytes());
     Some(Head { mark: mark | 1, length, sender })
 }
 

@@ -13,7 +13,7 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use super::session::memory_kb;
 use super::tables::{Ending, Life};
-use super::{Phase, Seconds, Server, Tables, Tick, Token, Why};
+use super::{Phase, Seconds, Server, Tick, Token, Why};
 use crate::limits::{GROWING, GROWING_MS, LOAD_LOOK_MS, MEMORY_LOOK_MS};
 use crate::logging::{Kind, say};
 use crate::plan::{Evict, Plan, sleep::hundredths};
@@ -136,13 +136,6 @@ fn trigger(file: &CStr) -> Option<OwnedFd> {
 /// The largest MemoryAvailableMin= in kB: below it memory counts as short.
 pub(super) fn reserve_kb(plan: &Plan) -> u64 {
     plan.policies.iter().map(|policy| policy.sleep.memory_min_kb()).max().unwrap_or(0)
-}
-
-impl Tables {
-    /// Finds what bounds our memory. Before the seal.
-    pub fn find_group(&mut self, plan: &Plan) {
-        self.group.find(plan);
-    }
 }
 
 impl Server {

@@ -5,6 +5,7 @@
 use crate::limits::RATES;
 use crate::peer::Source;
 use crate::sys::clock::Tick;
+use crate::text::{HASH_START, hash};
 
 /// The window of MaxConnectionRate=.
 const WINDOW_MS: u64 = 60_000;
@@ -63,20 +64,18 @@ impl Rates {
     /// Puts a count of [`Rates::each`] back, if there is a place for it.
     pub(super) fn restore(&mut self, service: u16, source: Source, count: u32, begin: Tick) {
         let start = place(service, &source);
-        let free = (start..start + PLACES).map(|index| index % RATES);
-        let mut free = free;
-        let free = free.find(|index| self.0.get(*index).is_some_and(|row| row.count == 0));
+        let mut places = (start..start + PLACES).map(|index| index % RATES);
+        let free = places.find(|index| self.0.get(*index).is_some_and(|row| row.count == 0));
         if let Some(row) = free.and_then(|index| self.0.get_mut(index)) {
             *row = Row { source, service, count, begin };
         }
     }
 }
 
-/// FNV-1a over service and source.
+/// Where a source of a service is looked for first.
 fn place(service: u16, source: &Source) -> usize {
-    let bytes = source.0.iter().copied().chain(service.to_ne_bytes());
-    let hash = bytes.fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-    hash as usize % RATES
+    let hash = hash(hash(HASH_START, &source.0), &service.to_ne_bytes());
+    usize::try_from(hash % RATES as u64).unwrap_or(0)
 }
 
 #[cfg(test)]

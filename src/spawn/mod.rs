@@ -23,7 +23,7 @@ use rustix::process::{Pid, WaitOptions, waitpid};
 use crate::limits::{EXECUTE_MS, SERVICE_LISTENERS};
 use crate::peer::Peer;
 use crate::plan::steps::Stage;
-use crate::plan::{FIRST_FD, NotifyAccess, Plan, Policy, ServiceSpec, Stdio};
+use crate::plan::{FIRST_FD, NotifyAccess, Plan, Policy, ServiceSpec};
 use crate::sys::clock::{self, Tick};
 use crate::sys::process::{ChildStack, Image, Sharing, clone_child};
 use crate::sys::socket::credentials;
@@ -162,7 +162,7 @@ impl Spawner {
     /// Clones, and again in a humbler way where the kernel cannot do what was asked.
     fn launch(&mut self, start: &Start<'_>, policy: &Policy, image: &mut Image<'_>) -> Result<i32, StartFailed> {
         loop {
-            let sharing = self.sharing(start, policy);
+            let sharing = self.sharing(start);
             let child = setup::Child { start, policy, sharing, pidfd_ids: self.pidfd_ids, own_session: true };
             match self.clone_once(&child, image) {
                 // a sandbox that does not know the call says EPERM
@@ -176,12 +176,11 @@ impl Spawner {
     }
 
     /// Sharing the descriptor table avoids copying it, but only what lies at 3, 4, ... in our own table can stay.
-    fn sharing(&self, start: &Start<'_>, policy: &Policy) -> Sharing {
+    fn sharing(&self, start: &Start<'_>) -> Sharing {
         let in_place = (FIRST_FD..).zip(start.sockets).all(|(place, socket)| socket.as_raw_fd() == place);
-        let log_pipe = start.log.is_some() && policy.stdio.contains(&Stdio::Log);
         if self.without_memory_sharing {
             Sharing::Nothing
-        } else if self.without_descriptor_sharing || !in_place || log_pipe {
+        } else if self.without_descriptor_sharing || !in_place || start.log.is_some() {
             Sharing::Memory
         } else {
             Sharing::MemoryAndDescriptors

@@ -1,10 +1,10 @@
-//! Waiting, with as little memory as can be.
+//! Waiting, with as little memory as can be, and looking without waiting.
 
 use core::mem::MaybeUninit;
 use core::ops::Range;
 use core::ptr;
-use rustix::event::Timespec;
 use rustix::event::epoll::{self, Event};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 use rustix::mm::{Advice, madvise};
@@ -87,6 +87,13 @@ pub fn wait<'b>(
         }
     }
     epoll::wait(set, buffer, timeout).map(|(events, _)| &*events)
+}
+
+/// What poll(2) tells of a descriptor at this moment: what is asked for, errors and a hang-up. Nothing where it fails.
+pub fn ready(fd: BorrowedFd<'_>, asked: PollFlags) -> PollFlags {
+    let mut fd = [PollFd::from_borrowed_fd(fd, asked)];
+    let _ = poll(&mut fd, Some(&Timespec::default())); // see above
+    fd[0].revents()
 }
 
 /// Where this program is mapped without the right to write: its first segments.
