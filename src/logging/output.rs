@@ -85,7 +85,8 @@ pub(super) fn is_writable(fd: BorrowedFd<'_>) -> bool {
 
 /// The socket of syslogd.
 pub(super) struct Syslog {
-    path: &'static CStr,
+    /// Another path than /dev/log, in tests.
+    pub(super) path: Option<&'static CStr>,
     socket: Option<OwnedFd>,
     /// syslogd listens on a stream socket, where a NUL ends each line.
     is_stream: bool,
@@ -93,9 +94,8 @@ pub(super) struct Syslog {
 }
 
 impl Syslog {
-    /// `path` is `/dev/log` except in tests.
-    pub(super) const fn new(path: &'static CStr) -> Self {
-        Self { path, socket: None, is_stream: false, retry_at: Tick(0) }
+    pub(super) const fn new() -> Self {
+        Self { path: None, socket: None, is_stream: false, retry_at: Tick(0) }
     }
 
     /// Sends `line`, which has no newline but one byte NUL at its end. False: it is lost.
@@ -120,7 +120,7 @@ impl Syslog {
             return;
         }
         self.retry_at = now.after_ms(RETRY_MS);
-        let Ok(address) = SocketAddrUnix::new(self.path) else { return };
+        let Ok(address) = SocketAddrUnix::new(self.path.unwrap_or(c"/dev/log")) else { return };
         for kind in [SocketType::DGRAM, SocketType::STREAM] {
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
             let Ok(socket) = socket_with(AddressFamily::UNIX, kind, flags, None) else { return };
@@ -146,15 +146,15 @@ impl Syslog {
 
 /// The kernel's log.
 pub(super) struct Kmsg {
-    path: &'static CStr,
+    /// Another path than /dev/kmsg, in tests.
+    path: Option<&'static CStr>,
     file: Option<OwnedFd>,
     retry_at: Tick,
 }
 
 impl Kmsg {
-    /// `path` is `/dev/kmsg` except in tests.
-    pub(super) const fn new(path: &'static CStr) -> Self {
-        Self { path, file: None, retry_at: Tick(0) }
+    pub(super) const fn new() -> Self {
+        Self { path: None, file: None, retry_at: Tick(0) }
     }
 
     /// Writes `line` as one record. False: it is lost.
@@ -169,7 +169,7 @@ impl Kmsg {
         if self.file.is_none() && now >= self.retry_at {
             self.retry_at = now.after_ms(RETRY_MS);
             let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-            self.file = Some(open(self.path, flags, Mode::empty())?);
+            self.file = Some(open(self.path.unwrap_or(c"/dev/kmsg"), flags, Mode::empty())?);
         }
         Ok(())
     }
@@ -263,7 +263,7 @@ mod tests {
     #[test]
     fn syslogd_may_be_absent_and_start_anew() {
         let (path, text) = scratch("dgram");
-        let mut syslog = Syslog::new(text);
+        let mut syslog = Syslog { path: Some(text), ..Syslog::new() };
         assert!(!syslog.write(b"<30>x: lost\0"));
         let first = UnixDatagram::bind(&path).unwrap();
         assert!(!syslog.write(b"<30>x: too early for a second try\0"));
@@ -289,7 +289,7 @@ mod tests {
     fn syslogd_may_listen_on_a_stream() {
         let (path, text) = scratch("stream");
         let daemon = UnixListener::bind(&path).unwrap();
-        let mut syslog = Syslog::new(text);
+        let mut syslog = Syslog { path: Some(text), ..Syslog::new() };
         assert!(syslog.write(b"<30>x: one\0"));
         assert!(syslog.write(b"<30>x: two\0"));
         let (mut client, _) = daemon.accept().unwrap();
@@ -303,7 +303,7 @@ mod tests {
     #[test]
     fn the_kernel_log_takes_one_record_per_write() {
         let (path, text) = scratch("kmsg");
-        let mut kmsg = Kmsg::new(text);
+        let mut kmsg = Kmsg { path: Some(text), ..Kmsg::new() };
         assert_eq!(kmsg.open(), Err(Errno::NOENT));
         assert!(!kmsg.write(b"<6>x: lost\n"));
         std::fs::write(&path, b"").unwrap();

@@ -12,7 +12,7 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use rustix::fs::{FileType, fstat};
 use simple_logger::SimpleLogger;
 use std::io::IsTerminal;
-use std::sync::{Mutex, OnceLock};
+use std::sync::Mutex;
 
 /// Facility daemon of syslog(3), in its place in the priority.
 const DAEMON: u8 = 3 << 3;
@@ -26,15 +26,15 @@ pub(super) static SINK: Sink = Sink::new();
 /// The logger. Its lock is only ever tried: a record made while another is written (by the formatting of that one)
 /// counts as lost instead of waiting for itself.
 pub(super) struct Sink {
-    simple: OnceLock<SimpleLogger>,
     state: Mutex<State>,
     lost: AtomicU32,
 }
 
-/// What is behind the lock.
+/// What is behind the lock. All zeros before the seal, so that the program file has none of it.
 struct State {
-    /// Where our lines go after the seal; `None` before.
-    target: Option<Target>,
+    /// Lines go to `target`, and take no memory.
+    sealed: bool,
+    target: Target,
     pid: u32,
     line: Line<LOG_LINE_BYTES>,
     stderr: Stderr,
@@ -45,23 +45,20 @@ struct State {
 impl Sink {
     const fn new() -> Self {
         Self {
-            simple: OnceLock::new(),
             state: Mutex::new(State {
-                target: None,
+                sealed: false,
+                target: Target::Stderr,
                 pid: 0,
                 line: Line::new(),
                 stderr: Stderr::new(),
-                syslog: Syslog::new(c"/dev/log"),
-                kmsg: Kmsg::new(c"/dev/kmsg"),
+                syslog: Syslog::new(),
+                kmsg: Kmsg::new(),
             }),
             lost: AtomicU32::new(0),
         }
     }
 
     pub(super) fn init(&'static self, level: LevelFilter) {
-        // `threads` and `timestamps` are features that we leave out, so a line is `INFO  [target] text`. That cannot be
-        // turned into our `dormouse: text`; with our name as the target it is the closest look it can have.
-        self.simple.get_or_init(SimpleLogger::new);
         // Fails if there is a logger already, which can only be this one.
         let _ = log::set_logger(self);
         log::set_max_level(level);
@@ -71,7 +68,7 @@ impl Sink {
         let Ok(mut guard) = self.state.try_lock() else { return };
         let state = &mut *guard;
         state.pid = std::process::id();
-        state.target = Some(target);
+        (state.sealed, state.target) = (true, target);
         match target {
             // Not in vain: a daemon with another log must not hold the pipe of its starter open.
             Target::Stderr => state.stderr.open(),
@@ -79,7 +76,7 @@ impl Sink {
             Target::Syslog => state.syslog.open(),
             Target::Kmsg => {
                 if let Err(why) = state.kmsg.open() {
-                    state.target = Some(Target::Stderr);
+                    state.target = Target::Stderr;
                     state.stderr.open();
                     let why = Why(why);
                     let args = format_args!("cannot open /dev/kmsg: {why}; the log goes to standard error");
@@ -107,7 +104,7 @@ impl Sink {
 
     /// One of our own lines after the seal, behind the count of those that were lost.
     fn own(&self, state: &mut State, level: Level, args: fmt::Arguments<'_>) {
-        let target = state.target.unwrap_or_default();
+        let target = state.target;
         let name = Name { ident: IDENT, pid: Some(state.pid), marked: true };
         let lost = self.lost();
         if lost > 0 && state.write(target, Level::Warn, name, Text::Ours(format_args!("... {lost} lines left out"))) {
@@ -122,9 +119,12 @@ impl Sink {
     fn early(&self, state: &mut State, level: Level, args: fmt::Arguments<'_>) {
         state.line.clear();
         let _ = state.line.escaped().write_fmt(args);
-        if let Some(simple) = self.simple.get().filter(|_| is_safe_to_print()) {
+        if is_safe_to_print() {
             let text = state.line.as_str();
-            simple.log(&Record::builder().level(level).target("dormouse").args(format_args!("{text}")).build());
+            // `threads` and `timestamps` are features that we leave out, so a line is `INFO  [target] text`. That cannot
+            // be turned into our `dormouse: text`; with our name as the target it is the closest look it can have.
+            SimpleLogger::new()
+                .log(&Record::builder().level(level).target("dormouse").args(format_args!("{text}")).build());
             return;
         }
         let mut line = Line::<{ LOG_LINE_BYTES + 20 }>::new();
@@ -146,7 +146,7 @@ impl Log for Sink {
             return;
         }
         let Ok(mut state) = self.state.try_lock() else { return self.lose() };
-        if state.target.is_some() {
+        if state.sealed {
             self.own(&mut state, record.level(), *record.args());
         } else {
             self.early(&mut state, record.level(), *record.args());
@@ -262,9 +262,9 @@ mod tests {
         let sink = Sink::new();
         {
             let mut state = sink.state.lock().unwrap();
-            state.target = Some(Target::Syslog);
+            state.target = Target::Syslog;
             state.pid = 12;
-            state.syslog = Syslog::new(Box::leak(text.into_boxed_c_str()));
+            state.syslog.path = Some(Box::leak(text.into_boxed_c_str()));
             state.syslog.open();
         }
         std::fs::remove_file(&path).unwrap();
