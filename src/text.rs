@@ -186,6 +186,28 @@ impl fmt::Write for Escaped<'_> {
     }
 }
 
+/// Shown bytes, as [`Line::push_bytes`] has them; what is longer than the address of a socket is cut.
+pub struct Shown<'a>(pub &'a [u8]);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut line = Line::<{ 4 * 108 }>::new();
+        line.push_bytes(self.0);
+        f.write_str(line.as_str())
+    }
+}
+
+/// The parts with `between` between them. That of the standard library is five times as much code.
+#[must_use]
+pub fn join(parts: &[impl AsRef<str>], between: &str) -> String {
+    let mut out = String::new();
+    for (index, part) in parts.iter().enumerate() {
+        out.push_str(if index == 0 { "" } else { between });
+        out.push_str(part.as_ref());
+    }
+    out
+}
+
 /// Whether `c` could forge a line, steer a terminal, or turn the reading direction of what follows.
 const fn is_unsafe(c: char) -> bool {
     matches!(c,
@@ -300,6 +322,19 @@ pub fn hash(before: u64, bytes: &[u8]) -> u64 {
 mod tests {
     use super::*;
     use core::fmt::Write;
+
+    #[test]
+    fn foreign_bytes_steer_nothing_and_are_cut() {
+        assert_eq!(Shown("/run/é\n\u{202e}".as_bytes()).to_string(), "/run/é\\x0a\\xe2\\x80\\xae");
+        assert_eq!(Shown(b"\xff\\").to_string(), "\\xff\\");
+        assert!(Shown(&[b'x'; 999]).to_string().ends_with("x..."));
+    }
+
+    #[test]
+    fn parts_are_joined() {
+        assert_eq!(join(&["a", "", "b"], ", "), "a, , b");
+        assert_eq!(join(&[String::new()], ":") + &join(&[""; 0], ":"), "");
+    }
 
     #[test]
     fn a_line_takes_formatted_text() {

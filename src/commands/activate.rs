@@ -25,6 +25,7 @@ use crate::seal;
 use crate::spawn::{Spawner, Start};
 use crate::sys::errno::{self, Why};
 use crate::sys::{environment, file};
+use crate::text::join;
 
 /// What a child keeps of our environment.
 const KEPT: &str = "TERM PATH USER HOME";
@@ -152,7 +153,7 @@ fn find(program: &OsStr) -> Option<String> {
     if program.as_encoded_bytes().contains(&b'/') {
         return found(Path::new(program)).flatten();
     }
-    let usual = config::PROGRAM_PATH.join(":");
+    let usual = join(&config::PROGRAM_PATH, ":");
     let path = environment::value("PATH").map_or(usual.as_bytes(), OsStr::as_bytes);
     path.split(|&byte| byte == b':').find_map(|folder| found(&Path::new(OsStr::from_bytes(folder)).join(program)))?
 }

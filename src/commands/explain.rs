@@ -9,7 +9,7 @@ use crate::plan::address::{self, Text};
 use crate::plan::steps::{Reader, Step};
 use crate::plan::{ChildLog, ListenerSpec, Plan, Policy, ServiceSpec, SocketKind, Stdio};
 use crate::run::family_name;
-use crate::text::strings;
+use crate::text::{join, strings};
 
 /// Reads the configuration and shows one service of it.
 #[inline(never)] // its frame must not be part of the loop's caller
@@ -25,7 +25,7 @@ pub(super) fn explain(options: &Options) -> u8 {
     let name = options.names.first().and_then(|name| name.to_str()).unwrap_or("");
     let Some(service) = plan.services.iter().find(|service| plan.arena.text(service.name) == name) else {
         let names: Vec<_> = plan.services.iter().map(|service| plan.arena.text(service.name)).collect();
-        cli::complain(&Say::NoService.with(&[name, &names.join(", ")]));
+        cli::complain(&Say::NoService.with(&[name, &join(&names, ", ")]));
         return exit::NO;
     };
     let mut text = Told(String::new());
@@ -129,7 +129,7 @@ fn variables(plan: &Plan, service: &ServiceSpec, policy: &Policy, text: &mut Tol
     }
     let names = fd_names(plan, service, policy);
     if !names.is_empty() {
-        text.put(Say::Listen, &[&names.len().to_string(), &names.join(":")]);
+        text.put(Say::Listen, &[&names.len().to_string(), &join(&names, ":")]);
     }
     if policy.accept && service.backend().is_none() {
         text.put(Say::Connection, &[]);
@@ -163,7 +163,7 @@ fn setup(plan: &Plan, policy: &Policy, text: &mut Told) {
             }
             Step::Groups(bytes) => {
                 let ids = bytes.as_chunks::<4>().0.iter().map(|id| u32::from_ne_bytes(*id).to_string());
-                ids.collect::<Vec<_>>().join(" ")
+                join(&ids.collect::<Vec<_>>(), " ")
             }
             Step::Group(id) | Step::User(id) => id.to_string(),
             Step::Bounding(0) => "none".to_owned(),
@@ -187,7 +187,7 @@ fn sleep(plan: &Plan, service: &ServiceSpec, policy: &Policy, text: &mut Told) {
     if conditions.is_empty() {
         return;
     }
-    text.put(Say::Sleep, &[&conditions.join(", and ")]);
+    text.put(Say::Sleep, &[&join(&conditions, ", and ")]);
     let mut told = Vec::new();
     let connections = |kind| matches!(kind, SocketKind::Stream | SocketKind::SequentialPacket);
     for row in listeners(plan, service).iter().filter(|row| connections(row.kind)) {

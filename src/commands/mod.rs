@@ -19,6 +19,7 @@ use crate::open::adopt;
 use crate::plan::ChildLog;
 use crate::plan::compile::Context;
 use crate::sys::{file, signal, stdio};
+use crate::text::join;
 
 /// Where the configuration is if nobody says otherwise.
 pub const DEFAULT_CONFIG: &str = "/etc/dormouse.conf";
@@ -114,7 +115,7 @@ fn inetd(options: &Options, tolerance: Tolerance) -> Result<Inetd, u8> {
     let xinetd = asked.dialect.as_deref() == Some(XINETD);
     let dialect = match asked.dialect.as_deref().map(|name| (name, Dialect::from_name(name))) {
         Some((name, None)) if name != XINETD => {
-            let expected = [&Dialect::NAMES.join(", "), ", ", XINETD].concat();
+            let expected = [&join(&Dialect::NAMES, ", "), ", ", XINETD].concat();
             let name = cli::clean(name.as_ref());
             cli::complain(&format_args!("--dialect got \"{name}\"; expected one of {expected}"));
             return Err(exit::USAGE);

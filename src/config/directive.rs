@@ -14,8 +14,8 @@ use super::table::{NAMES, TABLE};
 pub struct Directive {
     /// The part of the manual that it belongs to.
     pub group: Group,
-    /// The form of its value.
-    pub syntax: Syntax,
+    /// The form of its value. There are fewer of them than directives.
+    pub syntax: &'static Syntax,
     /// Known, but not part of this build: using it is an error.
     pub later: bool,
 }
@@ -120,6 +120,11 @@ impl Id {
     /// Its row in the table.
     pub fn row(self) -> &'static Directive {
         &TABLE[self as usize]
+    }
+
+    /// The form of its value.
+    pub fn syntax(self) -> Syntax {
+        *self.row().syntax
     }
 
     /// Its name, as the user writes it.

@@ -136,13 +136,13 @@ impl ServiceDraft {
             return fail(Problem::directive(Code::DirectiveNotInBuild, id.name()));
         }
         // An empty bounding set is a setting of its own: no capability at all.
-        if text.is_empty() && row.syntax != Syntax::Capabilities {
+        if text.is_empty() && id.syntax() != Syntax::Capabilities {
             self.reset(id);
             return Ok(());
         }
         let text = whole(text).inspect_err(|_| self.failed.push(id))?;
         let value = self.parse(id, text, notes).inspect_err(|_| self.failed.push(id))?;
-        match (row.syntax, value) {
+        match (id.syntax(), value) {
             (Syntax::Listen(kind), Value::Listen(address)) => {
                 self.listens.reserve_exact(1); // mostly the only one
                 self.listens.push(Listen { kind, address, place });
@@ -153,30 +153,30 @@ impl ServiceDraft {
     }
 
     fn parse(&self, id: Id, text: &str, notes: &mut Vec<Problem>) -> Parsed<Value> {
-        if cfg!(feature = "exec") && id.row().syntax == Syntax::Capabilities {
+        if cfg!(feature = "exec") && id.syntax() == Syntax::Capabilities {
             return names::merge_capabilities(text, self.number(id)).map(Value::Number);
         }
-        value::parse(id.row().syntax, text, notes)
+        value::parse(id.syntax(), text, notes)
     }
 
     /// Takes a value in: it is added to a list, or takes the place of the one before.
     fn put(&mut self, mut new: Setting, notes: &mut Vec<Problem>) {
         if let Value::List(list) = &mut new.value {
             let all = std::mem::take(list);
-            merge(list, all, new.id.row().syntax);
+            merge(list, all, new.id.syntax());
         }
         match self.settings.binary_search_by_key(&new.id, |setting| setting.id) {
             Err(index) => self.settings.insert(index, new),
             Ok(index) => {
                 let old = &mut self.settings[index];
-                if !old.inherited && !new.id.row().syntax.is_list() {
+                if !old.inherited && !new.id.syntax().is_list() {
                     let mut note = Problem::directive(Code::SetTwice, new.id.name());
                     note.fault.other = Some(old.place);
                     notes.push(*note);
                 }
                 (old.place, old.inherited) = (new.place, false);
                 match (&mut old.value, new.value) {
-                    (Value::List(list), Value::List(more)) => merge(list, more, new.id.row().syntax),
+                    (Value::List(list), Value::List(more)) => merge(list, more, new.id.syntax()),
                     (Value::Prefixes(list), Value::Prefixes(more)) => list.extend(more),
                     (Value::ExitStatuses(list), Value::ExitStatuses(more)) => {
                         let new: Vec<_> = more.into_iter().filter(|status| !list.contains(status)).collect();
@@ -190,7 +190,7 @@ impl ServiceDraft {
 
     /// Forgets a setting, so that the default holds. Any Listen directive forgets all sockets, as under systemd.
     pub(super) fn reset(&mut self, id: Id) {
-        if matches!(id.row().syntax, Syntax::Listen(_)) {
+        if matches!(id.syntax(), Syntax::Listen(_)) {
             self.listens.clear();
         }
         self.forget(id);
@@ -246,7 +246,7 @@ impl ServiceDraft {
 
     /// Whether a line or `[defaults]` set it.
     pub fn is_set(&self, id: Id) -> bool {
-        match id.row().syntax {
+        match id.syntax() {
             Syntax::Listen(kind) => self.listens.iter().any(|listen| listen.kind == kind),
             _ => self.setting(id).is_some(),
         }
@@ -264,7 +264,7 @@ impl ServiceDraft {
 
     /// The value's place: its last line, or the section when nothing was set.
     pub fn place(&self, id: Id) -> Place {
-        let listen = match id.row().syntax {
+        let listen = match id.syntax() {
             Syntax::Listen(kind) => self.listens.iter().find(|listen| listen.kind == kind).map(|listen| listen.place),
             _ => None,
         };
@@ -306,7 +306,7 @@ impl ServiceDraft {
 
     /// The word of a Choice directive; empty when it has none.
     pub fn choice(&self, id: Id) -> &'static str {
-        let Syntax::Choice(words) = id.row().syntax else { return "" };
+        let Syntax::Choice(words) = id.syntax() else { return "" };
         self.number(id)
             .and_then(|index| usize::try_from(index).ok())
             .map_or("", |index| super::words::nth(words, index))
@@ -413,7 +413,7 @@ fn merge(list: &mut Vec<String>, more: Vec<String>, syntax: Syntax) {
 /// The table's default of a directive.
 fn default(id: Id) -> Option<Value> {
     let text = Some(id).filter(|id| id.has_default())?.default_text();
-    match id.row().syntax {
+    match id.syntax() {
         Syntax::Bool => Some(Value::Number(u64::from(text == "yes"))), // most of them, and often asked for
         syntax => value::parse(syntax, text, &mut Vec::new()).ok(),
     }
@@ -440,7 +440,7 @@ mod tests {
         let service = ServiceDraft::new("a");
         for id in Id::ALL {
             let text = id.default_text();
-            let read = || value::parse(id.row().syntax, text, &mut Vec::new()).ok();
+            let read = || value::parse(id.syntax(), text, &mut Vec::new()).ok();
             assert!(text.is_empty() || read().is_some() && read() == default(*id), "{}", id.name());
             assert!(id.help().ends_with('.') && id.help().len() < 200, "{}", id.name());
         }

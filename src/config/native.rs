@@ -83,7 +83,7 @@ impl Reader {
     fn setting(&mut self, draft: &mut Draft, file: u32, line: &Line, id: Id, start: usize) {
         let value = &line.text[start..];
         let name = || line.place(file, 0..id.name().len());
-        let own = matches!(id.row().syntax, Syntax::Listen(_)) || id == Id::ExecStart;
+        let own = matches!(id.syntax(), Syntax::Listen(_)) || id == Id::ExecStart;
         if own && self.target == Target::Defaults {
             return tell(&mut draft.faults, Code::InDefaults, name(), &[id.name()]);
         }
@@ -100,7 +100,7 @@ impl Reader {
                 fault.hint = "a comment needs a line of its own; here it is part of the value".to_owned();
             } else if failed && value.starts_with(['"', '\'']) && !takes_quotes(id) {
                 fault.hint = "leave the quotes out; here they are part of the value".to_owned();
-            } else if matches!((id.row().syntax, fault.code), (Syntax::Listen(_), Code::BadPort | Code::BadIp)) {
+            } else if matches!((id.syntax(), fault.code), (Syntax::Listen(_), Code::BadPort | Code::BadIp)) {
                 Reason::ListenForms.text().clone_into(&mut fault.hint);
             }
             draft.faults.push(fault);
@@ -171,13 +171,13 @@ fn after_blank(value: &str, mark: u8) -> Option<usize> {
 /// Whether the value is a list of words, which may stand in quotes.
 fn takes_quotes(id: Id) -> bool {
     use Syntax::{Assignments, Command, Folders, Names, Paths, Unset, Variables};
-    matches!(id.row().syntax, Assignments | Command | Folders | Names | Paths | Unset | Variables)
+    matches!(id.syntax(), Assignments | Command | Folders | Names | Paths | Unset | Variables)
 }
 
 /// The warning about a `# text` at the end of a value that takes any text.
 fn comment(id: Id, value: &str) -> Option<Problem> {
     let at = after_blank(value, b'#')?;
-    let any = match id.row().syntax {
+    let any = match id.syntax() {
         Syntax::Path | Syntax::Directory | Syntax::EnvironmentFile | Syntax::FdName => true,
         Syntax::Listen(_) | Syntax::Input | Syntax::Output => true,
         // Quoted text may hold the same two characters.

@@ -56,13 +56,13 @@ fn line(id: Id, text: &str, out: &mut String) {
 /// The lines of one directive.
 fn setting(id: Id, value: &Value, out: &mut String) {
     match value {
-        Value::Number(number) => line(id, &number_text(id.row().syntax, *number), out),
+        Value::Number(number) => line(id, &number_text(id.syntax(), *number), out),
         Value::Integer(number) => line(id, &number.to_string(), out),
-        Value::Text(text) if matches!(id.row().syntax, Syntax::Path | Syntax::Directory) => {
+        Value::Text(text) if matches!(id.syntax(), Syntax::Path | Syntax::Directory) => {
             line(id, &text.replace('%', "%%"), out);
         }
         Value::Text(text) => line(id, text, out),
-        Value::List(list) if id.row().syntax == Syntax::EnvironmentFile => {
+        Value::List(list) if id.syntax() == Syntax::EnvironmentFile => {
             list.iter().for_each(|path| line(id, &path.replace('%', "%%"), out));
         }
         Value::List(list) => wrapped(id, list.iter().map(|word| quoted(word)), out),
@@ -71,7 +71,7 @@ fn setting(id: Id, value: &Value, out: &mut String) {
         Value::Listen(backend) => address(id, backend, out),
         Value::Command(command) => line(id, &command_text(command), out),
         Value::Stream(stream) => line(id, &stream_text(stream), out),
-        Value::Limit(limit) => line(id, &limit_text(id.row().syntax, *limit), out),
+        Value::Limit(limit) => line(id, &limit_text(id.syntax(), *limit), out),
     }
 }
 

@@ -105,7 +105,7 @@ fn what_is_printed_reads_back() {
                 let (row, name) = (id.row(), id.name());
                 let own = section != "[defaults]\n" || !(name.starts_with("Listen") || name == "ExecStart");
                 if own && !row.later {
-                    text.extend([name, " = ", &random.value(row.syntax), "\n"]);
+                    text.extend([name, " = ", &random.value(id.syntax()), "\n"]);
                 }
             }
         }

@@ -24,7 +24,7 @@ macro_rules! directives {
         /// One row for each directive, in the order of [`Id`].
         pub(super) static TABLE: [Directive; Id::ALL.len()] = [$($(Directive {
             group: Group::$group,
-            syntax: $syntax,
+            syntax: &$syntax,
             later: $later,
         },)*)*];
 

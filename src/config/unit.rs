@@ -20,6 +20,7 @@ use super::suggest;
 use super::value::{Stream, Value};
 use super::words;
 use crate::sys::users;
+use crate::text::join;
 
 /// The section of a unit file that systemd passes over and that may hold any directive of the native form.
 const OWN_SECTION: &str = "X-Dormouse";
@@ -255,7 +256,7 @@ impl Unit {
 
     /// A value as the native form has it.
     fn translate<'a>(&mut self, id: Id, text: &'a str, place: Place, notes: &mut Vec<Problem>) -> Parsed<Cow<'a, str>> {
-        let form = match id.row().syntax {
+        let form = match id.syntax() {
             Syntax::Path | Syntax::Directory | Syntax::EnvironmentFile => Form::Percent,
             Syntax::Input | Syntax::Output | Syntax::Listen(_) => Form::Percent,
             Syntax::Command => Form::Command,
@@ -263,7 +264,7 @@ impl Unit {
             Syntax::Names | Syntax::Paths | Syntax::Folders => Form::Words,
             _ => Form::Plain,
         };
-        let listen = matches!(id.row().syntax, Syntax::Listen(_));
+        let listen = matches!(id.syntax(), Syntax::Listen(_));
         // The % of an address stands before an interface.
         let address = listen && !text.starts_with(['/', '%']);
         let expanded = match address {
@@ -271,7 +272,7 @@ impl Unit {
             false => self.specifiers.expand(text, form, notes)?,
         };
         let text = expanded.map_or(Cow::Borrowed(text), Cow::Owned);
-        Ok(match id.row().syntax {
+        Ok(match id.syntax() {
             Syntax::Command => self.unmarked(text, place),
             Syntax::Input | Syntax::Output => stream(id, text, notes),
             Syntax::Choice(_) if id == Id::Restart && text == "on-watchdog" => Cow::Borrowed("no"),
@@ -323,7 +324,7 @@ impl Unit {
     pub(super) fn strange_sockets(&self) -> Option<(String, Place)> {
         let strange = || self.lost[1].iter().filter(|(name, _)| name.starts_with("Listen"));
         let first = strange().next().filter(|_| self.draft.listens.is_empty())?;
-        Some((strange().map(|(name, _)| [name, "="].concat()).collect::<Vec<_>>().join(", "), first.1))
+        Some((join(&strange().map(|(name, _)| [name, "="].concat()).collect::<Vec<_>>(), ", "), first.1))
     }
 
     /// All files are read: puts systemd's defaults in where they are not those of the native form.
@@ -352,7 +353,7 @@ impl Unit {
         for (lost, code) in self.lost.iter().zip([Code::UnitUnprotected, Code::UnitLost]) {
             if let Some((_, place)) = lost.first() {
                 let names: Vec<_> = lost.iter().map(|(name, _)| [name, "="].concat()).collect();
-                let fault = Fault::new(code, *place, &[&self.draft.name, &names.join(", ")]);
+                let fault = Fault::new(code, *place, &[&self.draft.name, &join(&names, ", ")]);
                 let before = lost.iter().any(|(name, _)| name == suggest::BEFORE);
                 draft.faults.push(if before { fault.with_hint(suggest::in_a_script()) } else { fault });
             }

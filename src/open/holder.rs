@@ -166,8 +166,7 @@ fn comm(pid: i32) -> Line<64> {
     let mut comm = Line::new();
     let mut bytes = [0; 16];
     let name = proc::read(c_str(&path(pid, "/comm")), &mut bytes).unwrap_or_default();
-    // Four bytes for each of 15 at most, so it fits.
-    let _ = write!(comm, "{}", name.trim_ascii_end().escape_ascii());
+    comm.push_bytes(name.trim_ascii_end()); // four bytes for each of 15 at most, so it fits
     comm
 }
 

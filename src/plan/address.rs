@@ -8,6 +8,8 @@ use core::ffi::CStr;
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::text::Shown;
+
 /// Bytes of `struct sockaddr_in6`.
 pub const IN6_BYTES: usize = 28;
 /// `VMADDR_CID_ANY`: any context id.
@@ -98,8 +100,8 @@ impl fmt::Display for Text<'_> {
                 }
             }
             (None, UNIX) if cfg!(feature = "local") => match unix_path(address) {
-                Some(path) => write!(f, "{}", path.to_bytes().escape_ascii()),
-                None => write!(f, "@{}", address.get(3..).unwrap_or(&[]).escape_ascii()),
+                Some(path) => Shown(path.to_bytes()).fmt(f),
+                None => write!(f, "@{}", Shown(address.get(3..).unwrap_or(&[]))),
             },
             (None, VSOCK) if cfg!(feature = "local") => {
                 let port = number(address, 4).map_or(0, u32::from_ne_bytes);

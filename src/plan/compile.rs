@@ -13,7 +13,7 @@ use super::{ArenaFull, ChildLog, Internal, PlanTables, Policy, ServiceSpec, Span
 use crate::config::{self, Code, Draft, Fault, Id, ServiceDraft, at_most, tell};
 use crate::limits::{ARENA_BYTES, ARGUMENTS, ENVIRONMENT, FD_NAMES_BYTES, INSTANCE_BYTES, INSTANCE_WORDS_BYTES};
 use crate::sys::file;
-use crate::text::base_name;
+use crate::text::{base_name, join};
 
 /// Variables that a start adds: four of the hand-over, nine of the connection.
 const START_VARIABLES: usize = 13;
@@ -279,7 +279,7 @@ fn command(draft: &ServiceDraft, setup: &mut Setup<'_>, faults: &mut Vec<Fault>)
         match config::expand(&command.arguments, &lookup) {
             Ok(words) => words,
             Err(problem) => {
-                faults.push(config::locate(*problem, &command.arguments.join(" "), place));
+                faults.push(config::locate(*problem, &join(&command.arguments, " "), place));
                 return None;
             }
         }
@@ -316,7 +316,7 @@ fn fd_names(
         return Span::default();
     }
     if !context.fd_names.is_empty() {
-        return store(plan, draft, context.fd_names.join(":").as_bytes(), faults);
+        return store(plan, draft, join(&context.fd_names, ":").as_bytes(), faults);
     }
     let name = |section: &ServiceDraft| {
         let unnamed = || if policy.accept { "connection".to_owned() } else { [&section.name, ".socket"].concat() };
@@ -327,7 +327,7 @@ fn fd_names(
     if !more.is_empty() {
         let mut each = vec![names; draft.listens.len()];
         more.iter().for_each(|section| each.resize(each.len() + section.listens.len(), name(section)));
-        (names, count) = (each.join(":"), 1);
+        (names, count) = (join(&each, ":"), 1);
     }
     let bytes = [count * (names.len() + 1), FD_NAMES_BYTES];
     at_most(faults, Code::FdNamesLong, draft.place(Id::FileDescriptorName), "", bytes);

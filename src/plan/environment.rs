@@ -10,7 +10,7 @@ use crate::limits::CONFIG_FILE_BYTES;
 use crate::sys::errno::Why;
 use crate::sys::users::User;
 use crate::sys::{self, file};
-use crate::text::split_last;
+use crate::text::{join, split_last};
 
 /// The PATH of a child that is given none (systemd.exec(5), DefaultEnvironment).
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -56,7 +56,7 @@ impl Environment {
             if !folders.is_empty() {
                 let base = sys::environment::folder(base);
                 let paths: Vec<_> = folders.iter().map(|folder| [&base, "/", folder].concat()).collect();
-                self.set(name, &paths.join(":"));
+                self.set(name, &join(&paths, ":"));
             }
         }
     }

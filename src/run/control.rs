@@ -26,6 +26,7 @@ use crate::logging::say;
 use crate::open::{self, Opened};
 use crate::plan::FIRST_OWN_FD;
 use crate::sys::socket::credentials;
+use crate::text::Shown;
 
 /// The control socket.
 pub(super) struct Control {
@@ -129,7 +130,7 @@ impl Server {
         match result {
             Ok(control) => self.control = Some(control),
             Err(error) => {
-                let path = path.to_bytes().escape_ascii();
+                let path = Shown(path.to_bytes());
                 say!(
                     Warn,
                     "the control socket {path} cannot be opened: {error}; services work, but cannot be asked about"

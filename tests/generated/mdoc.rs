@@ -34,8 +34,7 @@ pub fn new() -> String {
 fn directives(group: Group) -> String {
     let mut out = String::from(".Bl -tag -width 4n\n");
     for id in Id::ALL.iter().filter(|id| id.row().group == group) {
-        let row = id.row();
-        out += &format!(".It Ic {}= Ns {}\n", id.name(), value(row.syntax));
+        out += &format!(".It Ic {}= Ns {}\n", id.name(), value(id.syntax()));
         out += &prose(id.help());
         if !id.default_text().is_empty() {
             out += &prose(&format!("Default: {}.", id.default_text()));

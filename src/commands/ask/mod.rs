@@ -28,6 +28,7 @@ use super::say::Say;
 use crate::cli::{self, Command, Control, Options, exit};
 use crate::control::{self, Request};
 use crate::sys::{signal, stdio};
+use crate::text::Shown;
 use client::Client;
 use model::{Row, Status};
 
@@ -79,7 +80,7 @@ fn names(words: &[OsString]) -> Result<Vec<&str>, u8> {
     let name = |word: &'_ OsString| word.to_str().is_some_and(|text| text.bytes().all(|byte| byte.is_ascii_graphic()));
     match words.iter().find(|word| word.is_empty() || !name(word)) {
         Some(word) => {
-            cli::complain(&format_args!("no service \"{}\"", word.as_encoded_bytes().escape_ascii()));
+            cli::complain(&format_args!("no service \"{}\"", Shown(word.as_encoded_bytes())));
             Err(exit::NO)
         }
         None => Ok(words.iter().filter_map(|word| word.to_str()).collect()),

@@ -4,6 +4,7 @@ use super::model::{Row, Service, Status};
 use super::span::{short, utc, wall_ms};
 use crate::commands::say::Say;
 use crate::config::signal_word;
+use crate::text::join;
 use std::fmt::Write;
 
 /// Widest name that moves the columns behind it.
@@ -127,7 +128,7 @@ fn reasons(counts: &Row, group: &str, total: &str) -> String {
     let each: Vec<(String, u64)> = counts.group(group).filter(|(_, count)| *count > 0).collect();
     let sum = if total.is_empty() { each.iter().map(|(_, count)| count).sum() } else { counts.count(total) };
     let each: Vec<String> = each.into_iter().map(|(why, count)| format!("{why} {count}")).collect();
-    if each.is_empty() { sum.to_string() } else { format!("{sum} ({})", each.join(", ")) }
+    if each.is_empty() { sum.to_string() } else { format!("{sum} ({})", join(&each, ", ")) }
 }
 
 /// `12, last 450us, worst 1.2ms: 2 within 250us, 9 within 500us, 1 longer`.

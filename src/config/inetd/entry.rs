@@ -17,7 +17,7 @@ use crate::config::native::is_of_name;
 use crate::config::words;
 use crate::limits;
 use crate::sys::environment;
-use crate::text::{base_name, split_last};
+use crate::text::{base_name, join, split_last};
 
 /// Arguments that most inetds have room for.
 const ARGUMENTS: usize = 20;
@@ -285,7 +285,7 @@ impl Reader<'_> {
             let names =
                 environment::variables().filter_map(|variable| Some(variable.to_str().ok()?.split_once('=')?.0));
             let names: Vec<&str> = names.filter(|name| crate::config::value::is_variable(name)).collect();
-            entry.set(Id::PassEnvironment, &names.join(" "));
+            entry.set(Id::PassEnvironment, &join(&names, " "));
         }
     }
 

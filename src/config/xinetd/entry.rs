@@ -8,7 +8,7 @@ use super::super::native::check_name;
 use super::super::value::Value;
 use super::super::words::{self, quote};
 use super::{Attribute, Block, Operator, access, is_set};
-use crate::text::base_name;
+use crate::text::{base_name, join};
 
 /// Attributes that one directive stands for.
 const SIMPLE: [(&str, Id); 11] = [
@@ -68,7 +68,7 @@ pub(super) fn told(attribute: &Attribute) -> Option<Fault> {
 
 /// Whether there is a built-in service of this name.
 fn is_internal(name: &str, datagram: bool) -> bool {
-    let Syntax::Choice(names) = Id::Internal.row().syntax else { return false };
+    let Syntax::Choice(names) = Id::Internal.syntax() else { return false };
     words::index(names, name).is_some() && !(datagram && name == "tcpmux")
 }
 
@@ -158,7 +158,7 @@ impl<'a> Entry<'a> {
         self.access()?;
         for (name, id) in SIMPLE {
             let values = self.values(name);
-            let text = match values.join(" ") {
+            let text = match join(&values, " ") {
                 unlimited if unlimited == "UNLIMITED" => "infinity".to_owned(),
                 text => text,
             };
@@ -237,7 +237,7 @@ impl<'a> Entry<'a> {
             let colon = |host: &String| host.contains(':');
             let address = match to.values.split_first() {
                 Some((host, port)) if colon(host) => ["[", host, "]:", &port.concat()].concat(),
-                _ => to.values.join(":"),
+                _ => join(&to.values, ":"),
             };
             self.set(Id::ConnectTo, &address, "redirect");
             return Ok(());
