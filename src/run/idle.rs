@@ -237,8 +237,10 @@ impl Server {
             (row.used, row.worked, row.fresh) = (now, now, false);
         }
         self.set_look(index, next_look(&policy.sleep, now, row.since, now, now));
-        let why = if stopped { "a client came" } else { "it does not stand still" };
-        self.record(Kind::Stop, service, Level::Debug, format_args!("pid={} not now: {why}", row.pid));
+        // in the second case it may never sleep
+        let (level, why) =
+            if stopped { (Level::Debug, "a client came") } else { (Level::Warn, "it does not stand still") };
+        self.record(Kind::Stop, service, level, format_args!("pid={} not now: {why}", row.pid));
     }
 
     /// Asks a service to end that takes so many kB, because nobody uses it or because its memory is needed.

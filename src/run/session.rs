@@ -29,33 +29,43 @@ pub(super) fn memory_kb(session: i32) -> u64 {
     kb
 }
 
-/// Sends SIGSTOP to the processes of a session of which a thread does not stand still yet. True: all of them do.
+/// Sends SIGSTOP to the processes of a session of which a thread does not stand still yet. True: all of them do; not where
+/// /proc shows none of them.
 pub(super) fn make_stand_still(session: i32) -> bool {
-    let mut still = true;
+    let (mut met, mut still) = (false, true);
     for_each_of(&mut |of| of == session, &mut |process| {
+        met = true;
         if !process.zombie && !process.stands_still() {
             still = false;
             let _ = send_signal(process.pid, SIGSTOP); // ESRCH: it has just ended
         }
         true
     });
-    still
+    met && still
 }
 
 /// Whether a process of this session is alive. Zombies do not count: they hold nothing, and their parent may be slow.
+/// Where /proc cannot be read, whether its first process group is there.
 pub(super) fn is_alive(session: i32) -> bool {
     let mut alive = false;
-    for_each_of(&mut |of| of == session, &mut |process| {
+    let told = for_each_of(&mut |of| of == session, &mut |process| {
         alive = !process.zombie;
         !alive
     });
-    alive
+    alive || !told && send_signal(-session, 0).is_ok()
 }
 
 /// Sends signals, in this order, to every process of a session. Where /proc cannot be read, for want of descriptors for
-/// example, to those at least that are still in its first process group.
+/// example, or hides them (hidepid=, proc(5)), to those at least that are still in its first process group.
 pub(super) fn signal_session(signals: &[u8], session: i32) {
-    if !signal_sessions(signals, &mut |of| of == session) && session > 1 {
+    let mut met = false;
+    let told = signal_sessions(signals, &mut |of| {
+        met |= of == session;
+        of == session
+    });
+    // its number is not another's as long as its leader is there
+    let hidden = !met && session_of(session) == Some(session);
+    if session > 1 && (!told || hidden) {
         for &signal in signals {
             let _ = send_signal(-session, signal); // ESRCH: it has just ended
         }

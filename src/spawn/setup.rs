@@ -198,9 +198,12 @@ fn carry_out(step: &Step<'_>) -> Result<(), Errno> {
     }
 }
 
-/// What root may do outside of containers only, and a service can do without: it is no error, as under systemd.
+/// What root may do outside of containers only, or where /proc is, and a service can do without: it is no error.
 fn where_allowed(result: Result<(), Errno>) -> Result<(), Errno> {
-    result.or_else(|errno| if matches!(errno, Errno::PERM | Errno::ACCESS) { Ok(()) } else { Err(errno) })
+    match result {
+        Err(Errno::PERM | Errno::ACCESS | Errno::ROFS | Errno::NOENT) => Ok(()),
+        result => result,
+    }
 }
 
 fn write_file(path: &CStr, text: &[u8]) -> Result<(), Errno> {

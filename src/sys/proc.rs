@@ -85,28 +85,31 @@ impl Process {
 }
 
 /// Calls `act` for each process of the machine whose session `wanted` names, until it says false. To ask for the session
-/// is one system call; to read what /proc tells of a process costs many times that.
-pub fn for_each_of(wanted: &mut dyn FnMut(i32) -> bool, act: &mut dyn FnMut(Process) -> bool) {
+/// is one system call; to read what /proc tells of a process costs many times that. False: /proc cannot be read.
+pub fn for_each_of(wanted: &mut dyn FnMut(i32) -> bool, act: &mut dyn FnMut(Process) -> bool) -> bool {
     for_each_number(c"/proc", &mut |pid| {
         let wanted = session_of(pid).is_some_and(&mut *wanted);
         wanted.then(|| Process::read(pid)).flatten().is_none_or(&mut *act)
-    });
+    })
 }
 
 /// Calls `act` for each number that is the name of something in a folder, until it says false. False: the folder cannot
-/// be read.
+/// be read, or has no such name, as /proc where nothing is mounted.
 #[inline(never)] // the buffer must not lie in the frame of the loop, which lasts
 pub fn for_each_number(folder: &CStr, act: &mut dyn FnMut(i32) -> bool) -> bool {
     const NAMES_BYTES: usize = 2048;
     let Ok(folder) = open(folder, OFlags::DIRECTORY) else { return false };
     let mut names = [MaybeUninit::uninit(); NAMES_BYTES];
     let mut entries = RawDir::new(&folder, &mut names);
+    let mut told = false;
     while let Some(Ok(entry)) = entries.next() {
-        if text::number(entry.file_name().to_bytes(), 10).is_some_and(|number| !act(number)) {
+        let Some(number) = text::number(entry.file_name().to_bytes(), 10) else { continue };
+        told = true;
+        if !act(number) {
             break;
         }
     }
-    true
+    told
 }
 
 /// `/proc/PID` and what follows, which is short, NUL-ended.

@@ -59,6 +59,7 @@ mod sleep;
 mod sockopts;
 mod stand_in;
 mod storms;
+mod surroundings;
 mod trace;
 mod traps_net;
 mod traps_process;
@@ -114,6 +115,7 @@ fn main() {
         hostile::TESTS,
         left_behind::TESTS,
         linger::TESTS,
+        surroundings::TESTS,
         idle::TESTS,
         inetd::TESTS,
         inetd_peers::TESTS,
