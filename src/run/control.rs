@@ -11,7 +11,7 @@ use core::mem;
 use heapless::{CString, Vec};
 use rustix::event::epoll::{self, EventFlags};
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::io::{Errno, fcntl_dupfd_cloexec};
+use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketFlags, accept_with, recv, send};
 
 use super::order::{Outcome, answer};
@@ -25,6 +25,7 @@ use crate::limits::{
 use crate::logging::say;
 use crate::open::{self, Opened};
 use crate::plan::FIRST_OWN_FD;
+use crate::sys::process::above;
 use crate::sys::socket::credentials;
 use crate::text::Shown;
 
@@ -180,8 +181,8 @@ impl Server {
         };
         let may = credentials(socket.as_fd())
             .is_ok_and(|peer| peer.uid == 0 || peer.uid == rustix::process::geteuid().as_raw());
-        // descriptor 3 is where the next connection of a service has to land
-        let Ok(socket) = fcntl_dupfd_cloexec(&socket, FIRST_OWN_FD) else { return };
+        // descriptor 3 is where the next connection of a service has to land, if the limit of descriptors allows
+        let socket = above(socket, FIRST_OWN_FD);
         if !may {
             return;
         }

@@ -4,16 +4,15 @@ use core::time::Duration;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fd::{AsFd, OwnedFd};
-use rustix::io::Errno;
+use rustix::fd::OwnedFd;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, send, socket_with};
 
 use super::model::Row;
 use crate::cli::{self, exit};
 use crate::commands::say::Say;
 use crate::sys::errno::Why;
-use crate::sys::stdio;
 
 /// How long a daemon that is alive may take for a row.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -56,7 +55,8 @@ impl Client {
     /// The exit code; why has been said.
     pub(super) fn ask(&mut self, line: &str, each: &mut dyn FnMut(&str) -> bool) -> Result<Row, u8> {
         let line = [line.trim_ascii_end(), "\n"].concat();
-        stdio::write_all(self.stream.as_fd(), line.as_bytes()).map_err(failed)?;
+        // a short line is taken whole; if the daemon does not want us, that is to be said
+        retry_on_intr(|| send(&self.stream, line.as_bytes(), SendFlags::NOSIGNAL)).map_err(failed)?;
         loop {
             self.next_row()?;
             match self.row.split(' ').next() {
@@ -80,7 +80,7 @@ impl Client {
                 break end;
             }
             let mut piece = [0; PIECE_BYTES];
-            let len = rustix::io::retry_on_intr(|| rustix::io::read(&self.stream, &mut piece)).map_err(failed)?;
+            let len = retry_on_intr(|| rustix::io::read(&self.stream, &mut piece)).map_err(failed)?;
             if len == 0 {
                 cli::complain(&Say::Ended.text());
                 return Err(exit::NO);
@@ -104,6 +104,10 @@ fn open(path: &Path) -> Result<OwnedFd, Errno> {
 }
 
 fn failed(why: Errno) -> u8 {
+    if why == Errno::PIPE {
+        cli::complain(&Say::Ended.text());
+        return exit::NO;
+    }
     cli::complain(&format_args!("asking the daemon: {}", Why(why)));
     exit::NO
 }
