@@ -204,7 +204,7 @@ impl Server {
         let state = self.state(service);
         state.live += 1;
         state.trigger.count(policy.trigger, now);
-        (state.failures, state.was_missing) = (0, false);
+        (state.failures, state.scarcities, state.was_missing) = (0, 0, false);
         let live = state.live;
         self.record(
             Kind::Accept,

@@ -24,8 +24,12 @@ use crate::sys::{clock, errno};
 const PATH_BYTES: usize = 4096;
 
 impl Server {
-    /// A program could not be started: rests, longer with each failure in a row.
+    /// A program could not be started: rests, longer with each failure in a row; where the machine has no process or memory
+    /// for it, which is not the program's fault, a second at most.
     pub(super) fn start_failed(&mut self, service: usize, failed: StartFailed) {
+        if failed.stage == Stage::CLONE && matches!(failed.errno, Errno::AGAIN | Errno::NOMEM) {
+            return self.rest_by_scarcity(service, "processes", failed.errno);
+        }
         // everything stood still for it: the others have their turn first, and a look at the program would take as long
         let late = failed.errno == Errno::TIMEDOUT;
         if late {

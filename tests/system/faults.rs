@@ -189,7 +189,8 @@ fn clone_eagain_for_five_seconds(ctx: &mut Ctx) {
     let cost = daemon.cost(|| sleep_ms(5000));
     let tries = trace.end().len();
     cost.assert_small();
-    assert!((1..=10).contains(&tries), "{tries} tries in 5 s");
+    // quickly at first, then once a second: it is not the service that fails
+    assert!((6..=12).contains(&tries), "{tries} tries in 5 s");
     assert!(read_all(client).starts_with("here"), "the client was kept");
     assert_well(&mut daemon, port);
 }
