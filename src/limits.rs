@@ -143,6 +143,9 @@ pub const BACKOFF_CEILING_MS: u64 = 15_000;
 pub const LEFTOVER_LOOK_MS: u64 = 250;
 /// Longest pause between two such looks.
 pub const LEFTOVER_CEILING_MS: u64 = 60_000;
+/// What is left of a service whose main process has ended well, and soon, has this time to leave its session (daemon(3))
+/// before it is asked to end.
+pub const BACKGROUND_MS: u64 = 250;
 /// How often a resting service looks whether its missing program is there now (one access(2), no start).
 pub const PROGRAM_LOOK_MS: u64 = 250;
 /// First rest of a listener when accept finds no descriptor or memory. Doubles up to [`SCARCE_CEILING_MS`].

@@ -15,7 +15,7 @@ use crate::sys::process::session_of;
 
 impl Server {
     /// Nothing more to reap, but there are children: are all of them known? An unknown one that holds a socket of a
-    /// service that waits is this service in the background.
+    /// service that waits or rests is this service in the background.
     pub(super) fn look_for_background(&mut self) {
         if core::mem::take(&mut self.ended_clean) && !self.stopping && cfg!(feature = "takeover") {
             self.find_background();
@@ -38,10 +38,12 @@ impl Server {
         }
     }
 
-    /// The service with Accept=no that waits while this process holds one of its sockets.
+    /// The service with Accept=no of which nothing runs while this process holds one of its sockets.
     fn service_held_by(&mut self, pid: i32) -> Option<usize> {
         for service in 0..self.plan.services.len() {
-            if self.phase(service) != Phase::Waiting || self.policy(service).is_none_or(left_alone) {
+            if matches!(self.phase(service), Phase::Running(_) | Phase::Paused)
+                || self.policy(service).is_none_or(left_alone)
+            {
                 continue;
             }
             for row in self.listeners_of(service) {

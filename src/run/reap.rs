@@ -10,7 +10,7 @@ use super::session::is_alive;
 use super::stop::SIGKILL;
 use super::tables::{Ending, Life};
 use super::{Child, Phase, Seconds, Server, Tick};
-use crate::limits::{BACKOFF_RESET_MS, LEFTOVER_CEILING_MS, LEFTOVER_LOOK_MS, REAPS_PER_TURN};
+use crate::limits::{BACKGROUND_MS, BACKOFF_RESET_MS, LEFTOVER_CEILING_MS, LEFTOVER_LOOK_MS, REAPS_PER_TURN};
 use crate::logging::Kind;
 use crate::plan::KillMode;
 use crate::sys::process::send_signal;
@@ -77,44 +77,55 @@ impl Server {
         }
         self.unwatch(pid);
         let timed_out = child.timed_out();
-        let signal = match policy.kill_mode {
-            KillMode::Session => policy.kill_signal,
-            KillMode::Mixed => SIGKILL,
-            KillMode::Process | KillMode::None => 0,
-        };
         // workers that outlive their main process would take the next clients
-        if signal != 0 && !child.is_killed() && send_signal(-child.session, signal).is_ok() {
-            let deadline = self.stop_deadline(policy);
-            if let Some(row) = self.child(index) {
-                row.stage = Life::Leftover { end, timed_out };
-                row.deadline = deadline;
+        let looked_after = matches!(policy.kill_mode, KillMode::Session | KillMode::Mixed) && !child.is_killed();
+        if looked_after && send_signal(-child.session, 0).is_ok() {
+            let deadline = self.now.after_ms(BACKGROUND_MS);
+            self.set_life(index, Life::Leftover { end, timed_out, asked: false }, deadline);
+            self.due_at(self.now.after_ms(LEFTOVER_LOOK_MS));
+            if asked || timed_out || self.stopping || !may_be_in_background(end, ran) {
+                self.ask_leftovers(index);
             }
-            self.due_at(deadline);
+            return;
+        }
+        self.forget(index);
+        self.ended_clean |= may_be_in_background(end, ran);
+        self.run_over(service, end, ran, timed_out);
+    }
+
+    /// Asks those to end whom a main process has left behind.
+    pub(super) fn ask_leftovers(&mut self, index: usize) {
+        let Some(&child) = self.tables.children.get(index) else { return };
+        let (Life::Leftover { end, timed_out, .. }, service) = (child.stage, usize::from(child.service)) else {
+            return;
+        };
+        let Some(policy) = self.policy(service) else { return };
+        let signal = if policy.kill_mode == KillMode::Mixed { SIGKILL } else { policy.kill_signal };
+        if send_signal(-child.session, signal).is_ok() {
             self.record(
                 Kind::Stop,
                 service,
                 Level::Info,
                 format_args!("session={} why=main process ended", child.session),
             );
-            self.due_at(self.now.after_ms(LEFTOVER_LOOK_MS));
-            self.check_leftovers();
-            return;
         }
-        self.forget(index);
-        self.ended_clean |= end == End::Status(0) && ran < BACKOFF_RESET_MS;
-        self.run_over(service, end, ran, timed_out);
+        let deadline = self.stop_deadline(policy);
+        self.set_life(index, Life::Leftover { end, timed_out, asked: true }, deadline);
+        self.check_leftovers();
     }
 
     /// Sessions whose main process has ended: the service goes on when nothing of them is left.
     pub(super) fn check_leftovers(&mut self) {
         let mut index = 0;
         while let Some(&child) = self.tables.children.get(index) {
-            if let Life::Leftover { end, timed_out } = child.stage
+            if let Life::Leftover { end, timed_out, asked } = child.stage
                 && !is_alive(child.session)
             {
                 self.forget(index);
                 let ran = self.now.since_ms(child.since);
+                self.ended_clean |= !asked;
                 self.run_over(usize::from(child.service), end, ran, timed_out);
+                self.look_for_background();
             } else {
                 index += 1;
             }
@@ -147,4 +158,9 @@ impl Server {
             state.phase = Phase::Waiting;
         }
     }
+}
+
+/// Whether a main process that has ended so may have left one in the background that goes on for it.
+fn may_be_in_background(end: End, ran_ms: u64) -> bool {
+    end == End::Status(0) && ran_ms < BACKOFF_RESET_MS
 }

@@ -165,7 +165,11 @@ impl Server {
     fn rest_for_restart(&mut self, service: usize, policy: &Policy) {
         let now = self.now;
         let state = self.state(service);
-        let until = now.after_ms(u64::from(policy.restart_ms)).max(state.hold);
+        if state.failures == 0 {
+            state.start.count(policy.start, now); // a failure has been counted
+        }
+        let by_limit = state.start.check(policy.start, now).err().unwrap_or(now);
+        let until = now.after_ms(u64::from(policy.restart_ms)).max(state.hold).max(by_limit);
         let rest = Seconds(until.since_ms(now));
         self.record(Kind::Rest, service, Level::Info, format_args!("why={} for={rest}", Why::Restart.word()));
         self.rest(service, until, Why::Restart);

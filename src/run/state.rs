@@ -447,7 +447,7 @@ impl Field for Life {
             Self::Running => (0_u8, false, End::BLANK),
             Self::Stopping { timed_out } => (1, timed_out, End::BLANK),
             Self::Killed { timed_out } => (2, timed_out, End::BLANK),
-            Self::Leftover { end, timed_out } => (3, timed_out, end),
+            Self::Leftover { end, timed_out, asked } => (if asked { 3 } else { 4 }, timed_out, end),
         };
         word.pass(by);
         timed_out.pass(by);
@@ -456,7 +456,7 @@ impl Field for Life {
             0 => Self::Running,
             1 => Self::Stopping { timed_out },
             2 => Self::Killed { timed_out },
-            3 => Self::Leftover { end, timed_out },
+            3 | 4 => Self::Leftover { end, timed_out, asked: word == 3 },
             _ => return by.refuse(),
         };
     }

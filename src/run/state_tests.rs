@@ -46,7 +46,7 @@ fn bytes_of(plan: &Plan) -> Vec<u8> {
     let (kind, identity, marks) = (SocketKind::Datagram, Identity { device: 1, inode: 2 }, marks(plan, 1));
     put_kept(&mut to, &KeptListener { service: 1, row: 2, kind, identity, marks, descriptor: 35 }, b"/run/x", b"");
     put_length(&mut to, 1);
-    let stage = Life::Leftover { end: End::Signal(9, true), timed_out: true };
+    let stage = Life::Leftover { end: End::Signal(9, true), timed_out: true, asked: false };
     let (since, deadline, source) = (Tick(1), Tick(2), Source([8; 16]));
     to.put(&Child { pid: 7, session: 6, service: 0, stage, since, deadline, source });
     put_length(&mut to, 1);
@@ -92,7 +92,7 @@ fn what_is_written_comes_back() {
     assert_eq!((&log.first[..], log.row.phase), (&b"log"[..], Phase::Resting(Tick::NEVER, Why::Program)));
     assert_eq!(state.listeners[0].first, b"/run/x");
     assert_eq!(state.listeners[0].row.identity, Identity { device: 1, inode: 2 });
-    assert_eq!(state.children[0].stage, Life::Leftover { end: End::Signal(9, true), timed_out: true });
+    assert_eq!(state.children[0].stage, Life::Leftover { end: End::Signal(9, true), timed_out: true, asked: false });
     assert_eq!((state.children[0].pid, state.children[0].session), (7, 6));
     assert_eq!((state.internal[0].position, state.internal[0].blocked), (5, true));
     let [client, backend] = &state.forwards[0].sides;

@@ -34,6 +34,7 @@ impl Server {
                 self.record(Kind::Stop, service, Level::Warn, format_args!("pid={} why=runtime-max", child.pid));
                 self.ask_to_end(index, true);
             }
+            Life::Leftover { asked: false, .. } => self.ask_leftovers(index),
             Life::Stopping { .. } | Life::Leftover { .. } if !self.sends_sigkill(service) => {
                 self.record(
                     Kind::Stop,

@@ -351,6 +351,8 @@ pub enum Life {
         end: End,
         /// Because it ran longer than RuntimeMaxSec=.
         timed_out: bool,
+        /// They were asked to end; until then they have time to leave the session, as daemon(3) does.
+        asked: bool,
     },
 }
 

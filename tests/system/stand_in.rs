@@ -35,6 +35,7 @@ pub fn run(words: &[String]) {
         ["shutdown-half", state, text] => shutdown_once(state, text, libc::SHUT_RD),
         ["nonblocking", text] => leave_nonblocking(text),
         ["daemonise", text] => daemonise(text),
+        ["daemon", text] => daemon(text),
         ["pass", ref rest @ ..] => pass(rest),
         ["without-ipv6", ref rest @ ..] => without_family(libc::AF_INET6, rest),
         ["without-netlink", ref rest @ ..] => without_family(libc::AF_NETLINK, rest),
@@ -372,6 +373,19 @@ fn daemonise(text: &str) {
     let mut copy = Command::new("setsid");
     copy.arg(own).args(["--as-service", "answer", text]);
     copy.spawn().expect("setsid starts");
+}
+
+/// Goes into the background as daemon(3) does: who was started has ended before the session is left.
+fn daemon(text: &str) {
+    // SAFETY: this process has one thread so far; the parent ends at once, and the child goes on as it would have.
+    unsafe {
+        if libc::fork() != 0 {
+            libc::_exit(0);
+        }
+        libc::usleep(20_000);
+        libc::setsid();
+    }
+    answer(text, 0);
 }
 
 /// `pass [-n NAMES] tcp:PORT udp:PORT unix:PATH... -- PROGRAM ARGUMENTS...`: opens the sockets and executes the program

@@ -24,6 +24,8 @@ pub const TESTS: &[Test] = &[
     test!(trap_10_service_shuts_half_a_datagram_socket_down),
     test!(trap_11_rate_limit_keeps_the_port),
     test!(trap_32_daemonising_service, Part("takeover")),
+    test!(trap_32_as_daemon_does_it, Part("takeover")),
+    test!(a_service_that_ends_well_at_once_and_is_restarted),
     test!(two_thousand_connections_at_once),
     test!(two_thousand_connections_as_shipped),
 ];
@@ -251,6 +253,30 @@ fn trap_32_daemonising_service(ctx: &mut Ctx) {
     }
     daemon.cost(|| std::thread::sleep(STORM)).assert_small();
     assert!(runs(ctx) <= 8, "{} starts", runs(ctx));
+}
+
+/// The child of the process that was started leaves its session when that has ended already.
+fn trap_32_as_daemon_does_it(ctx: &mut Ctx) {
+    for restart in ["no", "always"] {
+        let port = ctx.port();
+        let exec = stand_in(&format!("daemon {restart}"));
+        let daemon = ctx.start(&format!("[x]\nListenStream=127.0.0.1:{port}\nRestart={restart}\nExecStart={exec}\n"));
+        let first = talk(port);
+        daemon.wait_log("why=background");
+        assert!(first.starts_with(restart) && talk(port) == first, "{first}");
+        assert_eq!(daemon.log().matches("why=knock").count(), 1, "{}", daemon.log());
+        assert_eq!(daemon.descendants().len(), 1);
+    }
+}
+
+/// Restart=always is no leave to start ten times a second what ends well when there is nothing to do.
+fn a_service_that_ends_well_at_once_and_is_restarted(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let exec = noted(ctx, "dd bs=2000 count=1 iflag=nonblock of=/dev/null 2>/dev/null\nexit 0");
+    let more = "StandardInput=socket\nRestart=always\nRestartSec=100ms\n";
+    let daemon = ctx.start(&format!("[x]\nListenDatagram=127.0.0.1:{port}\n{more}ExecStart={exec}\n"));
+    udp().send_to(b"x", local(port)).unwrap();
+    assert_calm(&daemon, || runs(ctx));
 }
 
 fn two_thousand_connections_at_once(ctx: &mut Ctx) {
