@@ -27,7 +27,7 @@ pub use error::{OpenError, Step};
 pub use links::remove;
 pub use private::{open_private, remove_private};
 pub use revive::{is_shut_down, revive};
-pub use undo::{disconnect, is_connected, is_lost, restore};
+pub use undo::{disconnect, has_interface, is_connected, is_lost, restore};
 pub use unix::is_ours;
 
 use crate::config::Id;

@@ -2,11 +2,11 @@
 
 use super::unix::is_ours;
 use super::{Identity, OpenError, Opened, Step, is_shut_down, listens, path};
-use crate::plan::{Plan, SocketKind, options};
+use crate::plan::{Plan, SocketKind, address, options};
 use crate::sys::socket;
 use crate::sys::wait::ready;
 use rustix::event::PollFlags;
-use rustix::fd::BorrowedFd;
+use rustix::fd::{AsFd, BorrowedFd};
 use rustix::net::{connect_unspec, getpeername, listen, sockopt};
 
 /// Whether a datagram socket is connected: then it hears one peer only (connect(2)).
@@ -57,9 +57,24 @@ fn forget_errors(socket: BorrowedFd<'_>) {
     }
 }
 
-/// Whether the path of an open listener does not lead to it any more: the file was removed, or is another one.
-pub fn is_lost(plan: &Plan, listener: usize, opened: &Opened) -> bool {
+/// Why nobody reaches an open listener any more, though nobody has touched it: its file was removed, or is another one; or
+/// its interface is gone, as a socket is bound to the interface and not to the name: one of the same name that has come since
+/// is another.
+pub fn is_lost(plan: &Plan, listener: usize, opened: &Opened) -> Option<&'static str> {
     let row = &plan.listeners[listener];
     let path = path(plan.arena.get(row.address)).filter(|_| opened.identity != Identity::default());
-    path.is_some_and(|path| !is_ours(path, opened.identity))
+    if path.is_some_and(|path| !is_ours(path, opened.identity)) {
+        return Some("its file was gone");
+    }
+    let gone = has_interface(plan, listener) && socket::has_lost_interface(opened.socket.as_fd());
+    gone.then_some("its interface was gone")
+}
+
+/// Whether a listener is bound to an interface: by BindToDevice=, or by a link-local address.
+pub fn has_interface(plan: &Plan, listener: usize) -> bool {
+    let (row, spec) = plan.listener(listener);
+    let bound = (libc::SOL_SOCKET, libc::SO_BINDTODEVICE);
+    !address::interface(plan.arena.get(row.address)).is_empty()
+        || options::records(plan.arena.get(spec.options))
+            .any(|record| (i32::from(record.level), i32::from(record.name)) == bound)
 }

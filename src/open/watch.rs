@@ -1,7 +1,7 @@
 //! Waiting for an address: rtnetlink(7) says when an interface or address appears.
 //!
-//! Open only while a listener has no address to bind to ([`super::OpenError::may_appear`]), so that an ordinary machine
-//! is never woken by it.
+//! Open only while a listener has no address to bind to ([`super::OpenError::may_appear`]), or where one is bound to an
+//! interface, so that an ordinary machine is never woken by it.
 
 use super::netlink::messages;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -131,6 +131,9 @@ impl Server {
                 self.try_open(row);
             }
         }
+        if self.has_interfaces() {
+            self.watch_addresses();
+        }
         for service in 0..self.plan.services.len() {
             if self.is_armed(service) {
                 self.arm(service);
@@ -222,20 +225,30 @@ impl Server {
         }
     }
 
-    /// An address has appeared: every missing listener is tried at once.
+    /// An address or interface has appeared: every missing listener is tried at once, and those on an interface that was
+    /// gone are made anew.
     #[inline(never)] // its buffers are no part of the loop's own frame
     pub(super) fn on_addresses(&mut self) {
         if !self.addresses.as_ref().is_some_and(open::watch::Watch::drain) {
             return;
         }
         for row in 0..self.tables.listeners.len() {
+            let Some(service) = self.service_of(row) else { continue };
             if self.tables.listeners.get(row).is_some_and(|listener| listener.opened.is_none()) {
                 self.retry(row);
+            } else if open::has_interface(self.plan, row) && self.is_armed(service) {
+                self.disarm_one(row);
+                self.arm(service); // looks whether it is lost
             }
         }
-        if self.missing() == 0 {
+        if self.missing() == 0 && !self.has_interfaces() {
             self.addresses = None; // closing it takes it out of epoll
         }
+    }
+
+    /// Whether a listener is bound to an interface, which may go and come back as another one.
+    fn has_interfaces(&self) -> bool {
+        (0..self.tables.listeners.len()).any(|row| open::has_interface(self.plan, row))
     }
 
     /// Whether a listener that epoll reports as hung up really is.
@@ -244,18 +257,16 @@ impl Server {
         opened.is_some_and(|opened| open::is_shut_down(opened.socket.as_fd()))
     }
 
-    /// A listener whose file is gone, or another one, is made anew before it is watched again, as nobody could reach it: some
-    /// programs remove the socket when they end. Who waits in it is served first, unless the last run did not do that.
+    /// A listener whose file or interface is gone, or another one, is made anew before it is watched again, as nobody could
+    /// reach it: some programs remove the socket when they end. Who waits in it is served first, unless the last run did not
+    /// do that.
     fn renew_lost(&mut self, service: usize, row: usize) {
         let listener = self.tables.listeners.get(row).filter(|listener| listener.watch != Watch::Armed);
         let Some(opened) = listener.and_then(|listener| listener.opened.as_ref()) else { return };
-        if !open::is_lost(self.plan, row, opened) {
-            return;
-        }
+        let Some(advice) = open::is_lost(self.plan, row, opened) else { return };
         let failed = self.tables.services.get(service).is_some_and(|state| state.failures > 0);
         if failed || !open::is_readable(opened.socket.as_fd()) {
             let address = self.address_of(row);
-            let advice = "its file was gone";
             self.record(Kind::Open, service, Level::Warn, format_args!("anew address={address}: {advice}"));
             self.reopen(row);
         }

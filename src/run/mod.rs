@@ -350,7 +350,7 @@ impl Server {
         self.state(service).phase
     }
 
-    /// Watches the addresses of this machine while one is missing.
+    /// Watches the addresses of this machine while one is missing, and its interfaces where a listener is bound to one.
     fn watch_addresses(&mut self) {
         if self.addresses.is_some() {
             return;

@@ -84,6 +84,12 @@ pub fn option(socket: BorrowedFd<'_>, level: i32, name: i32) -> Result<i32, Errn
     words(socket, level, name).map(|([value], _)| value.cast_signed())
 }
 
+/// Whether the interface that a socket is bound to (`SO_BINDTODEVICE`, socket(7)) does not exist any more.
+pub fn has_lost_interface(socket: BorrowedFd<'_>) -> bool {
+    const NAME_WORDS: usize = libc::IF_NAMESIZE / size_of::<u32>(); // less is EINVAL
+    words::<NAME_WORDS>(socket, libc::SOL_SOCKET, libc::SO_BINDTODEVICE).is_err_and(|errno| errno == Errno::NODEV)
+}
+
 /// Bytes that were sent and have not arrived yet (`SIOCOUTQ`, tcp(7)); 0 where the kernel cannot tell.
 pub fn queued(socket: BorrowedFd<'_>) -> usize {
     let mut bytes: libc::c_int = 0;

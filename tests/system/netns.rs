@@ -1,6 +1,7 @@
 //! Addresses that come and go, in the test's own network namespace.
 
 use crate::client::*;
+use crate::daemon::kill;
 use crate::harness::{Ctx, Need::*, Test, sleep_ms, stand_in, wait_until, within};
 use crate::test;
 use std::net::SocketAddr;
@@ -14,6 +15,8 @@ pub const TESTS: &[Test] = &[
     test!(address_that_goes_and_comes_back, Root, Prog("ip")),
     test!(interface_that_appears_late, Root, Prog("ip")),
     test!(link_local_address_with_its_scope, Root, Prog("ip")),
+    test!(an_interface_that_goes_and_another_comes, Root, Prog("ip")),
+    test!(an_interface_that_goes_while_a_service_runs, Root, Prog("ip")),
 ];
 
 fn config(address: &str, port: u16, more: &str) -> String {
@@ -107,4 +110,52 @@ fn link_local_address_with_its_scope(ctx: &mut Ctx) {
     let to = std::net::SocketAddrV6::new("fe80::77".parse().unwrap(), port, 0, index);
     let answer = read_all(try_connect(SocketAddr::V6(to), Duration::from_secs(3)).unwrap());
     assert!(answer.contains("REMOTE_ADDR=fe80::77"), "{answer}");
+}
+
+/// A pair of interfaces: what a dongle or a tunnel is each time it comes.
+fn new_interface() {
+    shell("ip link add nest0 type veth peer name nest1; ip link set nest0 up; ip link set nest1 up");
+    shell("ip address add 10.99.2.1/24 dev nest0; ip address add fe80::78/64 dev nest0 nodad");
+}
+
+fn link_local(address: &str, interface: &str, port: u16) -> Option<String> {
+    let index: u32 = shell(&format!("ip -o link show {interface}")).split(':').next().unwrap().trim().parse().unwrap();
+    let to = std::net::SocketAddrV6::new(address.parse().unwrap(), port, 0, index);
+    Some(read_all(try_connect(SocketAddr::V6(to), Duration::from_secs(2)).ok()?))
+}
+
+/// A socket is bound to an interface, not to its name.
+fn an_interface_that_goes_and_another_comes(ctx: &mut Ctx) {
+    let (bound, local) = (ctx.port(), ctx.port());
+    new_interface();
+    let second = config("[fe80::78%nest0]", local, "").replace("[x]", "[y]");
+    let daemon = ctx.start(&(config("0.0.0.0", bound, "BindToDevice=nest0\n") + &second));
+    let served = || {
+        talk_to("10.99.2.1", bound).as_deref() == Some("here\n")
+            && link_local("fe80::78", "nest0", local).as_deref() == Some("here\n")
+    };
+    assert!(served());
+    for round in 0..3 {
+        if round == 2 && crate::harness::has_control() && crate::harness::has_part("reload") {
+            daemon.tell(&["reload"]);
+        }
+        shell("ip link del nest0");
+        daemon.cost(|| sleep_ms(1000)).assert_small();
+        new_interface();
+        wait_until("both are served by the other interface", served);
+    }
+}
+
+/// Its process has the socket; when that ends, the next one gets one that is bound to what is there now.
+fn an_interface_that_goes_while_a_service_runs(ctx: &mut Ctx) {
+    let port = ctx.port();
+    new_interface();
+    let exec = stand_in("answer here");
+    let daemon = ctx.start(&format!("[x]\nListenStream=0.0.0.0:{port}\nBindToDevice=nest0\nExecStart={exec}\n"));
+    let first = talk_to("10.99.2.1", port).unwrap();
+    shell("ip link del nest0");
+    sleep_ms(500);
+    new_interface();
+    kill(daemon.descendants()[0], libc::SIGTERM);
+    wait_until("the next one to be reached", || talk_to("10.99.2.1", port).is_some_and(|next| next != first));
 }
