@@ -27,7 +27,10 @@ impl Server {
     /// A program could not be started: rests, longer with each failure in a row; where the machine has no process or memory
     /// for it, which is not the program's fault, a second at most.
     pub(super) fn start_failed(&mut self, service: usize, failed: StartFailed) {
-        if failed.stage == Stage::CLONE && matches!(failed.errno, Errno::AGAIN | Errno::NOMEM) {
+        // execve(2) tells that the user has too many processes where setuid(2) has passed over it
+        if let (Stage::CLONE, Errno::AGAIN | Errno::NOMEM) | (Stage::EXEC, Errno::AGAIN | Errno::NFILE) =
+            (failed.stage, failed.errno)
+        {
             return self.rest_by_scarcity(service, "processes", failed.errno);
         }
         // everything stood still for it: the others have their turn first, and a look at the program would take as long

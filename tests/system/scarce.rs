@@ -12,6 +12,7 @@ pub const TESTS: &[Test] = &[
     test!(trap_25_a_million_descriptors_allowed, Prog("prlimit")),
     test!(trap_29_users_are_looked_up_at_start, Root, Prog("unshare")),
     test!(no_process_left, Root, Prog("prlimit"), Prog("setpriv")),
+    test!(no_process_left_for_a_user, Root, Prog("prlimit"), Prog("setpriv")),
 ];
 
 /// The daemon's own limit falls to what it has open: accept says EMFILE until it rises again.
@@ -99,4 +100,28 @@ fn no_process_left(ctx: &mut Ctx) {
     let raise = ["prlimit", "--pid", &daemon.pid.to_string(), "--nproc=100:100"];
     output(Command::new("setpriv").args(&wrapper[1..]).args(raise));
     assert!(read_all(client).starts_with("here"), "the client was kept:\n{}", daemon.log());
+}
+
+/// The limit of the user that a service runs as: only execve(2) tells of it.
+fn no_process_left_for_a_user(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let user = "54322";
+    let config = format!(
+        "[x]\nListenStream=127.0.0.1:{port}\nAccept=yes\nUser={user}\nGroup={user}\nExecStart=/bin/echo here\n"
+    );
+    let daemon = ctx.launch(&config).wrapped(&["prlimit", "--nproc=1:1"]).start();
+    let id = |name: &str| format!("--{name}={user}");
+    let sleep = || Command::new("setpriv").args([&id("reuid"), &id("regid"), "--clear-groups", "sleep", "60"]).spawn();
+    let mut others = [sleep().unwrap(), sleep().unwrap()];
+    let is_there = |pid: u32| crate::daemon::proc_status(pid as i32, "Uid").starts_with(user);
+    wait_until("the user's processes", || others.iter().all(|other| is_there(other.id())));
+    let client = connect(port);
+    daemon.cost(|| sleep_ms(3000)).assert_small();
+    for other in &mut others {
+        other.kill().unwrap();
+        other.wait().unwrap();
+    }
+    assert_eq!(read_all(client), "here\n");
+    let log = daemon.log();
+    assert!(log.contains("what=processes") && !log.contains("failed at="), "it is not the service that fails:\n{log}");
 }
