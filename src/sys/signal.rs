@@ -17,10 +17,10 @@ const SET_BYTES: usize = if cfg!(any(target_arch = "mips", target_arch = "mips64
 const HANDLED: Set =
     set(&[libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2]);
 
-/// Those, and two that must not end the program: SIGPIPE (a closed log), and SIGIO (a child may ask for it in our name,
-/// fcntl(2), `F_SETOWN`).
+/// Those, and three that must not end the program: SIGPIPE (a closed log), SIGXFSZ (a log that may not grow, setrlimit(2)),
+/// and SIGIO (a child may ask for it in our name, fcntl(2), `F_SETOWN`).
 const BLOCKED: Set = {
-    let mut all = set(&[libc::SIGPIPE, libc::SIGIO]);
+    let mut all = set(&[libc::SIGPIPE, libc::SIGXFSZ, libc::SIGIO]);
     all[0] |= HANDLED[0];
     all
 };
@@ -35,7 +35,7 @@ const fn set(mut signals: &[c_int]) -> Set {
     set
 }
 
-/// Gives every signal its default action and blocks those that the loop handles, and two more. The default action
+/// Gives every signal its default action and blocks those that the loop handles, and three more. The default action
 /// matters for the children, who inherit what is ignored (signal(7)).
 pub fn prepare() {
     let default = [0_u64; 8];

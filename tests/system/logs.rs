@@ -14,6 +14,7 @@ pub const TESTS: &[Test] = &[
     test!(standard_error_is_a_full_pipe_from_the_start, Part("notify")),
     test!(standard_error_is_a_broken_pipe, Part("notify")),
     test!(standard_error_on_a_full_disk, File("/dev/full"), Part("notify")),
+    test!(standard_error_that_may_not_grow, Part("notify")),
     test!(one_kind_of_line_is_rate_limited),
     test!(service_output_goes_to_syslog, Root, Prog("unshare")),
     test!(own_lines_go_to_syslog, Root, Prog("unshare"), Part("notify")),
@@ -103,6 +104,15 @@ fn standard_error_on_a_full_disk(ctx: &mut Ctx) {
     let mut daemon = ctx.launch(&config(port)).stderr(Stdio::from(full)).start();
     provoke(port);
     assert!(daemon.alive());
+}
+
+/// RLIMIT_FSIZE: without more the kernel ends who writes beyond it.
+fn standard_error_that_may_not_grow(ctx: &mut Ctx) {
+    let port = two_ports(ctx);
+    let mut daemon = ctx.launch(&config(port)).in_shell("ulimit -f 0; exec \"$@\"").start();
+    provoke(port);
+    assert!(daemon.alive());
+    assert_eq!(daemon.log_bytes(), 0);
 }
 
 fn one_kind_of_line_is_rate_limited(ctx: &mut Ctx) {
