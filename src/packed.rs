@@ -3,7 +3,8 @@
 //! Each bit is predicted from the word it belongs to and the up to three bytes before it, and coded by how likely it was
 //! (a context model with an arithmetic coder), so that English takes a third of its room. The packer runs in the
 //! compiler; the program has the reader only. A text is unpacked as a whole, into `.bss`, when it is first asked for. That
-//! takes some milliseconds and [`MODEL_BYTES`] of heap, so a text that is packed must not be asked for after the seal.
+//! takes some milliseconds and [`MODEL_BYTES`] of heap, so a text that is packed must not be asked for after the seal. What
+//! the model has learned from one text it knows in those that are packed behind it.
 //!
 //! Builds with debug assertions have their texts plain, which spares them the time of the packer.
 #![allow(
@@ -133,11 +134,16 @@ pub(crate) const fn text<const N: usize>(joined: &'static ([u8; N], usize)) -> &
     }
 }
 
-/// Packs a text. Gives the bytes and how many of them count.
+/// Packs a text behind another one. Gives the bytes and how many of them count.
 #[cfg_attr(debug_assertions, allow(dead_code, reason = "texts are plain then"))]
-pub(crate) const fn pack(text: &[u8]) -> ([u8; PACKED_BYTES], usize) {
+pub(crate) const fn pack(before: &str, text: &[u8]) -> ([u8; PACKED_BYTES], usize) {
     let mut weights = [0; SLOTS];
-    let mut coder = Coder::new(&mut weights);
+    pack_one(&mut weights, before.as_bytes());
+    pack_one(&mut weights, text)
+}
+
+const fn pack_one(weights: &mut [i16; SLOTS], text: &[u8]) -> ([u8; PACKED_BYTES], usize) {
+    let mut coder = Coder::new(weights);
     let mut out = ([0; PACKED_BYTES], 0);
     let mut bits = 0;
     while bits < text.len() * 8 {
@@ -167,11 +173,31 @@ pub(crate) const fn first<const N: usize>(bytes: &[u8]) -> [u8; N] {
     out
 }
 
-/// Fills `text` with what was packed.
+/// A packed text.
 #[cfg_attr(debug_assertions, allow(dead_code, reason = "texts are plain then"))]
-pub(crate) fn unpack(packed: &[u8], text: &mut [u8]) {
-    let Ok(mut weights) = vec![0; SLOTS].into_boxed_slice().try_into() else { return };
-    let weights: &mut Box<[i16; SLOTS]> = &mut weights;
+pub(crate) struct Packed {
+    pub(crate) bytes: &'static [u8],
+    /// How long it is.
+    pub(crate) len: usize,
+    /// The one that it is packed behind.
+    pub(crate) before: Option<&'static Self>,
+}
+
+#[cfg_attr(debug_assertions, allow(dead_code, reason = "texts are plain then"))]
+impl Packed {
+    /// Fills `text` with it.
+    pub(crate) fn unpack(&self, text: &mut [u8]) {
+        let Ok(mut weights) = vec![0; SLOTS].into_boxed_slice().try_into() else { return };
+        let weights: &mut Box<[i16; SLOTS]> = &mut weights;
+        if let Some(before) = self.before {
+            unpack_one(weights, before.bytes, &mut vec![0; before.len]);
+        }
+        unpack_one(weights, self.bytes, text);
+    }
+}
+
+#[inline(never)]
+fn unpack_one(weights: &mut [i16; SLOTS], packed: &[u8], text: &mut [u8]) {
     let mut coder = Coder::new(weights);
     let mut packed = packed.iter();
     let mut number = 0;
@@ -192,25 +218,28 @@ pub(crate) fn unpack(packed: &[u8], text: &mut [u8]) {
     }
 }
 
-/// A function that gives a constant text which is stored packed.
+/// A constant text which is stored packed, behind another one if there is one, and a function that gives it.
 macro_rules! packed {
-    ($(#[$meta:meta])* fn $name:ident = $text:expr) => {
-        $(#[$meta])*
+    ($vis:vis $packed:ident = $text:expr, after $before:expr, $before_packed:expr; fn $name:ident) => {
+        #[cfg(not(debug_assertions))]
+        $vis static $packed: $crate::packed::Packed = {
+            #[allow(long_running_const_eval, reason = "some seconds")]
+            const PACKED: ([u8; $crate::packed::PACKED_BYTES], usize) = $crate::packed::pack($before, $text.as_bytes());
+            static BYTES: [u8; PACKED.1] = $crate::packed::first(&PACKED.0);
+            $crate::packed::Packed { bytes: &BYTES, len: $text.len(), before: $before_packed }
+        };
+
         fn $name() -> &'static str {
-            const TEXT: &str = $text;
             #[cfg(not(debug_assertions))]
             {
-                #[allow(long_running_const_eval, reason = "some seconds")]
-                const PACKED: ([u8; $crate::packed::PACKED_BYTES], usize) = $crate::packed::pack(TEXT.as_bytes());
-                static BYTES: [u8; PACKED.1] = $crate::packed::first(&PACKED.0);
                 $crate::sys::cell::large! {
-                    static PLAIN: $crate::sys::cell::Filled<[u8; TEXT.len()]> = $crate::sys::cell::Filled::new([0; TEXT.len()]);
+                    static PLAIN: $crate::sys::cell::Filled<[u8; $text.len()]> = $crate::sys::cell::Filled::new([0; $text.len()]);
                 }
-                let plain = PLAIN.get(|plain| $crate::packed::unpack(&BYTES, plain));
+                let plain = PLAIN.get(|plain| $packed.unpack(plain));
                 core::str::from_utf8(plain).unwrap_or_default()
             }
             #[cfg(debug_assertions)]
-            TEXT
+            $text
         }
     };
 }
@@ -264,11 +293,16 @@ mod tests {
     use super::*;
 
     fn packed(text: &[u8]) -> usize {
-        let (bytes, len) = pack(text);
+        packed_behind("", None, text).bytes.len()
+    }
+
+    fn packed_behind(plain: &str, before: Option<&'static Packed>, text: &[u8]) -> Packed {
+        let (bytes, len) = pack(plain, text);
+        let packed = Packed { bytes: bytes[..len].to_vec().leak(), len: text.len(), before };
         let mut out = vec![0; text.len()];
-        unpack(&bytes[..len], &mut out);
+        packed.unpack(&mut out);
         assert_eq!(out, text);
-        len
+        packed
     }
 
     #[test]
@@ -294,5 +328,8 @@ mod tests {
         let prose = include_str!("packed.rs");
         let len = packed(prose.as_bytes());
         assert!(len * 2 < prose.len(), "{len} of {}", prose.len());
+        let first = Box::leak(Box::new(packed_behind("", None, prose.as_bytes())));
+        let second = packed_behind(prose, Some(first), prose.as_bytes());
+        assert!(second.bytes.len() * 5 < len, "what was learned once is known: {} of {len}", second.bytes.len());
     }
 }

@@ -406,8 +406,11 @@ const TEXTS: &([u8; 1 << 13], usize) = &{
     packed::join(&pieces)
 };
 
+/// The same. Other texts are packed behind it.
+pub(crate) const TEXT: &str = packed::text(TEXTS);
+
 packed! {
-    fn texts = packed::text(TEXTS)
+    pub(crate) PACKED = TEXT, after "", None; fn texts
 }
 
 /// One of the help texts.

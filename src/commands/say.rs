@@ -109,8 +109,10 @@ texts! {
     }
 }
 
+const TEXT: &str = packed::text(const { &packed::join::<{ 1 << 13 }>(Say::PIECES) });
+
 packed! {
-    fn all = packed::text(const { &packed::join::<{ 1 << 13 }>(Say::PIECES) })
+    PACKED = TEXT, after crate::cli::TEXT, Some(&crate::cli::PACKED); fn all
 }
 
 impl Say {

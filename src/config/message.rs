@@ -50,8 +50,10 @@ macro_rules! messages {
     };
 }
 
+const TEXT: &str = packed::text(LINES);
+
 packed! {
-    fn messages = packed::text(LINES)
+    PACKED = TEXT, after crate::cli::TEXT, Some(&crate::cli::PACKED); fn messages
 }
 
 impl Code {
