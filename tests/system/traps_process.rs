@@ -5,6 +5,7 @@ use crate::daemon::{descendants, is_live, kill, proc_status};
 use crate::harness::{Ctx, Need::*, Test, sleep_ms, stand_in, wait_until};
 use crate::listen_protocol::Report;
 use crate::test;
+use std::process::Command;
 
 pub const TESTS: &[Test] = &[
     test!(trap_17_pid_is_right_behind_a_shell),
@@ -20,7 +21,7 @@ pub const TESTS: &[Test] = &[
     test!(trap_35_standard_error_is_not_the_clients),
     test!(trap_36_clean_environment),
     test!(trap_48_five_hundred_instances),
-    test!(trap_49_wall_clock_that_jumps),
+    test!(trap_49_wall_clock_that_jumps, Prog("cc"), Directive("StopWhenIdleSec"), Directive("Internal")),
     test!(trap_50_no_alarm_and_no_wall_clock_timer, Prog("strace")),
 ];
 
@@ -234,8 +235,46 @@ fn trap_48_five_hundred_instances(ctx: &mut Ctx) {
     wait_until("all descriptors are closed", || daemon.open_fds() == fds);
 }
 
+/// A C library whose wall clock goes 19 years forth and back from one question to the next.
+const JUMPS: &str = "#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+int clock_gettime(clockid_t clock, struct timespec *now) {
+    static int times;
+    int result = syscall(SYS_clock_gettime, clock, now);
+    if (clock == CLOCK_REALTIME) now->tv_sec += times++ & 1 ? 600000000 : -600000000;
+    return result;
+}
+";
+
 fn trap_49_wall_clock_that_jumps(ctx: &mut Ctx) {
-    ctx.skip("the wall clock has no namespace, and this machine's is not ours to step");
+    let (fails, runs, idle, day) = (ctx.port(), ctx.port(), ctx.port(), ctx.port());
+    let (source, library) = (ctx.file("jumps.c", JUMPS), ctx.path("jumps.so"));
+    output(Command::new("cc").args(["-shared", "-fPIC", "-o", &library, &source]));
+    let tried = ctx.path("tried");
+    let failing = ctx.script("failing", &format!("echo x >>{tried}\nexit 1\n"));
+    let exec = stand_in("answer here");
+    let config = format!(
+        "[fails]\nListenStream=127.0.0.1:{fails}\nExecStart={failing}\n\
+         [runs]\nListenStream=127.0.0.1:{runs}\nRuntimeMaxSec=5\nExecStart={exec}\n\
+         [idle]\nListenStream=127.0.0.1:{idle}\nStopWhenIdleSec=1\nExecStart={exec}\n\
+         [day]\nListenStream=127.0.0.1:{day}\nInternal=daytime\n"
+    );
+    let daemon = ctx.launch(&config).env("LD_PRELOAD", &library).start();
+    let maps = std::fs::read_to_string(format!("/proc/{}/maps", daemon.pid)).unwrap();
+    if !maps.contains("jumps.so") {
+        return ctx.skip("the program is linked statically: nothing comes between it and the clock");
+    }
+    let _client = connect(fails);
+    let (first, second) = (talk(runs), talk(idle));
+    assert_eq!(talk(runs), first, "its time is not over");
+    daemon.cost(|| sleep_ms(5000)).assert_small();
+    assert!((2..=8).contains(&ctx.lines("tried").len()), "{} tries in 5 s", ctx.lines("tried").len());
+    wait_until("the end of its time", || talk(runs) != first);
+    wait_until("the end of the idle one", || daemon.log().contains("why=idle"));
+    assert_ne!(talk(idle), second);
+    let told: std::collections::HashSet<String> = (0..4).map(|_| talk(day)).collect();
+    assert!(told.len() > 1, "this is its clock: {told:?}");
 }
 
 fn trap_50_no_alarm_and_no_wall_clock_timer(ctx: &mut Ctx) {
