@@ -18,9 +18,9 @@ pub use help::{help, usage};
 pub use inetd::parse_inetd;
 pub use output::{complain, print};
 pub use parse::{clean, parse, resolve_names};
+pub use table::{COMMANDS, Command, CommandRow, OPTIONS, OptionRow, PARTS, usage_inetd};
 #[cfg(not(debug_assertions))]
 pub(crate) use table::{PACKED, TEXT};
-pub use table::{COMMANDS, Command, CommandRow, OPTIONS, OptionRow, PARTS, usage_inetd};
 
 use crate::logging::Target;
 use log::LevelFilter;
