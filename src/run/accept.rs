@@ -1,18 +1,20 @@
 //! Accept=yes: one connection is taken, looked at, and becomes a child.
 
 use log::Level;
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with, getsockname, sockopt};
 
 use super::history::{Event, Refusal, What};
 use super::pairs::Pair;
+use super::tables::stored;
 use super::{Child, Phase, Server, Tick, Why};
 use crate::limits::{ACCEPT_MISSES, SCARCE_CEILING_MS, SCARCE_FIRST_MS};
 use crate::logging::Kind;
 use crate::peer::{Peer, Source};
-use crate::plan::{Policy, address, filter};
+use crate::plan::{Policy, ServiceSpec, address, filter};
 use crate::spawn::{Connection, Start, StartFailed};
+use crate::sys::errno;
 
 impl Server {
     /// A listener with Accept=yes is readable: takes one connection. More come in the next turns, so that no listener
@@ -79,7 +81,7 @@ impl Server {
             // EAGAIN, EINTR, ECONNABORTED, EPERM, and the errors of the network that accept(2) passes on: mostly the
             // connection is gone. When the listener goes on to look readable, trying on would be spinning.
             _ => {
-                self.record(Kind::Other, service, Level::Debug, format_args!("accept why={}", errno_text(errno)));
+                self.record(Kind::Other, service, Level::Debug, format_args!("accept why={}", errno::text(errno)));
                 let state = self.state(service);
                 state.misses = state.misses.saturating_add(1);
                 if state.misses > ACCEPT_MISSES {
@@ -97,7 +99,7 @@ impl Server {
         let first = state.scarcities == 0;
         state.scarcities = state.scarcities.saturating_add(1);
         if first {
-            let why = errno_text(errno);
+            let why = errno::text(errno);
             self.record(Kind::Scarce, service, Level::Warn, format_args!("what={what} why=\"{why}\"; clients wait"));
         }
         self.rest(service, now.after_ms(delay), Why::Scarce);
@@ -125,14 +127,14 @@ impl Server {
 
     /// Connections of a service that are alive, or its processes.
     pub(super) fn current(&self, service: usize) -> u32 {
-        let forwards = self.forwards(service);
-        self.tables.services.get(service).map_or(0, |state| if forwards { state.forwarded } else { state.live })
+        let state = self.state_of(service);
+        if self.forwards(service) { state.forwarded } else { state.live }
     }
 
     /// MaxConnectionRate=: counts a connection that nothing else forbids.
     pub(super) fn too_often(&mut self, service: usize, policy: &Policy, peer: &Peer) -> Option<Refusal> {
-        let (row, most) = (u16::try_from(service).unwrap_or(u16::MAX), policy.sleep.connection_rate);
-        let refused = most > 0 && !self.tables.rates.admit(row, peer.source(), most, self.now);
+        let most = policy.sleep.connection_rate;
+        let refused = most > 0 && !self.tables.rates.admit(stored(service), peer.source(), most, self.now);
         refused.then_some(Refusal::MaxRate)
     }
 
@@ -171,16 +173,9 @@ impl Server {
         let (Some(spec), Some(policy)) = (self.spec(service), self.policy(service)) else { return };
         let local = self.local_address(row, &connection);
         let number = self.live_from(service, &peer).saturating_add(1);
-        let before = self.tables.services.get(service).map_or(0, |state| state.accepted.saturating_sub(1));
-        let start = Start {
-            plan: self.plan,
-            service: spec,
-            sockets: &[connection.as_fd()],
-            present: 1,
-            connection: Some(Connection { peer: &peer, local: &local, number, before }),
-            log: super::output::log_of(&self.tables.outputs, spec.policy),
-        };
-        match self.tables.spawner.start(&start) {
+        let before = self.state_of(service).accepted.saturating_sub(1);
+        let about = Connection { peer: &peer, local: &local, number, before };
+        match self.start_for(spec, connection.as_fd(), Some(about)) {
             Ok(pid) => {
                 if !matches!(peer, Peer::Unix { .. }) {
                     lets_go(&connection);
@@ -188,8 +183,24 @@ impl Server {
                 drop(connection);
                 self.served(service, policy, pid, &peer);
             }
-            Err(failed) => self.serve_failed(service, row, connection, peer, failed),
+            Err(failed) => {
+                self.park(service, row, connection, peer);
+                self.start_failed(service, failed);
+            }
         }
+    }
+
+    /// Starts the program of a service for one peer, with this socket alone.
+    #[inline(always)] // on the way of each connection
+    pub(super) fn start_for(
+        &mut self,
+        service: &'static ServiceSpec,
+        socket: BorrowedFd<'_>,
+        connection: Option<Connection<'_>>,
+    ) -> Result<i32, StartFailed> {
+        let tables = &mut *self.tables;
+        let log = super::output::log_of(&tables.outputs, service.policy);
+        tables.spawner.start(&Start { plan: self.plan, service, sockets: &[socket], present: 1, connection, log })
     }
 
     /// A child serves a peer.
@@ -212,11 +223,6 @@ impl Server {
             Level::Debug,
             format_args!("peer={peer} pid={pid} count={live}/{}", policy.max_connections),
         );
-    }
-
-    fn serve_failed(&mut self, service: usize, row: usize, connection: OwnedFd, peer: Peer, failed: StartFailed) {
-        self.park(service, row, connection, peer);
-        self.start_failed(service, failed);
     }
 
     /// Our end of the connection: that of the listener, unless it listens on every address.
@@ -242,8 +248,4 @@ pub(super) fn run_deadline(policy: &Policy, now: Tick) -> Tick {
         u32::MAX | 0 => Tick::NEVER,
         ms => now.after_ms(u64::from(ms)),
     }
-}
-
-fn errno_text(errno: Errno) -> &'static str {
-    crate::sys::errno::text(errno)
 }

@@ -14,7 +14,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketFlags, accept_with, recv, send};
 
-use super::order::{Outcome, answer};
+use super::order::{Outcome, told};
 use super::report::Part;
 use super::{Phase, ReloadKind, Server, Tick, Token};
 use crate::control::{Request, Row};
@@ -254,7 +254,7 @@ impl Server {
     }
 
     fn has_ended(&self, service: usize, pid: i32) -> bool {
-        self.tables.services.get(service).is_some_and(|state| state.phase != Phase::Running(pid))
+        self.phase(service) != Phase::Running(pid)
     }
 
     /// Gives a client its next rows, a bounded number, and decides what to wait for.
@@ -345,10 +345,7 @@ impl Server {
 
     /// Understands a request: what it leads to, or the answer.
     fn begin(&mut self, line: &[u8]) -> (Job, Option<Row>) {
-        let error = |text: core::fmt::Arguments<'_>| match answer("error", text) {
-            Outcome::Answer(row) => (Job::None, Some(row)),
-            Outcome::Await(_) => (Job::None, None),
-        };
+        let error = |text: core::fmt::Arguments<'_>| (Job::None, Some(told("error", text)));
         let Some((request, name)) = Request::parse(line) else {
             return error(format_args!("unknown request; there are status, history, watch, start, stop, ..."));
         };
@@ -422,10 +419,8 @@ impl Server {
                 Job::Await { service, pid, .. } if !self.has_ended(service, pid) => return None,
                 Job::Await { request, service, .. } => {
                     *job = Job::None;
-                    let outcome =
-                        if request == Request::Restart { self.started(service) } else { self.stopped(service) };
-                    let Outcome::Answer(row) = outcome else { return None };
-                    return Some(row);
+                    let restart = request == Request::Restart;
+                    return Some(if restart { self.started(service) } else { self.stopped(service) });
                 }
             }
         }

@@ -9,7 +9,6 @@ use rustix::fd::AsFd;
 use rustix::net::{RecvFlags, SendFlags, SocketAddrAny, connect, recv, recvfrom, sendto};
 
 use super::history::Refusal;
-use super::internal::wall_clock;
 use super::protocol::{daytime, may_answer, pattern, time};
 use super::{Phase, Server, Watch};
 use crate::limits::INTERNAL_BYTES;
@@ -17,7 +16,8 @@ use crate::logging::Kind;
 use crate::open;
 use crate::peer::Peer;
 use crate::plan::{Internal, address};
-use crate::spawn::Start;
+use crate::sys::clock::wall_seconds;
+use crate::sys::errno;
 
 /// Bytes that chargen sends in a datagram: a line.
 const CHARGEN_BYTES: usize = 74;
@@ -47,7 +47,7 @@ impl Server {
         if !allowed {
             return self.refuse(service, &peer, Refusal::Reflection);
         }
-        let (daytime, time) = (daytime(wall_clock()), time(wall_clock()));
+        let (daytime, time) = (daytime(wall_seconds()), time(wall_seconds()));
         let mut line = [0; CHARGEN_BYTES];
         (0..).zip(&mut line).for_each(|(place, byte)| *byte = pattern(place));
         let text = match what {
@@ -88,25 +88,13 @@ impl Server {
             // nobody can be answered there: without this datagram the socket is as good as before
             listener.opened = Some(opened);
             self.drop_head(row);
-            self.record(
-                Kind::Other,
-                service,
-                Level::Info,
-                format_args!("peer={peer} why={}", crate::sys::errno::text(errno)),
-            );
+            let why = errno::text(errno);
+            self.record(Kind::Other, service, Level::Info, format_args!("peer={peer} why={why}"));
             return self.arm(service);
         }
         // before the program starts: when its answer is there, the next peer finds the new socket
         self.retry(row);
-        let start = Start {
-            plan: self.plan,
-            service: spec,
-            sockets: &[opened.socket.as_fd()],
-            present: 1,
-            connection: None,
-            log: super::output::log_of(&self.tables.outputs, spec.policy),
-        };
-        match self.tables.spawner.start(&start) {
+        match self.start_for(spec, opened.socket.as_fd(), None) {
             Ok(pid) => {
                 drop(opened);
                 self.served(service, policy, pid, &peer);

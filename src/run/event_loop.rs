@@ -11,8 +11,8 @@ use super::{Listener, Phase, ReloadKind, Server, Token, Watch};
 use crate::limits::EVENTS_PER_TURN;
 use crate::logging::{LeftOut, say};
 use crate::sys::clock::{self, Tick};
-use crate::sys::signal;
 use crate::sys::wait::Ballast;
+use crate::sys::{errno, signal};
 
 impl Server {
     /// Runs until the end is asked for and nothing is left to wait for.
@@ -26,7 +26,7 @@ impl Server {
                 Err(Errno::INTR) => &[],
                 Err(errno) => {
                     // cannot happen with a valid set; never spin on it
-                    say!(Error, "epoll: {}", crate::sys::errno::text(errno));
+                    say!(Error, "epoll: {}", errno::text(errno));
                     clock::pause_ms(100);
                     &[]
                 }
@@ -88,7 +88,7 @@ impl Server {
         if flags.intersects(EventFlags::HUP | EventFlags::RDHUP | EventFlags::ERR) && self.is_broken(row) {
             return self.revive(row);
         }
-        if self.policy(service).is_some_and(|policy| policy.accept) {
+        if self.accepts(service) {
             self.on_connection(service, row);
         } else {
             self.on_knock(service, row);
@@ -108,7 +108,7 @@ impl Server {
                 Ok(Some((libc::SIGUSR2, _))) => self.on_reload_signal(ReloadKind::Upgrade),
                 Ok(Some(_)) => self.dump(),
                 Ok(None) => return,
-                Err(errno) => return say!(Error, "signals: {}", crate::sys::errno::text(errno)),
+                Err(errno) => return say!(Error, "signals: {}", errno::text(errno)),
             }
         }
     }

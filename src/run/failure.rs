@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use super::history::{Cause, Event, Refusal, What};
 use super::limit::backoff_ms;
-use super::tables::Parked;
+use super::tables::{Parked, stored};
 use super::{Phase, ReloadKind, Seconds, Server, Why};
 use crate::limits::{BACKOFF_CEILING_MS, PROGRAM_LOOK_MS};
 use crate::logging::Kind;
@@ -81,14 +81,13 @@ impl Server {
 
     /// A rest is over.
     pub(super) fn on_rested(&mut self, service: usize, why: Why) {
-        let accept = self.policy(service).is_some_and(|policy| policy.accept);
         match why {
             Why::Program => return self.look_again(service),
             Why::Restart => return self.start_service(service, Cause::Restart),
             _ => {}
         }
         self.state(service).phase = Phase::Waiting;
-        if accept && self.serve_parked(service) {
+        if self.accepts(service) && self.serve_parked(service) {
             return;
         }
         self.arm(service);
@@ -126,8 +125,8 @@ impl Server {
     /// connection has to land.
     pub(super) fn park(&mut self, service: usize, row: usize, connection: OwnedFd, peer: Peer) {
         let parked = Parked {
-            service: u16::try_from(service).unwrap_or(u16::MAX),
-            listener: u16::try_from(row).unwrap_or(u16::MAX),
+            service: stored(service),
+            listener: stored(row),
             connection: above(connection, FIRST_OWN_FD),
             peer,
         };

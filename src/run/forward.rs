@@ -16,6 +16,7 @@ use super::history::{Cause, Refusal};
 use super::pairs::{BACKEND, CLIENT, Pair, Stage};
 use super::proxy_header::{Header, header};
 use super::pump::{Flow, Side, pump};
+use super::tables::stored;
 use super::{Phase, Server, ServiceState, Tick, Token};
 use crate::limits::{
     BACKEND_CEILING_MS, BACKEND_FIRST_MS, BACKEND_WAIT_MS, CONNECTS_PER_TURN, DESCRIPTORS_LOOK_MS, FORWARDED,
@@ -49,7 +50,7 @@ impl Server {
     pub(super) fn forward(&mut self, service: usize, connection: OwnedFd, peer: &Peer) {
         let (Some(policy), Some(spec)) = (self.policy(service), self.spec(service)) else { return };
         let deadline = self.now.after_ms(BACKEND_WAIT_MS);
-        let (row, source) = (u16::try_from(service).unwrap_or(u16::MAX), peer.source());
+        let (row, source) = (stored(service), peer.source());
         let connection = above(connection, self.least_descriptor());
         if peer.is_loopback() {
             backend::keep_little(connection.as_fd());

@@ -1,6 +1,7 @@
 //! What happened lately: a ring of small records in memory, never on flash. `history` and `watch` read it.
 
 use super::end::End;
+use super::tables::stored;
 use super::{Phase, Server, Tick, Why};
 use crate::control::Row;
 use crate::handover::codec::record;
@@ -244,7 +245,7 @@ impl Server {
             return; // nobody can ask
         }
         event.stamp |= self.now.0 << PID_BITS;
-        event.service = u16::try_from(service).unwrap_or(u16::MAX);
+        event.service = stored(service);
         self.tables.history.push(event);
     }
 

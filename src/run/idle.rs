@@ -14,7 +14,7 @@ use rustix::fd::AsFd;
 
 use super::session::{cpu, make_stand_still, memory_kb, signal_session};
 use super::stop::SIGCONT;
-use super::tables::{Ending, Life};
+use super::tables::{Ending, Life, stored};
 use super::{Seconds, Server, Tick};
 use crate::limits::{
     FREEZE_LOOK_MS, FREEZE_LOOKS, IDLE_LOOK_LEAST_MS, IDLE_LOOK_MAX_MS, IDLE_LOOK_MIN_MS, LOOKS_PER_TURN,
@@ -23,6 +23,7 @@ use crate::logging::{Kind, say};
 use crate::open::connections::{self, Last};
 use crate::open::is_readable;
 use crate::plan::{Evict, Plan, Policy, Sleep, SocketKind};
+use crate::sys::errno;
 
 /// A running service that may be put to sleep.
 #[derive(Clone, Copy, Debug)]
@@ -71,7 +72,7 @@ impl Server {
         let Some(policy) = self.policy(service).filter(|policy| policy.sleep.is_watched()) else { return };
         let look = next_look(&policy.sleep, now, now, now, now);
         let row = Watched {
-            service: u16::try_from(service).unwrap_or(u16::MAX),
+            service: stored(service),
             pid,
             since: now,
             used: now,
@@ -191,7 +192,7 @@ impl Server {
             });
         }
         if let Some(errno) = failed {
-            let why = crate::sys::errno::text(errno);
+            let why = errno::text(errno);
             self.record(Kind::Other, service, Level::Warn, format_args!("connections cannot be counted why=\"{why}\""));
         }
         last

@@ -9,12 +9,13 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use super::protocol::{CYCLE, daytime, pattern, time};
 use super::state::KeptInternal;
+use super::tables::stored;
 use super::{Server, Tick, Token};
 use crate::limits::{INTERNAL_BYTES, INTERNAL_IDLE_MS};
 use crate::logging::Kind;
 use crate::peer::{Peer, Source};
 use crate::plan::Internal;
-use crate::sys::clock;
+use crate::sys::clock::wall_seconds;
 use crate::sys::socket::set_number;
 
 /// A connection of a built-in service.
@@ -62,11 +63,6 @@ pub(super) enum Next {
     Hand(usize),
 }
 
-/// The wall clock, in seconds of 1970: only to be shown.
-pub(super) fn wall_clock() -> u64 {
-    clock::wall_ms() / 1000
-}
-
 impl Server {
     /// A connection of a built-in service: answered at once, or taken into the table.
     pub(super) fn serve_internal(&mut self, service: usize, row: usize, connection: OwnedFd, peer: &Peer) {
@@ -80,8 +76,8 @@ impl Server {
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         // an answer that does not fit into an empty queue has nobody who waits for it
         match what {
-            Internal::Daytime => drop(send(&connection, daytime(wall_clock()).as_bytes(), flags)),
-            Internal::Time => drop(send(&connection, &time(wall_clock()), flags)),
+            Internal::Daytime => drop(send(&connection, daytime(wall_seconds()).as_bytes(), flags)),
+            Internal::Time => drop(send(&connection, &time(wall_seconds()), flags)),
             _ => return self.keep(service, row, what, connection, peer),
         }
         self.record(Kind::Accept, service, Level::Debug, format_args!("peer={peer} internal=yes"));
@@ -90,8 +86,8 @@ impl Server {
     fn keep(&mut self, service: usize, row: usize, what: Internal, socket: OwnedFd, peer: &Peer) {
         let connection = InternalConnection {
             serial: 0,
-            service: u16::try_from(service).unwrap_or(u16::MAX),
-            listener: u16::try_from(row).unwrap_or(u16::MAX),
+            service: stored(service),
+            listener: stored(row),
             what,
             socket,
             source: peer.source(),

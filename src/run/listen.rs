@@ -11,6 +11,7 @@ use crate::logging::Kind;
 use crate::open::{self, OpenError};
 use crate::plan::SocketKind;
 use crate::plan::address::Text;
+use crate::sys::errno;
 use crate::sys::process::set_nonblocking;
 
 impl Server {
@@ -32,8 +33,7 @@ impl Server {
             state.phase = if runs { state.phase } else { Phase::Paused };
             return;
         }
-        let accept = self.policy(service).is_some_and(|policy| policy.accept);
-        let once = if accept { EventFlags::empty() } else { EventFlags::ONESHOT };
+        let once = if self.accepts(service) { EventFlags::empty() } else { EventFlags::ONESHOT };
         let flags = EventFlags::IN | EventFlags::RDHUP | once;
         for row in self.listeners_of(service) {
             self.change_listener(row);
@@ -41,7 +41,7 @@ impl Server {
             if let Err(errno) = self.arm_one(row, flags) {
                 // no memory in the kernel for one more registration: try again, the clients wait
                 let until = self.now.after_ms(SCARCE_FIRST_MS * 10);
-                let why = crate::sys::errno::text(errno);
+                let why = errno::text(errno);
                 self.record(Kind::Scarce, service, Level::Warn, format_args!("what=epoll why=\"{why}\""));
                 self.rest(service, until, Why::Scarce);
                 return;
@@ -53,12 +53,11 @@ impl Server {
     }
 
     /// Whether the sockets of a service are watched, so far as they are open.
-    fn is_armed(&mut self, service: usize) -> bool {
-        let forwards = self.forwards(service);
-        let state = self.state(service);
+    fn is_armed(&self, service: usize) -> bool {
+        let state = self.state_of(service);
         match state.phase {
             Phase::Waiting => true,
-            Phase::Running(_) => forwards && !state.paused && state.deaf == Tick(0),
+            Phase::Running(_) => self.forwards(service) && !state.paused && state.deaf == Tick(0),
             Phase::Resting(..) | Phase::Paused => false,
         }
     }
@@ -126,8 +125,7 @@ impl Server {
     /// Opens every listener for the first time. One that cannot be opened now is tried again until it can.
     pub fn open_all(&mut self) {
         for row in 0..self.tables.listeners.len() {
-            let closed = self.tables.listeners.get(row).is_some_and(|listener| listener.opened.is_none());
-            if closed {
+            if self.tables.opened(row).is_none() {
                 self.try_open(row);
             }
         }
@@ -150,10 +148,14 @@ impl Server {
     pub(super) fn retry(&mut self, row: usize) {
         self.try_open(row);
         let Some(service) = self.service_of(row) else { return };
-        let opened = self.tables.listeners.get(row).is_some_and(|listener| listener.opened.is_some());
-        if opened && self.is_armed(service) {
+        if self.tables.opened(row).is_some() && self.is_armed(service) {
             self.arm(service);
         }
+    }
+
+    /// Whether a listener receives datagrams.
+    pub(super) fn is_datagram(&self, row: usize) -> bool {
+        self.plan.listeners.get(row).is_some_and(|listener| listener.kind == SocketKind::Datagram)
     }
 
     pub(super) fn service_of(&self, row: usize) -> Option<usize> {
@@ -209,19 +211,12 @@ impl Server {
             return;
         }
         let address = self.address_of(row);
+        let mut tell = |rest| self.record(Kind::Open, service, Level::Warn, rest);
         match holder {
-            Some(holder) => self.record(
-                Kind::Open,
-                service,
-                Level::Warn,
-                format_args!("failed address={address} why=\"{error}\" holder=\"{holder}\"; trying again"),
-            ),
-            None => self.record(
-                Kind::Open,
-                service,
-                Level::Warn,
-                format_args!("failed address={address} why=\"{error}\"; trying again"),
-            ),
+            Some(holder) => {
+                tell(format_args!("failed address={address} why=\"{error}\" holder=\"{holder}\"; trying again"))
+            }
+            None => tell(format_args!("failed address={address} why=\"{error}\"; trying again")),
         }
     }
 
@@ -234,7 +229,7 @@ impl Server {
         }
         for row in 0..self.tables.listeners.len() {
             let Some(service) = self.service_of(row) else { continue };
-            if self.tables.listeners.get(row).is_some_and(|listener| listener.opened.is_none()) {
+            if self.tables.opened(row).is_none() {
                 self.retry(row);
             } else if open::has_interface(self.plan, row) && self.is_armed(service) {
                 self.disarm_one(row);
@@ -264,8 +259,7 @@ impl Server {
         let listener = self.tables.listeners.get(row).filter(|listener| listener.watch != Watch::Armed);
         let Some(opened) = listener.and_then(|listener| listener.opened.as_ref()) else { return };
         let Some(advice) = open::is_lost(self.plan, row, opened) else { return };
-        let failed = self.tables.services.get(service).is_some_and(|state| state.failures > 0);
-        if failed || !open::is_readable(opened.socket.as_fd()) {
+        if self.state_of(service).failures > 0 || !open::is_readable(opened.socket.as_fd()) {
             let address = self.address_of(row);
             self.record(Kind::Open, service, Level::Warn, format_args!("anew address={address}: {advice}"));
             self.reopen(row);

@@ -103,10 +103,10 @@ use crate::notify::Notify;
 use crate::open::{self, watch};
 use crate::plan::{Plan, Policy, ServiceSpec};
 use crate::sys::clock::{self, Tick};
-use crate::sys::signal;
+use crate::sys::{errno, signal};
 use crate::text::Line;
 use history::Cause;
-use tables::Phase;
+use tables::{Phase, stored};
 
 /// Everything the loop works with.
 pub struct Server {
@@ -286,7 +286,7 @@ impl Server {
         say!(Info, "ready services={services} listeners={listeners} missing={missing}");
         let status = if missing == 0 { "" } else { "some addresses are waited for" };
         if let Err(errno) = self.notify.ready(status) {
-            say!(Warn, "telling the supervisor: {}", crate::sys::errno::text(errno));
+            say!(Warn, "telling the supervisor: {}", errno::text(errno));
         }
     }
 
@@ -313,10 +313,22 @@ impl Server {
         self.policy(service).is_some_and(|policy| !policy.accept || backend)
     }
 
-    /// What a service is doing. What is no service has the last row for itself.
+    /// Whether we take the connections of a service, see [`Policy::accept`].
+    #[inline(always)] // asked for each connection
+    fn accepts(&self, service: usize) -> bool {
+        self.policy(service).is_some_and(|policy| policy.accept)
+    }
+
+    /// What a service is doing, to be changed. What is no service has the last row for itself.
     #[allow(clippy::indexing_slicing, reason = "there is one row more than services")]
     fn state(&mut self, service: usize) -> &mut ServiceState {
         &mut self.tables.services[service.min(SERVICES)]
+    }
+
+    /// The same, to be looked at.
+    #[allow(clippy::indexing_slicing, reason = "as above")]
+    fn state_of(&self, service: usize) -> &ServiceState {
+        &self.tables.services[service.min(SERVICES)]
     }
 
     fn name(&self, service: usize) -> &'static str {
@@ -337,7 +349,7 @@ impl Server {
     /// One event, one line: `KIND service=NAME ...`, bounded per kind and service.
     fn record(&mut self, kind: Kind, service: usize, level: Level, rest: fmt::Arguments<'_>) {
         if level <= log::max_level() {
-            let (key, name, now) = (u16::try_from(service).unwrap_or(u16::MAX), self.name(service), self.now);
+            let (key, name, now) = (stored(service), self.name(service), self.now);
             self.tables.throttle.record(kind, key, now, level, format_args!("{} service={name} {rest}", kind.word()));
         }
     }
@@ -346,8 +358,8 @@ impl Server {
         self.tables.children.get_mut(index)
     }
 
-    fn phase(&mut self, service: usize) -> Phase {
-        self.state(service).phase
+    fn phase(&self, service: usize) -> Phase {
+        self.state_of(service).phase
     }
 
     /// Watches the addresses of this machine while one is missing, and its interfaces where a listener is bound to one.

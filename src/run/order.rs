@@ -21,10 +21,14 @@ pub(super) enum Outcome {
 }
 
 /// `ok` or `error` with a text.
-pub(super) fn answer(word: &str, text: fmt::Arguments<'_>) -> Outcome {
+pub(super) fn told(word: &str, text: fmt::Arguments<'_>) -> Row {
     let mut row = Row::new(word);
     row.text("text", &text);
-    Outcome::Answer(row)
+    row
+}
+
+fn answer(word: &str, text: fmt::Arguments<'_>) -> Outcome {
+    Outcome::Answer(told(word, text))
 }
 
 const OK: &str = "ok";
@@ -49,31 +53,18 @@ impl Server {
         }
     }
 
-    pub(super) fn is_paused(&self, service: usize) -> bool {
-        self.tables.services.get(service).is_some_and(|state| state.paused)
-    }
-
-    /// What the operator wants now that the service has ended.
-    pub(super) fn take_order(&mut self, service: usize) -> Order {
-        core::mem::replace(&mut self.state(service).order, Order::None)
-    }
-
-    fn accepts(&self, service: usize) -> bool {
-        !self.is_one_process(service)
-    }
-
     fn order_start(&mut self, service: usize) -> Outcome {
         let name = self.name(service);
-        if self.accepts(service) && self.forwards(service) {
+        if !self.is_one_process(service) && self.forwards(service) {
             return answer(ERROR, format_args!("{name} has no program to start: its connections are forwarded"));
         }
-        if self.accepts(service) {
+        if !self.is_one_process(service) {
             return answer(
                 ERROR,
                 format_args!("{name} has Accept=yes: a connection starts it, and there is none to hand over"),
             );
         }
-        if self.is_paused(service) {
+        if self.state_of(service).paused {
             return answer(ERROR, format_args!("{name} is paused; try: dormouse resume {name}"));
         }
         if let Phase::Running(pid) = self.phase(service) {
@@ -84,46 +75,46 @@ impl Server {
 
     fn start_by_order(&mut self, service: usize) -> Outcome {
         self.start_service(service, Cause::Order);
-        self.started(service)
+        Outcome::Answer(self.started(service))
     }
 
     /// How a start that was just tried went.
-    pub(super) fn started(&mut self, service: usize) -> Outcome {
+    pub(super) fn started(&self, service: usize) -> Row {
         let name = self.name(service);
         match self.phase(service) {
-            Phase::Running(pid) => answer(OK, format_args!("{name} runs, pid {pid}")),
+            Phase::Running(pid) => told(OK, format_args!("{name} runs, pid {pid}")),
             Phase::Resting(_, why) => {
-                answer(ERROR, format_args!("{name} could not be started ({}); it is tried again", why.word()))
+                told(ERROR, format_args!("{name} could not be started ({}); it is tried again", why.word()))
             }
-            Phase::Waiting | Phase::Paused => answer(ERROR, format_args!("{name} could not be started")),
+            Phase::Waiting | Phase::Paused => told(ERROR, format_args!("{name} could not be started")),
         }
     }
 
     /// What remains when a service has been stopped.
-    pub(super) fn stopped(&self, service: usize) -> Outcome {
+    pub(super) fn stopped(&self, service: usize) -> Row {
         let name = self.name(service);
-        if self.is_paused(service) {
-            answer(OK, format_args!("{name} is stopped and stays paused"))
+        if self.state_of(service).paused {
+            told(OK, format_args!("{name} is stopped and stays paused"))
         } else {
-            answer(OK, format_args!("{name} is stopped; its sockets stay armed, and the next client starts it"))
+            told(OK, format_args!("{name} is stopped; its sockets stay armed, and the next client starts it"))
         }
     }
 
     fn order_stop(&mut self, service: usize, order: Order) -> Outcome {
         let name = self.name(service);
-        let rest = if self.is_paused(service) { "paused" } else { "armed" };
-        if self.accepts(service) && self.forwards(service) {
+        let rest = if self.state_of(service).paused { "paused" } else { "armed" };
+        if !self.is_one_process(service) && self.forwards(service) {
             let count = self.end_forwarding(Some(service), false);
             return answer(OK, format_args!("{name}: connections closed: {count}; its sockets stay {rest}"));
         }
         let stays = self.policy(service).is_some_and(|policy| policy.kill_mode == KillMode::None);
-        if stays && self.tables.services.get(service).is_some_and(|state| state.live > 0) {
+        if stays && self.state_of(service).live > 0 {
             return answer(
                 ERROR,
                 format_args!("{name} has KillMode=none: what runs ends by itself; its sockets stay {rest}"),
             );
         }
-        if self.accepts(service) {
+        if !self.is_one_process(service) {
             let count = self.end_children(service);
             return answer(OK, format_args!("{name}: processes asked to end: {count}; its sockets stay {rest}"));
         }
@@ -139,9 +130,9 @@ impl Server {
             _ if order == Order::Restart => self.start_by_order(service),
             Phase::Resting(_, Why::Restart) => {
                 self.wait_again(service);
-                self.stopped(service)
+                Outcome::Answer(self.stopped(service))
             }
-            _ => self.stopped(service),
+            _ => Outcome::Answer(self.stopped(service)),
         }
     }
 
@@ -160,7 +151,7 @@ impl Server {
 
     /// A service has ended that was ordered to.
     pub(super) fn obey(&mut self, service: usize, order: Order) {
-        if order == Order::Restart && !self.is_paused(service) {
+        if order == Order::Restart && !self.state_of(service).paused {
             self.start_service(service, Cause::Order);
         } else {
             self.wait_again(service);

@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::state::{Kept, KeptOutput, put_kept};
+use super::tables::stored;
 use super::{Server, Tables};
 use crate::handover::codec::Writer;
 use crate::limits::LOG_LINE_BYTES;
@@ -77,7 +78,7 @@ pub(super) fn log_of(outputs: &[Output], policy: u16) -> Option<BorrowedFd<'_>> 
 /// EMFILE, ENFILE; NOBUFS if there are more than [`crate::limits::OUTPUTS`].
 pub fn prepare(plan: &Plan, tables: &mut Tables) -> Result<(), Errno> {
     for (row, policy) in plan.policies.iter().enumerate() {
-        let policy_row = u16::try_from(row).unwrap_or(u16::MAX);
+        let policy_row = stored(row);
         let resumed = tables.outputs.iter().any(|output| output.policy == policy_row);
         if !wants_pipe(policy) || resumed {
             continue;

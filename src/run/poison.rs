@@ -11,7 +11,6 @@ use super::history::{Event, What};
 use crate::limits::POISON_RUNS;
 use crate::logging::Kind;
 use crate::peer::Peer;
-use crate::plan::SocketKind;
 use crate::text::{HASH_START, hash};
 
 /// Bytes of a datagram that are compared; longer ones that begin alike and have the same length count as the same.
@@ -29,7 +28,7 @@ impl Server {
     /// A run has failed: whether the same datagram was at the head before it. True: it has been dropped now.
     pub(super) fn drop_poison(&mut self, service: usize) -> bool {
         for row in self.listeners_of(service) {
-            if self.plan.listeners.get(row).is_none_or(|spec| spec.kind != SocketKind::Datagram) {
+            if !self.is_datagram(row) {
                 continue;
             }
             let opened = self.tables.opened(row);

@@ -2,6 +2,7 @@
 //! minute begins anew, and where the table is full the source that began longest ago gives way: then a limit may let
 //! too many through, never too few.
 
+use crate::handover::codec::{Field, record};
 use crate::limits::RATES;
 use crate::peer::Source;
 use crate::sys::clock::Tick;
@@ -14,19 +15,21 @@ const PLACES: usize = 8;
 
 /// What one source has started of one service. All zero: free.
 #[derive(Clone, Copy)]
-struct Row {
+pub(super) struct Rate {
+    pub(super) service: u16,
     source: Source,
-    service: u16,
     count: u32,
+    /// When the first of them came.
     begin: Tick,
 }
+record!(Rate { service, source, count, begin });
 
 /// The counters. The state at start is all zero.
-pub struct Rates([Row; RATES]);
+pub struct Rates([Rate; RATES]);
 
 impl Rates {
     /// No connections so far.
-    pub const NEW: Self = Self([Row { source: Source([0; 16]), service: 0, count: 0, begin: Tick(0) }; RATES]);
+    pub const NEW: Self = Self([Rate::BLANK; RATES]);
 
     /// Counts a connection of `source` to a service at `now`, unless there were `most` within the last minute. False:
     /// there were.
@@ -51,23 +54,23 @@ impl Rates {
             }
         }
         if let Some(row) = self.0.get_mut(best) {
-            *row = Row { source, service, count: 1, begin: now };
+            *row = Rate { service, source, count: 1, begin: now };
         }
         true
     }
 
-    /// What is counted: service, source, connections, and when the first of them came.
-    pub(super) fn each(&self) -> impl Iterator<Item = (u16, Source, u32, Tick)> {
-        self.0.iter().filter(|row| row.count > 0).map(|row| (row.service, row.source, row.count, row.begin))
+    /// What is counted.
+    pub(super) fn each(&self) -> impl Iterator<Item = &Rate> + Clone {
+        self.0.iter().filter(|row| row.count > 0)
     }
 
-    /// Puts a count of [`Rates::each`] back, if there is a place for it.
-    pub(super) fn restore(&mut self, service: u16, source: Source, count: u32, begin: Tick) {
-        let start = place(service, &source);
+    /// Puts a row of [`Rates::each`] back, if there is a place for it.
+    pub(super) fn restore(&mut self, rate: Rate) {
+        let start = place(rate.service, &rate.source);
         let mut places = (start..start + PLACES).map(|index| index % RATES);
         let free = places.find(|index| self.0.get(*index).is_some_and(|row| row.count == 0));
         if let Some(row) = free.and_then(|index| self.0.get_mut(index)) {
-            *row = Row { source, service, count, begin };
+            *row = rate;
         }
     }
 }

@@ -9,7 +9,7 @@ use super::history::Event;
 use super::session::is_alive;
 use super::stop::SIGKILL;
 use super::tables::{Ending, Life};
-use super::{Child, Phase, Seconds, Server, Tick};
+use super::{Phase, Seconds, Server, Tick};
 use crate::limits::{BACKGROUND_MS, BACKOFF_RESET_MS, LEFTOVER_CEILING_MS, LEFTOVER_LOOK_MS, REAPS_PER_TURN};
 use crate::logging::Kind;
 use crate::plan::KillMode;
@@ -51,8 +51,8 @@ impl Server {
             return;
         }
         let Some(index) = self.tables.children.iter().position(|child| child.pid == pid && !child.is_leftover()) else {
-            // an orphan that was ours to reap (PID 1, subreaper): perhaps the last one of its session
-            return self.check_leftovers();
+            // an orphan that was ours to reap (PID 1, subreaper): perhaps the last one of its session, see `check_leftovers`
+            return self.due_at(self.now);
         };
         let Some(&child) = self.tables.children.get(index) else { return };
         let service = usize::from(child.service);
@@ -134,9 +134,8 @@ impl Server {
 
     /// When they are looked at again: the end of one that is no child of ours is told to its parent only.
     pub(super) fn next_leftover_look(&self) -> Tick {
-        let ended = |child: &Child| self.tables.services.get(usize::from(child.service)).map(|state| state.last_ended);
         let leftovers = self.tables.children.iter().filter(|child| child.is_leftover());
-        let newest = leftovers.filter_map(ended).max();
+        let newest = leftovers.map(|child| self.state_of(child.service.into()).last_ended).max();
         newest.map_or(Tick::NEVER, |ended| {
             let pause = (self.now.since_ms(ended) / 4).clamp(LEFTOVER_LOOK_MS, LEFTOVER_CEILING_MS);
             self.now.after_ms(pause)

@@ -24,24 +24,15 @@ use crate::sys::errno::Why as Words;
 use crate::sys::proc::{self, c_str, of_descriptor};
 use crate::sys::process::{self, Image, above, install_descriptor, send_signal};
 use crate::sys::signal;
-use crate::text::Line;
+use crate::text::{Line, worded};
 
-/// What is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// The configuration anew, the same program.
-    Reload,
-    /// The configuration anew, and the program that is on the disk now.
-    Upgrade,
-}
-
-impl Kind {
-    /// As the log says it.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Reload => "reload",
-            Self::Upgrade => "upgrade",
-        }
+worded! {
+    /// What is asked for, as the log says it.
+    pub enum Kind {
+        /// The configuration anew, the same program.
+        Reload = "reload",
+        /// The configuration anew, and the program that is on the disk now.
+        Upgrade = "upgrade",
     }
 }
 

@@ -56,15 +56,15 @@ impl Server {
     pub(super) fn service_row(&self, service: usize, part: Part) -> (Option<Row>, Option<Part>) {
         match part {
             Part::Service => (self.first_row(service), Some(Part::Counts)),
-            Part::Counts => (self.counts_row(service), Some(Part::Starts)),
-            Part::Starts => (self.starts_row(service), Some(Part::Last)),
+            Part::Counts => (Some(self.counts_row(service)), Some(Part::Starts)),
+            Part::Starts => (Some(self.starts_row(service)), Some(Part::Last)),
             Part::Last => (self.last_row(service), Some(Part::Socket(0))),
             Part::Socket(number) => match self.listeners_of(service).nth(number.into()) {
                 Some(row) => (self.socket_row(row), Some(Part::Socket(number + 1))),
                 None => (None, Some(Part::Process(0))),
             },
             Part::Process(from) => {
-                let live = self.tables.services.get(service).is_some_and(|state| state.live > 0);
+                let live = self.state_of(service).live > 0;
                 let is_its = |child: &&Child| usize::from(child.service) == service;
                 let from = if live { from as usize } else { usize::MAX };
                 let mut children = self.tables.children.iter().enumerate().skip(from);
@@ -81,7 +81,7 @@ impl Server {
 
     /// What a service is doing, in one word.
     pub(super) fn state_word(&self, service: usize) -> &'static str {
-        let Some(state) = self.tables.services.get(service) else { return "?" };
+        let state = self.state_of(service);
         let its = |child: &&Child| usize::from(child.service) == service;
         let stopping = |child: &Child| child.stage != Life::Running;
         match state.phase {
@@ -96,7 +96,7 @@ impl Server {
 
     fn first_row(&self, service: usize) -> Option<Row> {
         let (spec, policy) = (self.spec(service)?, self.policy(service)?);
-        let state = self.tables.services.get(service)?;
+        let state = self.state_of(service);
         let mut row = Row::new("service");
         row.text("name", &self.name(service)).word("state", self.state_word(service));
         row.flag("accept", policy.accept && spec.backend().is_none()).flag("paused", state.paused);
@@ -116,8 +116,8 @@ impl Server {
         Some(row)
     }
 
-    fn counts_row(&self, service: usize) -> Option<Row> {
-        let state = self.tables.services.get(service)?;
+    fn counts_row(&self, service: usize) -> Row {
+        let state = self.state_of(service);
         let mut row = Row::new("counts");
         row.number("accepted", state.accepted).number("refused", state.refused());
         for (why, count) in Refusal::ALL.into_iter().zip(state.refused) {
@@ -133,20 +133,20 @@ impl Server {
         if let Some(asleep) = asleep {
             row.number("asleep_ms", asleep);
         }
-        Some(row)
+        row
     }
 
-    fn starts_row(&self, service: usize) -> Option<Row> {
-        let starts = &self.tables.services.get(service)?.starts;
+    fn starts_row(&self, service: usize) -> Row {
+        let starts = &self.state_of(service).starts;
         let mut row = Row::new("starts");
         row.number("count", starts.total()).number("last_us", starts.last_us.into());
         row.number("worst_us", starts.worst_us.into()).number("sum_us", starts.sum_us);
         row.list("bounds_us", BOUNDS_US.map(u64::from)).list("buckets", starts.buckets.map(u64::from));
-        Some(row)
+        row
     }
 
     fn last_row(&self, service: usize) -> Option<Row> {
-        let state = self.tables.services.get(service).filter(|state| state.ended > 0)?;
+        let state = Some(self.state_of(service)).filter(|state| state.ended > 0)?;
         let mut row = Row::new("last");
         match state.last_end {
             End::Status(status) => row.number("status", status.into()),

@@ -12,7 +12,7 @@ use rustix::net::getpeername;
 use std::path::Path;
 
 use super::state::{Kept, KeptInternal, KeptListener, KeptWatched, State};
-use super::tables::{Change, Parked};
+use super::tables::{Change, Parked, stored};
 use super::takeover::Foreign;
 use super::{Listener, Phase, Server, Tables, Token, Why};
 use crate::detach::PidFile;
@@ -23,8 +23,8 @@ use crate::open::kept::{discard, discard_links, fits, marks};
 use crate::open::{Identity, Opened};
 use crate::peer::Peer;
 use crate::plan::{Plan, Restart};
-use crate::sys::clock;
 use crate::sys::environment::reclaim;
+use crate::sys::{clock, errno};
 
 /// What the image before has left, on its way into the tables.
 pub struct Resume {
@@ -97,7 +97,7 @@ impl Resume {
                 listener.change = change(plan, row, old);
                 listener.opened = Some(Opened { socket, identity: old.identity });
             }
-            let row = u16::try_from(row).unwrap_or(u16::MAX);
+            let row = stored(row);
             self.listeners.push((old.row, row));
             self.renamed(plan, old.service, row);
             self.kept += 1;
@@ -177,10 +177,10 @@ impl Server {
                 self.resume_run(row, pid, &resume.state.watched);
             }
         }
-        for old in core::mem::take(&mut resume.state.rates) {
-            if let Some(&Some(row)) = resume.services.get(usize::from(old.service)) {
-                self.tables.rates.restore(row, old.source, old.count, old.begin);
-            }
+        for mut rate in core::mem::take(&mut resume.state.rates) {
+            let Some(&Some(row)) = resume.services.get(usize::from(rate.service)) else { continue };
+            rate.service = row;
+            self.tables.rates.restore(rate);
         }
         for mut child in core::mem::take(&mut resume.state.children) {
             let Some(&Some(row)) = resume.services.get(usize::from(child.service)) else { continue };
@@ -239,9 +239,8 @@ impl Server {
 
     /// Whether each connection of a service gets a program of its own.
     fn starts_per_connection(&self, service: u16) -> bool {
-        let (spec, policy) = (self.spec(service.into()), self.policy(service.into()));
-        policy.is_some_and(|policy| policy.accept)
-            && spec.is_some_and(|spec| spec.backend().is_none() && spec.internal().is_none())
+        let spec = self.spec(service.into());
+        self.accepts(service.into()) && spec.is_some_and(|spec| spec.backend().is_none() && spec.internal().is_none())
     }
 
     fn resume_connections(&mut self, resume: &mut Resume, least: RawFd) {
@@ -285,7 +284,7 @@ impl Server {
             "{word} done: services: {services}; sockets kept: {kept}, opened: {opened}, closed: {closed}; processes that go on: {children}"
         ));
         if let Err(errno) = self.notify.ready("") {
-            say!(Warn, "telling the supervisor: {}", crate::sys::errno::text(errno));
+            say!(Warn, "telling the supervisor: {}", errno::text(errno));
         }
         if about.again {
             self.on_reload_signal(about.kind);

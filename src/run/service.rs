@@ -14,6 +14,7 @@ use super::tables::{Ending, Order};
 use super::{Child, Phase, Seconds, Server, Tick, Watch, Why};
 use crate::limits::{BACKOFF_RESET_MS, SERVICE_LISTENERS, SHORT_RUN_MS, SHORT_RUNS};
 use crate::logging::Kind;
+use crate::plan::steps::Stage;
 use crate::plan::{FIRST_FD, Policy, Restart};
 use crate::spawn::{Start, StartFailed};
 use crate::sys::wait::wait;
@@ -89,8 +90,7 @@ impl Server {
 
     /// Clones and executes. A single socket is handed over at 3 in our own table, so that the table can be shared.
     fn launch(&mut self, service: usize) -> Result<i32, StartFailed> {
-        let failed = |errno| StartFailed { stage: crate::plan::steps::Stage::DESCRIPTORS, errno };
-        let spec = self.spec(service).ok_or(failed(Errno::INVAL))?;
+        let spec = self.spec(service).ok_or(StartFailed { stage: Stage::DESCRIPTORS, errno: Errno::INVAL })?;
         let rows = if spec.backend().is_some() { 0..0 } else { self.listeners_of(service) };
         let tables = &mut *self.tables;
         let listeners = tables.listeners.get(rows).unwrap_or(&[]);
@@ -120,7 +120,7 @@ impl Server {
     pub(super) fn run_over(&mut self, service: usize, end: End, ran_ms: u64, timed_out: bool) {
         let Some(policy) = self.policy(service) else { return };
         let ending = core::mem::replace(&mut self.state(service).ending, Ending::Unasked);
-        let order = self.take_order(service);
+        let order = core::mem::replace(&mut self.state(service).order, Order::None);
         let asked = ending == Ending::Asked || order != Order::None;
         let clean = asked || !timed_out && (policy.ignore_failure || end.is_clean(self.plan.arena.get(policy.success)));
         let now = self.now;
@@ -156,7 +156,7 @@ impl Server {
         if order != Order::None {
             return self.obey(service, order);
         }
-        if !asked && wants_restart(policy, end, clean, timed_out) && !self.is_paused(service) {
+        if !asked && wants_restart(policy, end, clean, timed_out) && !self.state_of(service).paused {
             return self.rest_for_restart(service, policy);
         }
         self.rest_or_wait(service, if unread && clean { Why::Unread } else { Why::Failure });

@@ -11,10 +11,13 @@ use rustix::io::{Errno, pread};
 use super::control::KeptClient;
 use super::end::End;
 use super::history::{Event, What};
+use super::internal::InternalConnection;
 use super::pairs::{Pair, Stage};
 use super::pump::{Pipe, Side};
+use super::rate::Rate;
 use super::reload::Kind;
-use super::tables::{Change, Ending, Life, Order};
+use super::tables::{Change, Ending, Life, Order, Parked, stored};
+use super::takeover::Foreign;
 use super::{Child, Listener, Phase, Server, ServiceState, Watched, Why};
 use crate::handover::VERSION;
 use crate::handover::codec::{Codec, Field, Reader, Writer, record, words};
@@ -92,6 +95,13 @@ pub(super) struct KeptParked {
     pub(super) descriptor: i32,
 }
 record!(KeptParked { service, listener, descriptor });
+
+impl KeptParked {
+    fn of(parked: &Parked) -> Self {
+        let Parked { service, listener, ref connection, .. } = *parked;
+        Self { service, listener, descriptor: connection.as_raw_fd() }
+    }
+}
 
 /// A connection of a service that is built in.
 #[derive(Clone)]
@@ -174,15 +184,11 @@ pub(super) struct KeptWatched {
 }
 record!(KeptWatched { pid, since, used, worked, fresh });
 
-/// Connections of a source, for MaxConnectionRate=.
-#[derive(Clone)]
-pub(super) struct KeptRate {
-    pub(super) service: u16,
-    pub(super) source: Source,
-    pub(super) count: u32,
-    pub(super) begin: Tick,
+impl KeptWatched {
+    fn of(&Watched { pid, since, used, worked, fresh, .. }: &Watched) -> Self {
+        Self { pid, since, used, worked, fresh }
+    }
 }
-record!(KeptRate { service, source, count, begin });
 
 /// A pipe from children to the log; its texts are the identifier, and the beginning of a line.
 #[derive(Clone)]
@@ -205,7 +211,7 @@ pub(super) struct State {
     pub(super) forwards: Vec<KeptForward>,
     pub(super) outputs: Vec<Kept<KeptOutput>>,
     pub(super) watched: Vec<KeptWatched>,
-    pub(super) rates: Vec<KeptRate>,
+    pub(super) rates: Vec<Rate>,
     pub(super) next_event: u32,
     pub(super) events: Vec<Event>,
     pub(super) clients: Vec<Kept<KeptClient>>,
@@ -229,38 +235,20 @@ impl Server {
         for (row, listener) in tables.listeners.iter().enumerate() {
             self.put_listener(&mut to, row, listener);
         }
-        put_length(&mut to, tables.children.len());
-        tables.children.iter().for_each(|child| to.put(child));
-        put_length(&mut to, tables.foreign.len());
-        for foreign in &tables.foreign {
-            to.put(&KeptForeign { pid: foreign.pid(), descriptor: foreign.process().as_raw_fd() });
-        }
-        put_length(&mut to, tables.parked.len());
-        for parked in &tables.parked {
-            let descriptor = parked.connection.as_raw_fd();
-            to.put(&KeptParked { service: parked.service, listener: parked.listener, descriptor });
-        }
-        put_length(&mut to, tables.internal.len());
-        tables.internal.iter().for_each(|connection| to.put(&connection.kept()));
-        put_length(&mut to, tables.forwards.each().count());
-        tables.forwards.each().for_each(|pair| to.put(&KeptForward::of(pair)));
+        put_rows(&mut to, tables.children.iter().copied());
+        put_rows(&mut to, tables.foreign.iter().map(Foreign::kept));
+        put_rows(&mut to, tables.parked.iter().map(KeptParked::of));
+        put_rows(&mut to, tables.internal.iter().map(InternalConnection::kept));
+        put_rows(&mut to, tables.forwards.each().map(KeptForward::of));
         put_length(&mut to, tables.outputs.len());
         for output in &tables.outputs {
             output.put(plan, &mut to);
         }
-        put_length(&mut to, tables.watched.len());
-        for &Watched { pid, since, used, worked, fresh, .. } in &tables.watched {
-            to.put(&KeptWatched { pid, since, used, worked, fresh });
-        }
-        put_length(&mut to, tables.rates.each().count());
-        for (service, source, count, begin) in tables.rates.each() {
-            to.put(&KeptRate { service, source, count, begin });
-        }
+        put_rows(&mut to, tables.watched.iter().map(KeptWatched::of));
+        put_rows(&mut to, tables.rates.each().copied());
         let history = &tables.history;
-        let events = history.oldest()..history.next();
         to.put(&history.next());
-        put_length(&mut to, events.len());
-        events.filter_map(|number| history.get(number)).for_each(|event| to.put(event));
+        put_rows(&mut to, (history.oldest()..history.next()).filter_map(|number| history.get(number)).copied());
         put_length(&mut to, tables.clients.iter().filter(|client| client.is_kept()).count());
         tables.clients.iter().filter(|client| client.is_kept()).for_each(|client| client.put(&mut to));
         to.put(&VERSION);
@@ -279,7 +267,7 @@ impl Server {
         let symlinks = plan.sockets.get(usize::from(spec.socket)).map_or(&[][..], |spec| plan.arena.get(spec.symlinks));
         let kept = KeptListener {
             service: spec.service,
-            row: u16::try_from(row).unwrap_or(u16::MAX),
+            row: stored(row),
             kind: spec.kind,
             identity: opened.identity,
             marks,
@@ -313,6 +301,12 @@ impl Server {
 /// Tables have less than 65536 rows, but for the children.
 fn put_length(to: &mut Writer, length: usize) {
     to.put(&u32::try_from(length).unwrap_or(u32::MAX));
+}
+
+/// Writes rows, their number first.
+fn put_rows(to: &mut Writer, rows: impl Iterator<Item: Field> + Clone) {
+    put_length(to, rows.clone().count());
+    rows.for_each(|row| to.put(&row));
 }
 
 /// Writes a [`Kept`].
@@ -408,10 +402,9 @@ record!(ServiceState {
 
 words!(Stage { Free, Waiting, Connecting, Open });
 words!(Ending { Unasked, Announced, Asked });
-words!(Kind { Reload, Upgrade });
 words!(SocketKind { Stream, Datagram, SequentialPacket, Fifo });
 words!(ChildLog { Stderr, Syslog, Kmsg });
-words!(Why What);
+words!(Kind Why What);
 words!(Order { None, Stop, Restart });
 
 impl Field for Phase {

@@ -35,30 +35,18 @@ impl Server {
                 self.ask_to_end(index, true);
             }
             Life::Leftover { asked: false, .. } => self.ask_leftovers(index),
-            Life::Stopping { .. } | Life::Leftover { .. } if !self.sends_sigkill(service) => {
-                self.record(
-                    Kind::Stop,
-                    service,
-                    Level::Warn,
-                    format_args!("pid={} why=timeout, left alone", child.pid),
-                );
-                self.set_life(index, child.stage, Tick::NEVER);
-            }
             Life::Stopping { .. } | Life::Leftover { .. } => {
-                self.record(
-                    Kind::Stop,
-                    service,
-                    Level::Warn,
-                    format_args!("pid={} why=timeout signal=KILL", child.pid),
-                );
-                self.kill(index);
+                let kills = self.policy(service).is_some_and(|policy| policy.send_sigkill);
+                let what = if kills { " signal=KILL" } else { ", left alone" };
+                self.record(Kind::Stop, service, Level::Warn, format_args!("pid={} why=timeout{what}", child.pid));
+                if kills {
+                    self.kill(index);
+                } else {
+                    self.set_life(index, child.stage, Tick::NEVER);
+                }
             }
             Life::Killed { .. } => self.set_life(index, child.stage, Tick::NEVER),
         }
-    }
-
-    fn sends_sigkill(&self, service: usize) -> bool {
-        self.policy(service).is_some_and(|policy| policy.send_sigkill)
     }
 
     /// Sends KillSignal= to those whom KillMode= names, and SIGCONT.

@@ -109,6 +109,11 @@ impl Tables {
     }
 }
 
+/// The number of a row, as others keep it: no table that is numbered so has more.
+pub(super) fn stored(row: usize) -> u16 {
+    u16::try_from(row).unwrap_or(u16::MAX)
+}
+
 /// What a service is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -359,8 +364,15 @@ pub enum Life {
 impl Child {
     /// One that was started at `since` for the service of this row, in a session of its own, for no client in particular.
     pub fn new(pid: i32, service: usize, since: Tick, deadline: Tick) -> Self {
-        let service = u16::try_from(service).unwrap_or(u16::MAX);
-        Self { pid, session: pid, service, stage: Life::Running, since, deadline, source: Source::default() }
+        Self {
+            pid,
+            session: pid,
+            service: stored(service),
+            stage: Life::Running,
+            since,
+            deadline,
+            source: Source::default(),
+        }
     }
 
     /// Whether the main process has ended already, so that its pid may belong to somebody else.

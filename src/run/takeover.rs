@@ -4,13 +4,14 @@
 use core::mem::MaybeUninit;
 use log::Level;
 use rustix::event::epoll::{self, EventFlags};
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, fstat, readlinkat_raw, stat};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::accept::run_deadline;
 use super::end::End;
 use super::session::signal_session;
+use super::state::KeptForeign;
 use super::stop::SIGCONT;
 use super::{Child, Phase, Server, Token, Watch};
 use crate::logging::Kind;
@@ -32,8 +33,9 @@ impl Foreign {
         Self { pid, process }
     }
 
-    pub(super) const fn pid(&self) -> i32 {
-        self.pid
+    /// What the next image of this process needs.
+    pub(super) fn kept(&self) -> KeptForeign {
+        KeptForeign { pid: self.pid, descriptor: self.process.as_raw_fd() }
     }
 
     /// Its pidfd.

@@ -10,7 +10,6 @@ use super::internal::{Next, pass};
 use super::{Phase, Server};
 use crate::config::MUX;
 use crate::peer::Peer;
-use crate::plan::SocketKind;
 use crate::sys::process::set_nonblocking;
 use crate::sys::socket::set_number;
 
@@ -106,11 +105,6 @@ impl Server {
         wake_at(connection.socket.as_fd(), 1);
         let _ = set_nonblocking(connection.socket.as_raw_fd(), policy.nonblocking); // it was ours until now
         self.serve(service, usize::from(connection.listener), connection.socket, peer);
-    }
-
-    /// Whether a listener receives datagrams.
-    pub(super) fn is_datagram(&self, row: usize) -> bool {
-        self.plan.listeners.get(row).is_some_and(|listener| listener.kind == SocketKind::Datagram)
     }
 }
 

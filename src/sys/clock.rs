@@ -35,6 +35,11 @@ pub fn wall_ms() -> u64 {
     read_us(libc::CLOCK_REALTIME) / 1000
 }
 
+/// The wall clock, in seconds since 1970. For display only.
+pub fn wall_seconds() -> u64 {
+    wall_ms() / 1000
+}
+
 /// The wall clock at this second of 1970 in UTC: year, month and day from 1, hour, minute, second. The date by Howard
 /// Hinnant's `civil_from_days`: years begin in March, so that a leap day is the last of its year.
 pub fn date(seconds: u64) -> [u32; 6] {

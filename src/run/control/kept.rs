@@ -13,7 +13,7 @@ use super::{Client, Control, Job, Request, Row, Server, Token, watch_for_clients
 use crate::handover::codec::{Field, Writer, record, words};
 use crate::limits::{CONTROL_IDLE_MS, CONTROL_ROW_BYTES};
 use crate::open::{self, Identity, Opened};
-use crate::run::order::{Outcome, answer};
+use crate::run::order::told;
 use crate::run::state::{Kept, put_kept};
 use crate::run::{ReloadKind, Resume};
 use crate::sys::environment::reclaim;
@@ -140,7 +140,7 @@ impl Server {
     pub(super) fn begin_reload(&mut self, kind: ReloadKind) -> (Job, Option<Row>) {
         match self.request_reload(kind) {
             Ok(()) => (Job::Reload, None),
-            Err(refusal) => (Job::None, row("error", format_args!("{refusal}"))),
+            Err(refusal) => (Job::None, Some(told("error", format_args!("{refusal}")))),
         }
     }
 
@@ -156,9 +156,7 @@ impl Server {
     pub(in crate::run) fn answer_done(&mut self, text: fmt::Arguments<'_>) {
         self.answer_reload(&|client| {
             client.job = Job::None;
-            if let Some(row) = row("ok", text) {
-                client.say(row);
-            }
+            client.say(told("ok", text));
         });
     }
 
@@ -190,12 +188,5 @@ impl Server {
         let mut row = Row::new("fault");
         row.text("text", &core::str::from_utf8(line).unwrap_or("?"));
         row
-    }
-}
-
-fn row(word: &str, text: fmt::Arguments<'_>) -> Option<Row> {
-    match answer(word, text) {
-        Outcome::Answer(row) => Some(row),
-        Outcome::Await(_) => None,
     }
 }
