@@ -76,6 +76,7 @@ fn trap_15_restart_while_a_child_holds_the_socket(ctx: &mut Ctx) {
     assert!(talk(port).starts_with("old"), "the orphaned service still answers");
     for pid in children {
         crate::daemon::kill(pid, libc::SIGKILL);
+        wait_until("the old service has let go", || !crate::daemon::is_live(pid));
     }
     wait_until("the new daemon serves the port", || {
         try_connect(local(port), Duration::from_secs(1)).is_ok() && talk(port).starts_with("old")
