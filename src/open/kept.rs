@@ -26,7 +26,7 @@ pub fn marks(plan: &Plan, listener: usize) -> Marks {
     let (mut fixed, mut settable) = (HASH_START, HASH_START);
     add(&mut fixed, plan.arena.get(spec.filter()));
     for record in options::records(plan.arena.get(spec.options)) {
-        let reuse_port = (i32::from(record.level), i32::from(record.name)) == (libc::SOL_SOCKET, libc::SO_REUSEPORT);
+        let reuse_port = record.sets(libc::SOL_SOCKET, libc::SO_REUSEPORT);
         let mark = if record.flags & options::REQUIRED != 0 || reuse_port { &mut fixed } else { &mut settable };
         add(mark, &record.level.to_ne_bytes());
         add(mark, &record.name.to_ne_bytes());

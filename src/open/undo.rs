@@ -24,8 +24,7 @@ pub fn disconnect(plan: &Plan, listener: usize, socket: BorrowedFd<'_>) -> Resul
     connect_unspec(socket).map_err(Step::Bind.failed())?;
     let (_, spec) = plan.listener(listener);
     for record in options::records(plan.arena.get(spec.options)) {
-        let (level, name) = (i32::from(record.level), i32::from(record.name));
-        if (level, name) == (libc::SOL_SOCKET, libc::SO_BINDTODEVICE) {
+        if record.sets(libc::SOL_SOCKET, libc::SO_BINDTODEVICE) {
             let failed = Step::Option(record.directive).failed();
             socket::set_option(socket, record.level, record.name, record.value).map_err(failed)?;
         }
@@ -73,8 +72,7 @@ pub fn is_lost(plan: &Plan, listener: usize, opened: &Opened) -> Option<&'static
 /// Whether a listener is bound to an interface: by BindToDevice=, or by a link-local address.
 pub fn has_interface(plan: &Plan, listener: usize) -> bool {
     let (row, spec) = plan.listener(listener);
-    let bound = (libc::SOL_SOCKET, libc::SO_BINDTODEVICE);
     !address::interface(plan.arena.get(row.address)).is_empty()
         || options::records(plan.arena.get(spec.options))
-            .any(|record| (i32::from(record.level), i32::from(record.name)) == bound)
+            .any(|record| record.sets(libc::SOL_SOCKET, libc::SO_BINDTODEVICE))
 }

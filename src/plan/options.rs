@@ -28,6 +28,11 @@ pub struct Record<'a> {
 }
 
 impl Record<'_> {
+    /// Whether it sets this option, `level` and `name` of setsockopt(2).
+    pub fn sets(&self, level: i32, name: i32) -> bool {
+        (i32::from(self.level), i32::from(self.name)) == (level, name)
+    }
+
     /// Adds the record to a list. A value of more than 255 bytes (none is) would be cut.
     pub fn push(&self, list: &mut Vec<u8>) {
         let len = u8::try_from(self.value.len()).unwrap_or(u8::MAX);

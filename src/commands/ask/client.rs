@@ -82,8 +82,7 @@ impl Client {
             let mut piece = [0; PIECE_BYTES];
             let len = retry_on_intr(|| rustix::io::read(&self.stream, &mut piece)).map_err(failed)?;
             if len == 0 {
-                cli::complain(&Say::Ended.text());
-                return Err(exit::NO);
+                return Err(failed(Errno::PIPE));
             }
             self.received.extend_from_slice(&piece[..len]);
         };
@@ -104,10 +103,9 @@ fn open(path: &Path) -> Result<OwnedFd, Errno> {
 }
 
 fn failed(why: Errno) -> u8 {
-    if why == Errno::PIPE {
-        cli::complain(&Say::Ended.text());
-        return exit::NO;
+    match why {
+        Errno::PIPE => cli::complain(&Say::Ended.text()),
+        why => cli::complain(&format_args!("asking the daemon: {}", Why(why))),
     }
-    cli::complain(&format_args!("asking the daemon: {}", Why(why)));
     exit::NO
 }
