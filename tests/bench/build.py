@@ -40,7 +40,8 @@ def install():
     log("installing", *missing)
     env = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
     quietly(["apt-get", "update", "-qq"], env=env)
-    quietly(["apt-get", "install", "-y", "-qq", "--no-install-recommends"] + missing, env=env)
+    patient = ["-o", "DPkg::Lock::Timeout=300"]  # another apt-get may be at work
+    quietly(["apt-get", "install", "-y", "-qq", "--no-install-recommends"] + patient + missing, env=env)
 
 
 def suite():
