@@ -4,9 +4,10 @@
 use crate::logging::say;
 use crate::sys::proc::{for_each_number, for_each_of};
 use crate::sys::process::{send_signal, session_of};
+use crate::sys::signal;
 
 /// Stops a process without asking it.
-const SIGSTOP: u8 = 19;
+const SIGSTOP: u8 = signal::number(libc::SIGSTOP);
 
 /// CPU time that the processes of a session have used, in clock ticks.
 pub(super) fn cpu(session: i32) -> u64 {

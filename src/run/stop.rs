@@ -10,11 +10,12 @@ use crate::logging::{Kind, say};
 use crate::open;
 use crate::plan::{KillMode, Policy};
 use crate::sys::process::send_signal;
+use crate::sys::signal;
 
 /// The signal that nobody can refuse.
 pub(super) const SIGKILL: u8 = 9;
 /// Lets a stopped process handle its signal (systemd.kill(5)).
-pub(super) const SIGCONT: u8 = 18;
+pub(super) const SIGCONT: u8 = signal::number(libc::SIGCONT);
 
 impl Server {
     /// When a stop signal that is sent now has had its time.

@@ -25,6 +25,12 @@ const BLOCKED: Set = {
     all
 };
 
+/// A signal below 32 as kill(2) is given it here. MIPS has numbers of its own.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "see above")]
+pub const fn number(signal: c_int) -> u8 {
+    signal as u8
+}
+
 /// The set of some signals below 32: they are in its first word.
 const fn set(mut signals: &[c_int]) -> Set {
     let mut set = [0; _];
