@@ -146,10 +146,11 @@ impl Server {
     /// Whether the program may end now.
     pub(super) fn is_over(&self) -> bool {
         let kept = |child: &Child| {
-            // not to be signalled, or not to be killed and out of time
+            // not to be signalled, or not to be killed and out of time, of which there may be no end
             let policy = self.policy(usize::from(child.service));
             let given_up = child.deadline == Tick::NEVER && child.stage != Life::Running;
-            policy.is_some_and(|p| p.kill_mode == KillMode::None || !p.send_sigkill && given_up)
+            let ends = |p: &Policy| self.stop_deadline(p) != Tick::NEVER;
+            policy.is_some_and(|p| p.kill_mode == KillMode::None || !p.send_sigkill && given_up && ends(p))
         };
         self.stopping && (self.leave_children || self.tables.children.iter().all(kept))
     }

@@ -17,6 +17,7 @@ pub const TESTS: &[Test] = &[
     test!(kill_mode_mixed),
     test!(kill_signal_is_sent_first),
     test!(send_sigkill_no),
+    test!(send_sigkill_no_and_no_end_of_patience),
     test!(restart_on_failure),
     test!(restart_always_after_a_pause),
     test!(success_exit_status),
@@ -144,6 +145,31 @@ fn send_sigkill_no(ctx: &mut Ctx) {
     assert!(pids.iter().all(|pid| is_live(*pid)), "they were asked, and not forced");
     for pid in pids {
         kill(pid, libc::SIGKILL);
+    }
+}
+
+/// The daemon ends when the service does, or when it is told once more.
+fn send_sigkill_no_and_no_end_of_patience(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let exec = deaf(ctx);
+    let config = one(port, "SendSIGKILL=no\nTimeoutStopSec=infinity\n", &exec);
+    for again in [false, true] {
+        let mut daemon = ctx.start(&config);
+        let client = connect(port);
+        let pids = pids(ctx);
+        daemon.signal(libc::SIGTERM);
+        daemon.wait_log("stop children=1");
+        drop(client);
+        if again {
+            daemon.signal(libc::SIGTERM);
+        } else {
+            assert!(pids.iter().all(|pid| is_live(*pid)));
+            pids.iter().for_each(|pid| kill(*pid, libc::SIGKILL));
+        }
+        assert_eq!(daemon.wait().code(), Some(0));
+        assert_eq!(daemon.log().contains("exit service=x"), !again, "it has waited:\n{}", daemon.log());
+        wait_until("all of it has ended", || pids.iter().all(|pid| !is_live(*pid)));
+        std::fs::remove_file(ctx.path("pids")).unwrap();
     }
 }
 
