@@ -182,6 +182,11 @@ impl Server {
 
     #[inline(never)] // its buffers would lie on the stack whenever a child ends
     fn on_checked(&mut self, checker: Checker, end: End) {
+        if let Some(kind) = checker.again {
+            // the next image finds it as well: what is pending outlives exec
+            let signal = if kind == Kind::Upgrade { SIGUSR2 } else { SIGHUP };
+            let _ = send_signal(self.main_pid.cast_signed(), signal); // to ourselves
+        }
         let refusal = match self.judge(&checker, end) {
             Ok(()) => self.hand_over(&checker), // returns only if it fails
             Err(refusal) => refusal,
@@ -194,12 +199,8 @@ impl Server {
         let _ = write!(self.refusal, "{word} refused: {refusal}; nothing has changed"); // a line takes everything
         self.faults = Some(checker.output);
         self.answer_refused();
-        if self.stopping {
-            return;
-        }
-        let _ = self.notify.ready("the configuration is as before"); // nobody may be listening
-        if let Some(kind) = checker.again {
-            let _ = self.request_reload(kind); // the log has the answer
+        if !self.stopping {
+            let _ = self.notify.ready("the configuration is as before"); // nobody may be listening
         }
     }
 
@@ -257,10 +258,9 @@ impl Server {
         self.thaw_all(); // a look that is going on is taken again
         let (control_file, last_client) = self.control_marks();
         let about = About {
-            kind: checker.again.unwrap_or(checker.kind),
+            kind: checker.kind,
             begun: checker.begun,
             since: self.since,
-            again: checker.again.is_some(),
             control: self.control_socket().map_or(-1, |socket| socket.as_raw_fd()),
             control_file,
             last_client,
@@ -324,6 +324,10 @@ impl Server {
     }
 }
 
+/// Asks for a reload.
+const SIGHUP: u8 = signal::number(libc::SIGHUP);
+/// Asks for an upgrade.
+const SIGUSR2: u8 = signal::number(libc::SIGUSR2);
 /// Exit status of a child that could not execute the checker; only seen where memory is not shared.
 const NOT_STARTED: u8 = 127;
 /// Bytes of the variable that tells an image its part, without a path: a few numbers.

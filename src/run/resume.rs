@@ -286,9 +286,6 @@ impl Server {
         if let Err(errno) = self.notify.ready("") {
             say!(Warn, "telling the supervisor: {}", errno::text(errno));
         }
-        if about.again {
-            self.on_reload_signal(about.kind);
-        }
     }
 
     /// The state of the image before was lost, its sockets were not: children that hold one are looked for.

@@ -37,8 +37,6 @@ pub(super) struct About {
     pub(super) begun: Tick,
     /// When the first image began.
     pub(super) since: Tick,
-    /// It was asked for once more in the meantime.
-    pub(super) again: bool,
     /// The control socket, a descriptor; -1: there is none.
     pub(super) control: i32,
     /// Its file.
@@ -52,7 +50,7 @@ pub(super) struct About {
     /// The name of the process, which exec changes.
     pub(super) name: [u8; 16],
 }
-record!(About { kind, begun, since, again, control, control_file, last_client, notifications, pid_file, name });
+record!(About { kind, begun, since, control, control_file, last_client, notifications, pid_file, name });
 
 /// What was kept together with two texts.
 pub(super) struct Kept<T> {

@@ -25,18 +25,7 @@ fn bytes_of(plan: &Plan) -> Vec<u8> {
     let (kind, begun, since, name) = (Kind::Upgrade, Tick(5), Tick(4), process::name());
     let (control, control_file, last_client) = (-1, Identity::default(), 0);
     let (notifications, pid_file) = (-1, 64);
-    to.put(&About {
-        kind,
-        begun,
-        since,
-        again: true,
-        control,
-        control_file,
-        last_client,
-        notifications,
-        pid_file,
-        name,
-    });
+    to.put(&About { kind, begun, since, control, control_file, last_client, notifications, pid_file, name });
     put_length(&mut to, plan.services.len());
     for (spec, phase) in plan.services.iter().zip([Phase::Running(7), Phase::Resting(Tick::NEVER, Why::Program)]) {
         let state = ServiceState { phase, accepted: 3_000_000_000_000, ..ServiceState::NEW };
@@ -86,7 +75,7 @@ fn a_service_to_which_nothing_has_happened_is_all_zero() {
 fn what_is_written_comes_back() {
     let bytes = written();
     let state = State::parse(Reader::new(&bytes)).unwrap();
-    assert_eq!((state.about.kind, state.about.again, state.about.pid_file), (Kind::Upgrade, true, 64));
+    assert_eq!((state.about.kind, state.about.pid_file), (Kind::Upgrade, 64));
     let [web, log] = &state.services[..] else { panic!("two services") };
     assert_eq!((&web.first[..], web.row.phase, web.row.accepted), (&b"web"[..], Phase::Running(7), 3_000_000_000_000));
     assert_eq!((&log.first[..], log.row.phase), (&b"log"[..], Phase::Resting(Tick::NEVER, Why::Program)));

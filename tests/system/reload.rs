@@ -14,6 +14,7 @@ pub const TESTS: &[Test] = &[
     test!(trap_12_configuration_gone_at_hup, Part("reload")),
     test!(reload_adds_and_removes_services, Part("reload")),
     test!(reload_during_a_reload_reads_again, Part("reload")),
+    test!(an_upgrade_that_waits_for_a_reload_is_told_of_by_its_name, Part("reload")),
     test!(upgrade_keeps_sockets_and_children, Part("reload")),
     test!(upgrade_refuses_other_programs, Part("reload")),
     test!(trap_16_queued_clients_are_not_reset, Part("reload")),
@@ -134,6 +135,24 @@ fn reload_during_a_reload_reads_again(ctx: &mut Ctx) {
         daemon.signal(libc::SIGHUP);
     }
     wait_until("the last one holds", || talk(port) == "20\n");
+}
+
+fn an_upgrade_that_waits_for_a_reload_is_told_of_by_its_name(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let daemon = ctx.start(&one(port, "Accept=yes\n", "/bin/echo here"));
+    let both = |last: &str| {
+        // it sees them in the same turn, and the smaller number first
+        [libc::SIGSTOP, libc::SIGHUP, libc::SIGUSR2, libc::SIGCONT].iter().for_each(|signal| daemon.signal(*signal));
+        daemon.wait_log(last);
+        let outcomes = ["reload done", "upgrade done", "reload refused", "upgrade refused"];
+        let log = daemon.log();
+        let told = log.lines().filter_map(|line| outcomes.into_iter().find(|outcome| line.contains(outcome)));
+        told.collect::<Vec<_>>()
+    };
+    assert_eq!(both("upgrade done"), ["reload done", "upgrade done"]);
+    ctx.file("dormouse.conf", "[x]\nListenStrem=80\n");
+    assert_eq!(both("upgrade refused")[2..], ["reload refused", "upgrade refused"]);
+    assert_eq!(talk(port), "here\n");
 }
 
 /// A copy of the program in the test's folder, which the test may replace.
