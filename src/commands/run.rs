@@ -8,7 +8,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fd::OwnedFd;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::ask::control_path;
 use super::daemon::{self, Origin, Reserved};
@@ -23,6 +22,7 @@ use crate::plan::PlanTables;
 use crate::run::{Resume, Server};
 use crate::sys::errno::Why;
 use crate::sys::file;
+use crate::sys::process::{descriptor_limit, set_descriptor_limit};
 use crate::{limits, seal};
 
 /// Where the pid file of a detached inetd is if nobody says otherwise; start scripts look for it there.
@@ -211,12 +211,11 @@ fn absolute(path: &Path) -> Option<CString> {
 /// Runs a step for which the soft limit of descriptors does not hold: there is no way back from it, and the old image
 /// could not know how many the new configuration takes.
 fn without_limit<T>(step: impl FnOnce() -> T) -> T {
-    let before = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: before.maximum, maximum: before.maximum };
-    let _ = setrlimit(Resource::Nofile, raised); // then the limit holds
+    let Ok((before, most)) = descriptor_limit() else { return step() };
+    set_descriptor_limit(most, most);
     let result = step();
-    if getrlimit(Resource::Nofile) == raised {
-        let _ = setrlimit(Resource::Nofile, before); // what is open stays open
+    if descriptor_limit() == Ok((most, most)) {
+        set_descriptor_limit(before, most); // what is open stays open
     }
     result
 }

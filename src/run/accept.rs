@@ -72,7 +72,7 @@ impl Server {
     }
 
     /// What accept4(2) can say: nothing there after all, no means for it, or a broken listener.
-    fn accept_failed(&mut self, service: usize, row: usize, errno: Errno) {
+    pub(super) fn accept_failed(&mut self, service: usize, row: usize, errno: Errno) {
         match errno {
             Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS => {
                 self.rest_by_scarcity(service, "accept", errno);

@@ -170,14 +170,14 @@ impl Server {
         let Some(control) = &mut self.control else { return };
         let socket = match accept_with(&control.opened.socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
             Ok(socket) => socket,
-            Err(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS) => {
+            Err(Errno::AGAIN | Errno::INTR | Errno::CONNABORTED) => return, // gone already
+            Err(_) => {
                 // it stays readable, and would wake us again and again
                 let _ = epoll::delete(epoll, &control.opened.socket); // it is there
                 control.rest = now.after_ms(SCARCE_CEILING_MS);
                 let rest = control.rest;
                 return self.due_at(rest);
             }
-            Err(_) => return, // gone already
         };
         let may = credentials(socket.as_fd())
             .is_ok_and(|peer| peer.uid == 0 || peer.uid == rustix::process::geteuid().as_raw());

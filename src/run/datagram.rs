@@ -6,6 +6,7 @@ use core::mem::MaybeUninit;
 use log::Level;
 use rustix::event::epoll;
 use rustix::fd::AsFd;
+use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketAddrAny, connect, recv, recvfrom, sendto};
 
 use super::history::Refusal;
@@ -36,13 +37,16 @@ impl Server {
         let (now, Some(policy)) = (self.now, self.policy(service)) else { return };
         let Some(opened) = self.tables.opened(row) else { return };
         let mut buffer = [0; INTERNAL_BYTES];
-        let Ok((_, length, Some(from))) = recvfrom(&opened.socket, &mut buffer[..], RecvFlags::DONTWAIT) else {
-            return;
+        let (length, from) = match recvfrom(&opened.socket, &mut buffer[..], RecvFlags::DONTWAIT) {
+            Ok((_, length, Some(from))) => (length, from),
+            Ok(_) => return, // it has no sender, which does not happen
+            Err(errno) => return self.accept_failed(service, row, errno),
         };
         let peer = Peer::of(Some(from.clone()), &opened.socket);
         let allowed = may_answer(&peer, |port| self.is_own_port(port));
         let state = self.state(service);
         state.accepted += 1;
+        (state.scarcities, state.misses) = (0, 0);
         state.trigger.count(policy.trigger, now);
         if !allowed {
             return self.refuse(service, &peer, Refusal::Reflection);
@@ -74,8 +78,13 @@ impl Server {
     fn on_peer(&mut self, service: usize, row: usize) {
         let (Some(spec), Some(policy)) = (self.spec(service), self.policy(service)) else { return };
         let Some(opened) = self.tables.opened(row) else { return };
-        let Some((from, peer)) = head(opened.socket.as_fd()) else { return };
-        self.state(service).accepted += 1;
+        let (from, peer) = match head(opened.socket.as_fd()) {
+            Ok(head) => head,
+            Err(errno) => return self.accept_failed(service, row, errno),
+        };
+        let state = self.state(service);
+        state.accepted += 1;
+        state.misses = 0;
         if let Some(why) = self.refusal(service, policy, &peer).or_else(|| self.too_often(service, policy, &peer)) {
             self.drop_head(row);
             return self.refuse(service, &peer, why);
@@ -123,10 +132,10 @@ impl Server {
 }
 
 /// Who has sent the datagram at the head.
-fn head(socket: rustix::fd::BorrowedFd<'_>) -> Option<(SocketAddrAny, Peer)> {
+fn head(socket: rustix::fd::BorrowedFd<'_>) -> Result<(SocketAddrAny, Peer), Errno> {
     let mut byte = [MaybeUninit::uninit(); 1];
-    let (_, _, from) = recvfrom(socket, &mut byte[..], RecvFlags::PEEK | RecvFlags::DONTWAIT).ok()?;
-    let from = from?;
+    let (_, _, from) = recvfrom(socket, &mut byte[..], RecvFlags::PEEK | RecvFlags::DONTWAIT)?;
+    let from = from.ok_or(Errno::AGAIN)?;
     let peer = Peer::of(Some(from.clone()), &socket);
-    Some((from, peer))
+    Ok((from, peer))
 }

@@ -10,7 +10,6 @@ use rustix::event::epoll::{self, EventFlags};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, getpeername, getsockname, recv, send};
-use rustix::process::{Resource, getrlimit};
 
 use super::history::{Cause, Refusal};
 use super::pairs::{BACKEND, CLIENT, Pair, Stage};
@@ -27,7 +26,7 @@ use crate::peer::{Address, Peer, Source};
 use crate::plan::address::Text;
 use crate::plan::{FIRST_FD, FIRST_OWN_FD, ServiceSpec};
 use crate::sys::errno;
-use crate::sys::process::above;
+use crate::sys::process::{above, descriptor_limit};
 use crate::sys::socket::queued;
 
 impl Server {
@@ -85,7 +84,7 @@ impl Server {
         const OTHERS: usize = 24;
         if self.now >= self.tables.forwards.shared.room.1 {
             let least = usize::try_from(self.least_descriptor()).unwrap_or(0);
-            let limit = getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok());
+            let limit = descriptor_limit().ok().and_then(|(limit, _)| usize::try_from(limit).ok());
             let most = limit.unwrap_or(usize::MAX).saturating_sub(least + self.plan.listeners.len() + OTHERS) / 2;
             self.tables.forwards.shared.room = (most.max(1), self.now.after_ms(DESCRIPTORS_LOOK_MS));
         }

@@ -289,24 +289,44 @@ fn control(option: c_int, argument: usize) -> Result<(), Errno> {
 /// Sets a resource limit of the calling process (prlimit(2)), or the nearest that it may set; `u64::MAX` is infinity.
 ///
 /// # Errors
-/// EINVAL.
+/// EINVAL; whatever a filter of system calls says.
 pub fn set_limit(resource: u8, soft: u64, hard: u64) -> Result<(), Errno> {
     let mut limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
-    let mut now = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
     loop {
-        // SAFETY: pointers to initialised structures; the number is one of getrlimit(2) or refused by the kernel. It
-        // is the plain system call: setrlimit(3) of some C libraries looks for other threads first.
-        if unsafe { libc::prlimit64(0, resource.into(), &raw const limit, ptr::null_mut()) } >= 0 {
-            return Ok(());
+        let Err(errno) = prlimit(resource, Some(&limit)) else { return Ok(()) };
+        match prlimit(resource, None) {
+            Ok(now) if errno == Errno::PERM && limit.rlim_max > now.rlim_max => {
+                limit = libc::rlimit64 { rlim_cur: soft.min(now.rlim_max), rlim_max: now.rlim_max };
+            }
+            _ => return Err(errno),
         }
-        let errno = last_errno();
-        // SAFETY: as above.
-        let told = unsafe { libc::prlimit64(0, resource.into(), ptr::null(), &raw mut now) };
-        if errno != Errno::PERM || told < 0 || limit.rlim_max <= now.rlim_max {
-            return Err(errno);
-        }
-        limit = libc::rlimit64 { rlim_cur: soft.min(now.rlim_max), rlim_max: now.rlim_max };
     }
+}
+
+/// How many descriptors this process may have, and how many it may ask for.
+///
+/// # Errors
+/// What a filter of system calls says: rustix believes that there are none.
+pub fn descriptor_limit() -> Result<(u64, u64), Errno> {
+    prlimit(DESCRIPTORS, None).map(|limit| (limit.rlim_cur, limit.rlim_max))
+}
+
+/// Sets that limit, as [`set_limit`].
+pub fn set_descriptor_limit(soft: u64, hard: u64) {
+    let _ = set_limit(DESCRIPTORS, soft, hard); // then the limit holds
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "below 16, of another type in each libc")]
+const DESCRIPTORS: u8 = libc::RLIMIT_NOFILE as u8;
+
+/// A limit of the calling process, and what it is to be from now on. It is the plain system call: setrlimit(3) of some C
+/// libraries looks for other threads first.
+fn prlimit(resource: u8, new: Option<&libc::rlimit64>) -> Result<libc::rlimit64, Errno> {
+    let mut now = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
+    let new = new.map_or(ptr::null(), ptr::from_ref);
+    // SAFETY: pointers to initialised structures, or none; the number is one of getrlimit(2) or refused by the kernel.
+    check(unsafe { libc::prlimit64(0, resource.into(), new, &raw mut now) }.into())?;
+    Ok(now)
 }
 
 /// What a call of the C library has said: below 0 it has failed.

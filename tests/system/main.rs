@@ -53,6 +53,7 @@ mod reload;
 mod reload_commands;
 mod reload_load;
 mod samples;
+mod sandbox;
 mod scarce;
 mod serve;
 mod sleep;
@@ -86,6 +87,7 @@ fn main() {
     let all: &[&[Test]] = &[
         serve::TESTS,
         samples::TESTS,
+        sandbox::TESTS,
         listen_protocol::TESTS,
         adopt::TESTS,
         storms::TESTS,

@@ -39,6 +39,7 @@ pub fn run(words: &[String]) {
         ["pass", ref rest @ ..] => pass(rest),
         ["without-ipv6", ref rest @ ..] => without_family(libc::AF_INET6, rest),
         ["without-netlink", ref rest @ ..] => without_family(libc::AF_NETLINK, rest),
+        ["without-call", number, ref rest @ ..] => without_call(number.parse().unwrap(), rest),
         ["fat", text, mb] => {
             let memory = std::hint::black_box(vec![1_u8; mb.parse::<usize>().unwrap() << 20]);
             answer(text, 0);
@@ -422,21 +423,45 @@ fn duplicate(fd: RawFd) -> RawFd {
     unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 100) }
 }
 
+const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+const EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+const GIVE: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+
+const fn step(code: u16, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
+    libc::sock_filter { code, jt, jf, k }
+}
+
 /// Executes a program on a kernel that, as far as it can see, lacks an address family: socket(2) is EAFNOSUPPORT.
 fn without_family(family: i32, words: &[&str]) {
-    let load = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
-    let equal = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
-    let give = (libc::BPF_RET | libc::BPF_K) as u16;
     let first_argument = if cfg!(target_endian = "little") { 16 } else { 20 };
-    let step = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
-    let mut filter = [
-        step(load, 0, 0, 0),
-        step(equal, 0, 3, libc::SYS_socket as u32),
-        step(load, 0, 0, first_argument),
-        step(equal, 0, 1, family as u32),
-        step(give, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EAFNOSUPPORT as u32),
-        step(give, 0, 0, libc::SECCOMP_RET_ALLOW),
-    ];
+    filtered(
+        &mut [
+            step(LOAD, 0, 0, 0),
+            step(EQUAL, 0, 3, libc::SYS_socket as u32),
+            step(LOAD, 0, 0, first_argument),
+            step(EQUAL, 0, 1, family as u32),
+            step(GIVE, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EAFNOSUPPORT as u32),
+            step(GIVE, 0, 0, libc::SECCOMP_RET_ALLOW),
+        ],
+        words,
+    );
+}
+
+/// Executes a program in a sandbox that does not allow a system call: it is EPERM.
+fn without_call(number: u32, words: &[&str]) {
+    filtered(
+        &mut [
+            step(LOAD, 0, 0, 0),
+            step(EQUAL, 0, 1, number),
+            step(GIVE, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+            step(GIVE, 0, 0, libc::SECCOMP_RET_ALLOW),
+        ],
+        words,
+    );
+}
+
+/// Executes a program under a filter of system calls (seccomp(2)).
+fn filtered(filter: &mut [libc::sock_filter], words: &[&str]) {
     let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
     // SAFETY: the program and its steps live until the kernel has copied them.
     unsafe {
