@@ -252,7 +252,7 @@ impl From<Errno> for Taken {
     fn from(errno: Errno) -> Self {
         match errno {
             Errno::AGAIN => Self::Nothing,
-            Errno::INTR | Errno::INVAL => Self::Again,
+            Errno::INTR => Self::Again,
             _ => Self::Broken,
         }
     }
@@ -270,7 +270,11 @@ fn drain(from: &mut Side, to: &Side) -> Result<usize, Errno> {
 /// From one side into the pipe. A socket that cannot do that (vsock(7) on older kernels) goes without.
 fn fill(from: &mut Side) -> Result<usize, Taken> {
     let (Some(pipe), Some(socket)) = (&from.pipe, &from.socket) else { return Err(Taken::Broken) };
-    let length = splice(socket, None, &pipe.write, None, STREAM_BYTES, SpliceFlags::NONBLOCK | SpliceFlags::MOVE)?;
+    let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
+    let length = match splice(socket, None, &pipe.write, None, STREAM_BYTES, flags) {
+        Err(Errno::INVAL) => return Err(Taken::Again),
+        length => length?,
+    };
     from.held = u32::try_from(length).unwrap_or(u32::MAX);
     Ok(length)
 }

@@ -60,6 +60,7 @@ pub const TESTS: &[Test] = &[
     test!(accept_says_enomem_for_five_seconds, Prog("strace")),
     test!(accept_says_eperm_for_five_seconds, Prog("strace")),
     test!(clone_eagain_for_five_seconds, Prog("strace")),
+    test!(recv_says_einval_for_three_seconds, Prog("strace"), Directive("ConnectTo")),
     test!(setsockopt_fails_at_start, Prog("strace")),
     test!(fcntl_fails_at_start, Prog("strace")),
     test!(unread_datagram_cannot_be_looked_at, Prog("strace")),
@@ -192,6 +193,19 @@ fn clone_eagain_for_five_seconds(ctx: &mut Ctx) {
     // quickly at first, then once a second: it is not the service that fails
     assert!((6..=12).contains(&tries), "{tries} tries in 5 s");
     assert!(read_all(client).starts_with("here"), "the client was kept");
+    assert_well(&mut daemon, port);
+}
+
+/// It has a meaning for splice(2) only, behind which another try comes.
+fn recv_says_einval_for_three_seconds(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let mut daemon = ctx.start(&config(port, With::Forwarding));
+    let options = ["-e", "trace=recvfrom", "-e", "inject=recvfrom:error=EINVAL"];
+    let trace = Trace::attach(&daemon, &ctx.path("trace"), &options);
+    let mut client = connect(port);
+    client.write_all(b"hello").unwrap();
+    daemon.cost(|| sleep_ms(3000)).assert_small();
+    trace.end();
     assert_well(&mut daemon, port);
 }
 
