@@ -131,6 +131,9 @@ impl Server {
         if cfg!(feature = "forward") {
             self.try_backends();
         }
+        if cfg!(feature = "takeover") {
+            self.watch_foreign_again();
+        }
         self.look_for_idle();
         self.check_leftovers();
         self.check_deadline();
@@ -156,6 +159,9 @@ impl Server {
         let mut earliest = if self.reap_again { self.now } else { self.checker_deadline() };
         if cfg!(feature = "forward") {
             earliest = earliest.min(self.next_try());
+        }
+        if cfg!(feature = "takeover") {
+            earliest = earliest.min(self.next_watch());
         }
         earliest = earliest.min(self.next_idle_look()).min(self.next_leftover_look()).min(self.control_deadline());
         for child in &self.tables.children {

@@ -143,6 +143,8 @@ pub struct Server {
     reap_again: bool,
     /// Orphans may have ended unnoticed: the kernel makes one signal of several ends.
     orphans: bool,
+    /// Not every service that was taken over is in the epoll set.
+    watch_again: bool,
     /// A service with Accept=no has ended with success: it may have gone into the background.
     ended_clean: bool,
     main_pid: u32,
@@ -259,6 +261,7 @@ impl Server {
             leave_children: false,
             reap_again: false,
             orphans: false,
+            watch_again: false,
             ended_clean: false,
             main_pid: std::process::id(),
             checker: None,

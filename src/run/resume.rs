@@ -6,7 +6,6 @@
 //! daemon-reload; its sockets are closed and their files removed.
 
 use log::Level;
-use rustix::event::epoll::{self, EventFlags};
 use rustix::fd::{AsFd, OwnedFd, RawFd};
 use rustix::net::getpeername;
 use std::path::Path;
@@ -14,7 +13,7 @@ use std::path::Path;
 use super::state::{Kept, KeptInternal, KeptListener, KeptWatched, State};
 use super::tables::{Change, Parked, stored};
 use super::takeover::Foreign;
-use super::{Listener, Phase, Server, Tables, Token, Why};
+use super::{Listener, Phase, Server, Tables, Why};
 use crate::detach::PidFile;
 use crate::handover::codec::is_zero;
 use crate::logging::Kind as Event;
@@ -219,11 +218,11 @@ impl Server {
     fn resume_foreign(&mut self, resume: &mut Resume, least: RawFd) {
         for old in core::mem::take(&mut resume.state.foreign) {
             let Ok(process) = reclaim(old.descriptor, least) else { continue };
-            let known = self.tables.children.iter().any(|child| child.pid == old.pid);
-            if known && epoll::add(&self.epoll, &process, Token::Process(old.pid).encode(), EventFlags::IN).is_ok() {
+            if self.tables.children.iter().any(|child| child.pid == old.pid) {
                 let _ = self.tables.foreign.push(Foreign::new(old.pid, process)); // as many as before
             }
         }
+        self.watch_again = !self.tables.foreign.is_empty();
     }
 
     fn resume_parked(&mut self, resume: &mut Resume, least: RawFd) {

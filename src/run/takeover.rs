@@ -6,6 +6,7 @@ use log::Level;
 use rustix::event::epoll::{self, EventFlags};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, fstat, readlinkat_raw, stat};
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::accept::run_deadline;
@@ -13,7 +14,8 @@ use super::end::End;
 use super::session::signal_session;
 use super::state::KeptForeign;
 use super::stop::SIGCONT;
-use super::{Child, Phase, Server, Token, Watch};
+use super::{Child, Phase, Server, Tick, Token, Watch};
+use crate::limits::SCARCE_CEILING_MS;
 use crate::logging::Kind;
 use crate::open::holder::{Holder, holds};
 use crate::open::takeover::take_over;
@@ -90,6 +92,24 @@ impl Server {
             format_args!("pid={pid} why=taken over, it was running already"),
         );
         true
+    }
+
+    /// The next image watches them as well; one that cannot be watched yet would count as running for ever.
+    pub(super) fn watch_foreign_again(&mut self) {
+        if !core::mem::take(&mut self.watch_again) {
+            return;
+        }
+        for Foreign { pid, process } in &self.tables.foreign {
+            match epoll::add(&self.epoll, process, Token::Process(*pid).encode(), EventFlags::IN) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(_) => self.watch_again = true,
+            }
+        }
+    }
+
+    /// When that is tried again.
+    pub(super) fn next_watch(&self) -> Tick {
+        if self.watch_again { self.now.after_ms(SCARCE_CEILING_MS) } else { Tick::NEVER }
     }
 
     /// A service that was taken over has ended. How, only its parent knows.

@@ -61,6 +61,7 @@ pub const TESTS: &[Test] = &[
     test!(accept_says_eperm_for_five_seconds, Prog("strace")),
     test!(clone_eagain_for_five_seconds, Prog("strace")),
     test!(recv_says_einval_for_three_seconds, Prog("strace"), Directive("ConnectTo")),
+    test!(who_was_taken_over_cannot_be_watched_at_once, Prog("strace"), Part("takeover"), Part("reload")),
     test!(setsockopt_fails_at_start, Prog("strace")),
     test!(fcntl_fails_at_start, Prog("strace")),
     test!(unread_datagram_cannot_be_looked_at, Prog("strace")),
@@ -207,6 +208,32 @@ fn recv_says_einval_for_three_seconds(ctx: &mut Ctx) {
     daemon.cost(|| sleep_ms(3000)).assert_small();
     trace.end();
     assert_well(&mut daemon, port);
+}
+
+/// The next image of the program watches a process that is not its child anew: without that it would run for ever.
+fn who_was_taken_over_cannot_be_watched_at_once(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let config = config(port, With::Waiting).replace(" 1\n", "\n");
+    let mut first = ctx.start(&config);
+    let service: i32 = talk(port).trim_end().rsplit(' ').next().unwrap().parse().unwrap();
+    first.kill();
+    let daemon = ctx.start(&config);
+    daemon.wait_log("taken over");
+    let watches = |line: &&String| line.contains(&format!("u64={}}}", 4_u64 << 48 | u64::from(service.unsigned_abs())));
+    let reloaded = |name: &str, more: &[&str]| {
+        let options = [&["-e", "trace=epoll_ctl"], more].concat();
+        let trace = Trace::attach(&daemon, &ctx.path(name), &options);
+        crate::reload::reload(&daemon);
+        wait_until("it is watched", || trace.lines().iter().filter(watches).any(|line| line.contains("= 0")));
+        trace.end()
+    };
+    let calls = reloaded("first", &[]);
+    let place = 1 + calls.iter().position(|line| watches(&line)).unwrap();
+    let calls = reloaded("second", &["-e", &format!("inject=epoll_ctl:error=ENOMEM:when={place}")]);
+    assert!(calls.iter().filter(watches).any(|line| line.contains("INJECTED")), "{}", calls.join("\n"));
+    kill(service, libc::SIGKILL);
+    daemon.wait_log("exit service=x");
+    assert!(first_words(port).starts_with("here"));
 }
 
 /// At start a call that fails either does not matter in the end, or ends the program with 71 and a message.
