@@ -132,7 +132,7 @@ fn one_fault(ctx: &mut Ctx, calls: &str, error: &str, with: With) {
     let mut daemon = ctx.start(&config(port, with));
     let (trace, inject) = (format!("trace={calls}"), format!("inject={calls}:error={error}:when=1..3"));
     let trace = Trace::attach(&daemon, &ctx.path("trace"), &["-e", &trace, "-e", &inject]);
-    let keeps_its_client = calls == ACCEPT;
+    let keeps_its_client = [ACCEPT, "setsockopt"].contains(&calls);
     for _ in 0..3 {
         let words = first_words(port);
         assert!(
