@@ -22,7 +22,8 @@ const START_VARIABLES: usize = 13;
 pub struct Context {
     /// Where children's lines go that are meant for the log.
     pub log: ChildLog,
-    /// Standard descriptors that are not configured stay as ours (activate).
+    /// Standard descriptors that are not configured stay as ours, and of our environment nothing is passed on that is not
+    /// asked for (activate).
     pub keep_streams: bool,
     /// Names of the sockets, one for each, where they are not those of the configuration (activate).
     pub fd_names: Vec<String>,
@@ -104,7 +105,7 @@ impl<'a> Setup<'a> {
     fn new(draft: &'a ServiceDraft, context: &Context, faults: &mut Vec<Fault>) -> Self {
         let identity = privileges::identity(draft, faults);
         let streams = streams(draft, context, faults);
-        let (environment, missing) = environment::compose(draft, identity.user.as_ref(), faults);
+        let (environment, missing) = environment::compose(draft, identity.user.as_ref(), context.keep_streams, faults);
         let steps = privileges::steps(draft, &identity, &streams.wanted, &missing, context.parent_death, faults);
         let as_root = identity.user.as_ref().is_none_or(|user| user.uid == 0);
         let sockets = sockets::Common::new(draft, faults);

@@ -14,6 +14,8 @@ use crate::text::{join, split_last};
 
 /// The PATH of a child that is given none (systemd.exec(5), DefaultEnvironment).
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// What programs get of ours where we are an ordinary user's (the same place).
+const OF_USER: [&str; 5] = ["HOME", "LOGNAME", "SHELL", "USER", "XDG_RUNTIME_DIR"];
 
 /// Variables in the order in which they were first set; a later value takes the place of an earlier one.
 #[derive(Default)]
@@ -61,6 +63,13 @@ impl Environment {
         }
     }
 
+    /// Passes on what we have ourselves.
+    fn pass(&mut self, name: &str) {
+        if let Some(value) = sys::environment::text(name) {
+            self.set(name, value);
+        }
+    }
+
     fn assign(&mut self, assignment: &str) {
         if let Some((name, value)) = assignment.split_once('=') {
             self.set(name, value);
@@ -76,15 +85,19 @@ impl Environment {
 }
 
 /// Puts the environment of a service together; each source overrides those before it. With it come the files of
-/// EnvironmentFile= that are missing and must not be.
+/// EnvironmentFile= that are missing and must not be. `bare`: without what is an ordinary user's.
 pub(super) fn compose<'a>(
     draft: &'a ServiceDraft,
     user: Option<&User>,
+    bare: bool,
     faults: &mut Vec<Fault>,
 ) -> (Environment, Vec<&'a str>) {
     let mut missing = Vec::new();
     let mut environment = Environment::default();
     environment.set("PATH", PATH);
+    if !bare && !rustix::process::geteuid().is_root() {
+        OF_USER.iter().for_each(|name| environment.pass(name));
+    }
     if let Some(user) = user {
         for (name, value) in [("HOME", &user.home), ("LOGNAME", &user.name), ("USER", &user.name)] {
             environment.set(name, value);
@@ -94,11 +107,7 @@ pub(super) fn compose<'a>(
     if cfg!(feature = "exec") {
         environment.folders(draft);
     }
-    for name in draft.list(Id::PassEnvironment) {
-        if let Some(value) = sys::environment::text(name) {
-            environment.set(name, value);
-        }
-    }
+    draft.list(Id::PassEnvironment).iter().for_each(|name| environment.pass(name));
     for assignment in draft.list(Id::Environment) {
         environment.assign(assignment);
     }
@@ -346,12 +355,12 @@ mod tests {
             draft.assign(directive, text, draft.place).unwrap();
         }
         let mut faults = Vec::new();
-        let (environment, _) = compose(&draft, None, &mut faults);
+        let (environment, _) = compose(&draft, None, true, &mut faults);
         assert_eq!(environment.get("PATH"), Some("/bin"));
         assert_eq!((environment.get("A"), environment.get("B")), (None, Some("2")));
         assert!(faults.is_empty());
         draft.assign("Environment", "LISTEN_FDS=3", draft.place).unwrap();
-        compose(&draft, None, &mut faults);
+        compose(&draft, None, true, &mut faults);
         assert_eq!(faults.len(), 1);
     }
 }

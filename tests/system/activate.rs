@@ -2,9 +2,10 @@
 
 use crate::client::*;
 use crate::daemon::{descendants, kill};
-use crate::harness::{Ctx, Need::*, Test, dormouse as dormouse_path, stand_in, wait_until};
+use crate::harness::{Ctx, Need::*, Test, dormouse as dormouse_path, is_root, stand_in, wait_until};
 use crate::listen_protocol::Report;
 use crate::test;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
 pub const TESTS: &[Test] = &[
@@ -29,8 +30,11 @@ struct Activate(Child);
 
 impl Activate {
     fn start(ctx: &Ctx, words: &str) -> Activate {
+        Activate::by(Command::new(dormouse_path()), ctx, words)
+    }
+
+    fn by(mut command: Command, ctx: &Ctx, words: &str) -> Activate {
         let log = std::fs::File::options().create(true).append(true).open(ctx.path("log")).unwrap();
-        let mut command = Command::new(dormouse_path());
         command.arg("activate").args(words.split(' ')).env("SECRET", "hidden").env("USERNAME", "not-to-be-copied");
         let child =
             command.current_dir(&ctx.dir).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
@@ -172,10 +176,18 @@ fn t5_clean_environment(ctx: &mut Ctx) {
     assert!(environment.contains("NEST=warm\n") && environment.contains("SECRET=hidden\n"), "{environment}");
     assert!(!environment.contains("USERNAME="), "{environment}");
     let other = ctx.port();
-    let _second = Activate::tcp(ctx, other, "--inetd -a /usr/bin/env");
+    let mut ordinary = Command::new(dormouse_path());
+    ordinary.env("SHELL", "/bin/sh").env("HOME", "/");
+    if is_root() {
+        ordinary.uid(65534).gid(65534);
+    }
+    let _second = Activate::by(ordinary, ctx, &format!("-l 127.0.0.1:{other} --inetd -a /usr/bin/env"));
+    wait_until("the port is open", || listening(other));
     let environment = talk(other);
-    assert!(!environment.contains("SECRET="), "{environment}");
-    assert!(environment.contains("PATH="), "{environment}");
+    for name in ["SECRET=", "SHELL="] {
+        assert!(!environment.contains(name), "{environment}");
+    }
+    assert!(environment.contains("PATH=") && environment.contains("HOME=/\n"), "{environment}");
 }
 
 fn t5_children_end_with_the_tool(ctx: &mut Ctx) {

@@ -212,10 +212,14 @@ fn trap_36_clean_environment(ctx: &mut Ctx) {
     for line in ["NEST=warm", "FOOD=two nuts", "PASSED=through"] {
         assert!(environment.lines().any(|have| have == line), "{line} is not in\n{environment}");
     }
-    let allowed = ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TERM", "PROTO", "NEST", "FOOD", "PASSED"];
+    let of_user = ["HOME", "USER", "LOGNAME", "SHELL", "XDG_RUNTIME_DIR"];
+    let allowed = ["PATH", "LANG", "TERM", "PROTO", "NEST", "FOOD", "PASSED"];
     for line in environment.lines() {
         let name = line.split('=').next().unwrap();
-        let known = allowed.contains(&name) || name.starts_with("TCP") || name.starts_with("REMOTE_");
+        let known = allowed.contains(&name)
+            || of_user.contains(&name)
+            || name.starts_with("TCP")
+            || name.starts_with("REMOTE_");
         assert!(known, "{line} comes from nowhere");
     }
     assert!(environment.contains("PATH=/"), "a service needs a PATH:\n{environment}");

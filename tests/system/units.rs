@@ -275,7 +275,10 @@ fn folders_are_made_before_the_start(ctx: &mut Ctx) {
 
 fn folders_of_an_ordinary_user(ctx: &mut Ctx) {
     let port = ctx.port();
-    let exec = ctx.script("service", "ls -d $RUNTIME_DIRECTORY $STATE_DIRECTORY $LOGS_DIRECTORY; echo $1\n");
+    let exec = ctx.script(
+        "service",
+        "ls -d $RUNTIME_DIRECTORY $STATE_DIRECTORY $LOGS_DIRECTORY; echo $1; echo $HOME+$XDG_RUNTIME_DIR\n",
+    );
     ctx.file("units/a.socket", &format!("[Socket]\nListenStream=127.0.0.1:{port}\nAccept=yes\n"));
     let service = "StandardInput=socket\nRuntimeDirectory=one\nStateDirectory=two/three\nLogsDirectory=four\n";
     ctx.file("units/a@.service", &format!("[Service]\nExecStart={exec} %t\n{service}"));
@@ -287,9 +290,13 @@ fn folders_of_an_ordinary_user(ctx: &mut Ctx) {
         launch.env("XDG_RUNTIME_DIR", &run).env("HOME", &home).env("XDG_STATE_HOME", &format!("{home}/s")).spawn();
     daemon.wait_log("ready");
     let text = talk(port);
-    for path in
-        [format!("{run}\n"), format!("{run}/one\n"), format!("{home}/s/two/three\n"), format!("{home}/s/log/four\n")]
-    {
+    for path in [
+        format!("\n{run}\n"),
+        format!("{run}/one\n"),
+        format!("{home}/s/two/three\n"),
+        format!("{home}/s/log/four\n"),
+        format!("{home}+{run}\n"),
+    ] {
         assert!(text.contains(&path), "{path} is not in\n{text}{}", daemon.log());
     }
 }
