@@ -58,7 +58,7 @@ impl Server {
         let service = usize::from(child.service);
         let Some(policy) = self.policy(service) else { return };
         let ran = self.now.since_ms(child.since);
-        let asked = self.state(service).ending == Ending::Asked;
+        let asked = self.stopping || self.state(service).ending == Ending::Asked;
         let clean = asked || policy.ignore_failure || end.is_clean(self.plan.arena.get(policy.success));
         let level = match (!self.is_one_process(service), clean) {
             (true, true) => Level::Debug,
@@ -83,7 +83,7 @@ impl Server {
             let deadline = self.now.after_ms(BACKGROUND_MS);
             self.set_life(index, Life::Leftover { end, timed_out, asked: false }, deadline);
             self.due_at(self.now.after_ms(LEFTOVER_LOOK_MS));
-            if asked || timed_out || self.stopping || !may_be_in_background(end, ran) {
+            if asked || timed_out || !may_be_in_background(end, ran) {
                 self.ask_leftovers(index);
             }
             return;

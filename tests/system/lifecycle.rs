@@ -126,13 +126,15 @@ fn kill_mode_mixed(ctx: &mut Ctx) {
 fn kill_signal_is_sent_first(ctx: &mut Ctx) {
     let port = ctx.port();
     let note = ctx.path("note");
-    let exec = ctx.script("service", &format!("trap 'echo usr1 >{note}; exit 0' USR1\nwhile :; do sleep 0.1; done\n"));
+    let exec = ctx.script("service", &format!("trap 'echo usr1 >{note}; exit 1' USR1\nwhile :; do sleep 0.1; done\n"));
     let mut daemon = ctx.start(&one(port, "KillSignal=SIGUSR1\nTimeoutStopSec=10\n", &exec));
     let _client = connect(port);
     wait_until("the service runs", || !daemon.descendants().is_empty());
     sleep_ms(500);
     daemon.stop();
     assert_eq!(ctx.lines("note"), ["usr1"]);
+    let log = daemon.log();
+    assert!(log.contains("status=1") && !log.contains("warning"), "it was asked to end:\n{log}");
 }
 
 fn send_sigkill_no(ctx: &mut Ctx) {
