@@ -125,9 +125,15 @@ impl Reader<'_> {
         let place = |index: usize| self.place(line, &fields.get(index).map_or(0..1, |field| field.at.clone()));
         let text = |index: usize| fields.get(index).map_or("", |field| &*field.text);
         let mut found = Vec::new();
+        let hosts = split_last(text(0), b':').map_or(self.address.as_deref(), |(list, _)| Some(list)).unwrap_or("*");
         match text(2) {
-            "tcp" | "udp" => found.push((Reading::ReadPlain, place(2))),
-            "tcp6" | "udp6" => found.push((Reading::ReadSix, place(2))),
+            // addresses say themselves of which family they are
+            "tcp" | "udp" if !hosts.split(',').all(|host| host.parse::<Ipv4Addr>().is_ok()) => {
+                found.push((Reading::ReadPlain, place(2)));
+            }
+            "tcp6" | "udp6" if !hosts.split(',').all(|host| host.contains(':')) => {
+                found.push((Reading::ReadSix, place(2)));
+            }
             _ => {}
         }
         if text(1) == "dgram" && text(3).starts_with("nowait") && text(5) != "internal" {
