@@ -454,7 +454,7 @@ messages! {
     @cfg!(feature = "suggest") =>
     Aliases, super::suggest::ALIASES;
     @cfg!(feature = "units") =>
-    TypeForking, "it counts as ended when the process that was started ends; keep it in the foreground";
+    TypeForking, "in the background it counts as running only while it holds its socket; keep it in the foreground";
     TypeDbus, "it counts as started at once, not when its name is on the bus";
     TypeUnknown, "there is no such type";
     NoCgroups, "dormouse makes no control groups";
