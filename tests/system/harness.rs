@@ -5,7 +5,7 @@ use libtest_mimic::{Completion, Failed, Trial};
 use std::fs;
 use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -28,6 +28,8 @@ pub enum Need {
     /// A module of Debian's own python3.
     Python(&'static str),
     File(&'static str),
+    /// tftp and in.tftpd by H. Peter Anvin, whose options the tests give: others have the same names.
+    Tftp,
     /// A command of dormouse that not every version or build has.
     Command(&'static str),
     /// A directive that not every version or build carries out.
@@ -57,6 +59,9 @@ impl Need {
             Need::Root => (!is_root()).then(|| "needs root".into()),
             Need::Prog(name) => which(name).is_none().then(|| format!("no program {name}")),
             Need::File(path) => (!Path::new(path).exists()).then(|| format!("no {path}")),
+            Need::Tftp => {
+                ["in.tftpd", "tftp"].into_iter().find(|name| !is_hpa(name)).map(|name| format!("no {name} of tftp-hpa"))
+            }
             Need::Applet(name) => (!has_applet(name)).then(|| format!("no busybox with {name}")),
             Need::Command(word) => {
                 lacks(&[word, "--no-such-option"]).then(|| format!("this dormouse has no command {word}"))
@@ -69,6 +74,11 @@ impl Need {
             }
         }
     }
+}
+
+fn is_hpa(name: &str) -> bool {
+    let told = which(name).and_then(|path| Command::new(path).arg("-V").stdin(Stdio::null()).output().ok());
+    told.is_some_and(|out| String::from_utf8_lossy(&out.stdout).contains("tftp-hpa"))
 }
 
 fn has_applet(name: &str) -> bool {

@@ -30,7 +30,7 @@ pub const TESTS: &[Test] = &[
     test!(the_name_inetd_detaches, Part("inetd"), Part("detach"), Root),
     test!(an_ordinary_user_names_itself, Part("inetd"), Root, Prog("setpriv")),
     test!(sessions_outlive_inetd, Part("inetd")),
-    test!(tftp_forks_and_leaves, Part("inetd"), Root, Prog("in.tftpd"), Prog("tftp")),
+    test!(tftp_forks_and_leaves, Part("inetd"), Root, Tftp),
     test!(rsync_as_in_every_manual, Part("inetd"), Prog("rsync")),
 ];
 

@@ -22,7 +22,7 @@ pub const TESTS: &[Test] = &[
         Applet("httpd"),
         Applet("telnetd"),
         File("/usr/sbin/in.tftpd"),
-        Prog("tftp")
+        Tftp
     ),
     test!(
         nas,
@@ -32,7 +32,7 @@ pub const TESTS: &[Test] = &[
         File("/usr/sbin/vsftpd"),
         Prog("curl"),
         File("/usr/sbin/in.tftpd"),
-        Prog("tftp")
+        Tftp
     ),
     test!(
         raspberry_pi,

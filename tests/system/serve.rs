@@ -19,7 +19,7 @@ pub const TESTS: &[Test] = &[
     test!(vsftpd_per_connection, Root, Prog("vsftpd"), Prog("curl")),
     test!(rsync_daemon_per_connection, Prog("rsync")),
     test!(git_clone_per_connection, Prog("git")),
-    test!(tftpd_waits_on_udp, Root, Prog("in.tftpd"), Prog("tftp")),
+    test!(tftpd_waits_on_udp, Root, Tftp),
     test!(python_http_server_on_an_inherited_listener, File("/usr/bin/python3")),
 ];
 
