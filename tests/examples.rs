@@ -31,6 +31,7 @@ fn main() {
         needing(&["sha256sum", "md5sum"], "packages know the licences", packages_know_the_licences),
         needing(&["/usr/bin/python3"], "demo.conf works", demo_works),
         needing(&["busybox"], "procd script by a stub of its API", procd_script),
+        needing(&["sh"], "scripts start what leaves something out", scripts_start_what_runs),
         needing(&["systemd-analyze"], "systemd unit", systemd_unit),
     ];
     for path in files("configs").into_iter().filter(|path| path.extension().is_some_and(|end| end == "conf")) {
@@ -276,7 +277,10 @@ fn procd_script() -> Outcome {
         [ "$USE_PROCD" = 1 ] && [ -n "$START" ] || echo "no START or USE_PROCD"
         start_service
         PROG=true; reload_service >/dev/null || echo "no reload"
-        PROG=false; reload_service && echo "reload of a faulty configuration"
+        leaves_out() { [ "$1" = check ] && return 78; return 1; }
+        PROG=leaves_out; reload_service >/dev/null || echo "no reload where something is left out"
+        faulty() { return 78; }
+        PROG=faulty; reload_service && echo "reload of a faulty configuration"
         true
     "#;
     let script = "configs/procd/dormouse";
@@ -288,6 +292,34 @@ fn procd_script() -> Outcome {
     let expected = "open\nset command true run -c /etc/dormouse.conf\nset respawn 3600 1 0\nset file /etc/dormouse.conf\n\
                     set reload_signal HUP\nset stderr 1\nset term_timeout 100\nclose\n";
     if found == expected { Ok(()) } else { Err(format!("found:\n{found}expected:\n{expected}").into()) }
+}
+
+/// A restart of what has a faulty unit in a folder, beside sound ones, by scripts that look before they leap. The programs
+/// are stubs.
+fn scripts_start_what_runs() -> Outcome {
+    const DORMOUSE: &str = "case $1:$STATE in check:sound) ;; check:*|explain:faulty) exit 78 ;; *) exit 1 ;; esac";
+    const OPENRC: &str = r#". configs/openrc/dormouse; command=$1/dormouse; start_pre && RC_CMD=restart && stop_pre"#;
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("scripts");
+    fs::create_dir_all(&folder)?;
+    let place = folder.to_str().unwrap();
+    let buildroot = text("configs/buildroot/dormouse/S50dormouse").replace("/usr/sbin/", &format!("{place}/"));
+    let daemon = "for word; do [ $word != --test ] || exit 1; done"; // it has ended
+    for (name, script) in [("dormouse", DORMOUSE), ("start-stop-daemon", daemon), ("buildroot", &buildroot)] {
+        let draft = folder.join("draft").display().to_string();
+        fs::write(&draft, format!("#!/bin/sh\n{script}\n"))?;
+        // by another process: a descriptor of ours could be inherited by what a neighbour starts, and make the file busy
+        run("install", &["-m", "755", &draft, &format!("{place}/{name}")])?;
+    }
+    let path = format!("{place}:{}", std::env::var("PATH").unwrap_or_default());
+    let both: [&[&str]; 2] = [&["-c", OPENRC, "sh", place], &[&format!("{place}/buildroot"), "restart"]];
+    for (arguments, state) in both.into_iter().flat_map(|words| ["sound", "leaves out", "faulty"].map(|it| (words, it)))
+    {
+        let status = Command::new("sh").args(arguments).env("PATH", &path).env("STATE", state).output()?.status;
+        if status.success() != (state != "faulty") {
+            return Err(format!("{arguments:?} of what is {state}: {status}").into());
+        }
+    }
+    Ok(())
 }
 
 /// systemd has nothing to say but that the program is not installed.
