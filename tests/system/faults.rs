@@ -61,6 +61,7 @@ pub const TESTS: &[Test] = &[
     test!(accept_says_eperm_for_five_seconds, Prog("strace")),
     test!(clone_eagain_for_five_seconds, Prog("strace")),
     test!(recv_says_einval_for_three_seconds, Prog("strace"), Directive("ConnectTo")),
+    test!(a_reload_in_which_a_call_fails, Prog("strace"), Part("reload")),
     test!(who_was_taken_over_cannot_be_watched_at_once, Prog("strace"), Part("takeover"), Part("reload")),
     test!(setsockopt_fails_at_start, Prog("strace")),
     test!(fcntl_fails_at_start, Prog("strace")),
@@ -207,6 +208,36 @@ fn recv_says_einval_for_three_seconds(ctx: &mut Ctx) {
     client.write_all(b"hello").unwrap();
     daemon.cost(|| sleep_ms(3000)).assert_small();
     trace.end();
+    assert_well(&mut daemon, port);
+}
+
+/// Until the program is executed once more nothing has changed: what fails before refuses the reload, and leaves nothing open.
+fn a_reload_in_which_a_call_fails(ctx: &mut Ctx) {
+    const CALLS: &[(&str, &str, usize)] = &[
+        ("memfd_create", "ENFILE", 3),
+        ("openat", "EMFILE", 3),
+        ("ftruncate", "ENOMEM", 1),
+        (CLONE, "EAGAIN", 1),
+        ("pread64", "EIO", 1),
+        ("execve", "ENOMEM", 1),
+    ];
+    let port = ctx.port();
+    let mut daemon = ctx.start(&config(port, With::Waiting));
+    crate::reload::reload(&daemon);
+    let open = daemon.open_fds();
+    for (calls, error, times) in CALLS {
+        for which in 1..=*times {
+            let inject = format!("inject={calls}:error={error}:when={which}");
+            let options = ["-e", &format!("trace={calls}"), "-e", &inject];
+            let trace = Trace::attach(&daemon, &ctx.path("trace"), &options);
+            assert!(!crate::reload::order(&daemon, libc::SIGHUP), "{inject}: {}", daemon.log());
+            assert!(trace.end().iter().any(|line| line.contains("INJECTED")), "{inject}");
+            // what the check has said is kept
+            assert!((open..=open + 1).contains(&daemon.open_fds()), "{inject}: {} of {open}", daemon.open_fds());
+        }
+    }
+    crate::reload::reload(&daemon);
+    assert_eq!(daemon.open_fds(), open);
     assert_well(&mut daemon, port);
 }
 
