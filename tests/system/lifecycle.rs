@@ -74,7 +74,7 @@ fn kill_follows_when_term_is_ignored(ctx: &mut Ctx) {
     let start = std::time::Instant::now();
     assert_eq!(daemon.stop().code(), Some(0));
     assert!(start.elapsed().as_millis() > 1500, "it was given its time");
-    assert!(pids.iter().all(|pid| !is_live(*pid)), "the worker, too");
+    wait_until("the end of the worker, too", || pids.iter().all(|pid| !is_live(*pid)));
 }
 
 /// One service rests, another one takes its time to end: the end of the rest is nothing to wake up for.
