@@ -4,9 +4,11 @@
 //! Arguments, users and flags stay as they are. Ports become free ones, and users that this machine lacks nobody. What is
 //! built in has no child, and what is for addresses of another network no address here.
 
-use crate::harness::{Ctx, Need::*, Test, dormouse, without_control};
+use crate::client::*;
+use crate::harness::{Ctx, Need::*, PATIENCE, Test, dormouse, wait_until, without_control};
 use crate::inetd_peers::*;
 use crate::test;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::Command;
 
 pub const TESTS: &[Test] = &[
@@ -14,6 +16,7 @@ pub const TESTS: &[Test] = &[
     test!(lines_for_openbsd, Part("inetd"), Root, File("target/neighbours/openbsd-inetd/usr/sbin/inetd")),
     test!(lines_for_inetutils, Part("inetd"), Root, File("target/neighbours/inetutils-inetd/usr/sbin/inetutils-inetd")),
     test!(services_of_xinetd, Part("inetd"), Part("xinetd"), Root, File("target/neighbours/xinetd/usr/sbin/xinetd")),
+    test!(access_of_xinetd, Part("xinetd"), Root, File("target/neighbours/xinetd/usr/sbin/xinetd")),
 ];
 
 fn corpus(path: &str) -> String {
@@ -143,4 +146,87 @@ fn services_of_xinetd(ctx: &mut Ctx) {
     own.arg("run").args(without_control()).args(["-c", &ctx.file("ours.xinetd", &text(&own_to))]);
     let ours = Side { command: own, entries: entries(&own_to) };
     compare(ctx, "xinetd", Side { command, entries: entries(&to) }, ours, false);
+}
+
+/// Who may connect: lists, and a few to try. Those of names need a resolver, and ::1/128 is none of xinetd's strengths.
+const ACCESS: [&str; 31] = [
+    "only_from = 127.0.0.1",
+    "only_from = 127.0.0.0",
+    "only_from = 127.1.0.0",
+    "only_from = 127.0.0.0/31",
+    "only_from = 127.0.0.{1,3}",
+    "only_from = 127.0.0.{0,1}",
+    "only_from = 127.0.{0,1}",
+    "only_from = 127.0.{1}",
+    "only_from = 127.{0,5}",
+    "only_from = 127.0.0.{2,1}\n no_access = 127.0.0.{1}",
+    "only_from = 127.1",
+    "only_from = 127.0",
+    "only_from = 127.0.2",
+    "only_from = 127.0.0",
+    "only_from = 127.0.0.0\n no_access = 127.0.0.1",
+    "only_from = 127.0.0.1\n no_access = 127.0.0.0",
+    "only_from = 127.0.0.1\n no_access = 127.0.0.1",
+    "only_from = 127.0.0.{1,2}\n no_access = 127.0.0.0/8",
+    "only_from = 127.0.0.0/24 127.1.0.1\n no_access = 127.0.0.2/32",
+    "only_from = 10.0.0.1 127.0.0.0/31\n no_access = 0.0.0.0",
+    "only_from = 127.0.0.1\n only_from += 127.0.0.2",
+    "only_from = 127.0.0.0\n only_from -= 127.0.0.0",
+    "only_from = 0.0.0.0",
+    "only_from = ::/0",
+    "only_from = ::1 127.0.0.2",
+    "only_from = ::1/127",
+    "only_from =",
+    "no_access = 127.0.0.0/24",
+    "no_access = 0.0.0.0",
+    "no_access = ::/0",
+    "no_access = ::1",
+];
+
+/// Whom each list lets in.
+fn let_in(ctx: &Ctx, mut command: Command, log: &str, first_port: u16) -> Vec<String> {
+    let log = std::fs::File::create(ctx.path(log)).unwrap();
+    let _running = Running::of(command.stderr(log).spawn().unwrap());
+    let from = |source: IpAddr, port: u16| {
+        let to = if source.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
+        connect_from(source, SocketAddr::new(to, port), PATIENCE)
+    };
+    let last = first_port + ACCESS.len() as u16 - 1;
+    wait_until("the last port is open", || from(Ipv6Addr::LOCALHOST.into(), last).is_ok());
+    let sources = ["127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.1.1", "127.1.0.1", "::1"];
+    let sources = sources.map(|source| source.parse::<IpAddr>().unwrap());
+    (first_port..=last)
+        .map(|port| {
+            let served =
+                sources.iter().filter(|source| from(**source, port).is_ok_and(|own| read_all(own) == "here\n"));
+            served.map(|source| format!("{source} ")).collect()
+        })
+        .collect()
+}
+
+fn access_of_xinetd(ctx: &mut Ctx) {
+    if !ctx.own_net {
+        return ctx.skip("its ports need a network namespace");
+    }
+    let ports = [2000, 3000];
+    let [theirs, ours] = ports.map(|first_port: u16| {
+        let mut text = String::new();
+        for (port, rule) in (first_port..).zip(ACCESS) {
+            text += &format!(
+                "service s{port}\n{{\n type = UNLISTED\n port = {port}\n socket_type = stream\n protocol = tcp\n"
+            );
+            text += &format!(" wait = no\n user = root\n server = /bin/echo\n server_args = here\n {rule}\n}}\n");
+        }
+        ctx.file(&format!("{first_port}.xinetd"), &text)
+    });
+    let mut command = xinetd(&theirs);
+    command.env("LD_LIBRARY_PATH", neighbour("lib"));
+    let theirs = let_in(ctx, command, "log-theirs", ports[0]);
+    let mut command = Command::new(dormouse());
+    command.arg("run").args(without_control()).args(["-c", &ours]);
+    let ours = let_in(ctx, command, "log-ours", ports[1]);
+    for (rule, (theirs, ours)) in ACCESS.iter().zip(theirs.iter().zip(&ours)) {
+        assert_eq!(theirs, ours, "whom xinetd and we let in by {rule}");
+    }
+    assert!(theirs.iter().any(|all| all.len() > 50) && theirs.iter().any(String::is_empty), "{theirs:?}");
 }

@@ -70,6 +70,12 @@ const DIFFERENCES: &[(&str, &str, &str, &str)] = &[
 /// A program that reads lines, and is ended with its children when it goes out of sight.
 pub struct Running(Child);
 
+impl Running {
+    pub fn of(child: Child) -> Self {
+        Self(child)
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         let below = descendants(self.0.id() as i32);

@@ -1,5 +1,6 @@
 //! One service of xinetd, as directives.
 
+use super::super::address::prefix;
 use super::super::directive::{Id, Syntax};
 use super::super::draft::{Draft, MUX, ServiceDraft, locate};
 use super::super::fault::{Fault, Place, Severity, tell};
@@ -314,7 +315,7 @@ impl<'a> Entry<'a> {
         if closed {
             put(Id::IPAddressAllow, access::allowed(&only_from, &no_access));
             let mut all = Vec::new();
-            access::prefixes("0.0.0.0", &mut all);
+            let _ = prefix("any", &mut all); // a word that it knows
             put(Id::IPAddressDeny, all);
         } else {
             put(Id::IPAddressDeny, no_access);
