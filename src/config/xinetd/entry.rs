@@ -272,7 +272,8 @@ impl<'a> Entry<'a> {
         let accept = self.service.flag(Id::Accept) || self.service.is_set(Id::ConnectTo);
         for (name, id) in [("instances", Id::MaxConnections), ("per_source", Id::MaxConnectionsPerSource)] {
             if let Some(most) = self.word(name).filter(|word| accept && word != "UNLIMITED") {
-                self.set(id, &most, name);
+                // systemd's 0 connections of a source are as many as there are
+                self.set(if most == "0" { Id::MaxConnections } else { id }, &most, name);
             }
         }
         self.set(Id::TriggerLimitIntervalSec, "1s", "cps");
