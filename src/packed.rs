@@ -6,7 +6,9 @@
 //! takes some milliseconds and [`MODEL_BYTES`] of heap, so a text that is packed must not be asked for after the seal. What
 //! the model has learned from one text it knows in those that are packed behind it.
 //!
-//! Builds with debug assertions have their texts plain, which spares them the time of the packer.
+//! Builds with debug assertions have their texts plain, which spares them the time of the packer. In the others the
+//! compiler warns of a constant that takes it more than four million calls and turns of loops: so a bit costs few of
+//! them here, and what was learned from one text is a constant of its own.
 #![allow(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -17,7 +19,7 @@
 use crate::text;
 
 /// Weights of the model, one for a bit in its context; contexts that meet in one slot only pack a little worse.
-const SLOTS: usize = 1 << 16;
+pub(crate) const SLOTS: usize = 1 << 16;
 /// What a bit is predicted from: nothing, the last one, two and three bytes, and the word so far.
 const CONTEXTS: usize = 5;
 /// Bytes of a text at most, packed.
@@ -45,17 +47,19 @@ impl<'a> Coder<'a> {
         Self { weights, history: 0, word: 0, node: 1, low: 0, high: u32::MAX }
     }
 
-    /// The slots of the next bit, one for each context, and how likely a one is, 1 to 65535 parts of 65536: the odds 2^x,
+    /// The slots of the next bit, one for each context (a hash of it and the bits since), and how likely a one is, 1 to 65535 parts of 65536: the odds 2^x,
     /// with a straight line between whole powers.
     const fn foresee(&self) -> ([u16; CONTEXTS], u32) {
         let contexts = [0, self.history & 0xff, self.history & 0xffff, self.history & 0xff_ffff, self.word];
         let (mut slots, mut sum, mut at) = ([0; CONTEXTS], 0, 0);
         while at < CONTEXTS {
-            slots[at] = slot(contexts[at], self.node + 256 * at as u32);
+            let node = self.node + 256 * at as u32;
+            let hash = ((contexts[at] as u64 * 0x9e37_79b1) ^ (node as u64 * 0x85eb_ca6b)) as u32;
+            slots[at] = (((hash ^ hash >> 15) as u64 * 0x2c1b_3c6d) as u32 >> 16) as u16;
             sum += (self.weights[slots[at] as usize] >> 4) as i32;
             at += 1;
         }
-        let octaves = sum.unsigned_abs();
+        let octaves = if sum < 0 { -sum } else { sum } as u32;
         let rest = if octaves < 10 << 7 { ((256 - (octaves & 127)) << 7) >> (octaves >> 7) } else { 24 };
         (slots, if sum < 0 { rest } else { 65536 - rest })
     }
@@ -80,7 +84,7 @@ impl<'a> Coder<'a> {
             let weight = &mut self.weights[slots[at] as usize];
             let uses = *weight & 15;
             let step = error * (155 - 8 * uses as i32) / 65536;
-            *weight = weight.wrapping_add((step << 4) as i16).wrapping_add((uses < 15) as i16);
+            *weight = (*weight as i32 + (step << 4) + (uses < 15) as i32) as i16;
             at += 1;
         }
         self.node = self.node << 1 | bit as u32;
@@ -101,13 +105,6 @@ impl<'a> Coder<'a> {
         (self.low, self.high) = (self.low << 8, self.high << 8 | 255);
         Some(byte)
     }
-}
-
-/// The slot of a context and the bits since: a hash.
-const fn slot(context: u32, node: u32) -> u16 {
-    let hash = (context as u64 * 0x9e37_79b1) ^ (node as u64 * 0x85eb_ca6b);
-    let hash = hash as u32;
-    (((hash ^ hash >> 15) as u64 * 0x2c1b_3c6d) as u32 >> 16) as u16
 }
 
 /// Pieces one after the other, and how many bytes they are.
@@ -134,12 +131,15 @@ pub(crate) const fn text<const N: usize>(joined: &'static ([u8; N], usize)) -> &
     }
 }
 
-/// Packs a text behind another one. Gives the bytes and how many of them count.
+/// A packed text: the bytes, how many of them count, and what the model knows then.
+pub(crate) type Whole = ([u8; PACKED_BYTES], usize, [i16; SLOTS]);
+
+/// Packs a text with a model that has `learned`.
 #[cfg_attr(debug_assertions, allow(dead_code, reason = "texts are plain then"))]
-pub(crate) const fn pack(before: &str, text: &[u8]) -> ([u8; PACKED_BYTES], usize) {
-    let mut weights = [0; SLOTS];
-    pack_one(&mut weights, before.as_bytes());
-    pack_one(&mut weights, text)
+pub(crate) const fn pack(learned: &[i16; SLOTS], text: &[u8]) -> Whole {
+    let mut weights = *learned;
+    let (bytes, len) = pack_one(&mut weights, text);
+    (bytes, len, weights)
 }
 
 const fn pack_one(weights: &mut [i16; SLOTS], text: &[u8]) -> ([u8; PACKED_BYTES], usize) {
@@ -220,13 +220,15 @@ fn unpack_one(weights: &mut [i16; SLOTS], packed: &[u8], text: &mut [u8]) {
 
 /// A constant text which is stored packed, behind another one if there is one, and a function that gives it.
 macro_rules! packed {
-    ($vis:vis $packed:ident = $text:expr, after $before:expr, $before_packed:expr; fn $name:ident) => {
+    ($vis:vis $packed:ident ($whole:ident) = $text:expr, after $learned:expr, $before:expr; fn $name:ident) => {
+        #[cfg(not(debug_assertions))]
+        #[allow(long_running_const_eval, reason = "some seconds")]
+        $vis const $whole: $crate::packed::Whole = $crate::packed::pack(&$learned, $text.as_bytes());
+
         #[cfg(not(debug_assertions))]
         $vis static $packed: $crate::packed::Packed = {
-            #[allow(long_running_const_eval, reason = "some seconds")]
-            const PACKED: ([u8; $crate::packed::PACKED_BYTES], usize) = $crate::packed::pack($before, $text.as_bytes());
-            static BYTES: [u8; PACKED.1] = $crate::packed::first(&PACKED.0);
-            $crate::packed::Packed { bytes: &BYTES, len: $text.len(), before: $before_packed }
+            static BYTES: [u8; $whole.1] = $crate::packed::first(&$whole.0);
+            $crate::packed::Packed { bytes: &BYTES, len: $text.len(), before: $before }
         };
 
         fn $name() -> &'static str {
@@ -293,16 +295,16 @@ mod tests {
     use super::*;
 
     fn packed(text: &[u8]) -> usize {
-        packed_behind("", None, text).bytes.len()
+        packed_behind(&[0; SLOTS], None, text).0.bytes.len()
     }
 
-    fn packed_behind(plain: &str, before: Option<&'static Packed>, text: &[u8]) -> Packed {
-        let (bytes, len) = pack(plain, text);
+    fn packed_behind(learned: &[i16; SLOTS], before: Option<&'static Packed>, text: &[u8]) -> (Packed, [i16; SLOTS]) {
+        let (bytes, len, learned) = pack(learned, text);
         let packed = Packed { bytes: bytes[..len].to_vec().leak(), len: text.len(), before };
         let mut out = vec![0; text.len()];
         packed.unpack(&mut out);
         assert_eq!(out, text);
-        packed
+        (packed, learned)
     }
 
     #[test]
@@ -328,8 +330,8 @@ mod tests {
         let prose = include_str!("packed.rs");
         let len = packed(prose.as_bytes());
         assert!(len * 2 < prose.len(), "{len} of {}", prose.len());
-        let first = Box::leak(Box::new(packed_behind("", None, prose.as_bytes())));
-        let second = packed_behind(prose, Some(first), prose.as_bytes());
+        let (first, learned) = packed_behind(&[0; SLOTS], None, prose.as_bytes());
+        let (second, _) = packed_behind(&learned, Some(Box::leak(Box::new(first))), prose.as_bytes());
         assert!(second.bytes.len() * 4 < len * 3, "what was learned once is known: {} of {len}", second.bytes.len());
     }
 }

@@ -20,7 +20,7 @@ pub use output::{complain, print};
 pub use parse::{clean, parse, resolve_names};
 pub use table::{COMMANDS, Command, CommandRow, OPTIONS, OptionRow, PARTS, usage_inetd};
 #[cfg(not(debug_assertions))]
-pub(crate) use table::{PACKED, TEXT};
+pub(crate) use table::{PACKED, WHOLE};
 
 use crate::logging::Target;
 use log::LevelFilter;

@@ -407,10 +407,10 @@ const TEXTS: &([u8; 1 << 13], usize) = &{
 };
 
 /// The same. Other texts are packed behind it.
-pub(crate) const TEXT: &str = packed::text(TEXTS);
+const TEXT: &str = packed::text(TEXTS);
 
 packed! {
-    pub(crate) PACKED = TEXT, after "", None; fn texts
+    pub(crate) PACKED (WHOLE) = TEXT, after [0; crate::packed::SLOTS], None; fn texts
 }
 
 /// One of the help texts.

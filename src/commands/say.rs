@@ -112,7 +112,7 @@ texts! {
 const TEXT: &str = packed::text(const { &packed::join::<{ 1 << 13 }>(Say::PIECES) });
 
 packed! {
-    PACKED = TEXT, after crate::cli::TEXT, Some(&crate::cli::PACKED); fn all
+    PACKED (WHOLE) = TEXT, after crate::cli::WHOLE.2, Some(&crate::cli::PACKED); fn all
 }
 
 impl Say {

@@ -53,7 +53,7 @@ macro_rules! messages {
 const TEXT: &str = packed::text(LINES);
 
 packed! {
-    PACKED = TEXT, after crate::cli::TEXT, Some(&crate::cli::PACKED); fn messages
+    PACKED (WHOLE) = TEXT, after crate::cli::WHOLE.2, Some(&crate::cli::PACKED); fn messages
 }
 
 impl Code {
