@@ -26,7 +26,8 @@ pub const TESTS: &[Test] = &[
     test!(sequential_packets),
     test!(fifo_wakes_a_service),
     test!(fifo_poison_input),
-    test!(allow_users, Root, Prog("setpriv")),
+    test!(allow_users, Root, Prog("setpriv"), File("/usr/bin/python3")),
+    test!(allow_groups, Root, Prog("setpriv"), File("/usr/bin/python3")),
     test!(a_client_outside_of_our_pid_namespace_is_known, Root, Prog("unshare")),
     test!(socket_user_implies_the_users_group, Root),
 ];
@@ -231,26 +232,32 @@ fn fifo_poison_input(ctx: &mut Ctx) {
     assert!((1..=8).contains(&ctx.lines("runs").len()), "{} runs", ctx.lines("runs").len());
 }
 
+/// What a client with these ids reads at the path; nothing when it is turned away.
+fn talk_as(ctx: &Ctx, path: &str, user: u32, group: u32, more: &str) -> String {
+    let script = "import socket, sys\ns = socket.socket(socket.AF_UNIX)\ns.settimeout(15)\n\
+        s.connect(sys.argv[1])\ntry:\n    print('got', s.recv(99).decode())\n\
+        except ConnectionResetError:\n    print('got')\n";
+    let script = ctx.file("client.py", script);
+    let mut setpriv = Command::new("setpriv");
+    setpriv.args([&format!("--reuid={user}"), &format!("--regid={group}"), more, "/usr/bin/python3", &script, path]);
+    output(&mut setpriv).trim().strip_prefix("got").unwrap().trim().to_string()
+}
+
 fn allow_users(ctx: &mut Ctx) {
     let path = ctx.path("x.sock");
     let _daemon = ctx.start(&echo_here(&path, "AllowUsers=nobody\n"));
-    let script = "import socket, sys\ns = socket.socket(socket.AF_UNIX)\ns.settimeout(15)\n\
-        s.connect(sys.argv[1])\nprint('got', s.recv(99).decode())\n";
-    let script = ctx.file("client.py", script);
-    let as_user = |uid: &str| {
-        let mut setpriv = Command::new("setpriv");
-        setpriv.args([
-            &format!("--reuid={uid}"),
-            "--regid=65534",
-            "--clear-groups",
-            "/usr/bin/python3",
-            &script,
-            &path,
-        ]);
-        String::from_utf8_lossy(&run(&mut setpriv).stdout).trim().to_string()
-    };
-    assert_eq!(as_user("65534"), "got here");
-    assert_ne!(as_user("54321"), "got here");
+    assert_eq!(talk_as(ctx, &path, 65534, 65534, "--clear-groups"), "here");
+    assert_eq!(talk_as(ctx, &path, 54321, 65534, "--clear-groups"), "");
+    assert_eq!(talk_as(ctx, &path, 0, 0, "--clear-groups"), "", "root is let in by name only");
+}
+
+fn allow_groups(ctx: &mut Ctx) {
+    let path = ctx.path("x.sock");
+    let _daemon = ctx.start(&echo_here(&path, "AllowUsers=root\nAllowGroups=nogroup root\n"));
+    assert_eq!(talk_as(ctx, &path, 60000, 65534, "--clear-groups"), "here", "by its group");
+    assert_eq!(talk_as(ctx, &path, 0, 60000, "--clear-groups"), "here", "by its user");
+    assert_eq!(talk_as(ctx, &path, 60000, 60000, "--clear-groups"), "");
+    assert_eq!(talk_as(ctx, &path, 60000, 60000, "--groups=0"), "", "only its effective group counts");
 }
 
 /// As in a container whose socket lies in a folder of the host: the kernel tells the user, and 0 for the process.
