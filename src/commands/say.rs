@@ -43,7 +43,8 @@ texts! {
         Listen "  LISTEN_FDS={0}\n  LISTEN_FDNAMES={1}\n  LISTEN_PID=<its pid>\n";
         Connection
             "  and for each connection, TCP: REMOTE_ADDR REMOTE_PORT REMOTE_HOST PROTO TCPREMOTEIP\n  \
-             TCPREMOTEPORT TCPLOCALIP TCPLOCALPORT TCPCONNNUM; unix: PROTO IPCREMOTEEUID IPCREMOTEEGID IPCCONNNUM\n";
+             TCPREMOTEPORT TCPLOCALIP TCPLOCALPORT TCPCONNNUM; unix: PROTO IPCREMOTEEUID IPCREMOTEEGID IPCCONNNUM,\n  \
+             of a client with a name REMOTE_ADDR IPCREMOTEPATH\n";
         Before "\nbefore the program is executed\n  own session, default signals, none blocked\n";
         RootInstead " (/ if it is missing)";
         IfMissing ", if it is missing";

@@ -1,8 +1,9 @@
 //! The commands that ask and answer: check, explain, help, and their exit codes.
 
-use crate::client::run;
+use crate::client::{read_all, run, talk};
 use crate::harness::{Ctx, Need::*, Test, dormouse as dormouse_path, stand_in};
 use crate::test;
+use crate::unix::bound_client;
 use std::process::Command;
 
 pub const TESTS: &[Test] = &[
@@ -14,6 +15,7 @@ pub const TESTS: &[Test] = &[
     test!(check_warns_of_allow_without_deny, Part("access")),
     test!(run_refuses_a_faulty_configuration),
     test!(explain_names_the_outcome, Command("explain"), Part("exec")),
+    test!(explain_names_each_variable, Command("explain"), Part("local")),
     test!(explain_of_an_unknown_service, Command("explain"), Part("access"), Part("local")),
     test!(help_fits_on_a_screen, Part("help"), Command("activate"), Command("explain")),
     test!(help_of_each_command, Part("help")),
@@ -106,6 +108,23 @@ fn explain_names_the_outcome(ctx: &mut Ctx) {
     }
     for line in ["  LimitNOFILE 77:77\n", "  CapabilityBoundingSet CAP_CHOWN\n", "  UMask 0077\n"] {
         assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+}
+
+fn explain_names_each_variable(ctx: &mut Ctx) {
+    let (port, path) = (ctx.port(), ctx.path("x.sock"));
+    let config = format!(
+        "[x]\nListenStream={path}\nListenStream=127.0.0.1:{port}\nAccept=yes\nEnvironment=NEST=warm\nExecStart=/usr/bin/env\n"
+    );
+    let _daemon = ctx.start(&config);
+    let text = standard_output(&["explain", "-c", &ctx.file("x.conf", &config), "x"]);
+    let words: Vec<&str> = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
+    for answer in [talk(port), read_all(bound_client(&ctx.path("own.sock"), &path))] {
+        let names: Vec<&str> = answer.lines().filter_map(|line| Some(line.split_once('=')?.0)).collect();
+        assert!(names.len() > 5, "{answer}");
+        for name in names {
+            assert!(words.contains(&name), "{name} is not in\n{text}");
+        }
     }
 }
 
