@@ -167,6 +167,14 @@ impl Server {
         used == now
     }
 
+    /// For how long the service of a main process has not been used, or not worked, when it may sleep; a look of its own.
+    pub(super) fn unused_ms(&mut self, pid: i32) -> Option<u64> {
+        let is_its = |row: &Watched| cfg!(feature = "idle") && row.pid == pid && !row.is_frozen();
+        let index = self.tables.watched.iter().position(is_its)?;
+        self.observe(index);
+        self.tables.watched.get(index).map(|row| self.now.since_ms(row.used.max(row.worked)))
+    }
+
     /// When a client was last connected, or something waits in a socket. When the kernel cannot tell, one is.
     fn last_connection(&mut self, service: usize, policy: &Policy) -> Last {
         if policy.sleep.idle_ms == u32::MAX && policy.sleep.evict() == Evict::No {

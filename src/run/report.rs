@@ -53,7 +53,7 @@ impl Server {
     }
 
     /// The row of a part of a service, and the part behind it; `None` in place of a row: there is none of this part.
-    pub(super) fn service_row(&self, service: usize, part: Part) -> (Option<Row>, Option<Part>) {
+    pub(super) fn service_row(&mut self, service: usize, part: Part) -> (Option<Row>, Option<Part>) {
         match part {
             Part::Service => (self.first_row(service), Some(Part::Counts)),
             Part::Counts => (Some(self.counts_row(service)), Some(Part::Starts)),
@@ -68,13 +68,12 @@ impl Server {
                 let is_its = |child: &&Child| usize::from(child.service) == service;
                 let from = if live { from as usize } else { usize::MAX };
                 let mut children = self.tables.children.iter().enumerate().skip(from);
-                match children.find(|(_, child)| is_its(child)) {
-                    Some((index, child)) => {
-                        let next = u32::try_from(index + 1).ok().map(Part::Process);
-                        (Some(self.process_row(child)), next)
-                    }
-                    None => (None, None),
+                let Some((index, &child)) = children.find(|(_, child)| is_its(child)) else { return (None, None) };
+                let mut row = process_row(self.now, &child);
+                if let Some(unused) = self.unused_ms(child.pid) {
+                    row.number("idle_ms", unused);
                 }
+                (Some(row), u32::try_from(index + 1).ok().map(Part::Process))
             }
         }
     }
@@ -184,20 +183,20 @@ impl Server {
         }
         Some(row)
     }
+}
 
-    fn process_row(&self, child: &Child) -> Row {
-        let mut row = Row::new("process");
-        let stage = match child.stage {
-            Life::Running => "running",
-            Life::Stopping { .. } => "stopping",
-            Life::Killed { .. } => "killed",
-            Life::Leftover { .. } => "leftover",
-        };
-        row.number("pid", child.pid.unsigned_abs().into()).number("age_ms", self.now.since_ms(child.since));
-        row.word("stage", stage);
-        if let Some(peer) = child.source.peer() {
-            row.text("peer", &Address(&peer));
-        }
-        row
+fn process_row(now: Tick, child: &Child) -> Row {
+    let mut row = Row::new("process");
+    let stage = match child.stage {
+        Life::Running => "running",
+        Life::Stopping { .. } => "stopping",
+        Life::Killed { .. } => "killed",
+        Life::Leftover { .. } => "leftover",
+    };
+    row.number("pid", child.pid.unsigned_abs().into()).number("age_ms", now.since_ms(child.since));
+    row.word("stage", stage);
+    if let Some(peer) = child.source.peer() {
+        row.text("peer", &Address(&peer));
     }
+    row
 }

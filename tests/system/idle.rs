@@ -18,6 +18,7 @@ pub const TESTS: &[Test] = &[
 
 pub const STOP_TESTS: &[Test] = &[
     test!(stopped_when_idle_and_woken_again, Directive("StopWhenIdleSec")),
+    test!(idle_time_is_told, Command("status"), Directive("StopWhenIdleSec")),
     test!(not_stopped_while_a_client_is_connected, Directive("StopWhenIdleSec")),
     test!(no_connection_lost_to_an_idle_stop, Directive("StopWhenIdleSec")),
     test!(unix_service_stopped_when_idle, Directive("StopWhenIdleSec")),
@@ -145,6 +146,22 @@ fn not_stopped_while_a_client_is_connected(ctx: &mut Ctx) {
     assert_eq!(running(&daemon), pid, "a silent client is a client");
     drop(client);
     wait_until("the service is put to sleep", || running(&daemon).is_none());
+}
+
+fn idle_time_is_told(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let config = format!("[x]\nListenStream=127.0.0.1:{port}\nStopWhenIdleSec=1h\nExecStart={}\n", stand_in("echo"));
+    let daemon = ctx.start(&config);
+    let mut client = connect(port);
+    client.write_all(b"one\n").unwrap();
+    assert_eq!(read_line(&mut client), "one");
+    let told = daemon.tell(&["status", "x"]);
+    assert!(told.contains("age ") && !told.contains("idle "), "somebody is connected: {told}");
+    drop(client);
+    wait_until("nobody is connected any more", || daemon.tell(&["status", "x"]).contains(", idle "));
+    let client = connect(port);
+    assert!(!daemon.tell(&["status", "x"]).contains("idle "), "each question is a look");
+    drop(client);
 }
 
 /// Clients that come all the time, at intervals around the idle time: each is served, whatever is stopped meanwhile.

@@ -151,6 +151,7 @@ fn starts(row: &Row) -> String {
 
 fn process(row: &Row) -> String {
     let mut text = row.filled("{pid} {comm}, age {age_ms}");
+    row.fill_if("idle_ms", ", idle {idle_ms}", &mut text);
     row.fill_if("memory_kb", ", memory {memory_kb}", &mut text); // one that has ended has none
     row.fill_if("cpu_ms", ", CPU {cpu_ms}", &mut text);
     if row.count("tasks") > 1 {
