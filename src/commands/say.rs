@@ -78,7 +78,7 @@ texts! {
         Starts "{count}, last {last_us}, worst {worst_us}";
         // sysexits.h, and what shells say
         Statuses
-            "0 success\n2 wrong usage or invalid arguments\n64 wrong usage\n65 bad input data\n66 no input\n\
+            "0 success\n1 failure\n2 wrong usage or invalid arguments\n64 wrong usage\n65 bad input data\n66 no input\n\
              67 no such user\n68 no such host\n69 service unavailable\n70 internal error\n71 system error\n\
              72 system file missing\n73 cannot create output\n74 input/output error\n75 temporary failure\n\
              76 protocol error\n77 no permission\n78 faulty configuration\n126 a program cannot be executed\n\

@@ -248,9 +248,12 @@ fn a_rest_says_why_and_until_when(ctx: &mut Ctx) {
 
 fn the_last_end_is_told_with_its_meaning(ctx: &mut Ctx) {
     let port = ctx.port();
-    let exec = ctx.script("service", "cat >/dev/null\nexit 75\n");
-    let daemon = ctx.start(&format!("[x]\nListenStream=127.0.0.1:{port}\nAccept=yes\nExecStart={exec}\n"));
-    drop(connect(port));
+    let exec = ctx.script("service", "read -r status\nexit $status\n");
+    let more = "SuccessExitStatus=3\nAccept=yes\n";
+    let daemon = ctx.start(&format!("[x]\nListenStream=127.0.0.1:{port}\n{more}ExecStart={exec}\n"));
+    assert_eq!(ask(port, "3\n"), "");
+    wait_until("nothing is made up", || daemon.tell(&["status", "x"]).contains("status 3 after"));
+    assert_eq!(ask(port, "75\n"), "");
     wait_until("it has ended", || daemon.tell(&["status", "x"]).contains("status 75 (temporary failure)"));
     let _client = connect(port);
     wait_until("it runs", || !daemon.descendants().is_empty());

@@ -170,17 +170,18 @@ fn end(row: &Row) -> String {
             let name = signal_word(signal).map_or_else(|| signal.to_string(), |name| ["SIG", name].concat());
             [if row.has("core") { "core dumped, signal " } else { "signal " }, &name].concat()
         }
-        None => [&row.filled("status {status} ("), meaning(row.count("status")), ")"].concat(),
+        None => row.filled("status {status}") + &meaning(row.count("status")),
     };
     row.fill(" after {ran_ms}, {age_ms} ago", &mut text);
     text
 }
 
-/// What programs mean by a status.
-fn meaning(status: u64) -> &'static str {
+/// What programs mean by a status, where they agree.
+fn meaning(status: u64) -> String {
     let listed = if (128..=192).contains(&status) { 128 } else { status }.to_string();
     let found = |line: &'static str| line.split_once(' ').filter(|(status, _)| *status == listed);
-    Say::Statuses.text().split('\n').find_map(found).map_or("failure", |(_, meaning)| meaning)
+    let found = Say::Statuses.text().split('\n').find_map(found);
+    found.map_or_else(String::new, |(_, meaning)| [" (", meaning, ")"].concat())
 }
 
 #[cfg(test)]
