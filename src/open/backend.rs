@@ -1,11 +1,12 @@
 //! Connections to the backends of ConnectTo=.
 
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
-use rustix::net::{SocketType, sockopt};
+use rustix::net::{SocketType, getpeername, sockopt};
 
 use super::{copied, name_interface};
 use crate::limits::{BACKEND_AHEAD_BYTES, UNSENT_BYTES};
+use crate::peer::Peer;
 use crate::plan::address;
 use crate::sys::process::above;
 use crate::sys::socket;
@@ -20,13 +21,9 @@ pub fn connect(target: &[u8], least: i32) -> Result<(OwnedFd, bool), Errno> {
     let made = above(made, least);
     let mut buffer = [0; socket::ADDRESS_BYTES];
     let bytes = copied(target, &mut buffer);
-    if let Some((ip, _)) = address::ip(target) {
+    if address::ip(target).is_some() {
         // it is forwarded as it comes; a delay would be one on top of the client's own
         let _ = sockopt::set_tcp_nodelay(&made, true); // as good as it can be
-        if ip.is_loopback() {
-            let _ = sockopt::set_socket_recv_buffer_size(&made, BACKEND_AHEAD_BYTES);
-            keep_little(made.as_fd());
-        }
     }
     name_interface(made.as_fd(), target, bytes)?;
     match socket::connect(made.as_fd(), bytes) {
@@ -36,9 +33,14 @@ pub fn connect(target: &[u8], least: i32) -> Result<(OwnedFd, bool), Errno> {
     }
 }
 
-/// Lets little wait to be sent to a program on this machine (`TCP_NOTSENT_LOWAT`, Linux 3.12; without it: more).
-pub fn keep_little(socket: BorrowedFd<'_>) {
-    let _ = socket::set_number(socket, libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, UNSENT_BYTES);
+/// Lets little wait between us and a program on this machine, in both directions (`SO_RCVBUF`; `TCP_NOTSENT_LOWAT`, Linux
+/// 3.12): worth its system calls for a stream only.
+pub fn keep_little(connection: &OwnedFd) {
+    let peer = Peer::of(getpeername(connection).unwrap_or(None), connection);
+    if peer.is_loopback() {
+        let _ = sockopt::set_socket_recv_buffer_size(connection, BACKEND_AHEAD_BYTES); // else: more
+        let _ = socket::set_number(connection.as_fd(), libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, UNSENT_BYTES);
+    }
 }
 
 /// Why a connection failed, once epoll(7) has told of an error (`SO_ERROR`, socket(7)).
@@ -56,6 +58,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let target = address::inet(std::net::Ipv4Addr::LOCALHOST.into(), listener.local_addr().unwrap().port(), 0);
         let (socket, _) = connect(&target, 0).unwrap();
+        keep_little(&socket);
         let allowed = std::fs::read_to_string("/proc/sys/net/core/rmem_max").unwrap().trim().parse().unwrap();
         assert_eq!(sockopt::socket_recv_buffer_size(&socket).unwrap(), 2 * BACKEND_AHEAD_BYTES.min(allowed));
         let unsent = socket::option(socket.as_fd(), libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT);

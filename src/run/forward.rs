@@ -51,9 +51,6 @@ impl Server {
         let deadline = self.now.after_ms(BACKEND_WAIT_MS);
         let (row, source) = (stored(service), peer.source());
         let connection = above(connection, self.least_descriptor());
-        if peer.is_loopback() {
-            backend::keep_little(connection.as_fd());
-        }
         let slot = match self.take_client(row, connection, source, deadline) {
             Ok(slot) => slot,
             Err(errno) => return self.rest_by_scarcity(service, "epoll", errno),

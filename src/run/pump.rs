@@ -14,6 +14,7 @@ use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_siz
 
 use super::Tick;
 use crate::limits::{FORWARD_BYTES, FORWARD_PIPES, FORWARD_TURN_BYTES, LARGE_PIPES, STREAM_BYTES};
+use crate::open::backend::keep_little;
 use crate::sys::process::above;
 
 /// A pipe; both ends above the descriptors that children get.
@@ -92,6 +93,8 @@ pub(super) struct Side {
     pub(super) held: u32,
     /// The last read was a large one.
     streams: bool,
+    /// It has sent or got a stream, and little waits between it and us since.
+    little: bool,
     /// There may be something to read.
     readable: bool,
     /// It may take something.
@@ -115,6 +118,7 @@ impl Side {
             pipe: None,
             held: 0,
             streams: false,
+            little: false,
             readable: false,
             writable: true,
             hung_up: false,
@@ -146,6 +150,15 @@ impl Side {
 
     const fn is_done(&self) -> bool {
         self.ended && self.held == 0
+    }
+
+    /// A stream comes from it or goes to it.
+    fn begin_stream(&mut self) {
+        if !core::mem::replace(&mut self.little, true)
+            && let Some(socket) = &self.socket
+        {
+            keep_little(socket);
+        }
     }
 
     /// Nothing more can be read from it.
@@ -219,6 +232,10 @@ fn one_way(from: &mut Side, to: &mut Side, shared: &mut Shared) -> bool {
             Ok(0) => from.end(),
             Ok(length) => {
                 from.streams = length >= FORWARD_BYTES;
+                if from.streams {
+                    from.begin_stream();
+                    to.begin_stream();
+                }
                 moved += length;
             }
             Err(Taken::Nothing) => from.readable = false,
