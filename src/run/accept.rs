@@ -6,7 +6,6 @@ use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with, getsockname, sockopt};
 
 use super::history::{Event, Refusal, What};
-use super::pairs::Pair;
 use super::tables::stored;
 use super::{Child, Phase, Server, Tick, Why};
 use crate::limits::{ACCEPT_MISSES, SCARCE_CEILING_MS, SCARCE_FIRST_MS};
@@ -149,11 +148,14 @@ impl Server {
     /// Connections alive from the same source.
     fn live_from(&self, service: usize, peer: &Peer) -> u32 {
         let source = peer.source();
-        let same = |child: &&Child| usize::from(child.service) == service && child.source == source;
-        let built_in = self.tables.internal.iter().filter(|row| row.is_of(service, source)).count();
-        let its = |row: &&Pair| usize::from(row.service) == service && row.source == source;
-        let forwarded = self.tables.forwards.each().filter(its).count();
-        u32::try_from(self.tables.children.iter().filter(same).count() + built_in + forwarded).unwrap_or(u32::MAX)
+        let its = |of: u16, from: Source| usize::from(of) == service && from == source;
+        let mut live = self.tables.children.iter().filter(|child| its(child.service, child.source)).count();
+        if self.forwards(service) {
+            live += self.tables.forwards.each().filter(|pair| its(pair.service, pair.source)).count();
+        } else if self.spec(service).is_some_and(|spec| spec.internal().is_some()) {
+            live += self.tables.internal.iter().filter(|row| row.is_of(service, source)).count();
+        }
+        u32::try_from(live).unwrap_or(u32::MAX)
     }
 
     pub(super) fn refuse(&mut self, service: usize, peer: &Peer, why: Refusal) {

@@ -98,14 +98,18 @@ impl Spawner {
     /// # Errors
     /// The [`Stage`] that failed; the child, if there was one, is gone and reaped.
     pub fn start(&mut self, start: &Start<'_>) -> Result<i32, StartFailed> {
-        let (policy, mut variables, mut image) = (policy(start), Variables::new(), Image::new(program(start)));
+        let policy = policy(start);
+        let mut variables = Variables::new();
+        let mut image = Image::new(program(start));
         self.fill(start, policy, &mut variables, &mut image)?;
         self.launch(start, policy, &mut image)
     }
 
     /// Becomes the program itself, with the same process id. Returns only when that fails; what was done before stays.
     pub fn become_program(&self, start: &Start<'_>) -> StartFailed {
-        let (policy, mut variables, mut image) = (policy(start), Variables::new(), Image::new(program(start)));
+        let policy = policy(start);
+        let mut variables = Variables::new();
+        let mut image = Image::new(program(start));
         let (sharing, pidfd_ids) = (Sharing::Nothing, self.pidfd_ids);
         match self.fill(start, policy, &mut variables, &mut image) {
             Ok(()) => setup::Child { start, policy, sharing, pidfd_ids, own_session: false }

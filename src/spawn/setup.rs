@@ -104,7 +104,7 @@ impl Child<'_> {
     }
 
     fn standard_descriptors(&self) -> Result<(), Errno> {
-        for (place, stdio) in (0..).zip(self.policy.stdio) {
+        for (place, stdio) in (0..).zip(&self.policy.stdio) {
             match stdio {
                 Stdio::Inherit | Stdio::File => {}
                 Stdio::Null if place == 0 => {} // our own is /dev/null
