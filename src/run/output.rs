@@ -58,7 +58,7 @@ impl Output {
     pub(super) fn put(&self, plan: &Plan, to: &mut Writer) {
         let (log, identifier) = self.log(plan);
         let (read, write) = (self.read.as_raw_fd(), self.write.as_ref().map_or(-1, AsRawFd::as_raw_fd));
-        put_kept(to, &KeptOutput { log, read, write }, identifier, &self.line);
+        put_kept(to, KeptOutput { log, read, write }, identifier, &self.line);
     }
 
     /// The end that we read.

@@ -223,33 +223,31 @@ impl Server {
     pub(super) fn write_state(&self, about: &About, file: OwnedFd) -> Result<OwnedFd, Errno> {
         let (plan, tables) = (self.plan, &*self.tables);
         let mut to = Writer::new(file);
-        to.put(&VERSION);
-        to.put(about);
-        put_length(&mut to, plan.services.len());
+        to.put(VERSION);
+        to.put(about.clone());
         for (spec, state) in plan.services.iter().zip(&tables.services) {
-            put_kept(&mut to, state, plan.arena.get(spec.name), &[]);
+            put_kept(&mut to, *state, plan.arena.get(spec.name), &[]);
         }
-        put_length(&mut to, tables.listeners.iter().filter(|listener| listener.opened.is_some()).count());
+        to.put(false);
         for (row, listener) in tables.listeners.iter().enumerate() {
             self.put_listener(&mut to, row, listener);
         }
-        put_rows(&mut to, tables.children.iter().copied());
-        put_rows(&mut to, tables.foreign.iter().map(Foreign::kept));
-        put_rows(&mut to, tables.parked.iter().map(KeptParked::of));
-        put_rows(&mut to, tables.internal.iter().map(InternalConnection::kept));
-        put_rows(&mut to, tables.forwards.each().map(KeptForward::of));
-        put_length(&mut to, tables.outputs.len());
-        for output in &tables.outputs {
-            output.put(plan, &mut to);
-        }
-        put_rows(&mut to, tables.watched.iter().map(KeptWatched::of));
-        put_rows(&mut to, tables.rates.each().copied());
+        to.put(false);
+        to.put_list(tables.children.iter().copied());
+        to.put_list(tables.foreign.iter().map(Foreign::kept));
+        to.put_list(tables.parked.iter().map(KeptParked::of));
+        to.put_list(tables.internal.iter().map(InternalConnection::kept));
+        to.put_list(tables.forwards.each().map(KeptForward::of));
+        tables.outputs.iter().for_each(|output| output.put(plan, &mut to));
+        to.put(false);
+        to.put_list(tables.watched.iter().map(KeptWatched::of));
+        to.put_list(tables.rates.each().copied());
         let history = &tables.history;
-        to.put(&history.next());
-        put_rows(&mut to, (history.oldest()..history.next()).filter_map(|number| history.get(number)).copied());
-        put_length(&mut to, tables.clients.iter().filter(|client| client.is_kept()).count());
+        to.put(history.next());
+        to.put_list((history.oldest()..history.next()).filter_map(|number| history.get(number)).copied());
         tables.clients.iter().filter(|client| client.is_kept()).for_each(|client| client.put(&mut to));
-        to.put(&VERSION);
+        to.put(false);
+        to.put(VERSION);
         to.finish()
     }
 
@@ -271,7 +269,7 @@ impl Server {
             marks,
             descriptor: opened.socket.as_raw_fd(),
         };
-        put_kept(to, &kept, plan.arena.get(spec.address), symlinks);
+        put_kept(to, kept, plan.arena.get(spec.address), symlinks);
     }
 
     /// Calls `act` for each descriptor that [`Server::write_state`] names.
@@ -296,19 +294,9 @@ impl Server {
     }
 }
 
-/// Tables have less than 65536 rows, but for the children.
-fn put_length(to: &mut Writer, length: usize) {
-    to.put(&u32::try_from(length).unwrap_or(u32::MAX));
-}
-
-/// Writes rows, their number first.
-fn put_rows(to: &mut Writer, rows: impl Iterator<Item: Field> + Clone) {
-    put_length(to, rows.clone().count());
-    rows.for_each(|row| to.put(&row));
-}
-
-/// Writes a [`Kept`].
-pub(super) fn put_kept(to: &mut Writer, row: &impl Field, first: &[u8], second: &[u8]) {
+/// Writes a row of a list of [`Kept`], which ends with `false`.
+pub(super) fn put_kept(to: &mut Writer, row: impl Field, first: &[u8], second: &[u8]) {
+    to.put(true);
     to.put(row);
     to.put_bytes(first);
     to.put_bytes(second);

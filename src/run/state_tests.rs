@@ -7,6 +7,7 @@ use crate::handover::codec::is_zero;
 use crate::plan::Plan;
 use crate::plan::testing::with_plan;
 use crate::sys::process;
+use core::iter::empty;
 use rustix::fs::{MemfdFlags, memfd_create};
 
 /// The bytes of a state with a bit of everything, written by a server of its own.
@@ -21,42 +22,39 @@ fn written() -> Vec<u8> {
 
 fn bytes_of(plan: &Plan) -> Vec<u8> {
     let mut to = Writer::new(memfd_create(c"state", MemfdFlags::CLOEXEC).unwrap());
-    to.put(&VERSION);
+    to.put(VERSION);
     let (kind, begun, since, name) = (Kind::Upgrade, Tick(5), Tick(4), process::name());
     let (control, control_file, last_client) = (-1, Identity::default(), 0);
     let (notifications, pid_file) = (-1, 64);
-    to.put(&About { kind, begun, since, control, control_file, last_client, notifications, pid_file, name });
-    put_length(&mut to, plan.services.len());
+    to.put(About { kind, begun, since, control, control_file, last_client, notifications, pid_file, name });
     for (spec, phase) in plan.services.iter().zip([Phase::Running(7), Phase::Resting(Tick::NEVER, Why::Program)]) {
         let state = ServiceState { phase, accepted: 3_000_000_000_000, ..ServiceState::NEW };
-        put_kept(&mut to, &state, plan.arena.get(spec.name), &[]);
+        put_kept(&mut to, state, plan.arena.get(spec.name), &[]);
     }
-    put_length(&mut to, 1);
+    to.put(false);
     let (kind, identity, marks) = (SocketKind::Datagram, Identity { device: 1, inode: 2 }, marks(plan, 1));
-    put_kept(&mut to, &KeptListener { service: 1, row: 2, kind, identity, marks, descriptor: 35 }, b"/run/x", b"");
-    put_length(&mut to, 1);
+    put_kept(&mut to, KeptListener { service: 1, row: 2, kind, identity, marks, descriptor: 35 }, b"/run/x", b"");
+    to.put(false);
     let stage = Life::Leftover { end: End::Signal(9, true), timed_out: true, asked: false };
     let (since, deadline, source) = (Tick(1), Tick(2), Source([8; 16]));
-    to.put(&Child { pid: 7, session: 6, service: 0, stage, since, deadline, source });
-    put_length(&mut to, 1);
-    to.put(&KeptForeign { pid: 7, descriptor: 40 });
-    put_length(&mut to, 0);
-    put_length(&mut to, 1);
+    to.put_list([Child { pid: 7, session: 6, service: 0, stage, since, deadline, source }].into_iter());
+    to.put_list([KeptForeign { pid: 7, descriptor: 40 }].into_iter());
+    to.put_list(empty::<KeptParked>());
     let deadline = Tick(9);
-    to.put(&KeptInternal { service: 1, listener: 2, descriptor: 42, deadline, position: 5, blocked: true });
-    put_length(&mut to, 1);
+    let internal = KeptInternal { service: 1, listener: 2, descriptor: 42, deadline, position: 5, blocked: true };
+    to.put_list([internal].into_iter());
     let side = |socket, pipe, held| KeptSide { socket, pipe, held, ended: true, passed_on: false, broken: false };
     let sides = [side(50, [51, 52], 7), side(-1, [-1; 2], 0)];
-    to.put(&KeptForward { service: 1, stage: Stage::Waiting, source: Source([8; 16]), deadline, sides });
-    put_length(&mut to, 1);
-    put_kept(&mut to, &KeptOutput { log: ChildLog::Syslog, read: 41, write: -1 }, b"web", b"half a li");
-    put_length(&mut to, 0);
-    put_length(&mut to, 0);
-    to.put(&1_u32);
-    put_length(&mut to, 1);
-    to.put(&Event::of(What::Stop, 7));
-    put_length(&mut to, 0);
-    to.put(&VERSION);
+    let source = Source([8; 16]);
+    to.put_list([KeptForward { service: 1, stage: Stage::Waiting, source, deadline, sides }].into_iter());
+    put_kept(&mut to, KeptOutput { log: ChildLog::Syslog, read: 41, write: -1 }, b"web", b"half a li");
+    to.put(false);
+    to.put_list(empty::<KeptWatched>());
+    to.put_list(empty::<Rate>());
+    to.put(1_u32);
+    to.put_list([Event::of(What::Stop, 7)].into_iter());
+    to.put(false);
+    to.put(VERSION);
     let file = to.finish().unwrap();
     let mut bytes = vec![0; 1 << 16];
     let length = pread(&file, bytes.as_mut_slice(), 0).unwrap();

@@ -71,7 +71,7 @@ impl Client {
             Job::Reload => kept.waits = Waits::Reload,
             _ => {}
         }
-        put_kept(to, &kept, &self.request, self.row.get(self.sent..).unwrap_or(&[]));
+        put_kept(to, kept, &self.request, self.row.get(self.sent..).unwrap_or(&[]));
     }
 }
 
