@@ -6,7 +6,6 @@
 
 use crate::cli::exit;
 use crate::plan::FIRST_OWN_FD;
-use crate::sys::environment::reclaim;
 use crate::sys::errno::Why;
 use crate::sys::process::above;
 use crate::sys::stdio::{self, Standard};
@@ -173,12 +172,12 @@ impl PidFile {
         Err(call(Errno::AGAIN))
     }
 
-    /// The pid file that an earlier image of this process has locked, by its descriptor.
+    /// The pid file that an earlier image of this process has locked.
     ///
     /// # Errors
-    /// EBADF: no such descriptor was inherited; NAMETOOLONG.
-    pub fn resume(descriptor: i32, path: &Path) -> Result<Self, Errno> {
-        Ok(Self { file: reclaim(descriptor, 3)?, path: whole(path)? })
+    /// NAMETOOLONG.
+    pub fn resume(file: OwnedFd, path: &Path) -> Result<Self, Errno> {
+        Ok(Self { file, path: whole(path)? })
     }
 
     /// Writes the number of this process. To be called when the sockets are open, before [`Waiting::ready`].

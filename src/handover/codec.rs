@@ -3,11 +3,12 @@
 //! reader puts something else in its place. The writer takes no memory; the reader runs before the seal, believes
 //! nothing and never panics: from the first byte that is wrong on it gives blank values, and says so at the end.
 
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use rustix::io::{Errno, write};
 
 use crate::peer::Source;
 use crate::sys::clock::Tick;
+use crate::sys::environment::{borrow_inherited, reclaim, set_inheritable};
 
 /// Bytes that are collected for one write(2).
 const BUFFER_BYTES: usize = 1024;
@@ -17,7 +18,32 @@ pub trait Codec {
     /// Writes these bytes, or replaces them with those that were read.
     fn pass(&mut self, bytes: &mut [u8]);
     /// What was read is no value of its type.
-    fn refuse(&mut self);
+    fn refuse(&mut self) {}
+    /// A descriptor goes this way, by its number.
+    fn descriptor(&mut self, _number: RawFd) {}
+}
+
+impl dyn Codec + '_ {
+    /// Puts in one value.
+    pub fn put(&mut self, mut value: impl Field) {
+        value.pass(self);
+    }
+
+    /// Puts in a list.
+    pub fn put_list(&mut self, rows: impl Iterator<Item: Field>) {
+        for row in rows {
+            self.put(true);
+            self.put(row);
+        }
+        self.put(false);
+    }
+
+    /// Puts in bytes, the length (u16) in front; what is longer than that is cut.
+    pub fn put_bytes(&mut self, bytes: &[u8]) {
+        let length = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
+        self.put(length);
+        bytes.iter().take(length.into()).for_each(|&byte| self.put(byte));
+    }
 }
 
 /// What can be written and read.
@@ -39,27 +65,6 @@ impl Writer {
     /// Writes to this file, from where it stands.
     pub const fn new(file: OwnedFd) -> Self {
         Self { file, buffer: heapless::Vec::new(), failed: None }
-    }
-
-    /// Writes one value.
-    pub fn put(&mut self, mut value: impl Field) {
-        value.pass(self);
-    }
-
-    /// Writes a list.
-    pub fn put_list(&mut self, rows: impl Iterator<Item: Field>) {
-        for row in rows {
-            self.put(true);
-            self.put(row);
-        }
-        self.put(false);
-    }
-
-    /// Writes bytes, the length (u16) in front; what is longer than that is cut.
-    pub fn put_bytes(&mut self, bytes: &[u8]) {
-        let length = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
-        self.put(length);
-        bytes.iter().take(length.into()).for_each(|&byte| self.push(byte));
     }
 
     fn push(&mut self, byte: u8) {
@@ -95,8 +100,17 @@ impl Codec for Writer {
     fn pass(&mut self, bytes: &mut [u8]) {
         bytes.iter().for_each(|&byte| self.push(byte));
     }
+}
 
-    fn refuse(&mut self) {}
+/// Writes nothing, but lets all descriptors stay open over the next exec, or not.
+pub struct Inheritable(pub bool);
+
+impl Codec for Inheritable {
+    fn pass(&mut self, _bytes: &mut [u8]) {}
+
+    fn descriptor(&mut self, number: RawFd) {
+        let _ = borrow_inherited(number).and_then(|fd| set_inheritable(fd, self.0)); // it is open, or none
+    }
 }
 
 /// Reads values from bytes.
@@ -118,7 +132,7 @@ impl<'a> Reader<'a> {
         value
     }
 
-    /// The next bytes of [`Writer::put_bytes`].
+    /// The next bytes that were put in with their length.
     pub fn get_bytes(&mut self) -> &'a [u8] {
         let length = self.get::<u16>();
         self.take(length.into()).unwrap_or_default()
@@ -242,6 +256,31 @@ impl Field for Source {
     }
 }
 
+/// A descriptor that the next image gets, by its number; -1: there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Descriptor(pub RawFd);
+
+impl Descriptor {
+    /// The number of one that may be there.
+    pub fn of(fd: Option<impl AsFd>) -> Self {
+        fd.map_or(Self::BLANK, |fd| Self(fd.as_fd().as_raw_fd()))
+    }
+
+    /// Takes it over, at the number `least` or above. `None`: it was not inherited.
+    pub fn reclaim(self, least: RawFd) -> Option<OwnedFd> {
+        reclaim(self.0, least).ok()
+    }
+}
+
+impl Field for Descriptor {
+    const BLANK: Self = Self(-1);
+
+    fn pass(&mut self, by: &mut dyn Codec) {
+        self.0.pass(by);
+        by.descriptor(self.0);
+    }
+}
+
 /// Whether nothing but zeros would be written of a value.
 pub fn is_zero(value: &impl Field) -> bool {
     struct Zeros(bool);
@@ -249,8 +288,6 @@ pub fn is_zero(value: &impl Field) -> bool {
         fn pass(&mut self, bytes: &mut [u8]) {
             self.0 &= bytes.iter().all(|&byte| byte == 0);
         }
-
-        fn refuse(&mut self) {}
     }
     let mut zeros = Zeros(true);
     value.clone().pass(&mut zeros);
@@ -284,7 +321,7 @@ mod tests {
     }
     record!(Row { number, yes });
 
-    fn written(act: impl FnOnce(&mut Writer)) -> Vec<u8> {
+    fn written(act: impl FnOnce(&mut dyn Codec)) -> Vec<u8> {
         let mut writer = Writer::new(memfd_create(c"state", MemfdFlags::CLOEXEC).unwrap());
         act(&mut writer);
         let file = writer.finish().unwrap();
@@ -349,7 +386,7 @@ mod tests {
     fn a_full_disk_is_an_error() {
         let full = rustix::fs::open(c"/dev/full", rustix::fs::OFlags::WRONLY, rustix::fs::Mode::empty()).unwrap();
         let mut writer = Writer::new(full);
-        writer.put(1_u8);
+        1_u8.pass(&mut writer);
         assert_eq!(writer.finish().err(), Some(Errno::NOSPC));
     }
 }

@@ -11,6 +11,7 @@ use super::protocol::{CYCLE, daytime, pattern, time};
 use super::state::KeptInternal;
 use super::tables::stored;
 use super::{Server, Tick, Token};
+use crate::handover::codec::Descriptor;
 use crate::limits::{INTERNAL_BYTES, INTERNAL_IDLE_MS};
 use crate::logging::Kind;
 use crate::peer::{Peer, Source};
@@ -44,7 +45,7 @@ impl InternalConnection {
     /// What the next image of this process needs.
     pub(super) fn kept(&self) -> KeptInternal {
         let Self { service, listener, ref socket, deadline, position, blocked, .. } = *self;
-        KeptInternal { service, listener, descriptor: socket.as_raw_fd(), deadline, position, blocked }
+        KeptInternal { service, listener, descriptor: Descriptor(socket.as_raw_fd()), deadline, position, blocked }
     }
 
     /// What epoll is to look for.

@@ -11,7 +11,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use super::state::{Kept, KeptOutput, put_kept};
 use super::tables::stored;
 use super::{Server, Tables};
-use crate::handover::codec::Writer;
+use crate::handover::codec::{Codec, Descriptor};
 use crate::limits::LOG_LINE_BYTES;
 use crate::logging::{self, Target};
 use crate::plan::{ChildLog, Plan, Policy, Stdio};
@@ -49,15 +49,10 @@ impl Output {
         policy.map_or((self.orphan.0, &self.orphan.1), |policy| (policy.log, plan.arena.get(policy.syslog_identifier)))
     }
 
-    /// Its descriptors.
-    pub(super) fn ends(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        core::iter::once(self.read.as_fd()).chain(self.write.as_ref().map(AsFd::as_fd))
-    }
-
     /// Writes it for the next image, see [`super::state`].
-    pub(super) fn put(&self, plan: &Plan, to: &mut Writer) {
+    pub(super) fn put(&self, plan: &Plan, to: &mut dyn Codec) {
         let (log, identifier) = self.log(plan);
-        let (read, write) = (self.read.as_raw_fd(), self.write.as_ref().map_or(-1, AsRawFd::as_raw_fd));
+        let (read, write) = (Descriptor(self.read.as_raw_fd()), Descriptor::of(self.write.as_ref()));
         put_kept(to, KeptOutput { log, read, write }, identifier, &self.line);
     }
 

@@ -6,7 +6,7 @@
 use core::ffi::CStr;
 use core::fmt::{self, Write};
 use heapless::Vec;
-use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::fs::{CWD, MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create, openat, tell};
 use rustix::io::{Errno, fcntl_dupfd_cloexec, pread, pwrite};
 
@@ -14,12 +14,13 @@ use super::end::End;
 use super::state::About;
 use super::stop::SIGKILL;
 use super::{Server, Tick};
+use crate::handover::codec::{Codec, Descriptor, Inheritable, Writer};
 use crate::handover::{VARIABLE, VERSION};
 use crate::limits::{CHECK_OUTPUT_BYTES, CHECK_TIMEOUT_MS, COMMAND_LINE_BYTES, SERVICE_LISTENERS};
 use crate::logging::{LeftOut, say};
 use crate::plan::FIRST_OWN_FD;
 use crate::plan::image::{VERSION_BYTES, version_of};
-use crate::sys::environment::{set_inheritable, variables};
+use crate::sys::environment::variables;
 use crate::sys::errno::Why as Words;
 use crate::sys::proc::{self, c_str, of_descriptor};
 use crate::sys::process::{self, Image, above, install_descriptor, send_signal};
@@ -256,19 +257,23 @@ impl Server {
         self.tables.throttle.flush(Tick::NEVER, LeftOut::report);
         self.collect_arrivals();
         self.thaw_all(); // a look that is going on is taken again
-        let (control_file, last_client) = self.control_marks();
+        let (control, control_file, last_client) = self.kept_control();
         let about = About {
             kind: checker.kind,
             begun: checker.begun,
             since: self.since,
-            control: self.control_socket().map_or(-1, |socket| socket.as_raw_fd()),
+            control,
             control_file,
             last_client,
-            notifications: self.notifications.as_ref().map_or(-1, AsRawFd::as_raw_fd),
-            pid_file: self.pid_file.as_ref().map_or(-1, |file| file.as_fd().as_raw_fd()),
+            notifications: Descriptor::of(self.notifications.as_ref()),
+            pid_file: Descriptor::of(self.pid_file.as_ref()),
             name: process::name(),
         };
-        let state = memory_file(c"dormouse-state").and_then(|file| self.write_state(&about, file));
+        let state = memory_file(c"dormouse-state").and_then(|file| {
+            let mut to = Writer::new(file);
+            self.put_state(&about, &mut to);
+            to.finish()
+        });
         let state = match state {
             Ok(state) => state,
             Err(errno) => return Refusal::Failed("writing the state", errno),
@@ -276,12 +281,9 @@ impl Server {
         let _ = fcntl_add_seals(&checker.plan, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK);
         let _ = rustix::fs::seek(&checker.plan, rustix::fs::SeekFrom::Start(0));
         let kept = |inheritable| {
-            let mut set = |fd: BorrowedFd<'_>| {
-                let _ = set_inheritable(fd, inheritable); // it is open
-            };
-            self.for_each_kept(&mut set);
-            set(state.as_fd());
-            set(checker.plan.as_fd());
+            let to: &mut dyn Codec = &mut Inheritable(inheritable);
+            self.put_state(&about, to);
+            to.put([&state, &checker.plan].map(|file| Descriptor(file.as_raw_fd())));
         };
         kept(true);
         let refusal = self.become_image(checker, &state);

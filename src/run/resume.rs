@@ -22,7 +22,6 @@ use crate::open::kept::{discard, discard_links, fits, marks};
 use crate::open::{Identity, Opened};
 use crate::peer::Peer;
 use crate::plan::{Plan, Restart};
-use crate::sys::environment::reclaim;
 use crate::sys::{clock, errno};
 
 /// What the image before has left, on its way into the tables.
@@ -50,7 +49,7 @@ impl Resume {
 
     /// The pid file that the image before has locked.
     pub fn pid_file(&self, path: &Path) -> Option<PidFile> {
-        PidFile::resume(self.state.about.pid_file, path).ok()
+        PidFile::resume(self.state.about.pid_file.reclaim(3)?, path).ok()
     }
 
     /// The control socket, its file, and the number of the last client.
@@ -78,7 +77,7 @@ impl Resume {
     pub fn listeners(&mut self, plan: &Plan, tables: &mut Tables, least: RawFd) {
         for kept in &core::mem::take(&mut self.state.listeners) {
             let (old, address, symlinks) = (&kept.row, &kept.first, &kept.second);
-            let Ok(socket) = reclaim(old.descriptor, least) else { continue };
+            let Some(socket) = old.descriptor.reclaim(least) else { continue };
             let closed = |listener: &Listener| listener.opened.is_none();
             let wanted = |&row: &usize| {
                 let spec = plan.listeners.get(row);
@@ -122,8 +121,8 @@ impl Resume {
     /// The pipes that running children write to.
     pub fn outputs(&mut self, plan: &Plan, tables: &mut Tables, least: RawFd) {
         for old in core::mem::take(&mut self.state.outputs) {
-            let Ok(read) = reclaim(old.row.read, least) else { continue };
-            super::output::resume(plan, tables, &old, read, reclaim(old.row.write, least).ok());
+            let Some(read) = old.row.read.reclaim(least) else { continue };
+            super::output::resume(plan, tables, &old, read, old.row.write.reclaim(least));
         }
     }
 }
@@ -149,7 +148,7 @@ impl Server {
     pub fn resume(&mut self, resume: &mut Resume, least: RawFd) {
         let now = self.now;
         self.since = resume.state.about.since;
-        self.open_notifications(reclaim(resume.state.about.notifications, least).ok());
+        self.open_notifications(resume.state.about.notifications.reclaim(least));
         for (old, row) in resume.services.iter().enumerate() {
             let Some(Kept { row: state, first: name, .. }) = resume.state.services.get(old) else { continue };
             let Some(row) = row.map(usize::from) else {
@@ -192,7 +191,7 @@ impl Server {
         self.resume_parked(resume, least);
         self.resume_connections(resume, least);
         self.resume_forwards(resume, least);
-        resume.control = reclaim(resume.state.about.control, least).ok();
+        resume.control = resume.state.about.control.reclaim(least);
         let rows = &resume.services;
         let row_of = |old: u16| rows.get(usize::from(old)).copied().flatten();
         let (next, events) = (resume.state.next_event, &resume.state.events);
@@ -217,7 +216,7 @@ impl Server {
 
     fn resume_foreign(&mut self, resume: &mut Resume, least: RawFd) {
         for old in core::mem::take(&mut resume.state.foreign) {
-            let Ok(process) = reclaim(old.descriptor, least) else { continue };
+            let Some(process) = old.descriptor.reclaim(least) else { continue };
             if self.tables.children.iter().any(|child| child.pid == old.pid) {
                 let _ = self.tables.foreign.push(Foreign::new(old.pid, process)); // as many as before
             }
@@ -227,7 +226,7 @@ impl Server {
 
     fn resume_parked(&mut self, resume: &mut Resume, least: RawFd) {
         for old in core::mem::take(&mut resume.state.parked) {
-            let Ok(connection) = reclaim(old.descriptor, least) else { continue };
+            let Some(connection) = old.descriptor.reclaim(least) else { continue };
             let place = resume.place(old.service, old.listener);
             if let Some((service, listener)) = place.filter(|(service, _)| self.starts_per_connection(*service)) {
                 let peer = Peer::of(getpeername(&connection).ok().flatten(), &connection);
@@ -244,7 +243,7 @@ impl Server {
 
     fn resume_connections(&mut self, resume: &mut Resume, least: RawFd) {
         for old in core::mem::take(&mut resume.state.internal) {
-            let Ok(socket) = reclaim(old.descriptor, least) else { continue };
+            let Some(socket) = old.descriptor.reclaim(least) else { continue };
             if let Some((service, listener)) = resume.place(old.service, old.listener) {
                 self.resume_internal(&KeptInternal { service, listener, ..old }, socket);
             }

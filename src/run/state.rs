@@ -5,8 +5,8 @@
 //! connections; those of built-in services; forwarded ones; pipes to the log; services that may be put to sleep; connections of each source;
 //! events; clients of the control socket; the version again, which shows that nothing is missing.
 
-use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
-use rustix::io::{Errno, pread};
+use rustix::fd::{AsRawFd, OwnedFd};
+use rustix::io::pread;
 
 use super::control::KeptClient;
 use super::end::End;
@@ -20,13 +20,12 @@ use super::tables::{Change, Ending, Life, Order, Parked, stored};
 use super::takeover::Foreign;
 use super::{Child, Listener, Phase, Server, ServiceState, Watched, Why};
 use crate::handover::VERSION;
-use crate::handover::codec::{Codec, Field, Reader, Writer, record, words};
+use crate::handover::codec::{Codec, Descriptor, Field, Reader, record, words};
 use crate::open::Identity;
 use crate::open::kept::{Marks, marks};
 use crate::peer::Source;
 use crate::plan::{ChildLog, SocketKind};
 use crate::sys::clock::Tick;
-use crate::sys::environment::reclaim;
 
 /// What the hand-over is about.
 #[derive(Clone)]
@@ -37,16 +36,16 @@ pub(super) struct About {
     pub(super) begun: Tick,
     /// When the first image began.
     pub(super) since: Tick,
-    /// The control socket, a descriptor; -1: there is none.
-    pub(super) control: i32,
+    /// The control socket.
+    pub(super) control: Descriptor,
     /// Its file.
     pub(super) control_file: Identity,
     /// Number of the last client.
     pub(super) last_client: u32,
-    /// The socket for messages of services, a descriptor; -1: there is none.
-    pub(super) notifications: i32,
-    /// The pid file, a descriptor; -1: there is none.
-    pub(super) pid_file: i32,
+    /// The socket for messages of services.
+    pub(super) notifications: Descriptor,
+    /// The pid file.
+    pub(super) pid_file: Descriptor,
     /// The name of the process, which exec changes.
     pub(super) name: [u8; 16],
 }
@@ -73,7 +72,7 @@ pub(super) struct KeptListener {
     /// What it is like.
     pub(super) marks: Marks,
     /// Its descriptor.
-    pub(super) descriptor: i32,
+    pub(super) descriptor: Descriptor,
 }
 record!(KeptListener { service, row, kind, identity, marks, descriptor });
 
@@ -81,7 +80,7 @@ record!(KeptListener { service, row, kind, identity, marks, descriptor });
 #[derive(Clone)]
 pub(super) struct KeptForeign {
     pub(super) pid: i32,
-    pub(super) descriptor: i32,
+    pub(super) descriptor: Descriptor,
 }
 record!(KeptForeign { pid, descriptor });
 
@@ -90,14 +89,14 @@ record!(KeptForeign { pid, descriptor });
 pub(super) struct KeptParked {
     pub(super) service: u16,
     pub(super) listener: u16,
-    pub(super) descriptor: i32,
+    pub(super) descriptor: Descriptor,
 }
 record!(KeptParked { service, listener, descriptor });
 
 impl KeptParked {
     fn of(parked: &Parked) -> Self {
         let Parked { service, listener, ref connection, .. } = *parked;
-        Self { service, listener, descriptor: connection.as_raw_fd() }
+        Self { service, listener, descriptor: Descriptor(connection.as_raw_fd()) }
     }
 }
 
@@ -106,14 +105,14 @@ impl KeptParked {
 pub(super) struct KeptInternal {
     pub(super) service: u16,
     pub(super) listener: u16,
-    pub(super) descriptor: i32,
+    pub(super) descriptor: Descriptor,
     pub(super) deadline: Tick,
     pub(super) position: u16,
     pub(super) blocked: bool,
 }
 record!(KeptInternal { service, listener, descriptor, deadline, position, blocked });
 
-/// A forwarded connection; descriptors that are not there are -1.
+/// A forwarded connection.
 #[derive(Clone)]
 pub(super) struct KeptForward {
     pub(super) service: u16,
@@ -127,8 +126,8 @@ record!(KeptForward { service, stage, source, deadline, sides });
 /// One side of it.
 #[derive(Clone)]
 struct KeptSide {
-    socket: i32,
-    pipe: [i32; 2],
+    socket: Descriptor,
+    pipe: [Descriptor; 2],
     held: u32,
     ended: bool,
     passed_on: bool,
@@ -138,13 +137,16 @@ record!(KeptSide { socket, pipe, held, ended, passed_on, broken });
 
 impl KeptForward {
     fn of(pair: &Pair) -> Self {
-        let side = |side: &Side| KeptSide {
-            socket: side.socket.as_ref().map_or(-1, AsRawFd::as_raw_fd),
-            pipe: side.pipe.as_ref().map_or([-1; 2], |pipe| [pipe.read.as_raw_fd(), pipe.write.as_raw_fd()]),
-            held: side.held,
-            ended: side.ended,
-            passed_on: side.passed_on,
-            broken: side.broken,
+        let side = |side: &Side| {
+            let pipe = side.pipe.as_ref();
+            KeptSide {
+                socket: Descriptor::of(side.socket.as_ref()),
+                pipe: [pipe.map(|pipe| &pipe.read), pipe.map(|pipe| &pipe.write)].map(Descriptor::of),
+                held: side.held,
+                ended: side.ended,
+                passed_on: side.passed_on,
+                broken: side.broken,
+            }
         };
         let [client, backend] = &pair.sides;
         let Pair { service, stage, source, deadline, .. } = *pair;
@@ -162,11 +164,12 @@ impl KeptForward {
 
 impl KeptSide {
     fn reclaim(self, least: i32) -> Option<Side> {
-        let mut side = Side::new(reclaim(self.socket, least).ok());
-        let [read, write] = self.pipe.map(|end| reclaim(end, least).ok());
+        let mut side = Side::new(self.socket.reclaim(least));
+        let [read, write] = self.pipe.map(|end| end.reclaim(least));
         side.pipe = read.zip(write).map(|(read, write)| Pipe::of(read, write));
         (side.held, side.ended, side.passed_on, side.broken) = (self.held, self.ended, self.passed_on, self.broken);
-        let whole = side.socket.is_some() == (self.socket >= 0) && (side.pipe.is_some() || side.held == 0);
+        let whole =
+            side.socket.is_some() == (self.socket != Descriptor::BLANK) && (side.pipe.is_some() || side.held == 0);
         Some(side).filter(|_| whole)
     }
 }
@@ -192,8 +195,8 @@ impl KeptWatched {
 #[derive(Clone)]
 pub(super) struct KeptOutput {
     pub(super) log: ChildLog,
-    pub(super) read: i32,
-    pub(super) write: i32,
+    pub(super) read: Descriptor,
+    pub(super) write: Descriptor,
 }
 record!(KeptOutput { log, read, write });
 
@@ -216,21 +219,17 @@ pub(super) struct State {
 }
 
 impl Server {
-    /// Writes everything; takes no memory.
-    ///
-    /// # Errors
-    /// As write(2).
-    pub(super) fn write_state(&self, about: &About, file: OwnedFd) -> Result<OwnedFd, Errno> {
+    /// Puts everything in; takes no memory.
+    pub(super) fn put_state(&self, about: &About, to: &mut dyn Codec) {
         let (plan, tables) = (self.plan, &*self.tables);
-        let mut to = Writer::new(file);
         to.put(VERSION);
         to.put(about.clone());
         for (spec, state) in plan.services.iter().zip(&tables.services) {
-            put_kept(&mut to, *state, plan.arena.get(spec.name), &[]);
+            put_kept(to, *state, plan.arena.get(spec.name), &[]);
         }
         to.put(false);
         for (row, listener) in tables.listeners.iter().enumerate() {
-            self.put_listener(&mut to, row, listener);
+            self.put_listener(to, row, listener);
         }
         to.put(false);
         to.put_list(tables.children.iter().copied());
@@ -238,20 +237,19 @@ impl Server {
         to.put_list(tables.parked.iter().map(KeptParked::of));
         to.put_list(tables.internal.iter().map(InternalConnection::kept));
         to.put_list(tables.forwards.each().map(KeptForward::of));
-        tables.outputs.iter().for_each(|output| output.put(plan, &mut to));
+        tables.outputs.iter().for_each(|output| output.put(plan, to));
         to.put(false);
         to.put_list(tables.watched.iter().map(KeptWatched::of));
         to.put_list(tables.rates.each().copied());
         let history = &tables.history;
         to.put(history.next());
         to.put_list((history.oldest()..history.next()).filter_map(|number| history.get(number)).copied());
-        tables.clients.iter().filter(|client| client.is_kept()).for_each(|client| client.put(&mut to));
+        tables.clients.iter().filter(|client| client.is_kept()).for_each(|client| client.put(to));
         to.put(false);
         to.put(VERSION);
-        to.finish()
     }
 
-    fn put_listener(&self, to: &mut Writer, row: usize, listener: &Listener) {
+    fn put_listener(&self, to: &mut dyn Codec, row: usize, listener: &Listener) {
         let plan = self.plan;
         let (Some(opened), Some(spec)) = (&listener.opened, plan.listeners.get(row)) else { return };
         let mut marks = marks(plan, row);
@@ -267,35 +265,14 @@ impl Server {
             kind: spec.kind,
             identity: opened.identity,
             marks,
-            descriptor: opened.socket.as_raw_fd(),
+            descriptor: Descriptor(opened.socket.as_raw_fd()),
         };
         put_kept(to, kept, plan.arena.get(spec.address), symlinks);
-    }
-
-    /// Calls `act` for each descriptor that [`Server::write_state`] names.
-    pub(super) fn for_each_kept(&self, act: &mut dyn FnMut(BorrowedFd<'_>)) {
-        use rustix::fd::AsFd;
-        let tables = &*self.tables;
-        tables.listeners.iter().filter_map(|listener| listener.opened.as_ref()).for_each(|o| act(o.socket.as_fd()));
-        tables.foreign.iter().for_each(|foreign| act(foreign.process()));
-        tables.parked.iter().for_each(|parked| act(parked.connection.as_fd()));
-        tables.internal.iter().for_each(|connection| act(connection.socket.as_fd()));
-        for side in tables.forwards.each().flat_map(|pair| &pair.sides) {
-            side.socket.iter().for_each(|socket| act(socket.as_fd()));
-            side.pipe.iter().flat_map(|pipe| [&pipe.read, &pipe.write]).for_each(|end| act(end.as_fd()));
-        }
-        tables.outputs.iter().flat_map(super::output::Output::ends).for_each(&mut *act);
-        tables.clients.iter().filter(|client| client.is_kept()).for_each(|client| act(client.socket()));
-        self.control_socket().map(&mut *act);
-        self.notifications.as_ref().map(AsFd::as_fd).map(&mut *act);
-        if let Some(file) = &self.pid_file {
-            act(file.as_fd());
-        }
     }
 }
 
 /// Writes a row of a list of [`Kept`], which ends with `false`.
-pub(super) fn put_kept(to: &mut Writer, row: impl Field, first: &[u8], second: &[u8]) {
+pub(super) fn put_kept(to: &mut dyn Codec, row: impl Field, first: &[u8], second: &[u8]) {
     to.put(true);
     to.put(row);
     to.put_bytes(first);

@@ -3,7 +3,7 @@
 #![allow(clippy::indexing_slicing)]
 
 use super::*;
-use crate::handover::codec::is_zero;
+use crate::handover::codec::{Writer, is_zero};
 use crate::plan::Plan;
 use crate::plan::testing::with_plan;
 use crate::sys::process;
@@ -21,33 +21,45 @@ fn written() -> Vec<u8> {
 }
 
 fn bytes_of(plan: &Plan) -> Vec<u8> {
-    let mut to = Writer::new(memfd_create(c"state", MemfdFlags::CLOEXEC).unwrap());
+    let mut file = Writer::new(memfd_create(c"state", MemfdFlags::CLOEXEC).unwrap());
+    let to: &mut dyn Codec = &mut file;
     to.put(VERSION);
     let (kind, begun, since, name) = (Kind::Upgrade, Tick(5), Tick(4), process::name());
-    let (control, control_file, last_client) = (-1, Identity::default(), 0);
-    let (notifications, pid_file) = (-1, 64);
+    let (control, control_file, last_client) = (Descriptor::BLANK, Identity::default(), 0);
+    let (notifications, pid_file) = (Descriptor::BLANK, Descriptor(64));
     to.put(About { kind, begun, since, control, control_file, last_client, notifications, pid_file, name });
     for (spec, phase) in plan.services.iter().zip([Phase::Running(7), Phase::Resting(Tick::NEVER, Why::Program)]) {
         let state = ServiceState { phase, accepted: 3_000_000_000_000, ..ServiceState::NEW };
-        put_kept(&mut to, state, plan.arena.get(spec.name), &[]);
+        put_kept(to, state, plan.arena.get(spec.name), &[]);
     }
     to.put(false);
     let (kind, identity, marks) = (SocketKind::Datagram, Identity { device: 1, inode: 2 }, marks(plan, 1));
-    put_kept(&mut to, KeptListener { service: 1, row: 2, kind, identity, marks, descriptor: 35 }, b"/run/x", b"");
+    put_kept(
+        to,
+        KeptListener { service: 1, row: 2, kind, identity, marks, descriptor: Descriptor(35) },
+        b"/run/x",
+        b"",
+    );
     to.put(false);
     let stage = Life::Leftover { end: End::Signal(9, true), timed_out: true, asked: false };
     let (since, deadline, source) = (Tick(1), Tick(2), Source([8; 16]));
     to.put_list([Child { pid: 7, session: 6, service: 0, stage, since, deadline, source }].into_iter());
-    to.put_list([KeptForeign { pid: 7, descriptor: 40 }].into_iter());
+    to.put_list([KeptForeign { pid: 7, descriptor: Descriptor(40) }].into_iter());
     to.put_list(empty::<KeptParked>());
     let deadline = Tick(9);
-    let internal = KeptInternal { service: 1, listener: 2, descriptor: 42, deadline, position: 5, blocked: true };
+    let internal =
+        KeptInternal { service: 1, listener: 2, descriptor: Descriptor(42), deadline, position: 5, blocked: true };
     to.put_list([internal].into_iter());
     let side = |socket, pipe, held| KeptSide { socket, pipe, held, ended: true, passed_on: false, broken: false };
-    let sides = [side(50, [51, 52], 7), side(-1, [-1; 2], 0)];
+    let sides = [side(Descriptor(50), [51, 52].map(Descriptor), 7), side(Descriptor::BLANK, [Descriptor::BLANK; 2], 0)];
     let source = Source([8; 16]);
     to.put_list([KeptForward { service: 1, stage: Stage::Waiting, source, deadline, sides }].into_iter());
-    put_kept(&mut to, KeptOutput { log: ChildLog::Syslog, read: 41, write: -1 }, b"web", b"half a li");
+    put_kept(
+        to,
+        KeptOutput { log: ChildLog::Syslog, read: Descriptor(41), write: Descriptor::BLANK },
+        b"web",
+        b"half a li",
+    );
     to.put(false);
     to.put_list(empty::<KeptWatched>());
     to.put_list(empty::<Rate>());
@@ -55,7 +67,7 @@ fn bytes_of(plan: &Plan) -> Vec<u8> {
     to.put_list([Event::of(What::Stop, 7)].into_iter());
     to.put(false);
     to.put(VERSION);
-    let file = to.finish().unwrap();
+    let file = file.finish().unwrap();
     let mut bytes = vec![0; 1 << 16];
     let length = pread(&file, bytes.as_mut_slice(), 0).unwrap();
     bytes.truncate(length);
@@ -73,7 +85,7 @@ fn a_service_to_which_nothing_has_happened_is_all_zero() {
 fn what_is_written_comes_back() {
     let bytes = written();
     let state = State::parse(Reader::new(&bytes)).unwrap();
-    assert_eq!((state.about.kind, state.about.pid_file), (Kind::Upgrade, 64));
+    assert_eq!((state.about.kind, state.about.pid_file), (Kind::Upgrade, Descriptor(64)));
     let [web, log] = &state.services[..] else { panic!("two services") };
     assert_eq!((&web.first[..], web.row.phase, web.row.accepted), (&b"web"[..], Phase::Running(7), 3_000_000_000_000));
     assert_eq!((&log.first[..], log.row.phase), (&b"log"[..], Phase::Resting(Tick::NEVER, Why::Program)));
@@ -83,8 +95,11 @@ fn what_is_written_comes_back() {
     assert_eq!((state.children[0].pid, state.children[0].session), (7, 6));
     assert_eq!((state.internal[0].position, state.internal[0].blocked), (5, true));
     let [client, backend] = &state.forwards[0].sides;
-    assert_eq!((state.forwards[0].stage, client.pipe, client.held, backend.socket), (Stage::Waiting, [51, 52], 7, -1));
-    assert_eq!((state.outputs[0].row.write, &state.outputs[0].second[..]), (-1, &b"half a li"[..]));
+    assert_eq!(
+        (state.forwards[0].stage, client.pipe, client.held, backend.socket),
+        (Stage::Waiting, [51, 52].map(Descriptor), 7, Descriptor::BLANK)
+    );
+    assert_eq!((state.outputs[0].row.write, &state.outputs[0].second[..]), (Descriptor::BLANK, &b"half a li"[..]));
 }
 
 #[test]

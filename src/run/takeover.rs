@@ -4,7 +4,7 @@
 use core::mem::MaybeUninit;
 use log::Level;
 use rustix::event::epoll::{self, EventFlags};
-use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::fs::{CWD, fstat, readlinkat_raw, stat};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -15,6 +15,7 @@ use super::session::signal_session;
 use super::state::KeptForeign;
 use super::stop::SIGCONT;
 use super::{Child, Phase, Server, Tick, Token, Watch};
+use crate::handover::codec::Descriptor;
 use crate::limits::SCARCE_CEILING_MS;
 use crate::logging::Kind;
 use crate::open::holder::{Holder, holds};
@@ -37,12 +38,7 @@ impl Foreign {
 
     /// What the next image of this process needs.
     pub(super) fn kept(&self) -> KeptForeign {
-        KeptForeign { pid: self.pid, descriptor: self.process.as_raw_fd() }
-    }
-
-    /// Its pidfd.
-    pub(super) fn process(&self) -> BorrowedFd<'_> {
-        self.process.as_fd()
+        KeptForeign { pid: self.pid, descriptor: Descriptor(self.process.as_raw_fd()) }
     }
 }
 

@@ -6,17 +6,16 @@ use core::ffi::CStr;
 use core::fmt;
 use heapless::{CString, Vec};
 use rustix::event::epoll::{self, EventFlags};
-use rustix::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use rustix::fd::{AsRawFd, RawFd};
 use rustix::io::pread;
 
 use super::{Client, Control, Job, Request, Row, Server, Token, watch_for_clients};
-use crate::handover::codec::{Field, Writer, record, words};
+use crate::handover::codec::{Codec, Descriptor, Field, record, words};
 use crate::limits::{CONTROL_IDLE_MS, CONTROL_ROW_BYTES};
 use crate::open::{self, Identity, Opened};
 use crate::run::order::told;
 use crate::run::state::{Kept, put_kept};
 use crate::run::{ReloadKind, Resume};
-use crate::sys::environment::reclaim;
 
 /// Instead of the row of a service: all.
 const ALL: u16 = u16::MAX;
@@ -24,7 +23,7 @@ const ALL: u16 = u16::MAX;
 /// A client, on its way to the next image; its texts are what it has sent, and what it has not yet been told.
 #[derive(Clone)]
 pub(in crate::run) struct KeptClient {
-    descriptor: i32,
+    descriptor: Descriptor,
     number: u32,
     ended: bool,
     waits: Waits,
@@ -52,14 +51,10 @@ impl Client {
         matches!(self.job, Job::None | Job::Events { follow: true, .. } | Job::Await { .. } | Job::Reload)
     }
 
-    pub(in crate::run) fn socket(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
-    }
-
     /// Writes it for the next image, see [`crate::run`], `state`.
-    pub(in crate::run) fn put(&self, to: &mut Writer) {
+    pub(in crate::run) fn put(&self, to: &mut dyn Codec) {
         let row = |service: usize| u16::try_from(service).unwrap_or(ALL);
-        let (descriptor, number, ended) = (self.socket.as_raw_fd(), self.number, self.ended);
+        let (descriptor, number, ended) = (Descriptor(self.socket.as_raw_fd()), self.number, self.ended);
         let mut kept = KeptClient { descriptor, number, ended, ..KeptClient::BLANK };
         match self.job {
             Job::Events { only, next, follow: true } => {
@@ -76,14 +71,11 @@ impl Client {
 }
 
 impl Server {
-    /// The control socket, for [`crate::run`], `state`.
-    pub(in crate::run) fn control_socket(&self) -> Option<BorrowedFd<'_>> {
-        self.control.as_ref().map(|control| control.opened.socket.as_fd())
-    }
-
-    /// Its file, and the number of the last client.
-    pub(in crate::run) fn control_marks(&self) -> (Identity, u32) {
-        self.control.as_ref().map_or_else(Default::default, |control| (control.opened.identity, control.last))
+    /// The control socket, its file, and the number of the last client.
+    pub(in crate::run) fn kept_control(&self) -> (Descriptor, Identity, u32) {
+        let kept =
+            |control: &Control| (Descriptor(control.opened.socket.as_raw_fd()), control.opened.identity, control.last);
+        self.control.as_ref().map_or((Descriptor::BLANK, Identity::default(), 0), kept)
     }
 
     /// Goes on with the control socket of the image before; opens it if there was none.
@@ -107,7 +99,7 @@ impl Server {
         least: RawFd,
     ) {
         for Kept { row: old, first: request, second: row } in clients {
-            let Ok(socket) = reclaim(old.descriptor, least) else { continue };
+            let Some(socket) = old.descriptor.reclaim(least) else { continue };
             let next = old.next;
             let job = match (old.waits, service(old.service).map(usize::from)) {
                 (Waits::Nothing, _) => Job::None,
