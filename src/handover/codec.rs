@@ -1,8 +1,10 @@
 //! How the state is written: values one after the other, numbers in native byte order, texts with their length in front,
-//! lists with a mark before each row that says that there is one. Each value has one function for both ways, so that they cannot differ: a writer takes what it is given, a
-//! reader puts something else in its place. The writer takes no memory; the reader runs before the seal, believes
-//! nothing and never panics: from the first byte that is wrong on it gives blank values, and says so at the end.
+//! lists with a mark before each row that says that there is one. Each value has one function for both ways, so that they
+//! cannot differ: a writer takes what it is given, a reader puts something else in its place. The writer takes no memory;
+//! the reader runs before the seal, believes nothing and never panics: from the first byte that is wrong on it gives blank
+//! values, and says so at the end.
 
+use core::mem::discriminant;
 use rustix::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use rustix::io::{Errno, write};
 
@@ -179,7 +181,7 @@ macro_rules! numbers {
         $(impl Field for $number {
             const BLANK: Self = 0;
 
-            #[inline(never)] // records are made of them
+            #[inline(never)] // the code of a record is longer with the branches of its fields in it
             fn pass(&mut self, by: &mut dyn Codec) {
                 let mut bytes = self.to_ne_bytes();
                 by.pass(&mut bytes);
@@ -204,6 +206,7 @@ macro_rules! words {
         $(impl $crate::handover::codec::Field for $type {
             const BLANK: Self = Self::ALL[0];
 
+            #[inline(never)]
             fn pass(&mut self, by: &mut dyn $crate::handover::codec::Codec) {
                 $crate::handover::codec::word(self, &Self::ALL, by);
             }
@@ -213,6 +216,7 @@ macro_rules! words {
         impl $crate::handover::codec::Field for $type {
             const BLANK: Self = Self::$first;
 
+            #[inline(never)]
             fn pass(&mut self, by: &mut dyn $crate::handover::codec::Codec) {
                 match self { Self::$first $(| Self::$word)* => {} } // none is missing below
                 $crate::handover::codec::word(self, &[Self::$first $(, Self::$word)*], by);
@@ -222,21 +226,34 @@ macro_rules! words {
 }
 pub(crate) use words;
 
-/// Goes as its position among all words.
-pub fn word<T: Copy + PartialEq>(value: &mut T, words: &[T], by: &mut dyn Codec) {
-    let mut position = words.iter().position(|word| word == value).and_then(|at| u8::try_from(at).ok()).unwrap_or(0);
-    position.pass(by);
-    match words.get(usize::from(position)) {
-        Some(word) => *value = *word,
-        None => by.refuse(),
+/// Goes as the position of its variant among all; one that was read has the data from there.
+pub fn word<T: Copy>(value: &mut T, words: &[T], by: &mut dyn Codec) {
+    let is = |word: &T| discriminant(word) == discriminant(value);
+    let before = words.iter().position(is).unwrap_or(0);
+    let position = choose(before, words.len(), by);
+    if let Some(word) = words.get(position).filter(|_| position != before) {
+        *value = *word;
     }
+}
+
+/// One of so many, by its number.
+#[inline(never)]
+fn choose(before: usize, count: usize, by: &mut dyn Codec) -> usize {
+    let mut number = u8::try_from(before).unwrap_or(0);
+    number.pass(by);
+    if usize::from(number) < count {
+        return number.into();
+    }
+    by.refuse();
+    before
 }
 
 impl Field for bool {
     const BLANK: Self = false;
 
+    #[inline(never)]
     fn pass(&mut self, by: &mut dyn Codec) {
-        word(self, &[false, true], by);
+        *self = choose(usize::from(*self), 2, by) == 1;
     }
 }
 
@@ -275,6 +292,7 @@ impl Descriptor {
 impl Field for Descriptor {
     const BLANK: Self = Self(-1);
 
+    #[inline(never)]
     fn pass(&mut self, by: &mut dyn Codec) {
         self.0.pass(by);
         by.descriptor(self.0);
@@ -300,6 +318,7 @@ macro_rules! record {
         impl $crate::handover::codec::Field for $type {
             const BLANK: Self = Self { $($field: $crate::handover::codec::Field::BLANK),* };
 
+            #[inline(never)]
             fn pass(&mut self, by: &mut dyn $crate::handover::codec::Codec) {
                 let Self { $($field),* } = self;
                 $($field.pass(by);)*

@@ -20,7 +20,7 @@ use super::tables::{Change, Ending, Life, Order, Parked, stored};
 use super::takeover::Foreign;
 use super::{Child, Listener, Phase, Server, ServiceState, Watched, Why};
 use crate::handover::VERSION;
-use crate::handover::codec::{Codec, Descriptor, Field, Reader, record, words};
+use crate::handover::codec::{Codec, Descriptor, Field, Reader, record, word, words};
 use crate::open::Identity;
 use crate::open::kept::{Marks, marks};
 use crate::peer::Source;
@@ -373,67 +373,54 @@ words!(Order { None, Stop, Restart });
 impl Field for Phase {
     const BLANK: Self = Self::Waiting;
 
+    #[inline(never)]
     fn pass(&mut self, by: &mut dyn Codec) {
-        let (mut word, mut pid, mut until, mut why) = (0_u8, 0_i32, Tick(0), Why::Failure);
-        match *self {
-            Self::Waiting => {}
-            Self::Running(running) => (word, pid) = (1, running),
-            Self::Resting(end, reason) => (word, until, why) = (2, end, reason),
-            Self::Paused => word = 3,
+        let resting = Self::Resting(Tick(0), Why::Failure);
+        word(self, &[Self::Waiting, Self::Running(0), resting, Self::Paused], by);
+        match self {
+            Self::Waiting | Self::Paused => {}
+            Self::Running(pid) => pid.pass(by),
+            Self::Resting(until, why) => {
+                until.pass(by);
+                why.pass(by);
+            }
         }
-        word.pass(by);
-        pid.pass(by);
-        until.pass(by);
-        why.pass(by);
-        *self = match word {
-            0 => Self::Waiting,
-            1 => Self::Running(pid),
-            2 => Self::Resting(until, why),
-            3 => Self::Paused,
-            _ => return by.refuse(),
-        };
     }
 }
 
 impl Field for Life {
     const BLANK: Self = Self::Running;
 
+    #[inline(never)]
     fn pass(&mut self, by: &mut dyn Codec) {
-        let (mut word, mut timed_out, mut end) = match *self {
-            Self::Running => (0_u8, false, End::BLANK),
-            Self::Stopping { timed_out } => (1, timed_out, End::BLANK),
-            Self::Killed { timed_out } => (2, timed_out, End::BLANK),
-            Self::Leftover { end, timed_out, asked } => (if asked { 3 } else { 4 }, timed_out, end),
-        };
-        word.pass(by);
-        timed_out.pass(by);
-        end.pass(by);
-        *self = match word {
-            0 => Self::Running,
-            1 => Self::Stopping { timed_out },
-            2 => Self::Killed { timed_out },
-            3 | 4 => Self::Leftover { end, timed_out, asked: word == 3 },
-            _ => return by.refuse(),
-        };
+        let leftover = Self::Leftover { end: End::BLANK, timed_out: false, asked: false };
+        let (stopping, killed) = (Self::Stopping { timed_out: false }, Self::Killed { timed_out: false });
+        word(self, &[Self::Running, stopping, killed, leftover], by);
+        match self {
+            Self::Running => {}
+            Self::Stopping { timed_out } | Self::Killed { timed_out } => timed_out.pass(by),
+            Self::Leftover { end, timed_out, asked } => {
+                end.pass(by);
+                timed_out.pass(by);
+                asked.pass(by);
+            }
+        }
     }
 }
 
 impl Field for End {
     const BLANK: Self = Self::Status(0);
 
+    #[inline(never)]
     fn pass(&mut self, by: &mut dyn Codec) {
-        let (mut word, mut number, mut core) = match *self {
-            Self::Status(status) => (0_u8, status, false),
-            Self::Signal(signal, core) => (1, signal, core),
-        };
-        word.pass(by);
-        number.pass(by);
-        core.pass(by);
-        *self = match word {
-            0 => Self::Status(number),
-            1 => Self::Signal(number, core),
-            _ => return by.refuse(),
-        };
+        word(self, &[Self::Status(0), Self::Signal(0, false)], by);
+        match self {
+            Self::Status(status) => status.pass(by),
+            Self::Signal(signal, core) => {
+                signal.pass(by);
+                core.pass(by);
+            }
+        }
     }
 }
 
