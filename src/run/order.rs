@@ -5,7 +5,7 @@ use core::fmt;
 use log::Level;
 
 use super::history::{Cause, Event, What};
-use super::tables::{Life, Order};
+use super::tables::Order;
 use super::{Phase, Server, Why};
 use crate::control::{Request, Row};
 use crate::logging::Kind;
@@ -115,13 +115,13 @@ impl Server {
             );
         }
         if !self.is_one_process(service) {
-            let count = self.end_children(service);
+            let count = self.end_children(Some(service));
             return answer(OK, format_args!("{name}: processes asked to end: {count}; its sockets stay {rest}"));
         }
         match self.phase(service) {
             Phase::Running(pid) => {
                 self.state(service).order = order;
-                self.end_children(service);
+                self.end_children(Some(service));
                 Outcome::Await(pid)
             }
             Phase::Paused if order == Order::Restart => {
@@ -134,19 +134,6 @@ impl Server {
             }
             _ => Outcome::Answer(self.stopped(service)),
         }
-    }
-
-    /// Asks the running children of a service to end. How many there are.
-    fn end_children(&mut self, service: usize) -> usize {
-        let mut count = 0;
-        for index in 0..self.tables.children.len() {
-            let child = self.tables.children.get(index).filter(|child| usize::from(child.service) == service);
-            if child.is_some_and(|child| child.stage == Life::Running) {
-                self.ask_to_end(index, false);
-                count += 1;
-            }
-        }
-        count
     }
 
     /// A service has ended that was ordered to.

@@ -111,11 +111,20 @@ impl Server {
         let _ = self.notify.stopping("stopping services"); // nobody may be listening
         self.stopping = true;
         self.close_listeners();
+        self.end_children(None);
+    }
+
+    /// Asks the running children of a service, or all, to end. How many there are.
+    pub(super) fn end_children(&mut self, service: Option<usize>) -> usize {
+        let mut count = 0;
         for index in 0..self.tables.children.len() {
-            if self.tables.children.get(index).is_some_and(|child| child.stage == Life::Running) {
+            let Some(child) = self.tables.children.get(index) else { break };
+            if child.stage == Life::Running && service.is_none_or(|service| usize::from(child.service) == service) {
                 self.ask_to_end(index, false);
+                count += 1;
             }
         }
+        count
     }
 
     /// SIGQUIT: goes at once and leaves the services running.
