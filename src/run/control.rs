@@ -40,8 +40,12 @@ pub(super) struct Control {
 }
 
 impl Control {
-    const fn new(opened: Opened, path: CString<{ UNIX_PATH_BYTES + 1 }>, last: u32) -> Self {
-        Self { opened, path, last, rest: Tick::NEVER }
+    /// Watches the control socket of this path; `last`: the number of the last client.
+    fn watched(epoll: &OwnedFd, opened: Opened, path: &CStr, last: u32) -> Result<Self, Errno> {
+        let mut kept = CString::new();
+        kept.extend_from_bytes(path.to_bytes()).map_err(|_| Errno::INVAL)?;
+        watch_for_clients(epoll, &opened.socket)?;
+        Ok(Self { opened, path: kept, last, rest: Tick::NEVER })
     }
 }
 
@@ -63,6 +67,11 @@ pub struct Client {
 }
 
 impl Client {
+    const fn new(socket: OwnedFd, number: u32, deadline: Tick) -> Self {
+        let (interest, job) = (EventFlags::IN, Job::None);
+        Self { socket, number, deadline, interest, ended: false, job, request: Vec::new(), row: Vec::new(), sent: 0 }
+    }
+
     /// Who goes first when there is no room for another one: the idle, the oldest watcher, then who has taken nothing
     /// for longest. The newcomer is always served, so that nobody can lock the operator out.
     fn worth(&self) -> (u8, Tick, u32) {
@@ -115,20 +124,9 @@ fn watch_for_clients(epoll: &OwnedFd, socket: &OwnedFd) -> Result<(), Errno> {
 impl Server {
     /// Opens the control socket. That it cannot be opened is told, and is no reason to end.
     pub fn open_control(&mut self, path: &CStr) {
+        let failed = |errno| open::OpenError { step: open::Step::Socket, errno };
         let opened = open::open_private(path);
-        let result = opened.and_then(|opened| {
-            let mut kept = CString::new();
-            let whole = kept.extend_from_bytes(path.to_bytes()).is_ok();
-            let watched = watch_for_clients(&self.epoll, &opened.socket);
-            let control = Control::new(opened, kept, 0);
-            match watched {
-                Ok(()) if whole => Ok(control),
-                failed => {
-                    Err(open::OpenError { step: open::Step::Socket, errno: failed.err().unwrap_or(Errno::INVAL) })
-                }
-            }
-        });
-        match result {
+        match opened.and_then(|opened| Control::watched(&self.epoll, opened, path, 0).map_err(failed)) {
             Ok(control) => self.control = Some(control),
             Err(error) => {
                 let path = Shown(path.to_bytes());
@@ -198,18 +196,7 @@ impl Server {
             return;
         }
         let deadline = now.after_ms(CONTROL_IDLE_MS);
-        let client = Client {
-            socket,
-            number,
-            deadline,
-            interest: EventFlags::IN,
-            ended: false,
-            job: Job::None,
-            request: Vec::new(),
-            row: Vec::new(),
-            sent: 0,
-        };
-        if clients.push(client).is_ok() {
+        if clients.push(Client::new(socket, number, deadline)).is_ok() {
             let index = clients.len() - 1;
             self.due_at(deadline);
             self.serve_client(index);

@@ -4,12 +4,12 @@
 
 use core::ffi::CStr;
 use core::fmt;
-use heapless::{CString, Vec};
+use heapless::Vec;
 use rustix::event::epoll::{self, EventFlags};
 use rustix::fd::{AsRawFd, RawFd};
 use rustix::io::pread;
 
-use super::{Client, Control, Job, Request, Row, Server, Token, watch_for_clients};
+use super::{Client, Control, Job, Request, Row, Server, Token};
 use crate::handover::codec::{Codec, Descriptor, Field, record, words};
 use crate::limits::{CONTROL_IDLE_MS, CONTROL_ROW_BYTES};
 use crate::open::{self, Identity, Opened};
@@ -84,11 +84,7 @@ impl Server {
         let Some((socket, identity, last)) = resume.take_control().filter(there) else {
             return self.open_control(path);
         };
-        let mut kept = CString::new();
-        let whole = kept.extend_from_bytes(path.to_bytes()).is_ok();
-        if whole && watch_for_clients(&self.epoll, &socket).is_ok() {
-            self.control = Some(Control::new(Opened { socket, identity }, kept, last));
-        }
+        self.control = Control::watched(&self.epoll, Opened { socket, identity }, path, last).ok();
     }
 
     /// Takes clients over; `service`: the row of a service now.
@@ -113,17 +109,11 @@ impl Server {
             if epoll::add(&self.epoll, &socket, token, EventFlags::OUT).is_err() {
                 continue;
             }
-            let client = Client {
-                socket,
-                number: old.number,
-                deadline: self.now.after_ms(CONTROL_IDLE_MS),
-                interest: EventFlags::OUT, // so that it is looked at in the first turn
-                ended: old.ended,
-                job,
-                request: Vec::from_slice(&request).unwrap_or_default(),
-                row: Vec::from_slice(&row).unwrap_or_default(),
-                sent: 0,
-            };
+            let mut client = Client::new(socket, old.number, self.now.after_ms(CONTROL_IDLE_MS));
+            client.interest = EventFlags::OUT; // so that it is looked at in the first turn
+            (client.ended, client.job) = (old.ended, job);
+            client.request = Vec::from_slice(&request).unwrap_or_default();
+            client.row = Vec::from_slice(&row).unwrap_or_default();
             let _ = self.tables.clients.push(client); // as many as before
         }
     }
