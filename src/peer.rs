@@ -3,8 +3,8 @@
 use core::fmt::{self, Write};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use heapless::Vec;
-use rustix::fd::AsFd;
-use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix, SocketAddrV4, SocketAddrV6};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix, SocketAddrV4, SocketAddrV6, getpeername};
 
 use crate::sys::socket::{self, Credentials};
 use crate::sys::vsock::vsock_parts;
@@ -68,6 +68,11 @@ impl Peer {
             }
             _ => Self::Unknown,
         }
+    }
+
+    /// Who is at the other end of a connection that was accepted earlier (getpeername(2)).
+    pub fn connected(connection: &OwnedFd) -> Self {
+        Self::of(getpeername(connection).ok().flatten(), connection)
     }
 
     /// Whether it is a program on this machine that came through the loopback interface.

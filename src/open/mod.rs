@@ -100,7 +100,7 @@ fn socket_type(kind: SocketKind) -> SocketType {
 }
 
 /// Whether it listens.
-fn listens(kind: SocketKind) -> bool {
+pub fn listens(kind: SocketKind) -> bool {
     matches!(kind, SocketKind::Stream | SocketKind::SequentialPacket)
 }
 

@@ -21,7 +21,7 @@ use crate::limits::{
 };
 use crate::logging::{Kind, say};
 use crate::open::connections::{self, Last};
-use crate::open::is_readable;
+use crate::open::{is_readable, listens};
 use crate::plan::{Evict, Plan, Policy, Sleep, SocketKind};
 use crate::sys::errno;
 
@@ -298,7 +298,7 @@ impl Server {
         }
     }
 
-    fn is_running(&self, pid: i32) -> bool {
+    pub(super) fn is_running(&self, pid: i32) -> bool {
         self.tables.children.iter().any(|child| child.pid == pid && child.stage == Life::Running)
     }
 
@@ -338,7 +338,7 @@ pub fn prepare(plan: &Plan) -> Result<(), (&'static str, u16)> {
         let policy = plan.policies.get(usize::from(spec.policy));
         // connections that are forwarded are our own
         let counts = spec.backend().is_none() && policy.is_some_and(|policy| policy.sleep.idle_ms != u32::MAX);
-        if !counts || !matches!(listener.kind, SocketKind::Stream | SocketKind::SequentialPacket) {
+        if !counts || !listens(listener.kind) {
             continue;
         }
         let family = crate::plan::address::family(plan.arena.get(listener.address));

@@ -122,7 +122,7 @@ impl Server {
     /// A connection of the image before goes on, if its service does the same as ever. `old` has the new rows.
     pub(super) fn resume_internal(&mut self, old: &KeptInternal, socket: OwnedFd) {
         let Some(what) = self.spec(usize::from(old.service)).and_then(|spec| spec.internal()) else { return };
-        let source = Peer::of(rustix::net::getpeername(&socket).ok().flatten(), &socket).source();
+        let source = Peer::connected(&socket).source();
         let KeptInternal { service, listener, deadline, position, blocked, .. } = *old;
         let connection =
             InternalConnection { serial: 0, service, listener, what, socket, source, deadline, position, blocked };

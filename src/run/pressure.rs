@@ -12,7 +12,7 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use super::session::memory_kb;
-use super::tables::{Ending, Life};
+use super::tables::Ending;
 use super::{Phase, Seconds, Server, Tick, Token, Why};
 use crate::limits::{GROWING, GROWING_MS, LOAD_LOOK_MS, MEMORY_LOOK_MS};
 use crate::logging::{Kind, say};
@@ -246,9 +246,8 @@ impl Server {
             if ending || row.is_frozen() {
                 return; // one is about to go
             }
-            let running = self.tables.children.iter().any(|child| child.pid == row.pid && child.stage == Life::Running);
             let ran = self.now.since_ms(row.since) >= u64::from(policy.sleep.min_run_ms);
-            if policy.sleep.evict() == Evict::No || service == except || !running || !ran {
+            if policy.sleep.evict() == Evict::No || service == except || !self.is_running(row.pid) || !ran {
                 continue;
             }
             let connected = self.observe(index);

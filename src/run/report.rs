@@ -9,7 +9,7 @@ use super::history::Refusal;
 use super::tables::Life;
 use super::{Child, Phase, Server, Why};
 use crate::control::{self, Row};
-use crate::open::connections;
+use crate::open::{connections, listens};
 use crate::peer::Address;
 use crate::plan::SocketKind;
 use crate::plan::address::{self, Text};
@@ -177,7 +177,7 @@ impl Server {
         let service = usize::from(spec.service);
         let is_counted = self.policy(service).is_some_and(|policy| policy.sleep.idle_ms != u32::MAX)
             && !self.forwards(service)
-            && matches!(spec.kind, SocketKind::Stream | SocketKind::SequentialPacket);
+            && listens(spec.kind);
         if let Some(method) = opened.filter(|_| is_counted).and_then(connections::method_of) {
             row.text("counted_by", &method);
         }

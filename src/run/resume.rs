@@ -7,7 +7,6 @@
 
 use log::Level;
 use rustix::fd::{AsFd, OwnedFd, RawFd};
-use rustix::net::getpeername;
 use std::path::Path;
 
 use super::state::{Kept, KeptInternal, KeptListener, KeptWatched, State};
@@ -229,7 +228,7 @@ impl Server {
             let Some(connection) = old.descriptor.reclaim(least) else { continue };
             let place = resume.place(old.service, old.listener);
             if let Some((service, listener)) = place.filter(|(service, _)| self.starts_per_connection(*service)) {
-                let peer = Peer::of(getpeername(&connection).ok().flatten(), &connection);
+                let peer = Peer::connected(&connection);
                 let _ = self.tables.parked.push(Parked { service, listener, connection, peer }); // as many as before
             }
         }

@@ -2,7 +2,7 @@
 //! so the session stands for what systemd keeps in a control group.
 
 use crate::logging::say;
-use crate::sys::proc::{for_each_number, for_each_of};
+use crate::sys::proc::{Process, for_each_number, for_each_of};
 use crate::sys::process::{send_signal, session_of};
 use crate::sys::signal;
 
@@ -11,23 +11,22 @@ const SIGSTOP: u8 = signal::number(libc::SIGSTOP);
 
 /// CPU time that the processes of a session have used, in clock ticks.
 pub(super) fn cpu(session: i32) -> u64 {
-    let mut cpu: u64 = 0;
-    for_each_of(&mut |of| of == session, &mut |process| {
-        cpu = cpu.saturating_add(process.cpu).saturating_add(process.cpu_of_ended);
-        true
-    });
-    cpu
+    sum(session, &|process| process.cpu.saturating_add(process.cpu_of_ended))
 }
 
 /// Memory of the processes of a session in kB: their share of all pages. Where the kernel tells only what is resident,
 /// pages that they share count for each.
 pub(super) fn memory_kb(session: i32) -> u64 {
-    let mut kb: u64 = 0;
+    sum(session, &Process::memory_kb)
+}
+
+fn sum(session: i32, of_one: &dyn Fn(&Process) -> u64) -> u64 {
+    let mut sum: u64 = 0;
     for_each_of(&mut |of| of == session, &mut |process| {
-        kb = kb.saturating_add(process.memory_kb());
+        sum = sum.saturating_add(of_one(&process));
         true
     });
-    kb
+    sum
 }
 
 /// Sends SIGSTOP to the processes of a session of which a thread does not stand still yet. True: all of them do; not where

@@ -10,6 +10,7 @@ use super::internal::{Next, pass};
 use super::{Phase, Server};
 use crate::config::MUX;
 use crate::peer::Peer;
+use crate::plan::ServiceSpec;
 use crate::sys::process::set_nonblocking;
 use crate::sys::socket::set_number;
 
@@ -61,10 +62,9 @@ impl Server {
     /// The names, a line each.
     fn list(&self) -> Vec<u8, LIST_BYTES> {
         let mut list = Vec::new();
-        for name in self.plan.services.iter().filter_map(|spec| self.plan.arena.text(spec.name).strip_prefix(MUX)) {
-            let name = name.strip_prefix('+').unwrap_or(name).as_bytes();
+        for name in self.plan.services.iter().filter_map(|spec| self.name_in_mux(spec)) {
             if list.len() + name.len() + 2 <= LIST_BYTES {
-                let _ = list.extend_from_slice(name); // it fits
+                let _ = list.extend_from_slice(name.as_bytes()); // it fits
                 let _ = list.extend_from_slice(b"\r\n");
             }
         }
@@ -73,21 +73,22 @@ impl Server {
 
     /// The service that tcpmux knows by this name.
     fn multiplexed(&self, name: &[u8]) -> Option<usize> {
-        self.plan.services.iter().position(|spec| {
-            let known = self.plan.arena.text(spec.name).strip_prefix(MUX);
-            spec.listeners == 0
-                && known
-                    .is_some_and(|known| known.strip_prefix('+').unwrap_or(known).as_bytes().eq_ignore_ascii_case(name))
-        })
+        let is_it = |known: &str| known.as_bytes().eq_ignore_ascii_case(name);
+        let is_there = |spec: &ServiceSpec| spec.listeners == 0 && self.name_in_mux(spec).is_some_and(is_it);
+        self.plan.services.iter().position(is_there)
+    }
+
+    fn name_in_mux(&self, spec: &ServiceSpec) -> Option<&'static str> {
+        let name = self.plan.arena.text(spec.name).strip_prefix(MUX)?;
+        Some(name.strip_prefix('+').unwrap_or(name))
     }
 
     /// The service takes the connection over, under its own limits.
     pub(super) fn hand_on(&mut self, index: usize, service: usize) {
         let Some(policy) = self.policy(service) else { return };
         let now = self.now;
-        let peer = self.tables.internal.get(index).map_or(Peer::Unknown, |connection| {
-            Peer::of(rustix::net::getpeername(&connection.socket).ok().flatten(), &connection.socket)
-        });
+        let connection = self.tables.internal.get(index);
+        let peer = connection.map_or(Peer::Unknown, |connection| Peer::connected(&connection.socket));
         let state = self.state(service);
         state.accepted += 1;
         let busy = state.phase != Phase::Waiting || state.trigger.check(policy.trigger, now).is_err();
