@@ -88,7 +88,7 @@ impl Sink {
 
     pub(super) fn raw_line(&self, target: Target, level: Level, ident: &[u8], text: &[u8]) {
         let Ok(mut guard) = self.state.try_lock() else { return self.lose() };
-        if !guard.write(target, level, Name { ident, pid: None, marked: false }, Text::Foreign(text)) {
+        if !guard.write(target, level, Text::Foreign(ident, text)) {
             self.lose();
         }
     }
@@ -105,12 +105,11 @@ impl Sink {
     /// One of our own lines after the seal, behind the count of those that were lost.
     fn own(&self, state: &mut State, level: Level, args: fmt::Arguments<'_>) {
         let target = state.target;
-        let name = Name { ident: IDENT, pid: Some(state.pid), marked: true };
         let lost = self.lost();
-        if lost > 0 && state.write(target, Level::Warn, name, Text::Ours(format_args!("... {lost} lines left out"))) {
+        if lost > 0 && state.write(target, Level::Warn, Text::Ours(format_args!("... {lost} lines left out"))) {
             self.lost.fetch_sub(lost, Ordering::Relaxed);
         }
-        if !state.write(target, level, name, Text::Ours(args)) {
+        if !state.write(target, level, Text::Ours(args)) {
             self.lose();
         }
     }
@@ -163,30 +162,26 @@ fn is_safe_to_print() -> bool {
     (matches!(kind, FileType::Fifo | FileType::Socket) || std::io::stderr().is_terminal()) && is_writable(fd)
 }
 
-/// What stands before the text of a line.
-#[derive(Clone, Copy)]
-struct Name<'a> {
-    ident: &'a [u8],
-    pid: Option<u32>,
-    /// Warnings and errors say so where the line has no priority.
-    marked: bool,
-}
-
 enum Text<'a> {
     Ours(fmt::Arguments<'a>),
-    Foreign(&'a [u8]),
+    /// That of a child: its identifier, and the line.
+    Foreign(&'a [u8], &'a [u8]),
 }
 
 impl State {
     /// Makes one line and writes it. False: it is lost.
-    fn write(&mut self, target: Target, level: Level, name: Name<'_>, text: Text<'_>) -> bool {
+    fn write(&mut self, target: Target, level: Level, text: Text<'_>) -> bool {
         let line = &mut self.line;
         line.clear();
-        head(line, target, level, name);
+        let (ident, pid) = match text {
+            Text::Ours(_) => (IDENT, Some(self.pid)),
+            Text::Foreign(ident, _) => (ident, None),
+        };
+        head(line, target, level, ident, pid);
         match text {
             // Formatting fails only if a Display of ours does, and then the line is as good as it gets.
             Text::Ours(args) => drop(line.escaped().write_fmt(args)),
-            Text::Foreign(bytes) => line.push_bytes(bytes),
+            Text::Foreign(_, bytes) => line.push_bytes(bytes),
         }
         line.end(if target == Target::Syslog { 0 } else { b'\n' });
         match target {
@@ -197,22 +192,23 @@ impl State {
     }
 }
 
-/// `dormouse: warning: `, `<28>dormouse[12]: ` or `<4>dormouse: `.
-fn head(line: &mut LineIn, target: Target, level: Level, name: Name<'_>) {
+/// `dormouse: warning: `, `<28>dormouse[12]: ` or `<4>dormouse: `. A line of our own, which has our `pid`, says itself that
+/// it is a warning or an error where it has no priority.
+fn head(line: &mut LineIn, target: Target, level: Level, ident: &[u8], pid: Option<u32>) {
     if target != Target::Stderr {
         let facility = if target == Target::Syslog { DAEMON } else { 0 };
         line.push_str("<");
         line.push_decimal(u64::from(facility | severity(level)));
         line.push_str(">");
     }
-    line.push_bytes(name.ident);
-    if let (Target::Syslog, Some(pid)) = (target, name.pid) {
+    line.push_bytes(ident);
+    if let (Target::Syslog, Some(pid)) = (target, pid) {
         line.push_str("[");
         line.push_decimal(u64::from(pid));
         line.push_str("]");
     }
     line.push_str(": ");
-    if target == Target::Stderr && name.marked {
+    if target == Target::Stderr && pid.is_some() {
         line.push_str(match level {
             Level::Error => "error: ",
             Level::Warn => "warning: ",
@@ -238,7 +234,7 @@ mod tests {
 
     fn head_of(target: Target, level: Level, pid: Option<u32>) -> String {
         let mut line = Line::<64>::new();
-        head(&mut line, target, level, Name { ident: IDENT, pid, marked: pid.is_some() });
+        head(&mut line, target, level, IDENT, pid);
         line.as_str().to_owned()
     }
 
