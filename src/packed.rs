@@ -162,7 +162,6 @@ const fn pack_one(weights: &mut [i16; SLOTS], text: &[u8]) -> ([u8; PACKED_BYTES
 }
 
 /// The first bytes of an array.
-#[cfg_attr(debug_assertions, allow(dead_code, reason = "texts are plain then"))]
 pub(crate) const fn first<const N: usize>(bytes: &[u8]) -> [u8; N] {
     let mut out = [0; N];
     let mut at = 0;
@@ -172,6 +171,19 @@ pub(crate) const fn first<const N: usize>(bytes: &[u8]) -> [u8; N] {
     }
     out
 }
+
+/// A text that the compiler joins from several.
+macro_rules! joined {
+    ($($piece:expr),* $(,)?) => {{
+        const JOINED: ([u8; 1 << 11], usize) = $crate::packed::join(&[$($piece),*]);
+        const BYTES: &[u8; JOINED.1] = &$crate::packed::first(&JOINED.0);
+        match core::str::from_utf8(BYTES) {
+            Ok(text) => text,
+            Err(_) => "",
+        }
+    }};
+}
+pub(crate) use joined;
 
 /// A packed text.
 #[cfg_attr(debug_assertions, allow(dead_code, reason = "texts are plain then"))]

@@ -18,7 +18,7 @@ pub use help::{help, usage};
 pub use inetd::parse_inetd;
 pub use output::{complain, print};
 pub use parse::{clean, parse, resolve_names};
-pub use table::{COMMANDS, Command, CommandRow, OPTIONS, OptionRow, PARTS, usage_inetd};
+pub use table::{COMMANDS, Command, CommandRow, OPTIONS, OptionRow, PARTS, VERSION_TEXT, usage_inetd};
 #[cfg(not(debug_assertions))]
 pub(crate) use table::{PACKED, WHOLE};
 
@@ -30,18 +30,6 @@ use std::path::PathBuf;
 
 /// The program's version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
-
-/// What `--version` prints: the version, and the parts that a build may leave out and this one has.
-#[must_use]
-pub fn version() -> String {
-    let mut out = ["dormouse ", VERSION, "\nparts:"].concat();
-    for (name, _) in PARTS.iter().filter(|(_, here)| *here) {
-        out.push(' ');
-        out.push_str(name);
-    }
-    out.push('\n');
-    out
-}
 
 /// The command line, understood and checked.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 //! are kept apart and packed.
 #![allow(clippy::cast_possible_truncation, reason = "there are few commands")]
 
+use super::VERSION;
 use super::inetd::USAGE;
 use super::say::Say;
 use crate::packed::{self, nth, packed};
@@ -79,30 +80,23 @@ impl CommandRow {
     }
 }
 
-/// The parts of the program that a build may leave out (`[features]` of Cargo.toml), and whether this one has them.
-pub const PARTS: [(&str, bool); 21] = [
-    ("access", cfg!(feature = "access")),
-    ("activate", cfg!(feature = "activate")),
-    ("adopt", cfg!(feature = "adopt")),
-    ("control", cfg!(feature = "control")),
-    ("detach", cfg!(feature = "detach")),
-    ("exec", cfg!(feature = "exec")),
-    ("explain", cfg!(feature = "explain")),
-    ("forward", cfg!(feature = "forward")),
-    ("help", cfg!(feature = "help")),
-    ("idle", cfg!(feature = "idle")),
-    ("inetd", cfg!(feature = "inetd")),
-    ("internal", cfg!(feature = "internal")),
-    ("local", cfg!(feature = "local")),
-    ("notify", cfg!(feature = "notify")),
-    ("pressure", cfg!(feature = "pressure")),
-    ("print", cfg!(feature = "print")),
-    ("reload", cfg!(feature = "reload")),
-    ("suggest", cfg!(feature = "suggest")),
-    ("takeover", cfg!(feature = "takeover")),
-    ("units", cfg!(feature = "units")),
-    ("xinetd", cfg!(feature = "xinetd")),
-];
+/// Makes [`PARTS`] and [`VERSION_TEXT`] from one list of names.
+macro_rules! parts {
+    ($($name:literal)*) => {
+        /// The parts of the program that a build may leave out (`[features]` of Cargo.toml), and whether this one has them.
+        pub const PARTS: [(&str, bool); [$($name),*].len()] = [$(($name, cfg!(feature = $name))),*];
+
+        /// What `--version` prints: the version, and the parts that a build may leave out and this one has.
+        pub const VERSION_TEXT: &str = packed::joined!(
+            "dormouse ", VERSION, "\nparts:", $(packed::told(cfg!(feature = $name), concat!(" ", $name)),)* "\n",
+        );
+    };
+}
+
+parts! {
+    "access" "activate" "adopt" "control" "detach" "exec" "explain" "forward" "help" "idle" "inetd" "internal" "local"
+    "notify" "pressure" "print" "reload" "suggest" "takeover" "units" "xinetd"
+}
 
 /// The commands in the order of the help text.
 pub static COMMANDS: [CommandRow; ROWS.len()] = {

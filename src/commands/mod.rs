@@ -83,7 +83,7 @@ fn dispatch(options: Options) -> u8 {
         {
             ask::ask(&options)
         }
-        Command::Version => cli::print(&cli::version()),
+        Command::Version => cli::print(cli::VERSION_TEXT),
         // what is not part of this build has been refused as a command
         _ => exit::USAGE,
     }
