@@ -1,6 +1,6 @@
 //! The help text, made from the tables.
 
-use super::table::{COMMANDS, Command, OPTIONS, OptionRow};
+use super::table::{COMMANDS, Command, NONE, OPTIONS, OptionRow};
 
 /// Width of the left column.
 const LEFT: usize = 26;
@@ -36,21 +36,11 @@ fn options(out: &mut String, command: Command) {
 
 /// `-c, --config PATH`.
 fn names(row: &OptionRow) -> String {
-    let mut out = String::new();
-    if row.short == ' ' {
-        out.push_str("    ");
-    } else {
-        out.push('-');
-        out.push(row.short);
-        out.push_str(", ");
+    let mut out = String::from("    --");
+    if row.short != NONE {
+        out = ["-", char::from(row.short).encode_utf8(&mut [0; 4]), ", --"].concat();
     }
-    out.push_str("--");
-    out.push_str(row.long);
-    if !row.argument.is_empty() {
-        out.push(' ');
-        out.push_str(row.argument);
-    }
-    out
+    out + row.usage
 }
 
 /// One row in two columns.

@@ -18,7 +18,7 @@ pub use help::{help, usage};
 pub use inetd::parse_inetd;
 pub use output::{complain, print};
 pub use parse::{clean, parse, resolve_names};
-pub use table::{COMMANDS, Command, CommandRow, OPTIONS, OptionRow, PARTS, VERSION_TEXT, usage_inetd};
+pub use table::{COMMANDS, Command, CommandRow, NONE, OPTIONS, OptionRow, PARTS, VERSION_TEXT, usage_inetd};
 #[cfg(not(debug_assertions))]
 pub(crate) use table::{PACKED, WHOLE};
 

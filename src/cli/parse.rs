@@ -54,11 +54,11 @@ pub fn parse(words: impl IntoIterator<Item = OsString>, inherited: bool) -> Resu
                 return fail(say, &[option], given.options.command);
             }
         };
-        let value = if row.argument.is_empty() {
+        let value = if row.argument().is_empty() {
             OsString::new()
         } else {
             let Ok(value) = parser.value() else {
-                return fail(Say::NeedsArgument, &[row.long, row.argument], given.options.command);
+                return fail(Say::NeedsArgument, &[row.long(), row.argument()], given.options.command);
             };
             value
         };
@@ -119,7 +119,7 @@ impl Given {
     /// The row of an option that the command takes. `dashes` tells whether `name` is its letter or its word.
     fn find(&self, dashes: &str, name: &str) -> Result<&'static OptionRow> {
         let command = self.options.command;
-        let is_it = |row: &OptionRow| if dashes == "-" { name.starts_with(row.short) } else { row.long == name };
+        let is_it = |row: &OptionRow| if dashes == "-" { name.as_bytes() == [row.short] } else { row.long() == name };
         if let Some(row) = OPTIONS.iter().find(|row| row.is_for(command) && is_it(row)) {
             return Ok(row);
         }
@@ -133,7 +133,7 @@ impl Given {
             arguments[3] = taker.word;
             Say::TakenBy
         } else {
-            match nearest(name, &mut OPTIONS.iter().filter(|row| row.is_for(command)).map(|row| row.long)) {
+            match nearest(name, &mut OPTIONS.iter().filter(|row| row.is_for(command)).map(OptionRow::long)) {
                 Some(near) if dashes == "--" => {
                     arguments[3] = near;
                     Say::MeantOption
@@ -184,8 +184,8 @@ impl Given {
     /// Takes an option.
     fn take(&mut self, row: &OptionRow, value: OsString) -> Result<()> {
         let command = self.options.command;
-        if !row.argument.is_empty() && value.is_empty() {
-            return fail(Say::EmptyArgument, &[row.long, row.argument], command);
+        if !row.argument().is_empty() && value.is_empty() {
+            return fail(Say::EmptyArgument, &[row.long(), row.argument()], command);
         }
         let options = &mut self.options;
         match row.id {

@@ -271,21 +271,32 @@ pub(super) enum Id {
     Version,
 }
 
+/// In the place of a letter; no word of a command line holds it.
+pub const NONE: u8 = 0;
+
 /// One option.
 #[derive(Debug, Clone, Copy)]
 pub struct OptionRow {
-    /// The letter after one dash; `' '` if it has none.
-    pub short: char,
-    /// The word after two dashes.
-    pub long: &'static str,
-    /// What its argument stands for; empty if it takes none.
-    pub argument: &'static str,
+    /// The letter after one dash; [`NONE`] if it has none.
+    pub short: u8,
+    /// The word after two dashes; if it takes an argument, a blank and what that stands for.
+    pub usage: &'static str,
     /// The commands that take it: bit 1 << [`Command`].
     pub commands: u32,
     pub(super) id: Id,
 }
 
 impl OptionRow {
+    /// The word after two dashes.
+    pub fn long(&self) -> &'static str {
+        self.usage.split(' ').next().unwrap_or_default()
+    }
+
+    /// What its argument stands for; empty if it takes none.
+    pub fn argument(&self) -> &'static str {
+        self.usage.split(' ').nth(1).unwrap_or_default()
+    }
+
     /// What it does, in one line of at most 52 bytes.
     pub fn line(&self) -> &'static str {
         part(3 * ROWS.len() + self.id as usize)
@@ -321,15 +332,8 @@ const ORDERS: u32 =
 /// Those that ask a running daemon.
 const ASK: u32 = JSON | ORDERS | bit(Command::Metrics) | bit(Command::Reload) | bit(Command::Upgrade);
 
-const fn row(
-    short: char,
-    long: &'static str,
-    argument: &'static str,
-    commands: u32,
-    id: Id,
-    line: &'static str,
-) -> (OptionRow, &'static str) {
-    (OptionRow { short, long, argument, commands, id }, told(line))
+const fn row(short: u8, usage: &'static str, commands: u32, id: Id, line: &'static str) -> (OptionRow, &'static str) {
+    (OptionRow { short, usage, commands, id }, told(line))
 }
 
 /// Those that take `--control`.
@@ -349,29 +353,29 @@ pub static OPTIONS: [OptionRow; LINES.len()] = {
 
 /// The same with what each does.
 const LINES: [(OptionRow, &str); 23] = [
-    row('c', "config", "PATH", RUN | CHECK | EXPLAIN, Id::Config, "file or folder to read (/etc/dormouse.conf)"),
-    row(' ', "print", "", PRINT, Id::Print, "write the configuration in the native form"),
-    row(' ', "control", "PATH|off", CONTROL, Id::Control, "the control socket (/run/dormouse.sock)"),
-    row(' ', "json", "", JSON, Id::Json, "print JSON, for programs"),
-    row(' ', "dialect", "NAME", DIALECT, Id::Dialect, "busybox, openbsd, freebsd, inetutils or xinetd"),
-    row('d', "detach", "", DETACH, Id::Detach, "go to the background when all sockets are open"),
-    row(' ', "pidfile", "FILE", DETACH, Id::Pidfile, "write the process id there, and lock it"),
-    row(' ', "notify-fd", "N", NOTIFY, Id::NotifyFd, "write a newline there when ready (s6)"),
-    row('l', "listen", "ADDR", ACTIVATE, Id::Listen, "listen there (repeatable)"),
-    row('a', "accept", "", ACTIVATE, Id::Accept, "start PROG once per connection"),
-    row('d', "datagram", "", ACTIVATE, Id::Datagram, "datagram sockets"),
-    row(' ', "seqpacket", "", ACTIVATE, Id::SeqPacket, "sequential packet sockets"),
-    row(' ', "inetd", "", ACTIVATE, Id::Inetd, "the socket is descriptor 0 and 1, not 3"),
-    row(' ', "fdname", "NAME[:NAME]...", ACTIVATE, Id::FdName, "names for LISTEN_FDNAMES"),
-    row('E', "setenv", "NAME[=VALUE]", ACTIVATE, Id::SetEnv, "set or pass on a variable (repeatable)"),
-    row(' ', "now", "", ACTIVATE, Id::Now, "start PROG at once"),
-    row(' ', "once", "", ACTIVATE, Id::Once, "become PROG, do not wait for its end"),
-    row(' ', "log", "stderr|syslog|kmsg", RUN, Id::Log, "where the log goes (stderr; with -d syslog)"),
-    row(' ', "log-level", "LEVEL", RUN | ACTIVATE, Id::LogLevel, "error, warn, info (default), debug or trace"),
-    row('v', "verbose", "", RUN | ACTIVATE, Id::Verbose, "one level more (repeatable)"),
-    row('q', "quiet", "", RUN | ACTIVATE, Id::Quiet, "one level less (repeatable)"),
-    row('h', "help", "", HELP, Id::Help, "print this help"),
-    row('V', "version", "", ALL, Id::Version, "print the version and the parts of this build"),
+    row(b'c', "config PATH", RUN | CHECK | EXPLAIN, Id::Config, "file or folder to read (/etc/dormouse.conf)"),
+    row(NONE, "print", PRINT, Id::Print, "write the configuration in the native form"),
+    row(NONE, "control PATH|off", CONTROL, Id::Control, "the control socket (/run/dormouse.sock)"),
+    row(NONE, "json", JSON, Id::Json, "print JSON, for programs"),
+    row(NONE, "dialect NAME", DIALECT, Id::Dialect, "busybox, openbsd, freebsd, inetutils or xinetd"),
+    row(b'd', "detach", DETACH, Id::Detach, "go to the background when all sockets are open"),
+    row(NONE, "pidfile FILE", DETACH, Id::Pidfile, "write the process id there, and lock it"),
+    row(NONE, "notify-fd N", NOTIFY, Id::NotifyFd, "write a newline there when ready (s6)"),
+    row(b'l', "listen ADDR", ACTIVATE, Id::Listen, "listen there (repeatable)"),
+    row(b'a', "accept", ACTIVATE, Id::Accept, "start PROG once per connection"),
+    row(b'd', "datagram", ACTIVATE, Id::Datagram, "datagram sockets"),
+    row(NONE, "seqpacket", ACTIVATE, Id::SeqPacket, "sequential packet sockets"),
+    row(NONE, "inetd", ACTIVATE, Id::Inetd, "the socket is descriptor 0 and 1, not 3"),
+    row(NONE, "fdname NAME[:NAME]...", ACTIVATE, Id::FdName, "names for LISTEN_FDNAMES"),
+    row(b'E', "setenv NAME[=VALUE]", ACTIVATE, Id::SetEnv, "set or pass on a variable (repeatable)"),
+    row(NONE, "now", ACTIVATE, Id::Now, "start PROG at once"),
+    row(NONE, "once", ACTIVATE, Id::Once, "become PROG, do not wait for its end"),
+    row(NONE, "log stderr|syslog|kmsg", RUN, Id::Log, "where the log goes (stderr; with -d syslog)"),
+    row(NONE, "log-level LEVEL", RUN | ACTIVATE, Id::LogLevel, "error, warn, info (default), debug or trace"),
+    row(b'v', "verbose", RUN | ACTIVATE, Id::Verbose, "one level more (repeatable)"),
+    row(b'q', "quiet", RUN | ACTIVATE, Id::Quiet, "one level less (repeatable)"),
+    row(b'h', "help", HELP, Id::Help, "print this help"),
+    row(b'V', "version", ALL, Id::Version, "print the version and the parts of this build"),
 ];
 
 /// The help texts: three for each command, one for each option, that of `inetd`. Behind them stand those of errors.

@@ -144,6 +144,8 @@ fn unknown_words_get_a_guess() {
     assert_eq!(fault("check --detach"), "check does not take the option \"--detach\", it belongs to run");
     assert_eq!(fault("check ./a"), "unexpected word \"./a\"; -c is for the path of a configuration");
     assert_eq!(fault("check -Z"), "check does not take the option \"-Z\"");
+    let blank = parse(["check", "- "].map(OsString::from), false);
+    assert!(blank.is_err_and(|error| error.text.starts_with("check does not take the option \"- \"")));
     assert_eq!(fault("-c x check"), "unexpected word \"check\"; a command must be the first word");
     assert_eq!(fault("a\x1b[2J\u{202e}"), "unknown command \"a\\x1b[2J\\xe2\\x80\\xae\"");
 }
@@ -195,7 +197,7 @@ fn help_names_every_option_of_the_command() {
     for command in [Command::Run, Command::Check, Command::Activate, Command::Explain, Command::Help] {
         let text = help(command);
         for row in OPTIONS.iter().filter(|row| row.is_for(command)) {
-            assert!(text.contains(&format!("--{}", row.long)) && text.contains(row.line()), "{text}");
+            assert!(text.contains(&format!("--{}", row.usage)) && text.contains(row.line()), "{text}");
         }
         for line in text.lines().chain(usage().lines()) {
             assert!(line.len() <= 80, "{line}");
@@ -210,7 +212,7 @@ fn no_two_options_of_a_command_have_the_same_name() {
         let rows: Vec<_> = OPTIONS.iter().filter(|row| row.is_for(command)).collect();
         for (at, row) in rows.iter().enumerate() {
             for other in &rows[at + 1..] {
-                assert!(row.long != other.long && (row.short == ' ' || row.short != other.short), "{}", row.long);
+                assert!(row.long() != other.long() && (row.short == NONE || row.short != other.short), "{}", row.usage);
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Completions for shells. busybox ash has none to program, so there is no file for it.
 
-use dormouse::cli::{COMMANDS, Command, OPTIONS, OptionRow};
+use dormouse::cli::{COMMANDS, Command, NONE, OPTIONS, OptionRow};
 
 use crate::{Outcome, expect};
 
@@ -14,7 +14,7 @@ fn options(command: Command) -> impl Iterator<Item = &'static OptionRow> {
 
 /// The words that an option's argument can be: of a list, or none.
 fn words(row: &OptionRow) -> Option<String> {
-    match row.argument {
+    match row.argument() {
         "LEVEL" => Some("error warn info debug trace".to_owned()),
         list if list.contains('|') => Some(list.replace('|', " ")),
         _ => None,
@@ -22,13 +22,13 @@ fn words(row: &OptionRow) -> Option<String> {
 }
 
 fn is_file(row: &OptionRow) -> bool {
-    matches!(row.argument, "PATH" | "FILE")
+    matches!(row.argument(), "PATH" | "FILE")
 }
 
 fn names(row: &OptionRow) -> Vec<String> {
-    let mut names = vec![format!("--{}", row.long)];
-    if row.short != ' ' {
-        names.insert(0, format!("-{}", row.short));
+    let mut names = vec![format!("--{}", row.long())];
+    if row.short != NONE {
+        names.insert(0, format!("-{}", char::from(row.short)));
     }
     names
 }
@@ -44,7 +44,7 @@ pub fn bash() -> String {
     }
     out += "    esac\n}\n_dormouse_values() {\n    case \"$1 $2\" in\n";
     for (word, command, _) in commands() {
-        for row in options(command).filter(|row| !row.argument.is_empty()) {
+        for row in options(command).filter(|row| !row.argument().is_empty()) {
             let pattern: Vec<_> = names(row).iter().map(|name| format!("'{word} {name}'")).collect();
             let what = if is_file(row) { "FILE".to_owned() } else { words(row).unwrap_or_else(|| "NONE".to_owned()) };
             out += &format!("        {}) echo '{what}' ;;\n", pattern.join(" | "));
@@ -63,8 +63,8 @@ pub fn zsh() -> String {
     for (word, command, _) in commands() {
         out += &format!("    {word}) _dormouse_options=(\n");
         for row in options(command) {
-            let many = row.line().contains("repeatable") || row.argument == "PATH";
-            let argument = match (row.argument, words(row)) {
+            let many = row.line().contains("repeatable") || row.argument() == "PATH";
+            let argument = match (row.argument(), words(row)) {
                 ("", _) => String::new(),
                 (name, Some(words)) => format!(":{}:({words})", name.replace('|', " or ")),
                 (name, None) => format!(":{name}:{}", if is_file(row) { "_files" } else { "" }),

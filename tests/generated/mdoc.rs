@@ -1,6 +1,6 @@
 //! Man pages in mdoc(7).
 
-use dormouse::cli::{COMMANDS, Command, CommandRow, OPTIONS, OptionRow};
+use dormouse::cli::{COMMANDS, Command, CommandRow, NONE, OPTIONS, OptionRow};
 use dormouse::config::{Group, Id, Syntax};
 
 use crate::Outcome;
@@ -143,7 +143,7 @@ pub fn options() -> String {
         let options: Vec<_> = OPTIONS.iter().filter(shown).collect();
         match groups
             .iter_mut()
-            .find(|(_, others)| others.iter().map(|row| row.long).eq(options.iter().map(|row| row.long)))
+            .find(|(_, others)| others.iter().map(|row| row.usage).eq(options.iter().map(|row| row.usage)))
         {
             Some((words, _)) => words.push(row.word),
             None => groups.push((vec![row.word], options)),
@@ -164,14 +164,14 @@ fn list<'a>(options: impl Iterator<Item = &'a OptionRow>) -> String {
     let mut out = String::from(".Bl -tag -width 4n\n");
     for row in options {
         out += ".It ";
-        if row.short != ' ' {
-            out += &format!("Fl {} , ", row.short);
+        if row.short != NONE {
+            out += &format!("Fl {} , ", char::from(row.short));
         }
-        out += &format!("Fl -{}", row.long);
-        if row.argument.contains('|') {
-            out += &[" Cm ", &row.argument.replace('|', " | ")].concat();
-        } else if !row.argument.is_empty() {
-            out += &[" Ar ", row.argument].concat();
+        out += &format!("Fl -{}", row.long());
+        if row.argument().contains('|') {
+            out += &[" Cm ", &row.argument().replace('|', " | ")].concat();
+        } else if !row.argument().is_empty() {
+            out += &[" Ar ", row.argument()].concat();
         }
         out.push('\n');
         out += &prose(&sentence(row.line()));
