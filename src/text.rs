@@ -2,6 +2,8 @@
 //!
 //! Nothing here fails or allocates. What does not fit into a line is cut and the cut is shown.
 
+pub mod ip;
+
 use core::ffi::CStr;
 use core::fmt;
 use core::ops::{Deref, DerefMut};
@@ -139,9 +141,8 @@ impl LineIn {
     }
 
     fn push_hex(&mut self, byte: u8) {
-        const HEX: &[u8; 16] = b"0123456789abcdef";
-        let code = [b'\\', b'x', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
-        self.append(&code);
+        let [.., high, low] = hexadecimal(byte.into());
+        self.append(&[b'\\', b'x', high, low]);
     }
 
     /// Appends UTF-8, or as much of it as there is room for, and then the mark.
@@ -257,6 +258,11 @@ pub fn decimal(value: u64, room: &mut [u8; DECIMAL_BYTES]) -> &[u8] {
         }
     }
     room.get(start..).unwrap_or_default()
+}
+
+/// Four hexadecimal digits.
+pub fn hexadecimal(value: u16) -> [u8; 4] {
+    [12, 8, 4, 0].map(|shift| b"0123456789abcdef"[usize::from(value >> shift & 15)])
 }
 
 /// The number that these digits are, with nothing before, between or behind them. All numbers are read here: the standard
