@@ -41,7 +41,7 @@ mod reader;
 mod row;
 
 pub use reader::{Fields, Value};
-pub use row::Row;
+pub use row::{Row, escape};
 
 use crate::limits::{CONTROL_CLIENTS, CONTROL_IDLE_MS, CONTROL_REQUEST_BYTES};
 use crate::sys::environment;

@@ -1,7 +1,7 @@
 //! Writes rows into a fixed buffer.
 
 use crate::limits::CONTROL_ROW_BYTES;
-use crate::text::{Line, LineIn};
+use crate::text::{Line, LineIn, hexadecimal};
 use core::fmt::{self, Write};
 
 /// One row of an answer, with its newline. What does not fit is cut, and the cut is shown.
@@ -83,27 +83,25 @@ impl Row {
     }
 }
 
-/// Escapes as JSON does (RFC 8259, section 7), and everything that could steer a terminal.
+/// Escapes what is written through it.
 struct Quoted<'a>(&'a mut LineIn);
 
 impl Write for Quoted<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        for c in text.chars() {
-            match c {
-                '"' => self.0.push_str("\\\""),
-                '\\' => self.0.push_str("\\\\"),
-                ' '..='~' => self.0.push_str(c.encode_utf8(&mut [0; 4])),
-                other => {
-                    for unit in other.encode_utf16(&mut [0; 2]) {
-                        self.0.push_str("\\u");
-                        for shift in [12, 8, 4, 0] {
-                            let digit = char::from_digit(u32::from(*unit >> shift & 15), 16).unwrap_or('0');
-                            self.0.push_str(digit.encode_utf8(&mut [0; 4]));
-                        }
-                    }
-                }
+        text.chars().for_each(|c| escape(c, &mut |byte| self.0.push_ascii(&[byte])));
+        Ok(())
+    }
+}
+
+/// Gives a character as JSON has it within quotes (RFC 8259, section 7), and nothing that could steer a terminal: ASCII.
+pub fn escape(c: char, put: &mut dyn FnMut(u8)) {
+    match u8::try_from(c) {
+        Ok(byte @ (b'"' | b'\\')) => [b'\\', byte].into_iter().for_each(put),
+        Ok(byte @ b' '..=b'~') => put(byte),
+        _ => {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                b"\\u".iter().chain(&hexadecimal(*unit)).for_each(|byte| put(*byte));
             }
         }
-        Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use super::event::age_ms;
 use super::model::{Row, Service, Status};
 use super::span::{digits, wall_ms};
-use crate::control::{Fields, Value};
+use crate::control::{Fields, Value, escape};
 
 /// `status --json`.
 pub(super) fn status(status: &Status) -> String {
@@ -107,20 +107,7 @@ fn value(value: Value<'_>, out: &mut String) {
 /// A string with everything escaped that could be misread.
 fn string(text: &mut dyn Iterator<Item = char>, out: &mut String) {
     out.push('"');
-    for c in text {
-        match c {
-            '"' | '\\' => out.extend(['\\', c]),
-            ' '..='~' => out.push(c),
-            other => {
-                for unit in other.encode_utf16(&mut [0; 2]) {
-                    out.push_str("\\u");
-                    for shift in [12, 8, 4, 0] {
-                        out.push(char::from_digit(u32::from(*unit >> shift & 15), 16).unwrap_or('0'));
-                    }
-                }
-            }
-        }
-    }
+    text.for_each(|c| escape(c, &mut |byte| out.push(char::from(byte))));
     out.push('"');
 }
 
