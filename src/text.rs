@@ -209,6 +209,12 @@ pub fn join(parts: &[impl AsRef<str>], between: &str) -> String {
     out
 }
 
+/// Adds several parts to a text: one function instead of a copy of it for each number of parts.
+#[inline(never)]
+pub fn add(out: &mut String, parts: &[&str]) {
+    parts.iter().for_each(|part| out.push_str(part));
+}
+
 /// Whether `c` could forge a line, steer a terminal, or turn the reading direction of what follows.
 const fn is_unsafe(c: char) -> bool {
     matches!(c,

@@ -1,6 +1,7 @@
 //! The help text, made from the tables.
 
 use super::table::{COMMANDS, Command, NONE, OPTIONS, OptionRow};
+use crate::text::add;
 
 /// Width of the left column.
 const LEFT: usize = 26;
@@ -21,17 +22,11 @@ pub fn usage() -> String {
 pub fn help(command: Command) -> String {
     let Some(row) = COMMANDS.iter().find(|row| row.command == Some(command)) else { return usage() };
     let mut out = ["Usage: dormouse ", row.word, " ", row.synopsis()].concat().trim_ascii_end().to_owned();
-    out.push_str(&["\n\n", &capital(row.line()), "\n"].concat());
-    out.push_str(row.details());
-    out.push_str("\nOptions:\n");
-    options(&mut out, command);
-    out
-}
-
-fn options(out: &mut String, command: Command) {
+    add(&mut out, &["\n\n", &capital(row.line()), "\n", row.details(), "\nOptions:\n"]);
     for row in OPTIONS.iter().filter(|row| row.is_for(command)) {
-        line(out, &names(row), row.line());
+        line(&mut out, &names(row), row.line());
     }
+    out
 }
 
 /// `-c, --config PATH`.
@@ -45,20 +40,9 @@ fn names(row: &OptionRow) -> String {
 
 /// One row in two columns.
 fn line(out: &mut String, left: &str, right: &str) {
-    out.push_str("  ");
-    out.push_str(left);
-    let mut width = left.len();
-    if width + 1 > LEFT {
-        out.push('\n');
-        out.push_str("  ");
-        width = 0;
-    }
-    while width < LEFT {
-        out.push(' ');
-        width += 1;
-    }
-    out.push_str(right);
-    out.push('\n');
+    let end = if left.len() < LEFT { "" } else { "\n  " };
+    let width = if left.len() < LEFT { left.len() } else { 0 };
+    add(out, &["  ", left, end, &" ".repeat(LEFT - width), right, "\n"]);
 }
 
 fn capital(line: &str) -> String {

@@ -25,7 +25,7 @@ use crate::seal;
 use crate::spawn::{Spawner, Start};
 use crate::sys::errno::{self, Why};
 use crate::sys::{environment, file};
-use crate::text::join;
+use crate::text::{add, join};
 
 /// What a child keeps of our environment.
 const KEPT: &str = "TERM PATH USER HOME";
@@ -112,11 +112,8 @@ fn draft(asked: &Activate, inherited: Vec<Option<(&'static str, String)>>) -> Re
 }
 
 /// Adds a directive, ended by what no word of a command line can hold.
-#[inline(never)]
 fn line(lines: &mut String, directive: &str, value: &str) {
-    for part in [directive, "=", value, "\0"] {
-        lines.push_str(part);
-    }
+    add(lines, &[directive, "=", value, "\0"]);
 }
 
 /// Sets the directives; a fault shows the directive as if it stood in a file.

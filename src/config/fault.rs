@@ -116,12 +116,6 @@ pub fn at_most(faults: &mut Vec<Fault>, code: Code, place: Place, what: &str, [c
 /// What is said where the service of a line is left out.
 const LEFT_OUT: &str = "; its service is left out";
 
-/// Adds several parts to a text: one function instead of a copy of it for each number of parts.
-#[inline(never)]
-pub(super) fn add(out: &mut String, parts: &[&str]) {
-    parts.iter().for_each(|part| out.push_str(part));
-}
-
 /// The texts that were read, kept so that a fault can show its line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sources {

@@ -6,11 +6,11 @@ use super::address::{ListenAddress, Prefix};
 use super::command::Command;
 use super::directive::{Id, Syntax, Unit};
 use super::draft::{Draft, ServiceDraft};
-use super::fault::add;
 use super::names;
 use super::scalar::{size_text, span_text};
 use super::value::{ExitStatus, INFINITY, Rlimit, Stream, Value};
 use super::words;
+use crate::text::add;
 
 /// Columns after which a list goes on with another line of the same directive.
 const WIDTH: usize = 100;

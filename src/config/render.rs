@@ -3,7 +3,8 @@
 //! What comes from a file is never written raw: control characters are escaped, so that a configuration can't send
 //! commands to the terminal, and a long line is shown as a window round the fault.
 
-use super::fault::{Fault, Severity, Sources, add};
+use super::fault::{Fault, Severity, Sources};
+use crate::text::add;
 
 /// Columns of a line that are shown.
 const WINDOW: usize = 100;

@@ -5,12 +5,11 @@
 
 use std::path::Path;
 
-use super::fault::add;
 use super::message::{Code, Reason};
 use super::problem::{Parsed, Problem, fail};
 use super::words::{INSTANCE, INSTANCE_PATH};
 use crate::sys::{environment, file};
-use crate::text::{number, split_last};
+use crate::text::{add, number, split_last};
 
 /// Bytes of a file that answers; more: it is no such file.
 const FILE_BYTES: usize = 64 * 1024;

@@ -1,9 +1,9 @@
 //! One event as a line for people.
 
-use super::span::{digits, utc, wall_ms};
+use super::span::{thousandths, utc, wall_ms};
 use crate::config::signal_word;
 use crate::control::{Fields, Value};
-use crate::text::split_last;
+use crate::text::{add, split_last};
 
 /// `2026-11-22T16:45:01Z exit service=web pid=812 signal=TERM ran=1.500s`, in the order of the row and the words of the
 /// log. Adds it to `out`, and takes no other memory.
@@ -26,14 +26,10 @@ pub(super) fn line(row: &str, out: &mut String) {
             Some((name, "us")) => (name, "ms"),
             _ => (key, ""),
         };
-        for part in [" ", name, "="] {
-            out.push_str(part);
-        }
+        add(out, &[" ", name, "="]);
         let signal = || u8::try_from(number(value)).ok().and_then(signal_word).filter(|_| key == "signal");
         if !unit.is_empty() {
-            digits(number(value) / 1000, 1, out);
-            out.push('.');
-            digits(number(value) % 1000, 3, out);
+            thousandths(number(value), out);
             out.push_str(unit);
         } else if let Some(word) = signal() {
             out.push_str(word);

@@ -2,8 +2,9 @@
 
 use super::event::age_ms;
 use super::model::{Row, Service, Status};
-use super::span::{digits, wall_ms};
+use super::span::{thousandths, wall_ms};
 use crate::control::{Fields, Value, escape};
+use crate::text::add;
 
 /// `status --json`.
 pub(super) fn status(status: &Status) -> String {
@@ -25,11 +26,8 @@ pub(super) fn list(status: &Status) -> String {
 
 /// One event of `history --json` or `watch --json`, without newline. Adds it to `out`.
 pub(super) fn event(row: &str, out: &mut String) {
-    let time = wall_ms(age_ms(row));
     out.push_str("{\"time\":");
-    digits(time / 1000, 1, out);
-    out.push('.');
-    digits(time % 1000, 3, out);
+    thousandths(wall_ms(age_ms(row)), out);
     members(row, ",", out);
     out.push('}');
 }
@@ -96,9 +94,7 @@ fn value(value: Value<'_>, out: &mut String) {
         Value::Bare("no") => out.push_str("false"),
         Value::Bare(word) if !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit() || byte == b',') => {
             let (open, close) = if word.contains(',') { ("[", "]") } else { ("", "") };
-            for part in [open, word, close] {
-                out.push_str(part);
-            }
+            add(out, &[open, word, close]);
         }
         other => string(&mut other.chars(), out),
     }

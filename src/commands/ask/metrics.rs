@@ -1,9 +1,9 @@
 //! The counters as OpenMetrics text (OpenMetrics 1.0): families one after the other, their samples together.
 
 use super::model::{Row, Service, Status};
+use super::span::thousandths;
 use crate::commands::say::Say;
-use crate::text::split_last;
-use std::fmt::Write;
+use crate::text::{add, split_last};
 
 /// States of a service, each a sample of 0 or 1.
 const STATES: [&str; 5] = ["waiting", "running", "stopping", "resting", "paused"];
@@ -59,7 +59,11 @@ fn families(say: Say) -> impl Iterator<Item = (&'static str, &'static str, &'sta
 fn value(key: &str, row: &Row) -> String {
     let number = row.count(key);
     match split_last(key, b'_').map_or(key, |(_, unit)| unit) {
-        "ms" => format!("{}.{:03}", number / 1000, number % 1000),
+        "ms" => {
+            let mut seconds = String::new();
+            thousandths(number, &mut seconds);
+            seconds
+        }
         "kb" => (number * 1024).to_string(),
         _ => number.to_string(),
     }
@@ -98,28 +102,21 @@ fn family(out: &mut String, name: &str, help: &str) {
         _ if is_counter(name) => "counter",
         _ => "gauge",
     };
-    let unit =
-        if name.ends_with("_seconds") { ["# UNIT dormouse_", name, " seconds\n"].concat() } else { String::new() };
-    let _ = write!(out, "# TYPE dormouse_{name} {kind}\n{unit}# HELP dormouse_{name} {help}\n"); // a String takes everything
+    add(out, &["# TYPE dormouse_", name, " ", kind, "\n"]);
+    if name.ends_with("_seconds") {
+        add(out, &["# UNIT dormouse_", name, " seconds\n"]);
+    }
+    add(out, &["# HELP dormouse_", name, " ", help, "\n"]);
 }
 
 fn sample(out: &mut String, name: &str, labels: &[Label<'_>], value: &str) {
-    for part in ["dormouse_", name, if is_counter(name) { "_total" } else { "" }] {
-        out.push_str(part);
-    }
+    add(out, &["dormouse_", name, if is_counter(name) { "_total" } else { "" }]);
     let mut separator = "{";
     for (key, text) in labels {
-        for part in [separator, key, "=\"", &text.replace('\\', "\\\\").replace('"', "\\\""), "\""] {
-            out.push_str(part);
-        }
+        add(out, &[separator, key, "=\"", &text.replace('\\', "\\\\").replace('"', "\\\""), "\""]);
         separator = ",";
     }
-    if !labels.is_empty() {
-        out.push('}');
-    }
-    for part in [" ", value, "\n"] {
-        out.push_str(part);
-    }
+    add(out, &[if labels.is_empty() { " " } else { "} " }, value, "\n"]);
 }
 
 /// Microseconds as seconds. No more digits than needed, with one at least: these are names of buckets.

@@ -3,7 +3,7 @@
 use super::client::Client;
 use super::span::{memory, short, span};
 use crate::control::{Fields, Value};
-use crate::text::{number, split_last};
+use crate::text::{add, number, split_last};
 
 /// One row.
 pub(super) struct Row(String);
@@ -94,9 +94,7 @@ impl Row {
 
     /// Adds a field of our own: a number or a word.
     pub(super) fn add(&mut self, key: &str, value: &str) {
-        for part in [" ", key, "=", value] {
-            self.0.push_str(part);
-        }
+        add(&mut self.0, &[" ", key, "=", value]);
     }
 }
 

@@ -8,26 +8,39 @@ pub(super) fn span(ms: u64) -> String {
     let seconds = ms / 1000;
     let (minutes, hours) = (seconds / 60, seconds / 3600);
     match seconds {
-        0 => format!("{ms}ms"),
-        1..60 => format!("{seconds}.{}s", ms % 1000 / 100),
-        60..3600 => format!("{minutes}min {}s", seconds % 60),
-        3600..86_400 => format!("{hours}h {}min", minutes % 60),
-        _ => format!("{}d {}h", hours / 24, hours % 24),
+        0 => counted(&[(ms, "ms")]),
+        1..60 => counted(&[(seconds, "."), (ms % 1000 / 100, "s")]),
+        60..3600 => counted(&[(minutes, "min "), (seconds % 60, "s")]),
+        3600..86_400 => counted(&[(hours, "h "), (minutes % 60, "min")]),
+        _ => counted(&[(hours / 24, "d "), (hours % 24, "h")]),
     }
 }
 
 /// A short duration, in microseconds: `450us`, `1.2ms`, `3.2s`.
 pub(super) fn short(us: u64) -> String {
     match us {
-        0..1000 => format!("{us}us"),
-        1000..1_000_000 => format!("{}.{}ms", us / 1000, us % 1000 / 100),
+        0..1000 => counted(&[(us, "us")]),
+        1000..1_000_000 => counted(&[(us / 1000, "."), (us % 1000 / 100, "ms")]),
         _ => span(us / 1000),
     }
 }
 
 /// Memory: `812 kB`, `14.2 MB`.
 pub(super) fn memory(kb: u64) -> String {
-    if kb < 10_000 { format!("{kb} kB") } else { format!("{}.{} MB", kb / 1024, kb % 1024 * 10 / 1024) }
+    match kb {
+        0..10_000 => counted(&[(kb, " kB")]),
+        _ => counted(&[(kb / 1024, "."), (kb % 1024 * 10 / 1024, " MB")]),
+    }
+}
+
+/// Numbers, each with what follows it.
+fn counted(parts: &[(u64, &str)]) -> String {
+    let mut out = String::new();
+    for (number, end) in parts {
+        digits(*number, 1, &mut out);
+        out.push_str(end);
+    }
+    out
 }
 
 /// The wall clock `age_ms` ago, in milliseconds of 1970.
@@ -44,8 +57,15 @@ pub(super) fn utc(ms: u64, out: &mut String) {
     }
 }
 
+/// Adds a number of thousandths: 61250 is `61.250`.
+pub(super) fn thousandths(number: u64, out: &mut String) {
+    digits(number / 1000, 1, out);
+    out.push('.');
+    digits(number % 1000, 3, out);
+}
+
 /// Adds a number with at least `width` digits.
-pub(super) fn digits(value: u64, width: usize, out: &mut String) {
+fn digits(value: u64, width: usize, out: &mut String) {
     let mut room = [b'0'; DECIMAL_BYTES];
     let digits = decimal(value, &mut room).len();
     let shown = &room[DECIMAL_BYTES - digits.max(width).min(DECIMAL_BYTES)..];

@@ -1,9 +1,10 @@
 //! What the dialects disagree on, as a table: the thing, and what each makes of it.
 
 use super::Dialect;
-use crate::config::fault::{Fault, Place, add};
+use crate::config::fault::{Fault, Place};
 use crate::config::message::Code;
 pub(super) use crate::config::message::Reason as Reading;
+use crate::text::add;
 
 /// The warning that names the readings and the one that is taken.
 pub(super) fn fault(reading: Reading, dialect: Dialect, place: Place) -> Fault {
