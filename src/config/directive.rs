@@ -9,8 +9,9 @@ use super::address::Kind;
 pub use super::table::Id;
 use super::table::{NAMES, TABLE};
 
-/// One directive. See also [`Id::name`], [`Id::default_text`] and [`Id::help`].
-#[derive(Debug)]
+/// One directive. See also [`Id::name`], [`Id::default_text`] and [`Id::help`]. Packed: there are many.
+#[derive(Debug, Clone, Copy)]
+#[repr(Rust, packed)]
 pub struct Directive {
     /// The part of the manual that it belongs to.
     pub group: Group,
