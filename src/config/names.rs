@@ -7,6 +7,7 @@ use super::scalar::{digits, number};
 use super::suggest;
 use super::value::ExitStatus;
 use super::words;
+use crate::packed::{joined, told};
 
 /// Signals by name.
 const SIGNALS: &str = "\
@@ -98,15 +99,19 @@ pub fn signal_name(number: u8) -> String {
     }
 }
 
-/// Exit statuses by name: systemd.exec(5), which has them from sysexits.h, LSB and its own list.
-const STATUSES: &str = "\
+/// Exit statuses by name, systemd.exec(5): of LSB and sysexits.h, and where units are read those that systemd itself ends
+/// with.
+const STATUSES: &str = joined!(OF_PROGRAMS, told(cfg!(feature = "units"), OF_SYSTEMD));
+const OF_PROGRAMS: &str = "\
     SUCCESS FAILURE INVALIDARGUMENT NOTIMPLEMENTED NOPERMISSION NOTINSTALLED NOTCONFIGURED NOTRUNNING \
     USAGE DATAERR NOINPUT NOUSER NOHOST UNAVAILABLE SOFTWARE OSERR OSFILE CANTCREAT IOERR TEMPFAIL \
-    PROTOCOL NOPERM CONFIG CHDIR NICE FDS EXEC MEMORY LIMITS OOM_ADJUST SIGNAL_MASK STDIN STDOUT CHROOT \
-    IOPRIO TIMERSLACK SECUREBITS SETSCHEDULER CPUAFFINITY GROUP USER CAPABILITIES CGROUP SETSID CONFIRM \
-    STDERR PAM NETWORK NAMESPACE NO_NEW_PRIVILEGES SECCOMP SELINUX_CONTEXT PERSONALITY APPARMOR_PROFILE \
-    ADDRESS_FAMILIES RUNTIME_DIRECTORY CHOWN SMACK_PROCESS_LABEL KEYRING STATE_DIRECTORY CACHE_DIRECTORY \
-    LOGS_DIRECTORY CONFIGURATION_DIRECTORY NUMA_POLICY CREDENTIALS BPF";
+    PROTOCOL NOPERM CONFIG";
+const OF_SYSTEMD: &str = " \
+    CHDIR NICE FDS EXEC MEMORY LIMITS OOM_ADJUST SIGNAL_MASK STDIN STDOUT CHROOT IOPRIO TIMERSLACK \
+    SECUREBITS SETSCHEDULER CPUAFFINITY GROUP USER CAPABILITIES CGROUP SETSID CONFIRM STDERR PAM NETWORK \
+    NAMESPACE NO_NEW_PRIVILEGES SECCOMP SELINUX_CONTEXT PERSONALITY APPARMOR_PROFILE ADDRESS_FAMILIES \
+    RUNTIME_DIRECTORY CHOWN SMACK_PROCESS_LABEL KEYRING STATE_DIRECTORY CACHE_DIRECTORY LOGS_DIRECTORY \
+    CONFIGURATION_DIRECTORY NUMA_POLICY CREDENTIALS BPF";
 /// Their numbers.
 const STATUS_NUMBERS: [u8; 66] = [
     0, 1, 2, 3, 4, 5, 6, 7, 64, 65, 66, 67, 68, 69, 70, 71, 72, 73, 74, 75, 76, 77, 78, 200, 201, 202, 203, 204, 205,
@@ -258,7 +263,7 @@ mod tests {
     fn every_name_has_a_number() {
         assert_eq!(CAPABILITIES.split(' ').count(), CAPABILITY_COUNT);
         assert_eq!(SIGNALS.split(' ').count(), SIGNAL_NUMBERS.len());
-        assert_eq!(STATUSES.split(' ').count(), STATUS_NUMBERS.len());
+        assert_eq!([OF_PROGRAMS, OF_SYSTEMD].concat().split(' ').count(), STATUS_NUMBERS.len());
         let limits = Id::ALL.iter().filter(|id| id.name().starts_with("Limit"));
         assert_eq!(limits.filter(|id| resource(**id).is_some()).count(), 16);
     }
