@@ -25,7 +25,7 @@ use crate::seal;
 use crate::spawn::{Spawner, Start};
 use crate::sys::errno::{self, Why};
 use crate::sys::{environment, file};
-use crate::text::{add, join};
+use crate::text::add;
 
 /// What a child keeps of our environment.
 const KEPT: &str = "TERM PATH USER HOME";
@@ -150,8 +150,7 @@ fn find(program: &OsStr) -> Option<String> {
     if program.as_encoded_bytes().contains(&b'/') {
         return found(Path::new(program)).flatten();
     }
-    let usual = join(&config::PROGRAM_PATH, ":");
-    let path = environment::value("PATH").map_or(usual.as_bytes(), OsStr::as_bytes);
+    let path = environment::value("PATH").map_or(config::PROGRAM_PATH.as_bytes(), OsStr::as_bytes);
     path.split(|&byte| byte == b':').find_map(|folder| found(&Path::new(OsStr::from_bytes(folder)).join(program)))?
 }
 

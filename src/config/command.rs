@@ -8,8 +8,8 @@ use super::problem::{Parsed, Problem, fail};
 use super::value::is_variable;
 use super::words;
 
-/// Where a bare program name is looked up, in this order, as systemd has it.
-pub const PROGRAM_PATH: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+/// Where a bare program name is looked up, in this order, and the PATH of a child that is given none; as systemd has both.
+pub const PROGRAM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// A command line.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -196,7 +196,7 @@ pub fn find_program(program: &str, is_program: &dyn Fn(&str) -> bool) -> Option<
     if program.contains('/') {
         return Some(program.to_owned());
     }
-    PROGRAM_PATH.iter().map(|folder| [folder, "/", program].concat()).find(|path| is_program(path))
+    PROGRAM_PATH.split(':').map(|folder| [folder, "/", program].concat()).find(|path| is_program(path))
 }
 
 #[cfg(test)]

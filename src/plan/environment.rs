@@ -12,8 +12,6 @@ use crate::sys::users::User;
 use crate::sys::{self, file};
 use crate::text::{join, split_last};
 
-/// The PATH of a child that is given none (systemd.exec(5), DefaultEnvironment).
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// What programs get of ours where we are an ordinary user's (the same place).
 const OF_USER: [&str; 5] = ["HOME", "LOGNAME", "SHELL", "USER", "XDG_RUNTIME_DIR"];
 
@@ -94,7 +92,7 @@ pub(super) fn compose<'a>(
 ) -> (Environment, Vec<&'a str>) {
     let mut missing = Vec::new();
     let mut environment = Environment::default();
-    environment.set("PATH", PATH);
+    environment.set("PATH", config::PROGRAM_PATH);
     if !bare && !rustix::process::geteuid().is_root() {
         OF_USER.iter().for_each(|name| environment.pass(name));
     }
