@@ -17,7 +17,7 @@ mod tests;
 pub use help::{help, usage};
 pub use inetd::parse_inetd;
 pub use output::{complain, print};
-pub use parse::{clean, parse, resolve_names};
+pub use parse::{clean, parse, resolve_names, word};
 pub use table::{COMMANDS, Command, CommandRow, NONE, OPTIONS, OptionRow, PARTS, VERSION_TEXT, usage_inetd};
 #[cfg(not(debug_assertions))]
 pub(crate) use table::{PACKED, WHOLE};
@@ -83,13 +83,13 @@ pub struct Inetd {
     pub by_name: bool,
     /// `--dialect`, not checked.
     pub dialect: Option<String>,
-    /// `-a`.
+    /// `-a`: where lines without an address listen.
     pub address: Option<String>,
-    /// `-q`.
+    /// `-q`: Backlog= of each line.
     pub backlog: Option<u32>,
-    /// `-R`: 0 is no limit.
+    /// `-R`: starts a minute of lines that say nothing of it; 0: no limit.
     pub rate: Option<u32>,
-    /// `-E`.
+    /// `-E`: children get the whole environment of Dormouse.
     pub keep_environment: bool,
 }
 

@@ -413,7 +413,8 @@ pub(super) fn about(error: &lexopt::Error) -> (Say, &str) {
     }
 }
 
-fn word(command: Command) -> &'static str {
+/// The word of a command.
+pub fn word(command: Command) -> &'static str {
     COMMANDS.iter().find(|row| row.command == Some(command)).map_or("dormouse", |row| row.word)
 }
 

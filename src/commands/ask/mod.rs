@@ -26,7 +26,7 @@ use std::path::PathBuf;
 
 use super::say::Say;
 use crate::cli::{self, Command, Control, Options, exit};
-use crate::control::{self, Request};
+use crate::control;
 use crate::sys::{signal, stdio};
 use crate::text::Shown;
 use client::Client;
@@ -51,6 +51,7 @@ pub(super) fn ask(options: &Options) -> u8 {
     answer(options).unwrap_or_else(|code| code)
 }
 
+/// A request has the word of its command.
 fn answer(options: &Options) -> Result<u8, u8> {
     let Some(path) = control_path(&options.control) else {
         cli::complain(&Say::NoControl.text());
@@ -62,16 +63,9 @@ fn answer(options: &Options) -> Result<u8, u8> {
         Command::List => list(&mut client, options.json),
         Command::Status => status(&mut client, &names, options.json),
         Command::Metrics => Ok(cli::print(&metrics::text(&Status::ask(&mut client, "")?))),
-        Command::History => events(&mut client, Request::History, &names, options.json),
-        Command::Watch => events(&mut client, Request::Watch, &names, options.json),
-        Command::Start => order(&mut client, Request::Start, &names),
-        Command::Stop => order(&mut client, Request::Stop, &names),
-        Command::Restart => order(&mut client, Request::Restart, &names),
-        Command::Pause => order(&mut client, Request::Pause, &names),
-        Command::Resume => order(&mut client, Request::Resume, &names),
-        Command::Reload => change(&mut client, Request::Reload),
-        Command::Upgrade => change(&mut client, Request::Upgrade),
-        _ => Err(exit::USAGE),
+        Command::History | Command::Watch => events(&mut client, options.command, &names, options.json),
+        Command::Reload | Command::Upgrade => change(&mut client, options.command),
+        _ => order(&mut client, options.command, &names),
     }
 }
 
@@ -127,11 +121,11 @@ fn status(client: &mut Client, names: &[&str], json: bool) -> Result<u8, u8> {
 }
 
 /// Prints events one by one: the next one may come tomorrow.
-fn events(client: &mut Client, request: Request, names: &[&str], json: bool) -> Result<u8, u8> {
-    if request == Request::Watch {
+fn events(client: &mut Client, command: Command, names: &[&str], json: bool) -> Result<u8, u8> {
+    if command == Command::Watch {
         client.be_patient();
     }
-    let line = [request.word(), " ", names.first().unwrap_or(&"")].concat();
+    let line = [cli::word(command), " ", names.first().unwrap_or(&"")].concat();
     let mut code = exit::DONE;
     let mut out = String::new(); // one for all: freed memory is never used again before the end
     client.ask(&line, &mut |row| {
@@ -145,11 +139,11 @@ fn events(client: &mut Client, request: Request, names: &[&str], json: bool) -> 
     Ok(code)
 }
 
-fn order(client: &mut Client, request: Request, names: &[&str]) -> Result<u8, u8> {
+fn order(client: &mut Client, command: Command, names: &[&str]) -> Result<u8, u8> {
     client.be_patient(); // a service has its TimeoutStopSec=
     let mut code = exit::DONE;
     for name in names {
-        let line = [request.word(), " ", name].concat();
+        let line = [cli::word(command), " ", name].concat();
         match client.ask(&line, &mut |_| true) {
             Ok(last) => code = code.max(cli::print(&[&last.text("text"), "\n"].concat())),
             Err(failed) => code = code.max(failed),
@@ -159,10 +153,10 @@ fn order(client: &mut Client, request: Request, names: &[&str]) -> Result<u8, u8
 }
 
 /// A new configuration, and perhaps a new program. What is wrong with it is shown as `check` shows it.
-fn change(client: &mut Client, request: Request) -> Result<u8, u8> {
+fn change(client: &mut Client, command: Command) -> Result<u8, u8> {
     client.be_patient(); // users and ports may be looked up slowly
     let mut faulty = false;
-    let answer = client.ask(request.word(), &mut |row| {
+    let answer = client.ask(cli::word(command), &mut |row| {
         if row.starts_with("fault ") {
             let line = Row::new(row).text("text");
             faulty |= line.as_bytes().windows(9).any(|part| part == b": error: ");
