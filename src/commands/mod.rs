@@ -128,13 +128,10 @@ fn inetd(options: &Options, tolerance: Tolerance) -> Result<Inetd, u8> {
         xinetd,
         all: asked.by_name,
         tolerance,
-        address: asked.address.clone(),
-        backlog: asked.backlog,
-        rate: asked.rate,
         folder: file::current_folder()
             .and_then(|folder| folder.into_os_string().into_string().ok())
             .filter(|_| asked.by_name && !options.detach),
-        keep_environment: asked.keep_environment,
+        asked: asked.clone(),
     })
 }
 

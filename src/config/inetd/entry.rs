@@ -176,7 +176,7 @@ impl Reader<'_> {
         if entry.text(0).starts_with(MUX) && (flag.wait || kind != Kind::Stream || long) {
             entry.fault(Code::InetdMux, &[]);
         }
-        if let Some(backlog) = self.form.backlog.filter(|_| kind != Kind::Datagram) {
+        if let Some(backlog) = self.form.asked.backlog.filter(|_| kind != Kind::Datagram) {
             entry.set(Id::Backlog, &backlog.to_string());
         }
         if internal {
@@ -189,19 +189,20 @@ impl Reader<'_> {
             entry.at(5);
             self.command(entry);
         }
-        let service = std::mem::take(&mut entry.service);
+        let mut service = std::mem::take(&mut entry.service);
         if internal || service.flag(Id::Accept) || service.listens.len() <= 1 {
             return vec![service];
         }
-        let alone = |listen: &Listen| {
+        let mut services = Vec::new();
+        for listen in std::mem::take(&mut service.listens) {
             let mut alone = service.clone();
-            alone.listens.retain(|other| other == listen);
-            if !is_v6(listen) {
+            if !is_v6(&listen) {
                 alone.reset(Id::BindIPv6Only);
             }
-            alone
-        };
-        service.listens.iter().map(alone).collect()
+            alone.listens.push(listen);
+            services.push(alone);
+        }
+        services
     }
 
     /// Name and sockets.
@@ -287,7 +288,7 @@ impl Reader<'_> {
         }
         self.rate(entry, flag);
         entry.set(Id::KillMode, "none");
-        if self.form.keep_environment {
+        if self.form.asked.keep_environment {
             let names =
                 environment::variables().filter_map(|variable| Some(variable.to_str().ok()?.split_once('=')?.0));
             let names: Vec<&str> = names.filter(|name| crate::config::value::is_variable(name)).collect();
@@ -297,7 +298,7 @@ impl Reader<'_> {
 
     /// Starts in a minute.
     fn rate(&self, entry: &mut Entry<'_>, flag: Wait) {
-        match flag.rate.or(self.form.rate).filter(|rate| *rate > 0) {
+        match flag.rate.or(self.form.asked.rate).filter(|rate| *rate > 0) {
             Some(rate) => {
                 entry.set(Id::TriggerLimitIntervalSec, "60s");
                 entry.set(Id::TriggerLimitBurst, &rate.to_string());

@@ -27,6 +27,7 @@ use super::left_out::Tolerance;
 use super::lex::{Line, carriage_return, physical, unreadable};
 use super::message::Code;
 use super::words::is_blank;
+use crate::cli;
 use readings::Reading;
 
 /// Whose inetd.conf it is.
@@ -72,17 +73,11 @@ pub struct Inetd {
     pub all: bool,
     /// What is left out and told as a warning when it is faulty; otherwise it is an error.
     pub tolerance: Tolerance,
-    /// `-a`: where lines without an address listen.
-    pub address: Option<String>,
-    /// `-q`: Backlog= of each line.
-    pub backlog: Option<u32>,
-    /// `-R`: starts a minute of lines that say nothing of it; 0: no limit.
-    pub rate: Option<u32>,
     /// Where relative paths of programs begin: an inetd in the foreground stays in the folder in which it was started.
     /// `None`: such a path is a fault.
     pub folder: Option<String>,
-    /// `-E`: children get the whole environment of dormouse.
-    pub keep_environment: bool,
+    /// The command line.
+    pub asked: cli::Inetd,
 }
 
 /// Reads files of inetd.conf.
@@ -101,7 +96,7 @@ pub(super) struct Reader<'a> {
 impl<'a> Reader<'a> {
     pub(super) fn new(form: &'a Inetd, file: u32) -> Self {
         let dialect = form.dialect.unwrap_or_default();
-        Self { form, dialect, file, address: form.address.clone(), policy: false, told: 0 }
+        Self { form, dialect, file, address: form.asked.address.clone(), policy: false, told: 0 }
     }
 
     fn is_tolerant(&self) -> bool {
