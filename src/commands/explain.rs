@@ -145,11 +145,11 @@ fn setup(plan: &Plan, policy: &Policy, text: &mut Told) {
             Step::Limit(resource, soft, hard) => {
                 let is_it = |id: &&Id| config::resource(**id) == Some(resource.into());
                 name = Id::ALL.iter().find(is_it).map_or(name, |id| id.name());
-                format!("{}:{}", limit(soft), limit(hard))
+                join(&[limit(soft), limit(hard)], ":")
             }
             Step::Nice(nice) => nice.to_string(),
             Step::OomScore(score) => String::from_utf8_lossy(score).into_owned(),
-            Step::Umask(mask) => format!("{mask:04o}"),
+            Step::Umask(mask) => config::octal(mask.into()),
             Step::Open(fd, mode, path) => format!("{fd} {mode:?} {}", path.to_string_lossy()),
             Step::Copy(from, to) => format!("{to} as {from}"),
             Step::Root(path) => path.to_string_lossy().into_owned(),
@@ -159,7 +159,7 @@ fn setup(plan: &Plan, policy: &Policy, text: &mut Told) {
             }
             Step::Folder(mode, _, _, path) => {
                 let missing = if mode & Step::LEADS != 0 { Say::IfMissing.text() } else { "" };
-                format!("{} {:04o}{missing}", path.to_string_lossy(), mode & !Step::LEADS)
+                [&path.to_string_lossy(), " ", &config::octal((mode & !Step::LEADS).into()), missing].concat()
             }
             Step::Groups(bytes) => {
                 let ids = bytes.as_chunks::<4>().0.iter().map(|id| u32::from_ne_bytes(*id).to_string());

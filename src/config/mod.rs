@@ -53,7 +53,7 @@ pub use left_out::Tolerance;
 pub use message::Code;
 pub use names::{capabilities_text, resource, signal_name, signal_word};
 pub use native::check_name;
-pub use print::{print, print_service};
+pub use print::{octal, print, print_service};
 pub use problem::{Parsed, Problem};
 pub use value::{ExitStatus, INFINITY, Rlimit, Stream, Value, is_variable, optional};
 pub use words::{INSTANCE, INSTANCE_ENDS, INSTANCE_PATH, INSTANCE_START, command_line, instances, quote};

@@ -112,7 +112,7 @@ fn number_text(syntax: Syntax, number: u64) -> String {
 }
 
 /// Four octal digits.
-pub(super) fn octal(mode: u64) -> String {
+pub fn octal(mode: u64) -> String {
     [9, 6, 3, 0].into_iter().map(|shift| char::from(b'0' + (mode >> shift & 7).to_le_bytes()[0])).collect()
 }
 
