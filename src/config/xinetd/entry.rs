@@ -141,7 +141,9 @@ impl<'a> Entry<'a> {
     }
 
     fn fill(&mut self) -> Filled {
-        self.faults.extend(self.block.attributes.iter().filter_map(told));
+        for attribute in &self.block.attributes {
+            self.faults.extend(told(attribute));
+        }
         if self.has("type", "RPC") {
             return Err(Reason::Rpc);
         }

@@ -31,7 +31,10 @@ const SETS: &str = "only_from no_access passenv env log_on_success log_on_failur
 pub(super) struct Reader {
     defaults: Vec<Attribute>,
     services: Vec<Block>,
-    open: State,
+    /// The block that has begun; that of the defaults has no name.
+    open: Option<Block>,
+    /// Its `{` was there.
+    inside: bool,
     /// Number of files that were included.
     included: usize,
 }
@@ -44,6 +47,12 @@ struct Block {
     attributes: Vec<Attribute>,
     /// Why it can't be used, when a line of it is broken.
     broken: bool,
+}
+
+impl Block {
+    fn is_service(&self) -> bool {
+        !self.name.is_empty()
+    }
 }
 
 /// One line of a block.
@@ -63,16 +72,6 @@ enum Operator {
     Remove,
 }
 
-/// Where the reader is.
-#[derive(Debug, Default)]
-enum State {
-    #[default]
-    Outside,
-    /// After `service NAME` or `defaults` (`None`): `{` comes next.
-    Before(Option<Block>),
-    Inside(Option<Block>),
-}
-
 impl Reader {
     /// Reads a text that is kept as `file`; `path` is where relative names begin.
     pub(super) fn read(&mut self, draft: &mut Draft, file: u32, text: &str, path: &Path, depth: usize) {
@@ -84,47 +83,40 @@ impl Reader {
                 self.line(draft, file, &line, path, depth);
             }
         }
-        if !matches!(self.open, State::Outside) {
+        if self.open.take().is_some() {
             let end = Place { file, line: count(text.split('\n').count()), ..Place::default() };
             tell(&mut draft.faults, Code::XinetdOpen, end, &[]);
-            self.open = State::Outside;
         }
     }
 
     fn line(&mut self, draft: &mut Draft, file: u32, line: &Line, path: &Path, depth: usize) {
         let words: Vec<&str> = words::plain(&line.text).map(|at| &line.text[at]).collect();
         let place = line.place(file, 0..line.text.len());
-        self.open = match (std::mem::take(&mut self.open), &words[..]) {
-            (State::Outside, ["service", name]) => {
-                let block = Block { name: (*name).to_owned(), place, ..Block::default() };
-                State::Before(Some(block))
-            }
-            (State::Outside, ["defaults"]) => State::Before(None),
-            (State::Outside, ["include", name]) => return self.include(draft, place, &path.join(name), depth),
-            (State::Outside, ["includedir", name]) => return self.folder(draft, place, &path.join(name), depth),
-            (State::Before(block), ["{"]) => State::Inside(block),
-            (State::Inside(block), ["}"]) => {
-                self.services.extend(block);
-                State::Outside
-            }
-            (State::Inside(mut block), _) => {
-                match attribute(file, line, &words) {
-                    Some(attribute) => {
-                        let kept = block.as_mut().map_or(&mut self.defaults, |block| &mut block.attributes);
-                        keep(kept, attribute, draft);
-                    }
-                    None => {
-                        tell(&mut draft.faults, Code::XinetdLine, place, &[]);
-                        block.iter_mut().for_each(|block| block.broken = true);
-                    }
+        match (&mut self.open, &words[..]) {
+            (None, ["service", name]) => self.begin((*name).to_owned(), place),
+            (None, ["defaults"]) => self.begin(String::new(), place),
+            (None, ["include", name]) => self.include(draft, place, &path.join(name), depth),
+            (None, ["includedir", name]) => self.folder(draft, place, &path.join(name), depth),
+            (Some(_), ["{"]) if !self.inside => self.inside = true,
+            (Some(_), ["}"]) if self.inside => self.services.extend(self.open.take().filter(Block::is_service)),
+            (Some(block), _) if self.inside => match attribute(file, line, &words) {
+                Some(attribute) if block.is_service() => keep(&mut block.attributes, attribute, draft),
+                Some(attribute) => keep(&mut self.defaults, attribute, draft),
+                None => {
+                    tell(&mut draft.faults, Code::XinetdLine, place, &[]);
+                    block.broken = true;
                 }
-                State::Inside(block)
-            }
-            (_, _) => {
+            },
+            _ => {
                 tell(&mut draft.faults, Code::XinetdOutside, place, &[]);
-                State::Outside
+                self.open = None;
             }
-        };
+        }
+    }
+
+    fn begin(&mut self, name: String, place: Place) {
+        self.open = Some(Block { name, place, ..Block::default() });
+        self.inside = false;
     }
 
     fn include(&mut self, draft: &mut Draft, place: Place, path: &Path, depth: usize) {
