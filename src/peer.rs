@@ -1,14 +1,14 @@
 //! Who is at the other end of a connection.
 
 use core::fmt::{self, Write};
-use core::net::{IpAddr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use heapless::Vec;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix, SocketAddrV4, SocketAddrV6, getpeername};
 
 use crate::sys::socket::{self, Credentials};
 use crate::sys::vsock::vsock_parts;
-use crate::text::{LineIn, ip};
+use crate::text::LineIn;
 
 /// The peer of a connection, or an address of our own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,7 +150,7 @@ impl Address<'_> {
     /// connection.
     pub fn append_to(&self, line: &mut LineIn) {
         if let Peer::Internet { ip: IpAddr::V4(ip), .. } = self.0 {
-            line.push_ascii(ip::dotted(*ip, &mut [0; 15]));
+            line.push_ascii(dotted(*ip, &mut [0; 15]));
         } else {
             let _ = write!(line, "{self}"); // a line takes everything
         }
@@ -160,13 +160,37 @@ impl Address<'_> {
 impl fmt::Display for Address<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Peer::Internet { ip, scope: 0, .. } => f.write_str(ip::text(*ip).as_str()),
-            Peer::Internet { ip, scope, .. } => write!(f, "{}%{scope}", ip::text(*ip).as_str()),
+            Peer::Internet { ip: IpAddr::V4(ip), .. } => {
+                f.write_str(core::str::from_utf8(dotted(*ip, &mut [0; 15])).unwrap_or_default())
+            }
+            Peer::Internet { ip, scope: 0, .. } => write!(f, "{ip}"),
+            Peer::Internet { ip, scope, .. } => write!(f, "{ip}%{scope}"),
             Peer::Unix { path, .. } => f.write_str(core::str::from_utf8(path).unwrap_or("?")),
             Peer::Vsock { cid, .. } => write!(f, "vsock:{cid}"),
             Peer::Unknown => f.write_str("?"),
         }
     }
+}
+
+/// As the standard library prints it, without its padding. Written from the end: piece by piece into a [`LineIn`] the way
+/// from accept to exec is a seventh longer.
+fn dotted(ip: Ipv4Addr, room: &mut [u8; 15]) -> &[u8] {
+    let mut start = room.len();
+    let mut put = |byte| {
+        start -= 1;
+        room[start] = byte;
+    };
+    for (index, mut octet) in ip.octets().into_iter().rev().enumerate() {
+        if index > 0 {
+            put(b'.');
+        }
+        put(b'0' + octet % 10);
+        while octet > 9 {
+            octet /= 10;
+            put(b'0' + octet % 10);
+        }
+    }
+    &room[start..]
 }
 
 /// Address and port, as in a log line.
@@ -185,7 +209,6 @@ impl fmt::Display for Peer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use core::net::Ipv4Addr;
 
     #[test]
     fn a_mapped_peer_is_an_ipv4_peer() {
@@ -194,6 +217,13 @@ mod tests {
         let peer = Peer::of(Some(any), &socket);
         assert_eq!(peer.to_string(), "192.0.2.7:80");
         assert_eq!(peer.source(), Peer::Internet { ip: [192, 0, 2, 7].into(), scope: 0, port: 9 }.source());
+    }
+
+    #[test]
+    fn ipv4_is_written_as_by_the_standard_library() {
+        for octets in [[0, 0, 0, 0], [255, 255, 255, 255], [1, 20, 100, 9], [10, 99, 0, 109]] {
+            assert_eq!(dotted(octets.into(), &mut [0; 15]), Ipv4Addr::from(octets).to_string().as_bytes());
+        }
     }
 
     #[test]

@@ -2,8 +2,6 @@
 //!
 //! Nothing here fails or allocates. What does not fit into a line is cut and the cut is shown.
 
-pub mod ip;
-
 use core::ffi::CStr;
 use core::fmt;
 use core::ops::{Deref, DerefMut};

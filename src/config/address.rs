@@ -12,7 +12,7 @@ use super::scalar::{digits, number};
 use super::value::path;
 use crate::limits;
 use crate::sys::users;
-use crate::text::{ip, split_last};
+use crate::text::split_last;
 
 /// What a Listen line opens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -143,7 +143,7 @@ pub(super) fn listen(kind: Kind, text: &str) -> Parsed<ListenAddress> {
 pub(super) fn backend(text: &str) -> Parsed<ListenAddress> {
     let is_name =
         |host: &str| !host.is_empty() && !host.starts_with(['/', '@', '[']) && !host.contains(':') && host != "vsock";
-    let named = split_last(text, b':').filter(|(host, _)| is_name(host) && ip::four(host).is_none());
+    let named = split_last(text, b':').filter(|(host, _)| is_name(host) && host.parse::<Ipv4Addr>().is_err());
     if let Some((host, digits)) = named {
         let Some(&ip) = users::hosts(host).first() else { return wrong(Code::BackendHost, text) };
         let port = port(digits).map_err(|problem| problem.moved(host.len() + 1))?;
@@ -181,7 +181,7 @@ fn inet(text: &str) -> Parsed<ListenAddress> {
         let Some(tail) = after.strip_prefix(':') else { return wrong(Code::NoPort, text) };
         let (address, inside) = split_scope(inner);
         let (digits, outside) = split_scope(tail);
-        let Some(address) = ip::six(address) else {
+        let Ok(address) = address.parse::<Ipv6Addr>() else {
             return fail(Problem::new(Code::BadIp, 1..1 + inner.len(), &[inner]));
         };
         let scope = inside.or(outside);
@@ -193,7 +193,7 @@ fn inet(text: &str) -> Parsed<ListenAddress> {
         return Ok(ListenAddress::Inet { ip: address.into(), scope: scope.map(str::to_owned), port });
     }
     let Some((address, digits)) = split_last(text, b':') else {
-        if ip::read(text).is_some() {
+        if text.parse::<IpAddr>().is_ok() {
             return wrong(Code::NoPort, text);
         }
         if text.contains('/') && !text.starts_with(|c: char| c.is_ascii_digit()) {
@@ -201,8 +201,8 @@ fn inet(text: &str) -> Parsed<ListenAddress> {
         }
         return port(text).map(ListenAddress::Port);
     };
-    let Some(ip) = ip::four(address) else {
-        if ip::six(text).is_some() || ip::six(address).is_some() {
+    let Ok(ip) = address.parse::<Ipv4Addr>() else {
+        if text.parse::<Ipv6Addr>().is_ok() || address.parse::<Ipv6Addr>().is_ok() {
             return wrong(Code::NoBrackets, text);
         }
         return fail(Problem::new(Code::BadIp, 0..address.len(), &[address]));
@@ -262,7 +262,7 @@ pub(super) fn prefix(text: &str, out: &mut Vec<Prefix>) -> Parsed<bool> {
         return Ok(false);
     }
     let (address, len) = text.split_once('/').map_or((text, None), |(address, len)| (address, Some(len)));
-    let Some(address) = ip::read(address) else { return wrong(Code::BadPrefix, text) };
+    let Ok(address) = address.parse::<IpAddr>() else { return wrong(Code::BadPrefix, text) };
     let most = if address.is_ipv4() { 32 } else { 128 };
     let len = match len {
         None => most,
@@ -321,7 +321,7 @@ impl Prefix {
 
     /// Its text, as the reader takes it.
     pub fn text(&self) -> String {
-        [ip::text(self.address).as_str(), "/", &self.len.to_string()].concat()
+        [&self.address.to_string(), "/", &self.len.to_string()].concat()
     }
 }
 
@@ -331,9 +331,10 @@ impl ListenAddress {
         match self {
             Self::Port(port) => port.text(),
             Self::Inet { ip, scope, port } => {
-                let (open, close) = if ip.is_ipv4() { ("", ":") } else { ("[", "]:") };
+                let (ip, v4) = (ip.to_string(), ip.is_ipv4());
+                let (open, close) = if v4 { ("", ":") } else { ("[", "]:") };
                 let (mark, scope) = scope.as_deref().map_or(("", ""), |scope| ("%", scope));
-                [open, ip::text(*ip).as_str(), close, &port.text(), mark, scope].concat()
+                [open, &ip, close, &port.text(), mark, scope].concat()
             }
             Self::Path(path) => path.clone(),
             Self::Abstract(name) => ["@", name].concat(),

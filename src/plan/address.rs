@@ -8,7 +8,7 @@ use core::ffi::CStr;
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::text::{self, Shown};
+use crate::text::Shown;
 
 /// Bytes of `struct sockaddr_in6`.
 pub const IN6_BYTES: usize = 28;
@@ -89,9 +89,9 @@ impl fmt::Display for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let address = self.0;
         match (ip(address), family(address)) {
-            (Some((ip @ IpAddr::V4(_), port)), _) => write!(f, "{}:{port}", text::ip::text(ip).as_str()),
-            (Some((ip, port)), _) => {
-                write!(f, "[{}", text::ip::text(ip).as_str())?;
+            (Some((IpAddr::V4(ip), port)), _) => write!(f, "{ip}:{port}"),
+            (Some((IpAddr::V6(ip), port)), _) => {
+                write!(f, "[{ip}")?;
                 let index = number(address, 24).map_or(0, u32::from_ne_bytes);
                 match interface(address) {
                     "" if index != 0 => write!(f, "%{index}]:{port}"),

@@ -202,7 +202,7 @@ fn socket_row(spec: SocketSpec, plan: &mut PlanTables) -> Option<u16> {
 fn with_interface(listen: &Listen, bytes: &[u8], faults: &mut Vec<Fault>) -> Option<()> {
     match (address::ip(bytes), &listen.address) {
         (Some((IpAddr::V6(ip), _)), ListenAddress::Inet { scope: None, .. }) if ip.is_unicast_link_local() => {
-            tell(faults, Code::NoInterface, listen.place, &[text::ip::text(ip.into()).as_str()]);
+            tell(faults, Code::NoInterface, listen.place, &[&ip.to_string()]);
             None
         }
         _ => Some(()),

@@ -17,7 +17,7 @@ use crate::config::native::is_of_name;
 use crate::config::words;
 use crate::limits;
 use crate::sys::environment;
-use crate::text::{base_name, ip, join, split_last};
+use crate::text::{base_name, join, split_last};
 
 /// Arguments that most inetds have room for.
 const ARGUMENTS: usize = 20;
@@ -128,7 +128,7 @@ impl Reader<'_> {
         let hosts = split_last(text(0), b':').map_or(self.address.as_deref(), |(list, _)| Some(list)).unwrap_or("*");
         match text(2) {
             // addresses say themselves of which family they are
-            "tcp" | "udp" if !hosts.split(',').all(|host| ip::four(host).is_some()) => {
+            "tcp" | "udp" if !hosts.split(',').all(|host| host.parse::<Ipv4Addr>().is_ok()) => {
                 found.push((Reading::ReadPlain, place(2)));
             }
             "tcp6" | "udp6" if !hosts.split(',').all(|host| host.contains(':')) => {

@@ -9,7 +9,6 @@ use crate::config::fault::{Fault, Place};
 use crate::config::message::{Code, Reason};
 use crate::limits;
 use crate::sys::{file, users};
-use crate::text::ip;
 
 /// What the third field asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,19 +84,18 @@ pub(super) fn listens(list: Option<&str>, service: &str, family: Family, place: 
             continue;
         }
         let (ip, scope) = bare.split_once('%').map_or((bare, ""), |(ip, scope)| (ip, scope));
-        let ips = match ip::read(ip) {
-            Some(ip) => vec![ip],
-            None => named(bare, family),
+        let ips = match ip.parse::<IpAddr>() {
+            Ok(ip) => vec![ip],
+            Err(_) => named(bare, family),
         };
         if ips.is_empty() {
             return Err(Fault::new(Code::InetdAddress, place, &[host]));
         }
         for ip in ips {
-            let text = ip::text(ip);
             out.push(match ip {
-                IpAddr::V4(_) => [text.as_str(), ":", service].concat(),
-                IpAddr::V6(_) if scope.is_empty() => ["[", text.as_str(), "]:", service].concat(),
-                IpAddr::V6(_) => ["[", text.as_str(), "]:", service, "%", scope].concat(),
+                IpAddr::V4(ip) => [&ip.to_string(), ":", service].concat(),
+                IpAddr::V6(ip) if scope.is_empty() => ["[", &ip.to_string(), "]:", service].concat(),
+                IpAddr::V6(ip) => ["[", &ip.to_string(), "]:", service, "%", scope].concat(),
             });
         }
     }

@@ -3,8 +3,10 @@
 //!
 //! IPAddressAllow= always wins over IPAddressDeny=, so what no_access takes away is cut out of the ranges of only_from.
 
+use std::net::Ipv4Addr;
+
 use super::super::address::{Prefix, prefix};
-use crate::text::{ip, split_last};
+use crate::text::split_last;
 
 /// Adds the ranges of one entry; false: it is a name of a machine or network, which no filter can tell.
 pub(super) fn prefixes(text: &str, out: &mut Vec<Prefix>) -> bool {
@@ -20,7 +22,7 @@ pub(super) fn prefixes(text: &str, out: &mut Vec<Prefix>) -> bool {
         Some((head, last)) if dots < 3 => [head, &".0.0"[2 * dots - 2..], ".", last].concat(),
         _ => text.to_owned(),
     };
-    if let Some(address) = ip::four(&filled) {
+    if let Ok(address) = filled.parse::<Ipv4Addr>() {
         // The zeros at the end of an IPv4 address stand for anything.
         let zeros = address.octets().iter().rev().take_while(|octet| **octet == 0).count();
         let len = u8::try_from(32 - 8 * zeros).unwrap_or(32);
