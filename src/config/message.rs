@@ -389,7 +389,7 @@ messages! {
     // The plan: what this machine lacks, and what does not fit.
     NoUser: Error,
         "{0}={1}: there is no such user",
-        "a user of /etc/passwd by name or number; User= takes any number together with Group=", "";
+        "a user of /etc/passwd, or a number; with User= one that is not in there needs Group=", "";
     NoGroup: Error, "{0}={1}: there is no such group", "a group of /etc/group, or a number", "";
     NoPortName: Error, "there is no {0} service {1} in /etc/services", "", "write the port as a number";
     NoInterface: Error, "the link-local address {0} needs its interface", "", "write it as [{0}%eth0]:port";

@@ -146,9 +146,8 @@ impl Common {
 fn owners(draft: &ServiceDraft, faults: &mut Vec<Fault>) -> (Option<u32>, Option<u32>) {
     let (mut owner, mut group) = (None, None);
     if let Some(name) = draft.text(Id::SocketUser) {
-        let user = users::user(name);
-        group = user.as_ref().map(|user| user.gid);
-        owner = user.map(|user| user.uid).or_else(|| text::number(name, 10));
+        group = users::user(name).map(|user| user.gid);
+        owner = users::uid(name);
         if owner.is_none() {
             unknown(draft, Id::SocketUser, Code::NoUser, name, faults);
         }

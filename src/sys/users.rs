@@ -35,6 +35,11 @@ pub fn user(name: &str) -> Option<User> {
     users().find(|user| user.name == name).or_else(|| users().find(|user| uid == Some(user.uid)))
 }
 
+/// The number of a user: that of its name, or one that need not be known to the system.
+pub fn uid(name: &str) -> Option<u32> {
+    user(name).map(|user| user.uid).or_else(|| number(name, 10))
+}
+
 /// One line of passwd(5); `None` for what is none.
 fn entry(line: &str) -> Option<User> {
     let mut fields = line.split(':');
@@ -120,6 +125,7 @@ mod tests {
         assert_eq!(group("root"), Some(0));
         assert!(groups_of("root", 0).contains(&0));
         assert_eq!(user("no such user"), None);
+        assert_eq!(["root", "0", "54321", "no such user"].map(uid), [Some(0), Some(0), Some(54321), None]);
         assert_eq!(group("12345"), Some(12345));
     }
 

@@ -245,8 +245,9 @@ fn talk_as(ctx: &Ctx, path: &str, user: u32, group: u32, more: &str) -> String {
 
 fn allow_users(ctx: &mut Ctx) {
     let path = ctx.path("x.sock");
-    let _daemon = ctx.start(&echo_here(&path, "AllowUsers=nobody\n"));
+    let _daemon = ctx.start(&echo_here(&path, "AllowUsers=nobody 54322\n"));
     assert_eq!(talk_as(ctx, &path, 65534, 65534, "--clear-groups"), "here");
+    assert_eq!(talk_as(ctx, &path, 54322, 65534, "--clear-groups"), "here", "a number needs no name");
     assert_eq!(talk_as(ctx, &path, 54321, 65534, "--clear-groups"), "");
     assert_eq!(talk_as(ctx, &path, 0, 0, "--clear-groups"), "", "root is let in by name only");
 }
