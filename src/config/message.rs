@@ -360,9 +360,9 @@ messages! {
         "", "remove one of them";
     SymlinksOne: Error, "Symlinks= needs exactly one unix socket or FIFO with a path, but [{0}] has {1}", "", "";
     AllowPeers: Error,
-        "{0}= can only tell who is at the other end of a unix socket with Accept=yes, so it would not hold for \
-         all of [{1}]",
-        "", "remove it, or serve only unix sockets with Accept=yes";
+        "{0}= can only tell who is at the other end of a unix socket with Accept=yes or ConnectTo=, so it \
+         would not hold for all of [{1}]",
+        "", "remove it, or serve only unix sockets, with one of these";
     AllowWithoutDeny: Warning,
         "IPAddressAllow= alone keeps nobody out",
         "", "add IPAddressDeny=any to let only these in";
