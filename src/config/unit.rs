@@ -200,6 +200,8 @@ impl Unit {
                 }
                 Some(Foreign::Protection) => Route::Lost(0),
                 Some(Foreign::Other) => Route::Lost(1),
+                // Others read it, systemd.unit(5).
+                None if name.starts_with("X-") => Route::Pass,
                 None => Route::Unknown,
             },
         }
