@@ -7,7 +7,7 @@ use rustix::net::{SocketFlags, acceptfrom_with, getsockname, sockopt};
 
 use super::history::{Event, Refusal, What};
 use super::tables::stored;
-use super::{Child, Phase, Server, Tick, Why};
+use super::{Child, Count, Phase, Server, Tick, Why};
 use crate::limits::{ACCEPT_MISSES, SCARCE_CEILING_MS, SCARCE_FIRST_MS};
 use crate::logging::Kind;
 use crate::peer::{Peer, Source};
@@ -223,7 +223,7 @@ impl Server {
             Kind::Accept,
             service,
             Level::Debug,
-            format_args!("peer={peer} pid={pid} count={live}/{}", policy.max_connections),
+            format_args!("peer={peer} pid={pid} count={}", Count(live, policy.max_connections)),
         );
     }
 

@@ -16,7 +16,7 @@ use super::pairs::{BACKEND, CLIENT, Pair, Stage};
 use super::proxy_header::{Header, header};
 use super::pump::{Flow, Side, pump};
 use super::tables::stored;
-use super::{Phase, Server, ServiceState, Tick, Token};
+use super::{Count, Phase, Server, ServiceState, Tick, Token};
 use crate::limits::{
     BACKEND_CEILING_MS, BACKEND_FIRST_MS, BACKEND_WAIT_MS, CONNECTS_PER_TURN, DESCRIPTORS_LOOK_MS, FORWARDED,
 };
@@ -63,7 +63,7 @@ impl Server {
             Kind::Accept,
             service,
             Level::Debug,
-            format_args!("peer={peer} forward=yes count={count}/{}", policy.max_connections),
+            format_args!("peer={peer} forward=yes count={}", Count(count, policy.max_connections)),
         );
         let ready = !spec.has_program() || matches!(self.phase(service), Phase::Running(_));
         if ready && (tries == 0 || probe == Tick(0)) {

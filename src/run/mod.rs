@@ -386,6 +386,16 @@ impl fmt::Display for Seconds {
     }
 }
 
+/// How many there are in a log line, and of how many where that is limited.
+struct Count(u32, u32);
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(count, most) = *self;
+        if most == u32::MAX { write!(f, "{count}") } else { write!(f, "{count}/{most}") }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -16,6 +16,7 @@ pub const TESTS: &[Test] = &[
     test!(standard_error_on_a_full_disk, File("/dev/full"), Part("notify")),
     test!(standard_error_that_may_not_grow, Part("notify")),
     test!(one_kind_of_line_is_rate_limited),
+    test!(a_limit_is_told_where_there_is_one),
     test!(service_output_goes_to_syslog, Root, Prog("unshare")),
     test!(own_lines_go_to_syslog, Root, Prog("unshare"), Part("notify")),
 ];
@@ -188,4 +189,14 @@ fn own_lines_go_to_syslog(ctx: &mut Ctx) {
     drop(log);
     provoke(port);
     assert!(daemon.alive());
+}
+
+fn a_limit_is_told_where_there_is_one(ctx: &mut Ctx) {
+    let ports = [ctx.port(), ctx.port()];
+    let [bound, free] =
+        ports.map(|port| format!("ListenStream=127.0.0.1:{port}\nAccept=yes\nExecStart=/bin/echo here\n"));
+    let daemon = ctx.launch(&format!("[bound]\nMaxConnections=8\n{bound}[free]\n{free}")).arg("-v").start();
+    ports.iter().for_each(|port| assert_eq!(talk(*port), "here\n"));
+    wait_until("both lines", || daemon.log().matches(" count=").count() == 2);
+    assert!(daemon.log().contains(" count=1/8\n") && daemon.log().contains(" count=1\n"), "{}", daemon.log());
 }
