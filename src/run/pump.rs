@@ -75,8 +75,10 @@ impl Shared {
 }
 
 /// A new pipe that holds what the buffer holds; a user who has many gets smaller ones (pipe(7), pipe-user-pages-soft).
+/// Where splice(2) is refused, by a sandbox or an emulator, nothing would come out of it again.
 fn open_pipe(least: i32, large: bool) -> Option<Pipe> {
     let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).ok()?;
+    splice(&read, None, &write, None, 0, SpliceFlags::NONBLOCK).ok()?; // the kernel has no look at what is of no length
     if large {
         let _ = fcntl_setpipe_size(&read, STREAM_BYTES); // it may not be allowed (pipe-max-size)
     }

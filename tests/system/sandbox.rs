@@ -7,12 +7,13 @@ use crate::forward::backend;
 use crate::harness::{Ctx, Need::*, Test, sleep_ms, stand_in};
 use crate::reload::reload;
 use crate::test;
-use std::io::Write;
+use std::io::{Read, Write};
 
 pub const TESTS: &[Test] = &[
     test!(limits_cannot_be_asked_for, Part("forward"), Part("reload")),
     test!(clients_of_the_control_socket_cannot_be_taken, Command("status")),
     test!(datagrams_cannot_be_read, Part("internal")),
+    test!(streams_cannot_be_spliced, Part("forward")),
 ];
 
 /// The daemon, and its services, without a system call.
@@ -61,5 +62,29 @@ fn datagrams_cannot_be_read(ctx: &mut Ctx) {
         udp().send_to(b"unread", local(port)).unwrap();
     }
     daemon.cost(|| sleep_ms(3000)).assert_small();
+    assert_eq!(daemon.stop().code(), Some(0));
+}
+
+/// What is forwarded is copied then, and what the client does not take yet is not read.
+fn streams_cannot_be_spliced(ctx: &mut Ctx) {
+    fn byte(at: u32) -> u8 {
+        (at.wrapping_mul(31) >> 5) as u8
+    }
+    const LENGTH: u32 = 20_000_000;
+    let port = ctx.port();
+    let behind = backend(|mut stream| {
+        let mut asked = [0];
+        let _ = stream.read_exact(&mut asked);
+        let _ = stream.write_all(&(0..LENGTH).map(byte).collect::<Vec<_>>());
+    });
+    let config = format!("[x]\nListenStream=127.0.0.1:{port}\nConnectTo=127.0.0.1:{behind}\n");
+    let mut daemon = without(ctx, libc::SYS_splice, &config);
+    let mut client = connect(port);
+    client.write_all(b"x").unwrap();
+    let mut seen = Vec::new();
+    daemon.cost(|| sleep_ms(1000)).assert_small();
+    client.read_to_end(&mut seen).unwrap();
+    assert!(seen.len() == LENGTH as usize, "{} bytes", seen.len());
+    assert!((0..LENGTH).zip(&seen).all(|(at, got)| byte(at) == *got));
     assert_eq!(daemon.stop().code(), Some(0));
 }
