@@ -214,6 +214,19 @@ impl Daemon {
         self.status_line("voluntary_ctxt_switches").parse().unwrap()
     }
 
+    /// Waits until it has slept through half a second: for a quarter of one it stays awake after work, and then lets go of
+    /// memory.
+    pub fn rest(&self) {
+        let (mut since, mut last) = (Instant::now(), self.wakeups());
+        wait_until("the daemon to come to rest", || {
+            let wakeups = self.wakeups();
+            if wakeups != last || !self.status_line("State").starts_with('S') {
+                (since, last) = (Instant::now(), wakeups);
+            }
+            since.elapsed().as_millis() >= 500
+        });
+    }
+
     pub fn open_fds(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.pid)).map_or(0, Iterator::count)
     }

@@ -43,7 +43,6 @@ fn a_refused_source_costs_nothing_and_is_counted(ctx: &mut Ctx) {
          [udp]\nListenDatagram=0.0.0.0:{udp}\n{rules}\nExecStart={heard}\n\
          [open]\nListenStream=127.0.0.1:{open}\nExecStart={answer}\n"
     ));
-    sleep_ms(1000);
     let mut clients = Vec::new();
     let stranger = UdpSocket::bind("127.0.0.2:0").unwrap();
     Trace::assert_silent(&daemon, &ctx.path("trace"), || {

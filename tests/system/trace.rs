@@ -38,9 +38,10 @@ impl Trace {
         self.lines()
     }
 
-    /// Asserts that the daemon makes no system call while something is done.
+    /// Asserts that the daemon, when it has come to rest, makes no system call while something is done.
     pub fn assert_silent(daemon: &Daemon, file: &str, work: impl FnOnce()) {
         let trace = Trace::attach(daemon, file, &[]);
+        daemon.rest(); // it was woken by that
         let before = trace.lines().len();
         work();
         let seen = trace.lines()[before..].to_vec();
