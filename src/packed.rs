@@ -47,8 +47,8 @@ impl<'a> Coder<'a> {
         Self { weights, history: 0, word: 0, node: 1, low: 0, high: u32::MAX }
     }
 
-    /// The slots of the next bit, one for each context (a hash of it and the bits since), and how likely a one is, 1 to 65535 parts of 65536: the odds 2^x,
-    /// with a straight line between whole powers.
+    /// The slots of the next bit, one for each context (a hash of it and the bits since), and how likely a one is, 1 to
+    /// 65535 parts of 65536: the odds 2^x, with a straight line between whole powers.
     const fn foresee(&self) -> ([u16; CONTEXTS], u32) {
         let contexts = [0, self.history & 0xff, self.history & 0xffff, self.history & 0xff_ffff, self.word];
         let (mut slots, mut sum, mut at) = ([0; CONTEXTS], 0, 0);

@@ -40,8 +40,7 @@ fn names(row: &OptionRow) -> String {
 
 /// One row in two columns.
 fn line(out: &mut String, left: &str, right: &str) {
-    let end = if left.len() < LEFT { "" } else { "\n  " };
-    let width = if left.len() < LEFT { left.len() } else { 0 };
+    let (width, end) = if left.len() < LEFT { (left.len(), "") } else { (0, "\n  ") };
     add(out, &["  ", left, end, &" ".repeat(LEFT - width), right, "\n"]);
 }
 

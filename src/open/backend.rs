@@ -2,7 +2,7 @@
 
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
-use rustix::net::{SocketType, getpeername, sockopt};
+use rustix::net::{SocketType, sockopt};
 
 use super::{copied, name_interface};
 use crate::limits::{BACKEND_AHEAD_BYTES, UNSENT_BYTES};
@@ -36,8 +36,7 @@ pub fn connect(target: &[u8], least: i32) -> Result<(OwnedFd, bool), Errno> {
 /// Lets little wait between us and a program on this machine, in both directions (`SO_RCVBUF`; `TCP_NOTSENT_LOWAT`, Linux
 /// 3.12): worth its system calls for a stream only.
 pub fn keep_little(connection: &OwnedFd) {
-    let peer = Peer::of(getpeername(connection).unwrap_or(None), connection);
-    if peer.is_loopback() {
+    if Peer::connected(connection).is_loopback() {
         let _ = sockopt::set_socket_recv_buffer_size(connection, BACKEND_AHEAD_BYTES); // else: more
         let _ = socket::set_number(connection.as_fd(), libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, UNSENT_BYTES);
     }

@@ -105,7 +105,7 @@ pub(super) fn policy(
     let success = list(&success(draft));
     let (mut allow_users, mut allow_groups) = (super::Span::EMPTY, super::Span::EMPTY);
     if cfg!(feature = "access") {
-        let users = ids(draft, Id::AllowUsers, Code::NoUser, &users::uid, faults);
+        let users = ids(draft, Id::AllowUsers, Code::NoUser, &|name| users::owner(name).map(|(uid, _)| uid), faults);
         let groups = ids(draft, Id::AllowGroups, Code::NoGroup, &users::group, faults);
         let mut list = |bytes: &[u8]| store(plan, draft, bytes, faults);
         (allow_users, allow_groups) = (list(&users), list(&groups));

@@ -146,8 +146,7 @@ impl Common {
 fn owners(draft: &ServiceDraft, faults: &mut Vec<Fault>) -> (Option<u32>, Option<u32>) {
     let (mut owner, mut group) = (None, None);
     if let Some(name) = draft.text(Id::SocketUser) {
-        group = users::user(name).map(|user| user.gid);
-        owner = users::uid(name);
+        (owner, group) = users::owner(name).map_or((None, None), |(uid, gid)| (Some(uid), gid));
         if owner.is_none() {
             unknown(draft, Id::SocketUser, Code::NoUser, name, faults);
         }

@@ -94,7 +94,7 @@ impl Forwards {
     }
 
     /// The connections that are there.
-    pub(super) fn each(&self) -> impl Iterator<Item = &Pair> + Clone {
+    pub(super) fn each(&self) -> impl Iterator<Item = &Pair> {
         let rows = if cfg!(feature = "forward") { self.rows.as_slice() } else { &[] };
         rows.iter().filter(|row| row.stage != Stage::Free)
     }

@@ -60,7 +60,7 @@ impl Rates {
     }
 
     /// What is counted.
-    pub(super) fn each(&self) -> impl Iterator<Item = &Rate> + Clone {
+    pub(super) fn each(&self) -> impl Iterator<Item = &Rate> {
         self.0.iter().filter(|row| row.count > 0)
     }
 

@@ -35,9 +35,12 @@ pub fn user(name: &str) -> Option<User> {
     users().find(|user| user.name == name).or_else(|| users().find(|user| uid == Some(user.uid)))
 }
 
-/// The number of a user: that of its name, or one that need not be known to the system.
-pub fn uid(name: &str) -> Option<u32> {
-    user(name).map(|user| user.uid).or_else(|| number(name, 10))
+/// The number of a user, that of its name or one that need not be known to the system, and its group where it is known.
+pub fn owner(name: &str) -> Option<(u32, Option<u32>)> {
+    match user(name) {
+        Some(user) => Some((user.uid, Some(user.gid))),
+        None => number(name, 10).map(|uid| (uid, None)),
+    }
 }
 
 /// One line of passwd(5); `None` for what is none.
@@ -125,7 +128,8 @@ mod tests {
         assert_eq!(group("root"), Some(0));
         assert!(groups_of("root", 0).contains(&0));
         assert_eq!(user("no such user"), None);
-        assert_eq!(["root", "0", "54321", "no such user"].map(uid), [Some(0), Some(0), Some(54321), None]);
+        let known = Some((0, Some(0)));
+        assert_eq!(["root", "0", "54321", "no such user"].map(owner), [known, known, Some((54321, None)), None]);
         assert_eq!(group("12345"), Some(12345));
     }
 

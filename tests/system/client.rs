@@ -115,6 +115,12 @@ pub fn read_line(stream: &mut impl Read) -> String {
     String::from_utf8_lossy(&line).into_owned()
 }
 
+/// Sends a line over a connection that stays open, and gets it back.
+pub fn exchange(client: &mut TcpStream, word: &str) {
+    writeln!(client, "{word}").unwrap();
+    assert_eq!(read_line(client), word);
+}
+
 /// Connects and reads until the other side closes.
 pub fn talk(port: u16) -> String {
     read_all(connect(port))

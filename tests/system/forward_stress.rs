@@ -83,8 +83,7 @@ fn a_hundred_clients_while_the_backend_starts(ctx: &mut Ctx) {
     for mut client in clients {
         let pid = read_line(&mut client);
         assert_eq!(pid, daemon.descendants()[0].to_string());
-        client.write_all(b"word\n").unwrap();
-        assert_eq!(read_line(&mut client), "word");
+        exchange(&mut client, "word");
     }
     assert_eq!(daemon.descendants().len(), 1);
     wait_until("nothing is left", || daemon.open_fds() < 16);
@@ -229,14 +228,12 @@ fn clients_that_wait_survive_a_reload(ctx: &mut Ctx) {
 fn service_that_is_gone_keeps_its_connections(ctx: &mut Ctx) {
     let (port, daemon) = redirect(ctx, "", echo);
     let mut client = connect(port);
-    client.write_all(b"before\n").unwrap();
-    assert_eq!(read_line(&mut client), "before");
+    exchange(&mut client, "before");
     let other = ctx.port();
     ctx.file("dormouse.conf", &format!("[other]\nListenStream=127.0.0.1:{other}\nAccept=yes\nExecStart=/bin/echo x\n"));
     assert!(order(&daemon, libc::SIGHUP), "{}", daemon.log());
     assert!(TcpStream::connect(local(port)).is_err(), "its socket is closed");
-    client.write_all(b"after\n").unwrap();
-    assert_eq!(read_line(&mut client), "after");
+    exchange(&mut client, "after");
     assert_eq!(talk(other), "x\n");
     drop(client);
 }
@@ -408,8 +405,7 @@ fn orders_for_a_forwarding_service(ctx: &mut Ctx) {
     assert_eq!(read_all(client), "");
     assert_ne!(first_line(port).1, second, "the next client starts it again");
     let mut client = connect(plain);
-    client.write_all(b"x\n").unwrap();
-    assert_eq!(read_line(&mut client), "x");
+    exchange(&mut client, "x");
     assert!(daemon.tell(&["stop", "plain"]).contains("connections closed: 1;"));
     assert_eq!(read_all(client), "");
     assert!(!daemon.ask(&["start", "plain"]).status.success());

@@ -5,7 +5,6 @@ use crate::daemon::is_live;
 use crate::harness::{Ctx, Need::*, Test, has_control, sleep_ms, stand_in, wait_until, within};
 use crate::test;
 use crate::trace::Trace;
-use std::io::Write;
 use std::time::Duration;
 
 pub const TESTS: &[Test] = &[
@@ -137,12 +136,10 @@ fn not_stopped_while_a_client_is_connected(ctx: &mut Ctx) {
     let config = format!("[x]\nListenStream=127.0.0.1:{port}\nStopWhenIdleSec=1\nExecStart={}\n", stand_in("echo"));
     let daemon = ctx.start(&config);
     let mut client = connect(port);
-    client.write_all(b"one\n").unwrap();
-    assert_eq!(read_line(&mut client), "one");
+    exchange(&mut client, "one");
     let pid = running(&daemon);
     sleep_ms(4500);
-    client.write_all(b"two\n").unwrap();
-    assert_eq!(read_line(&mut client), "two");
+    exchange(&mut client, "two");
     assert_eq!(running(&daemon), pid, "a silent client is a client");
     drop(client);
     wait_until("the service is put to sleep", || running(&daemon).is_none());
@@ -153,8 +150,7 @@ fn idle_time_is_told(ctx: &mut Ctx) {
     let config = format!("[x]\nListenStream=127.0.0.1:{port}\nStopWhenIdleSec=1h\nExecStart={}\n", stand_in("echo"));
     let daemon = ctx.start(&config);
     let mut client = connect(port);
-    client.write_all(b"one\n").unwrap();
-    assert_eq!(read_line(&mut client), "one");
+    exchange(&mut client, "one");
     let told = daemon.tell(&["status", "x"]);
     assert!(told.contains("age ") && !told.contains("idle "), "somebody is connected: {told}");
     drop(client);

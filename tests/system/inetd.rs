@@ -414,11 +414,9 @@ fn sessions_outlive_inetd(ctx: &mut Ctx) {
     let port = ctx.port();
     let mut daemon = start(ctx, &format!("{port} stream tcp nowait {} /bin/cat cat\n", user()));
     let mut session = connect(port);
-    session.write_all(b"one\n").unwrap();
-    assert_eq!(read_line(&mut session), "one");
+    exchange(&mut session, "one");
     assert!(daemon.stop().success());
-    session.write_all(b"two\n").unwrap();
-    assert_eq!(read_line(&mut session), "two");
+    exchange(&mut session, "two");
 }
 
 /// tftpd answers in a child and leaves the socket: the next client is served at once.

@@ -52,11 +52,6 @@ pub fn one(port: u16, more: &str, exec: &str) -> String {
     format!("[x]\nListenStream=127.0.0.1:{port}\n{more}ExecStart={exec}\n")
 }
 
-fn exchange(client: &mut std::net::TcpStream, word: &str) {
-    writeln!(client, "{word}").unwrap();
-    assert_eq!(read_line(client), word);
-}
-
 fn reload_keeps_sockets_and_children(ctx: &mut Ctx) {
     let (port, held) = (ctx.port(), ctx.port());
     let config = |text: &str| {
