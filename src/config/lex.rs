@@ -9,7 +9,6 @@ use std::ops::Range;
 use super::draft::Draft;
 use super::fault::{Fault, Place, count, tell};
 use super::message::Code;
-use super::render::visible;
 use super::words::is_blank;
 use crate::limits;
 
@@ -104,7 +103,7 @@ pub(super) fn unreadable(line: &Line, file: u32, replaced: bool) -> Option<Fault
         '\u{fffd}' => Code::FileNotUtf8,
         _ => Code::ControlCharacter,
     };
-    Some(Fault::new(code, line.place(file, at..at + c.len_utf8()), &[&visible(c)]))
+    Some(Fault::new(code, line.place(file, at..at + c.len_utf8()), &[&c.escape_default().to_string()]))
 }
 
 /// Tells what a line is, or adds the fault of a line that is nothing.

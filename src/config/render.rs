@@ -37,22 +37,9 @@ pub(super) fn fault(sources: &Sources, fault: &Fault) -> String {
 pub(super) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        if is_hidden(c) { out.push_str(&visible(c)) } else { out.push(c) }
+        if is_hidden(c) { out.extend(c.escape_default()) } else { out.push(c) }
     }
     out
-}
-
-/// A character as programs write it: `\t`, `\u{1b}`.
-pub(super) fn visible(c: char) -> String {
-    let digit = |shift: u32| char::from_digit(u32::from(c) >> shift & 15, 16);
-    let digits: String = [20, 16, 12, 8, 4, 0].into_iter().filter_map(digit).collect();
-    match c {
-        '\t' => "\\t".to_owned(),
-        '\n' => "\\n".to_owned(),
-        '\r' => "\\r".to_owned(),
-        '\0' => "\\u{0}".to_owned(),
-        _ => ["\\u{", digits.trim_start_matches('0'), "}"].concat(),
-    }
 }
 
 /// Control characters, blanks that are none to a reader of configurations, and the marks that turn the direction of the
