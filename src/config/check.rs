@@ -57,58 +57,44 @@ struct Check<'a> {
     faults: &'a mut Vec<Fault>,
 }
 
-/// What the sockets of a service must have for a directive to do anything. Each is true of at least one socket.
-#[derive(Clone, Copy)]
-enum Needs {
-    Path,
-    Tcp,
-    Ip,
-    Unix,
-    Datagram,
-    Connections,
-    Accept,
-    NoAccept,
-    Program,
-}
-
-/// Directives that do nothing without a certain kind of socket.
-const NEEDS: [(Id, Needs); 36] = [
-    (Id::BindIPv6Only, Needs::Ip),
-    (Id::Backlog, Needs::Connections),
-    (Id::BindToDevice, Needs::Ip),
-    (Id::SocketUser, Needs::Path),
-    (Id::SocketGroup, Needs::Path),
-    (Id::SocketMode, Needs::Path),
-    (Id::DirectoryMode, Needs::Path),
-    (Id::RemoveOnStop, Needs::Path),
-    (Id::MaxConnections, Needs::Accept),
-    (Id::MaxConnectionsPerSource, Needs::Accept),
-    (Id::KeepAlive, Needs::Tcp),
-    (Id::KeepAliveTimeSec, Needs::Tcp),
-    (Id::KeepAliveIntervalSec, Needs::Tcp),
-    (Id::KeepAliveProbes, Needs::Tcp),
-    (Id::NoDelay, Needs::Tcp),
-    (Id::DeferAcceptSec, Needs::Tcp),
-    (Id::TCPCongestion, Needs::Tcp),
-    (Id::IPTOS, Needs::Ip),
-    (Id::IPTTL, Needs::Ip),
-    (Id::ReusePort, Needs::Ip),
-    (Id::FreeBind, Needs::Ip),
-    (Id::Transparent, Needs::Ip),
-    (Id::Broadcast, Needs::Datagram),
-    (Id::PassCredentials, Needs::Unix),
-    (Id::PassPacketInfo, Needs::Datagram),
-    (Id::FlushPending, Needs::NoAccept),
-    (Id::IPAddressAllow, Needs::Ip),
-    (Id::IPAddressDeny, Needs::Ip),
-    (Id::Restart, Needs::NoAccept),
-    (Id::RestartSec, Needs::NoAccept),
-    (Id::NotifyAccess, Needs::NoAccept),
-    (Id::StopWhenIdleSec, Needs::Program),
-    (Id::StopWhenQuietSec, Needs::Program),
-    (Id::MinRunSec, Needs::NoAccept),
-    (Id::EvictUnderPressure, Needs::NoAccept),
-    (Id::MaxConnectionRate, Needs::Accept),
+/// Directives that do nothing where none of the sockets is what they need: what is said then.
+const NEEDS: [(Id, Reason); 36] = [
+    (Id::BindIPv6Only, Reason::NoIp),
+    (Id::Backlog, Reason::NoConnections),
+    (Id::BindToDevice, Reason::NoIp),
+    (Id::SocketUser, Reason::NoPath),
+    (Id::SocketGroup, Reason::NoPath),
+    (Id::SocketMode, Reason::NoPath),
+    (Id::DirectoryMode, Reason::NoPath),
+    (Id::RemoveOnStop, Reason::NoPath),
+    (Id::MaxConnections, Reason::NoAccept),
+    (Id::MaxConnectionsPerSource, Reason::NoAccept),
+    (Id::KeepAlive, Reason::NoTcp),
+    (Id::KeepAliveTimeSec, Reason::NoTcp),
+    (Id::KeepAliveIntervalSec, Reason::NoTcp),
+    (Id::KeepAliveProbes, Reason::NoTcp),
+    (Id::NoDelay, Reason::NoTcp),
+    (Id::DeferAcceptSec, Reason::NoTcp),
+    (Id::TCPCongestion, Reason::NoTcp),
+    (Id::IPTOS, Reason::NoIp),
+    (Id::IPTTL, Reason::NoIp),
+    (Id::ReusePort, Reason::NoIp),
+    (Id::FreeBind, Reason::NoIp),
+    (Id::Transparent, Reason::NoIp),
+    (Id::Broadcast, Reason::NoDatagram),
+    (Id::PassCredentials, Reason::NoUnix),
+    (Id::PassPacketInfo, Reason::NoDatagram),
+    (Id::FlushPending, Reason::Accepts),
+    (Id::IPAddressAllow, Reason::NoIp),
+    (Id::IPAddressDeny, Reason::NoIp),
+    (Id::Restart, Reason::Accepts),
+    (Id::RestartSec, Reason::Accepts),
+    (Id::NotifyAccess, Reason::Accepts),
+    (Id::StopWhenIdleSec, Reason::NoProgramSet),
+    (Id::StopWhenQuietSec, Reason::NoProgramSet),
+    (Id::MinRunSec, Reason::Accepts),
+    (Id::EvictUnderPressure, Reason::Accepts),
+    (Id::MaxConnectionRate, Reason::NoAccept),
 ];
 
 /// Directives that say something about another one, and do nothing without it.
@@ -294,7 +280,7 @@ impl Check<'_> {
             // those that we forward we count ourselves
             connections && !listen.address.is_ip() && !listen.address.is_local() && !service.is_set(Id::ConnectTo)
         };
-        let none = !self.has(Needs::Connections);
+        let none = self.holds(Reason::NoConnections);
         let first = if none { service.listens.first() } else { service.listens.iter().find(hidden) };
         if let Some(listen) = first.filter(|_| wanted(Id::StopWhenIdleSec) && !service.flag(Id::Accept)) {
             let (what, place) = (listen.kind.directive().name(), service.place(Id::StopWhenIdleSec));
@@ -309,21 +295,10 @@ impl Check<'_> {
             return;
         }
         for (id, value) in self.service.settings().filter(|(id, _)| self.service.is_own(*id)) {
-            let Some((_, needs)) = NEEDS.into_iter().find(|(needing, _)| *needing == id) else { continue };
+            let Some((_, why)) = NEEDS.into_iter().find(|(needing, _)| *needing == id) else { continue };
             let off = *value == Value::Number(0);
             let told = self.service.is_set(Id::Service) && !is_of_socket(id);
-            if !off && !told && !self.has(needs) {
-                let why = match needs {
-                    Needs::Path => Reason::NoPath,
-                    Needs::Tcp => Reason::NoTcp,
-                    Needs::Ip => Reason::NoIp,
-                    Needs::Unix => Reason::NoUnix,
-                    Needs::Datagram => Reason::NoDatagram,
-                    Needs::Connections => Reason::NoConnections,
-                    Needs::Accept => Reason::NoAccept,
-                    Needs::NoAccept => Reason::Accepts,
-                    Needs::Program => Reason::NoProgramSet,
-                };
+            if !off && !told && self.holds(why) {
                 self.at(Code::NoEffect, id, &[id.name(), why.text()]);
             }
         }
@@ -351,19 +326,20 @@ impl Check<'_> {
         }
     }
 
-    /// Whether at least one socket is of the kind.
-    fn has(&self, needs: Needs) -> bool {
+    /// Whether a reason of [`NEEDS`] holds: no socket is as it would have to be.
+    fn holds(&self, why: Reason) -> bool {
         let accept = self.service.flag(Id::Accept);
-        self.service.listens.iter().any(|listen| match needs {
-            Needs::Path => listen.address.is_path(),
-            Needs::Tcp => listen.address.is_ip() && listen.kind == Kind::Stream,
-            Needs::Ip => listen.address.is_ip(),
-            Needs::Unix => listen.address.is_local() && listen.kind != Kind::Fifo,
-            Needs::Datagram => listen.kind == Kind::Datagram,
-            Needs::Connections => matches!(listen.kind, Kind::Stream | Kind::SequentialPacket),
-            Needs::Accept => self.service.accepts(),
-            Needs::NoAccept => !accept,
-            Needs::Program => self.service.command().is_some() || self.service.has_failed(Id::ExecStart),
+        !self.service.listens.iter().any(|listen| match why {
+            Reason::NoPath => listen.address.is_path(),
+            Reason::NoTcp => listen.address.is_ip() && listen.kind == Kind::Stream,
+            Reason::NoIp => listen.address.is_ip(),
+            Reason::NoUnix => listen.address.is_local() && listen.kind != Kind::Fifo,
+            Reason::NoDatagram => listen.kind == Kind::Datagram,
+            Reason::NoConnections => matches!(listen.kind, Kind::Stream | Kind::SequentialPacket),
+            Reason::NoAccept => self.service.accepts(),
+            Reason::Accepts => !accept,
+            Reason::NoProgramSet => self.service.command().is_some() || self.service.has_failed(Id::ExecStart),
+            _ => true, // it is no reason of that table
         })
     }
 }
