@@ -21,17 +21,12 @@ enum Meeting {
 
 /// Adds a fault for each socket that meets an earlier one.
 pub(super) fn check(services: &[ServiceDraft], faults: &mut Vec<Fault>) {
-    // in the order of their keys
     let mut earlier: Vec<(u32, (&ServiceDraft, &Listen))> = Vec::new();
     for service in services {
         for listen in &service.listens {
             let key = key(&listen.address);
-            let (first, end) = (
-                earlier.partition_point(|(other, _)| *other < key),
-                earlier.partition_point(|(other, _)| *other <= key),
-            );
-            let worst = earlier[first..end]
-                .iter()
+            let near = earlier.iter().filter(|(other, _)| *other == key);
+            let worst = near
                 .filter_map(|(_, old)| Some((meeting(*old, (service, listen))?, old)))
                 .max_by_key(|(meeting, _)| *meeting);
             if let Some((meeting, (first, old))) = worst {
@@ -44,7 +39,7 @@ pub(super) fn check(services: &[ServiceDraft], faults: &mut Vec<Fault>) {
                 let fault = Fault::new(code, listen.place, &[&text, &service.name, &other, &first.name]);
                 faults.push(fault.with_other(old.place));
             }
-            earlier.insert(end, (key, (service, listen)));
+            earlier.push((key, (service, listen)));
         }
     }
 }
