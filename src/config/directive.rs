@@ -177,22 +177,35 @@ static BEGINS: [u16; 2 * Id::ALL.len() + 1] = {
     begins
 };
 
+/// How the reader of a value takes its text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// As it is.
+    Plain,
+    /// `%%` is a percent sign.
+    Percent,
+    /// That, and quotes and escapes too.
+    Words,
+    /// That, and `%i` is the name of a connection.
+    Command,
+}
+
 impl Syntax {
+    /// How its text is taken.
+    pub fn form(self) -> Form {
+        match self {
+            Self::Path | Self::Directory | Self::EnvironmentFile => Form::Percent,
+            Self::Input | Self::Output | Self::Listen(_) => Form::Percent,
+            Self::Assignments | Self::Variables | Self::Unset => Form::Words,
+            Self::Names | Self::Paths | Self::Folders => Form::Words,
+            Self::Command => Form::Command,
+            _ => Form::Plain,
+        }
+    }
+
     /// Whether a further line adds to the lines before it, instead of taking their place.
     pub fn is_list(self) -> bool {
-        matches!(
-            self,
-            Self::Listen(_)
-                | Self::Prefixes
-                | Self::Names
-                | Self::Paths
-                | Self::Folders
-                | Self::EnvironmentFile
-                | Self::Assignments
-                | Self::Variables
-                | Self::Unset
-                | Self::ExitStatuses
-                | Self::Capabilities
-        )
+        let others = || matches!(self, Self::Listen(_) | Self::Prefixes | Self::ExitStatuses | Self::Capabilities);
+        self.form() == Form::Words || self == Self::EnvironmentFile || others()
     }
 }

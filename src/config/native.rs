@@ -3,7 +3,7 @@
 //! Reads one file after the other into the same [`Draft`]; `[defaults]` holds for the sections after it, in the files
 //! that follow as well. It goes on after each fault, so that one run shows all of them.
 
-use super::directive::{Id, Syntax};
+use super::directive::{Form, Id, Syntax};
 use super::draft::{Draft, ServiceDraft};
 use super::fault::{Fault, Place, count, tell};
 use super::lex::{self, Line, Shape};
@@ -98,7 +98,10 @@ impl Reader {
                 && (after_blank(value, b'#').is_some() || after_blank(value, b';').is_some() && fault.hint.is_empty())
             {
                 fault.hint = "a comment needs a line of its own; here it is part of the value".to_owned();
-            } else if failed && value.starts_with(['"', '\'']) && !takes_quotes(id) {
+            } else if failed
+                && value.starts_with(['"', '\''])
+                && matches!(id.syntax().form(), Form::Plain | Form::Percent)
+            {
                 fault.hint = "leave the quotes out; here they are part of the value".to_owned();
             } else if matches!((id.syntax(), fault.code), (Syntax::Listen(_), Code::BadPort | Code::BadIp)) {
                 Reason::ListenForms.text().clone_into(&mut fault.hint);
@@ -168,21 +171,14 @@ fn after_blank(value: &str, mark: u8) -> Option<usize> {
     value.as_bytes().windows(2).position(|pair| pair == [b' ', mark]).map(|blank| blank + 1)
 }
 
-/// Whether the value is a list of words, which may stand in quotes.
-fn takes_quotes(id: Id) -> bool {
-    use Syntax::{Assignments, Command, Folders, Names, Paths, Unset, Variables};
-    matches!(id.syntax(), Assignments | Command | Folders | Names | Paths | Unset | Variables)
-}
-
 /// The warning about a `# text` at the end of a value that takes any text.
 fn comment(id: Id, value: &str) -> Option<Problem> {
     let at = after_blank(value, b'#')?;
-    let any = match id.syntax() {
-        Syntax::Path | Syntax::Directory | Syntax::EnvironmentFile | Syntax::FdName => true,
-        Syntax::Listen(_) | Syntax::Input | Syntax::Output => true,
+    let any = match id.syntax().form() {
+        Form::Percent => true,
         // Quoted text may hold the same two characters.
-        Syntax::Command => !value.contains(['"', '\'']),
-        _ => false,
+        Form::Command => !value.contains(['"', '\'']),
+        _ => id.syntax() == Syntax::FdName,
     };
     any.then(|| *Problem::new(Code::CommentKept, at..value.len(), &[]))
 }

@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use super::directive::Form;
 use super::message::{Code, Reason};
 use super::problem::{Parsed, Problem, fail};
 use super::words::{INSTANCE, INSTANCE_PATH};
@@ -43,19 +44,6 @@ impl UnitName {
     pub(super) fn template(&self) -> Self {
         Self([self.prefix(), "@.", self.kind()].concat())
     }
-}
-
-/// How the reader of a value takes it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
-    /// As it is.
-    Plain,
-    /// `%%` is a percent sign.
-    Percent,
-    /// That, and quotes and escapes too.
-    Words,
-    /// That, and `%i` is the name of a connection.
-    Command,
 }
 
 /// What the specifiers of one file stand for.

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use super::address::Kind;
-use super::directive::{Group, Id, Syntax};
+use super::directive::{Form, Group, Id, Syntax};
 use super::draft::{Draft, ServiceDraft};
 use super::fault::{Fault, Place, tell};
 use super::foreign::{Foreign, foreign};
@@ -15,7 +15,7 @@ use super::lex::{self, Line, Shape};
 use super::message::{Code, Reason};
 use super::problem::{Parsed, Problem};
 use super::scalar;
-use super::specifier::{Form, Specifiers};
+use super::specifier::Specifiers;
 use super::suggest;
 use super::value::{Stream, Value};
 use super::words;
@@ -258,20 +258,11 @@ impl Unit {
 
     /// A value as the native form has it.
     fn translate<'a>(&mut self, id: Id, text: &'a str, place: Place, notes: &mut Vec<Problem>) -> Parsed<Cow<'a, str>> {
-        let form = match id.syntax() {
-            Syntax::Path | Syntax::Directory | Syntax::EnvironmentFile => Form::Percent,
-            Syntax::Input | Syntax::Output | Syntax::Listen(_) => Form::Percent,
-            Syntax::Command => Form::Command,
-            Syntax::Assignments | Syntax::Variables | Syntax::Unset => Form::Words,
-            Syntax::Names | Syntax::Paths | Syntax::Folders => Form::Words,
-            _ => Form::Plain,
-        };
-        let listen = matches!(id.syntax(), Syntax::Listen(_));
         // The % of an address stands before an interface.
-        let address = listen && !text.starts_with(['/', '%']);
+        let address = matches!(id.syntax(), Syntax::Listen(_)) && !text.starts_with(['/', '%']);
         let expanded = match address {
             true => self.specifiers.expand(text, Form::Plain, &mut Vec::new())?,
-            false => self.specifiers.expand(text, form, notes)?,
+            false => self.specifiers.expand(text, id.syntax().form(), notes)?,
         };
         let text = expanded.map_or(Cow::Borrowed(text), Cow::Owned);
         Ok(match id.syntax() {
