@@ -15,7 +15,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use content::content;
-use dormouse::config::{self, Code, Dialect, Draft, Inetd, Place, ServiceDraft};
+use dormouse::cli::{self, Dialect};
+use dormouse::config::{self, Code, Draft, Inetd, Place, ServiceDraft};
 
 /// The cases: configuration files and folders, sorted.
 fn cases() -> Vec<PathBuf> {
@@ -43,7 +44,10 @@ fn is_case(end: &OsStr) -> bool {
 fn read(path: &Path) -> Draft {
     let name = path.file_name().unwrap().to_string_lossy().into_owned();
     let dialect = name.rsplit('.').nth(1).and_then(Dialect::from_name);
-    config::read_as(&[path.to_owned()], &Inetd { dialect, ..Inetd::default() })
+    config::read_as(
+        &[path.to_owned()],
+        &Inetd { asked: cli::Inetd { dialect, ..cli::Inetd::default() }, ..Inetd::default() },
+    )
 }
 
 /// Compares a text with a golden file; a text that is empty has none.

@@ -8,11 +8,51 @@ use super::{Control, Inetd, Options, UsageError};
 use crate::logging::Target;
 use lexopt::Arg;
 use log::LevelFilter;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 /// Where inetd.conf is if nobody says otherwise.
 const DEFAULT_FILE: &str = "/etc/inetd.conf";
+
+/// Whose inetd.conf it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(u8)]
+pub enum Dialect {
+    /// busybox inetd.
+    #[default]
+    Busybox,
+    /// OpenBSD's inetd, and Debian's package of it.
+    Openbsd,
+    /// FreeBSD's inetd.
+    Freebsd,
+    /// The inetd of GNU inetutils.
+    Inetutils,
+}
+
+impl Dialect {
+    const ALL: [Self; 4] = [Self::Busybox, Self::Openbsd, Self::Freebsd, Self::Inetutils];
+    /// Their names for `--dialect`, in the order of the type.
+    pub const NAMES: [&'static str; 4] = ["busybox", "openbsd", "freebsd", "inetutils"];
+
+    /// The dialect of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|dialect| dialect.name() == name)
+    }
+
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        Self::NAMES[self as usize]
+    }
+}
+
+impl Inetd {
+    /// Takes the value of `--dialect`; false: nobody knows it.
+    pub(super) fn set_dialect(&mut self, name: &OsStr) -> bool {
+        self.dialect = name.to_str().and_then(Dialect::from_name); // none for xinetd
+        self.xinetd = name == "xinetd";
+        self.xinetd || self.dialect.is_some()
+    }
+}
 
 /// The help text, see [`super::usage_inetd`].
 pub(super) const USAGE: &str = "\
@@ -62,7 +102,12 @@ pub fn parse_inetd(words: impl IntoIterator<Item = OsString>) -> Result<Options,
             Arg::Short('p') | Arg::Long("pidfile") => {
                 options.pidfile = Some(PathBuf::from(word(&mut parser, "-p", "a path")?))
             }
-            Arg::Long("dialect") => inetd.dialect = Some(word(&mut parser, "--dialect", "a name")?),
+            Arg::Long("dialect") => {
+                let name = word(&mut parser, "--dialect", "a name")?;
+                if !inetd.set_dialect(name.as_ref()) {
+                    return Err(Say::Bad.error(&["dialect", &clean(name.as_ref()), Say::Dialects.text()]));
+                }
+            }
             Arg::Long("control") => {
                 let path = word(&mut parser, "--control", "a path, or off")?;
                 options.control = if path == "off" { Control::Off } else { Control::Path(PathBuf::from(path)) };

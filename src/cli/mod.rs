@@ -15,7 +15,7 @@ mod table;
 mod tests;
 
 pub use help::{help, usage};
-pub use inetd::parse_inetd;
+pub use inetd::{Dialect, parse_inetd};
 pub use output::{complain, print};
 pub use parse::{clean, parse, resolve_names, word};
 pub use table::{COMMANDS, Command, CommandRow, NONE, OPTIONS, OptionRow, PARTS, VERSION_TEXT, usage_inetd};
@@ -79,10 +79,13 @@ pub enum Control {
 /// How inetd.conf is to be read, and what an inetd's own options add to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inetd {
-    /// Called by the name `inetd`: every file is an inetd.conf, and the habits are those of an inetd.
+    /// Called by the name `inetd`: every file that is named is an inetd.conf, even without a dialect, and the habits are
+    /// those of an inetd.
     pub by_name: bool,
-    /// `--dialect`, not checked.
-    pub dialect: Option<String>,
+    /// `--dialect`: every file that is named is an inetd.conf, unless it ends as a unit file does.
+    pub dialect: Option<Dialect>,
+    /// `--dialect xinetd`: every file that is named is one of xinetd, unless its name tells otherwise.
+    pub xinetd: bool,
     /// `-a`: where lines without an address listen.
     pub address: Option<String>,
     /// `-q`: Backlog= of each line.

@@ -202,8 +202,8 @@ impl Given {
                 options.control = if value == "off" { Control::Off } else { Control::Path(PathBuf::from(value)) };
             }
             Id::Json => options.json = true,
-            Id::Dialect if cfg!(feature = "inetd") => {
-                options.inetd.dialect = Some(value.to_string_lossy().into_owned())
+            Id::Dialect if cfg!(feature = "inetd") && !options.inetd.set_dialect(&value) => {
+                return bad("dialect", &value, Say::Dialects, command);
             }
             Id::Help => self.help = true,
             Id::Version => self.version = true,

@@ -63,6 +63,7 @@ texts! {
         Fifo "a path from the root, for example fifo:/run/x.fifo";
         Path "a path from the root or @NAME, for example unix:/run/x.sock";
         @INETD =>
+        Dialects "busybox, openbsd, freebsd, inetutils or xinetd";
         InetdNotTaken "inetd does not take the option \"{0}{1}\"\ntry: inetd --help";
         InetdDetach "going to the background and -p are not part of this build\ntry: inetd -f";
         InetdNumber "{0} got \"{1}\"; expected a number";

@@ -222,8 +222,10 @@ fn no_two_options_of_a_command_have_the_same_name() {
 fn convert_takes_paths() {
     let options = ok("convert --dialect openbsd a b");
     assert_eq!(options.names, ["a", "b"]);
-    assert_eq!(options.inetd.dialect.as_deref(), Some("openbsd"));
+    assert_eq!(options.inetd.dialect, Some(Dialect::Openbsd));
+    assert!(ok("check --dialect xinetd").inetd.xinetd);
     assert!(fault("convert").contains("/etc/inetd.conf"));
+    assert!(fault("check --dialect net").starts_with("--dialect got \"net\"; expected busybox, openbsd, "));
 }
 
 #[test]
@@ -235,7 +237,7 @@ fn an_inetd_takes_the_options_of_an_inetd() {
     let options = inetd("-fE -l -q 5 -R100 -a ::1 --dialect freebsd a b").unwrap();
     assert!(!options.detach && options.log == Target::Syslog && options.level == LevelFilter::Debug);
     assert_eq!((options.inetd.backlog, options.inetd.rate, options.inetd.keep_environment), (Some(5), Some(100), true));
-    assert_eq!((options.inetd.address.as_deref(), options.inetd.dialect.as_deref()), (Some("::1"), Some("freebsd")));
+    assert_eq!((options.inetd.address.as_deref(), options.inetd.dialect), (Some("::1"), Some(Dialect::Freebsd)));
     assert_eq!(options.config, ["a", "b"].map(PathBuf::from).to_vec());
     let options = inetd("-d").unwrap();
     assert!(!options.detach && options.log == Target::Stderr && options.level == LevelFilter::Debug);
@@ -243,6 +245,7 @@ fn an_inetd_takes_the_options_of_an_inetd() {
     assert_eq!(inetd("-h").unwrap().command, Command::Help);
     assert_eq!(inetd("-q x").unwrap_err(), "-q got \"x\"; expected a number");
     assert_eq!(inetd("-R").unwrap_err(), "-R needs a number");
+    assert!(inetd("--dialect net").unwrap_err().starts_with("--dialect got \"net\"; expected busybox, openbsd, "));
     assert!(inetd("-w").is_err() && inetd("--what").is_err());
 }
 

@@ -11,10 +11,7 @@ use crate::run::{Child, Listener, ServiceState};
 /// Reads, checks, resolves; opens nothing.
 #[inline(never)] // its frame must not be part of the loop's caller
 pub(super) fn check(options: &Options) -> u8 {
-    let mut draft = match read(options, Tolerance::Strict) {
-        Ok(draft) => draft,
-        Err(code) => return code,
-    };
+    let mut draft = read(options, Tolerance::Strict);
     match daemon::plan(&mut draft, &context(options)) {
         Err(code) => code,
         Ok(_) if cfg!(feature = "print") && options.print => cli::print(&config::print(&draft)),

@@ -3,17 +3,14 @@
 
 use std::path::PathBuf;
 
-use super::inetd;
 use crate::cli::{self, Options, exit};
 use crate::config::{self, Code, Draft, Fault, Inetd, Place, Severity, Tolerance};
 
 /// Prints each file; the exit code tells whether all of it could be carried over.
 #[inline(never)] // its frame must not be part of the loop's caller
 pub(super) fn convert(options: &Options) -> u8 {
-    let form = match inetd(options, Tolerance::Lenient) {
-        Ok(form) => Inetd { all: true, ..form },
-        Err(code) => return code,
-    };
+    let asked = cli::Inetd { by_name: true, ..options.inetd.clone() };
+    let form = Inetd { asked, tolerance: Tolerance::Lenient, folder: None };
     let mut text = String::new();
     let mut whole = true;
     for path in &options.names {

@@ -39,14 +39,14 @@ pub(super) fn plan(draft: &mut Draft, context: &Context) -> Result<&'static mut 
 /// As [`plan`].
 pub(super) fn checked_plan(
     file: &OwnedFd,
-    draft: impl FnOnce() -> Result<Draft, u8>,
+    draft: impl FnOnce() -> Draft,
     context: &Context,
 ) -> Result<&'static mut PlanTables, u8> {
     let plan = MEMORY.first().ok_or(exit::SYSTEM)?;
     if let Err(errno) = plan.read_image(file) {
         say!(Error, "the checked configuration cannot be used: {}; reading it again", Why(errno));
         plan.clear();
-        return fill_plan(plan, &mut draft()?, context);
+        return fill_plan(plan, &mut draft(), context);
     }
     Ok(plan)
 }

@@ -14,10 +14,7 @@ use crate::text::{join, strings};
 /// Reads the configuration and shows one service of it.
 #[inline(never)] // its frame must not be part of the loop's caller
 pub(super) fn explain(options: &Options) -> u8 {
-    let mut draft = match read(options, Tolerance::Lenient) {
-        Ok(draft) => draft,
-        Err(code) => return code,
-    };
+    let mut draft = read(options, Tolerance::Lenient);
     let plan = match daemon::plan(&mut draft, &context(options)) {
         Ok(plan) => plan.plan(),
         Err(code) => return code,

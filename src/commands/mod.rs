@@ -13,19 +13,15 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use crate::cli::{self, Command, Options, exit};
-use crate::config::{self, Code, Dialect, Draft, Inetd, Tolerance};
+use crate::config::{self, Code, Draft, Inetd, Tolerance};
 use crate::logging::{self, Target};
 use crate::open::adopt;
 use crate::plan::ChildLog;
 use crate::plan::compile::Context;
 use crate::sys::{file, signal, stdio};
-use crate::text::join;
 
 /// Where the configuration is if nobody says otherwise.
 pub const DEFAULT_CONFIG: &str = "/etc/dormouse.conf";
-
-/// The name of xinetd's form for `--dialect`.
-const XINETD: &str = "xinetd";
 
 /// The program: what the words of the command line ask for, the program's name first. The exit code.
 pub fn main(words: Vec<OsString>) -> u8 {
@@ -90,49 +86,20 @@ fn dispatch(options: Options) -> u8 {
 }
 
 /// Reads the configuration of `-c`, or the default one.
-///
-/// # Errors
-/// The exit code for a dialect that nobody knows.
-fn read(options: &Options, tolerance: Tolerance) -> Result<Draft, u8> {
-    let inetd = inetd(options, tolerance)?;
+fn read(options: &Options, tolerance: Tolerance) -> Draft {
+    let folder = || file::current_folder()?.into_os_string().into_string().ok();
+    let stays = cfg!(feature = "inetd") && options.inetd.by_name && !options.detach;
+    let folder = if stays { folder() } else { None };
+    let inetd = Inetd { asked: options.inetd.clone(), tolerance, folder };
     let default = [PathBuf::from(DEFAULT_CONFIG)];
     if !options.config.is_empty() {
-        return Ok(config::read_as(&options.config, &inetd));
+        return config::read_as(&options.config, &inetd);
     }
     let mut draft = config::read_as(&default, &inetd);
     for fault in draft.faults.iter_mut().filter(|fault| fault.code == Code::FileMissing) {
         "-c PATH names another file or folder".clone_into(&mut fault.hint);
     }
-    Ok(draft)
-}
-
-/// What the command line says of inetd.conf.
-fn inetd(options: &Options, tolerance: Tolerance) -> Result<Inetd, u8> {
-    if !cfg!(feature = "inetd") {
-        return Ok(Inetd { tolerance, ..Inetd::default() });
-    }
-    let asked = &options.inetd;
-    let xinetd = asked.dialect.as_deref() == Some(XINETD);
-    let dialect = match asked.dialect.as_deref().map(|name| (name, Dialect::from_name(name))) {
-        Some((name, None)) if name != XINETD => {
-            let expected = [&join(&Dialect::NAMES, ", "), ", ", XINETD].concat();
-            let name = cli::clean(name.as_ref());
-            cli::complain(&format_args!("--dialect got \"{name}\"; expected one of {expected}"));
-            return Err(exit::USAGE);
-        }
-        Some((_, known)) => known, // none for xinetd
-        None => None,
-    };
-    Ok(Inetd {
-        dialect,
-        xinetd,
-        all: asked.by_name,
-        tolerance,
-        folder: file::current_folder()
-            .and_then(|folder| folder.into_os_string().into_string().ok())
-            .filter(|_| asked.by_name && !options.detach),
-        asked: asked.clone(),
-    })
+    draft
 }
 
 /// Says on standard error what is wrong with a draft. True: it cannot be used.

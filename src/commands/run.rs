@@ -66,21 +66,20 @@ pub(super) fn run(options: Options) -> u8 {
 /// Makes the plan for a daemon that is running, and says what is wrong as `check` does.
 fn check(options: &Options, file: &OwnedFd, program: &Path) -> u8 {
     log::set_max_level(log::max_level().min(log::LevelFilter::Warn)); // the daemon tells the rest when it goes on
-    let made =
-        read(options, known(file)).and_then(|mut draft| daemon::plan(&mut draft, &context(options))).and_then(|plan| {
-            remember(plan, program)?;
-            let plan = plan.plan();
-            if plan.services.is_empty() {
-                // more likely a file that is just being written than the wish to close everything
-                cli::complain(&"no service is configured; to close all sockets, stop dormouse");
-                return Err(exit::CONFIG);
-            }
-            daemon::capable(&plan)?;
-            plan.write_image(file, handover::VERSION).map_err(|errno| {
-                cli::complain(&format_args!("writing the plan: {}", Why(errno)));
-                exit::SYSTEM
-            })
-        });
+    let made = daemon::plan(&mut read(options, known(file)), &context(options)).and_then(|plan| {
+        remember(plan, program)?;
+        let plan = plan.plan();
+        if plan.services.is_empty() {
+            // more likely a file that is just being written than the wish to close everything
+            cli::complain(&"no service is configured; to close all sockets, stop dormouse");
+            return Err(exit::CONFIG);
+        }
+        daemon::capable(&plan)?;
+        plan.write_image(file, handover::VERSION).map_err(|errno| {
+            cli::complain(&format_args!("writing the plan: {}", Why(errno)));
+            exit::SYSTEM
+        })
+    });
     made.err().unwrap_or(exit::DONE)
 }
 
@@ -177,7 +176,7 @@ fn pid_file(options: &Options) -> Option<PathBuf> {
 /// From the configuration to open sockets.
 fn open(options: &Options, notify: Notify, pid_file: Option<&PidFile>) -> Result<(Server, Reserved), u8> {
     let program = if cfg!(feature = "reload") { handover::own_path() } else { PathBuf::new() };
-    let plan = daemon::plan(&mut read(options, Tolerance::Lenient)?, &context(options))?;
+    let plan = daemon::plan(&mut read(options, Tolerance::Lenient), &context(options))?;
     remember(plan, &program)?;
     let plan = daemon::settle(plan)?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(limits::UMASK));

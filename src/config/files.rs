@@ -103,12 +103,12 @@ fn form(path: &Path, inetd: &Inetd, named: bool) -> Form {
     let ends = |end| file::ends_in(path, end);
     let name = file::name(path);
     let of_xinetd = file::name(file::above(path)) == xinetd::FOLDER;
-    let asked = named && inetd.xinetd && name != "inetd.conf";
+    let asked = named && inetd.asked.xinetd && name != "inetd.conf";
     if ends("socket") || ends("service") {
         Form::Unit
     } else if ends("xinetd") || name == "xinetd.conf" || of_xinetd || asked {
         Form::Xinetd
-    } else if ends("inetd") || name == "inetd.conf" || named && (inetd.all || inetd.dialect.is_some()) {
+    } else if ends("inetd") || name == "inetd.conf" || named && (inetd.asked.by_name || inetd.asked.dialect.is_some()) {
         Form::Inetd
     } else {
         Form::Native
@@ -135,7 +135,7 @@ fn read_file(draft: &mut Draft, readers: &mut Readers, path: &Path, named: bool)
         }
         Form::Inetd => missing(draft, "inetd.conf"),
         // who asks for other programs' files in a folder has no use for ours
-        Form::Native if readers.inetd.all && !named => {}
+        Form::Native if readers.inetd.asked.by_name && !named => {}
         Form::Native => {
             if let Some((file, text)) = load(draft, path) {
                 readers.native.read(draft, file, &text);

@@ -48,7 +48,7 @@ pub use draft::{Draft, MUX, ServiceDraft, locate};
 pub use fault::{Fault, Place, Severity, Sources, at_most, tell};
 pub use files::{read, read_as, read_text};
 pub use foreign::{Foreign, foreign};
-pub use inetd::{Dialect, Inetd};
+pub use inetd::Inetd;
 pub use left_out::Tolerance;
 pub use message::Code;
 pub use names::{capabilities_text, resource, signal_name, signal_word};

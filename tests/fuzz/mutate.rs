@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use crate::content::content;
 use crate::random::Random;
-use dormouse::config::{self, Dialect, Draft, Fault, Inetd, Tolerance};
+use dormouse::cli::{self, Dialect};
+use dormouse::config::{self, Draft, Fault, Inetd, Tolerance};
 use dormouse::plan::compile::{Context, compile};
 use dormouse::plan::{ChildLog, PlanTables};
 
@@ -20,7 +21,8 @@ impl Random {
     /// How inetd.conf is read.
     fn form(&mut self) -> Inetd {
         let tolerance = if self.below(2) == 0 { Tolerance::Lenient } else { Tolerance::Strict };
-        Inetd { dialect: DIALECTS[self.below(DIALECTS.len())], tolerance, ..Inetd::default() }
+        let asked = cli::Inetd { dialect: DIALECTS[self.below(DIALECTS.len())], ..cli::Inetd::default() };
+        Inetd { asked, tolerance, ..Inetd::default() }
     }
 }
 

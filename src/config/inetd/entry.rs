@@ -1,12 +1,13 @@
 //! The fields of a line as the directives of a service.
 
+use crate::cli::Dialect;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::Reader;
 use super::fields::{Field, split};
 use super::flags::{Wait, owner, wait};
 use super::place::{Family, kind, listens, text_of};
 use super::readings::Reading;
-use super::{Dialect, Reader};
 use crate::config::address::{Kind, Listen, ListenAddress};
 use crate::config::directive::Id;
 use crate::config::draft::{Draft, MUX, ServiceDraft};

@@ -1,6 +1,6 @@
 //! The wait flag and the user, with what is hung on to them.
 
-use super::Dialect;
+use crate::cli::Dialect;
 use crate::config::fault::{Fault, Place};
 use crate::config::message::{Code, Reason};
 use crate::config::scalar::number;

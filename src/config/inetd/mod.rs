@@ -27,57 +27,20 @@ use super::left_out::Tolerance;
 use super::lex::{Line, carriage_return, physical, unreadable};
 use super::message::Code;
 use super::words::is_blank;
-use crate::cli;
+use crate::cli::{self, Dialect};
 use readings::Reading;
-
-/// Whose inetd.conf it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[repr(u8)]
-pub enum Dialect {
-    /// busybox inetd.
-    #[default]
-    Busybox,
-    /// OpenBSD's inetd, and Debian's package of it.
-    Openbsd,
-    /// FreeBSD's inetd.
-    Freebsd,
-    /// The inetd of GNU inetutils.
-    Inetutils,
-}
-
-impl Dialect {
-    /// Their names for `--dialect`, in the order of the type.
-    pub const NAMES: [&'static str; 4] = ["busybox", "openbsd", "freebsd", "inetutils"];
-
-    /// The dialect of this name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        const ALL: [Dialect; 4] = [Dialect::Busybox, Dialect::Openbsd, Dialect::Freebsd, Dialect::Inetutils];
-        ALL.into_iter().find(|dialect| dialect.name() == name)
-    }
-
-    /// Its name.
-    pub const fn name(self) -> &'static str {
-        Self::NAMES[self as usize]
-    }
-}
 
 /// How inetd.conf is to be read, and what the command line of an inetd adds to each line.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Inetd {
-    /// `--dialect`: then every file that is named is an inetd.conf, unless it ends as a unit file does. `None`: those
-    /// named inetd.conf or `*.inetd`, in the busybox dialect, and disagreements between the dialects are told.
-    pub dialect: Option<Dialect>,
-    /// `--dialect xinetd`: every file that is named is one of xinetd, unless its name tells otherwise.
-    pub xinetd: bool,
-    /// Every file that is named is an inetd.conf, even without a dialect.
-    pub all: bool,
+    /// The command line. Without a dialect inetd.conf and `*.inetd` are read in that of busybox, and what the dialects
+    /// disagree on is told.
+    pub asked: cli::Inetd,
     /// What is left out and told as a warning when it is faulty; otherwise it is an error.
     pub tolerance: Tolerance,
     /// Where relative paths of programs begin: an inetd in the foreground stays in the folder in which it was started.
     /// `None`: such a path is a fault.
     pub folder: Option<String>,
-    /// The command line.
-    pub asked: cli::Inetd,
 }
 
 /// Reads files of inetd.conf.
@@ -95,7 +58,7 @@ pub(super) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub(super) fn new(form: &'a Inetd, file: u32) -> Self {
-        let dialect = form.dialect.unwrap_or_default();
+        let dialect = form.asked.dialect.unwrap_or_default();
         Self { form, dialect, file, address: form.asked.address.clone(), policy: false, told: 0 }
     }
 
@@ -189,7 +152,7 @@ impl<'a> Reader<'a> {
     /// The dialects disagree here: told once, unless the user has named the dialect.
     fn told(&mut self, draft: &mut Draft, reading: Reading, place: Place) {
         let bit = 1 << (reading as u16 - Reading::ReadPlain as u16);
-        if self.form.dialect.is_some() || self.told & bit != 0 {
+        if self.form.asked.dialect.is_some() || self.told & bit != 0 {
             return;
         }
         self.told |= bit;

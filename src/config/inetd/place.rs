@@ -1,9 +1,9 @@
 //! Service, type of socket and protocol of a line as the sockets that it opens.
 
+use crate::cli::Dialect;
 use std::net::IpAddr;
 use std::path::Path;
 
-use super::Dialect;
 use crate::config::address::Kind;
 use crate::config::fault::{Fault, Place};
 use crate::config::message::{Code, Reason};

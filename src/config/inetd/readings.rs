@@ -1,6 +1,6 @@
 //! What the dialects disagree on, as a table: the thing, and what each makes of it.
 
-use super::Dialect;
+use crate::cli::Dialect;
 use crate::config::fault::{Fault, Place};
 use crate::config::message::Code;
 pub(super) use crate::config::message::Reason as Reading;
