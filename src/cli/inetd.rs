@@ -109,8 +109,7 @@ pub fn parse_inetd(words: impl IntoIterator<Item = OsString>) -> Result<Options,
                 }
             }
             Arg::Long("control") => {
-                let path = word(&mut parser, "--control", "a path, or off")?;
-                options.control = if path == "off" { Control::Off } else { Control::Path(PathBuf::from(path)) };
+                options.control = Control::of(word(&mut parser, "--control", "a path, or off")?.into());
             }
             Arg::Short('h') | Arg::Long("help") => options.command = Command::Help,
             Arg::Short('V') | Arg::Long("version") => options.command = Command::Version,

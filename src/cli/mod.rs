@@ -1,7 +1,7 @@
 //! The command line: argv becomes [`Options`], or an error that tells what was found and what was expected.
 //!
 //! First station of the data flow. Reading it makes no system call and knows nothing of configurations: the address of
-//! a socket stays text here. [`print()`] and [`complain`] write the texts for the user.
+//! a socket stays text here. [`print()`] and [`refuse`] write the texts for the user.
 
 pub mod exit;
 mod help;
@@ -16,7 +16,7 @@ mod tests;
 
 pub use help::{help, usage};
 pub use inetd::{Dialect, parse_inetd};
-pub use output::{complain, print};
+pub use output::{print, refuse};
 pub use parse::{clean, parse, resolve_names, word};
 pub use table::{COMMANDS, Command, CommandRow, NONE, OPTIONS, OptionRow, PARTS, VERSION_TEXT, usage_inetd};
 #[cfg(not(debug_assertions))]
@@ -74,6 +74,12 @@ pub enum Control {
     Off,
     /// There.
     Path(PathBuf),
+}
+
+impl Control {
+    fn of(word: OsString) -> Self {
+        if word == "off" { Self::Off } else { Self::Path(PathBuf::from(word)) }
+    }
 }
 
 /// How inetd.conf is to be read, and what an inetd's own options add to it.

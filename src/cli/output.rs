@@ -11,17 +11,17 @@ use std::fmt::{Display, Write};
 pub fn print(text: &str) -> u8 {
     match write_all(stdout(), text.as_bytes()) {
         Ok(()) => exit::DONE,
-        Err(why) => {
-            complain(&format_args!("cannot write to standard output: {}", Why(why)));
-            exit::NO
-        }
+        Err(why) => refuse(&format_args!("cannot write to standard output: {}", Why(why)), exit::NO),
     }
 }
 
-/// Writes `dormouse: ` and the message as a line to standard error; may block. A closed standard error is nobody's fault.
-pub fn complain(message: &dyn Display) {
+/// Writes `dormouse: ` and why this is the end as a line to standard error, and gives the exit code `code`; may block. A
+/// closed standard error is nobody's fault.
+#[inline(never)]
+pub fn refuse(why: &dyn Display, code: u8) -> u8 {
     let mut line = String::new();
     // A String takes everything.
-    let _ = writeln!(line, "dormouse: {message}");
+    let _ = writeln!(line, "dormouse: {why}");
     let _ = write_all(stderr(), line.as_bytes());
+    code
 }

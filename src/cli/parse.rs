@@ -198,9 +198,7 @@ impl Given {
             Id::Verbose => options.level = shift(options.level, 1),
             Id::Quiet => options.level = shift(options.level, -1),
             Id::Print => options.print = true,
-            Id::Control if cfg!(feature = "control") => {
-                options.control = if value == "off" { Control::Off } else { Control::Path(PathBuf::from(value)) };
-            }
+            Id::Control if cfg!(feature = "control") => options.control = Control::of(value),
             Id::Json => options.json = true,
             Id::Dialect if cfg!(feature = "inetd") && !options.inetd.set_dialect(&value) => {
                 return bad("dialect", &value, Say::Dialects, command);

@@ -23,7 +23,7 @@ use crate::plan::compile::Context;
 use crate::plan::{ChildLog, Plan};
 use crate::seal;
 use crate::spawn::{Spawner, Start};
-use crate::sys::errno::{self, Why};
+use crate::sys::errno::Why;
 use crate::sys::{environment, file};
 use crate::text::add;
 
@@ -47,10 +47,8 @@ pub(super) fn activate(options: Options) -> u8 {
 fn prepare(options: &Options) -> Result<&'static Plan, u8> {
     let asked = &options.activate;
     let inherited = adopt::describe();
-    let names = cli::resolve_names(&asked.names, inherited.len() + asked.listen.len()).map_err(|error| {
-        cli::complain(&error);
-        exit::USAGE
-    })?;
+    let names = cli::resolve_names(&asked.names, inherited.len() + asked.listen.len())
+        .map_err(|error| cli::refuse(&error, exit::USAGE))?;
     let context = Context {
         log: ChildLog::Stderr,
         keep_streams: true,
@@ -67,8 +65,7 @@ fn draft(asked: &Activate, inherited: Vec<Option<(&'static str, String)>>) -> Re
     let mut lines = String::new();
     for socket in inherited {
         let Some((directive, address)) = socket else {
-            cli::complain(&Say::NoAddress.text());
-            return Err(exit::USAGE);
+            return Err(cli::refuse(&Say::NoAddress.text(), exit::USAGE));
         };
         line(&mut lines, directive, &address);
     }
@@ -136,10 +133,8 @@ fn assemble(lines: &str) -> Draft {
 /// The program as ExecStart=: found as a shell would find it, its words taken as they are.
 fn command(asked: &Activate) -> Result<String, u8> {
     let Some(first) = asked.program.first() else { return Err(exit::USAGE) };
-    let path = find(first).ok_or_else(|| {
-        cli::complain(&Say::ProgramMissing.with(&[&first.to_string_lossy()]));
-        exit::NO
-    })?;
+    let path =
+        find(first).ok_or_else(|| cli::refuse(&Say::ProgramMissing.with(&[&first.to_string_lossy()]), exit::NO))?;
     let words = asked.program.iter().map(|word| text(word)).collect::<Result<Vec<_>, _>>()?;
     Ok(config::command_line(&path, &mut words.into_iter()))
 }
@@ -155,10 +150,7 @@ fn find(program: &OsStr) -> Option<String> {
 }
 
 fn text(word: &OsStr) -> Result<&str, u8> {
-    word.to_str().ok_or_else(|| {
-        cli::complain(&Say::NotText.with(&[&word.to_string_lossy()]));
-        exit::USAGE
-    })
+    word.to_str().ok_or_else(|| cli::refuse(&Say::NotText.with(&[&word.to_string_lossy()]), exit::USAGE))
 }
 
 fn serve(plan: &'static Plan, options: Options) -> u8 {
@@ -195,27 +187,21 @@ fn once(plan: &'static Plan, now: bool) -> u8 {
     let spawner = Box::new(Spawner::NEW);
     let failed = spawner.become_program(&start);
     let (stage, why) = (failed.stage.name(), Why(failed.errno));
-    cli::complain(&Say::NotBecome.with(&[stage, &why.to_string()]));
-    exit::SYSTEM
+    cli::refuse(&Say::NotBecome.with(&[stage, &why.to_string()]), exit::SYSTEM)
 }
 
 /// All sockets in their order, above the descriptors that the program gets them at.
 fn open_all(plan: &Plan) -> Result<Vec<OwnedFd>, u8> {
     let mut adopted = daemon::adopt(plan);
-    let reserved = daemon::reserve(plan).map_err(|errno| {
-        cli::complain(&format_args!("reserving descriptors: {}", errno::text(errno)));
-        exit::SYSTEM
-    })?;
+    let reserved = daemon::reserve(plan)
+        .map_err(|errno| cli::refuse(&format_args!("reserving descriptors: {}", Why(errno)), exit::SYSTEM))?;
     let mut sockets = Vec::new();
     for row in 0..plan.listeners.len() {
         let socket = match adopted.iter().position(|adopted| adopted.listener == row) {
             Some(index) => adopted.swap_remove(index).opened.socket,
             None => {
-                let opened = open::open(plan, row, &mut |warning| say!(Warn, "{warning}")).map_err(|error| {
-                    cli::complain(&error);
-                    exit::SYSTEM
-                })?;
-                opened.socket
+                let opened = open::open(plan, row, &mut |warning| say!(Warn, "{warning}"));
+                opened.map_err(|error| cli::refuse(&error, exit::SYSTEM))?.socket
             }
         };
         sockets.push(socket);

@@ -57,14 +57,13 @@ fn fill_plan(
     context: &Context,
 ) -> Result<&'static mut PlanTables, u8> {
     compile(draft, plan, context); // of a faulty one, too: all that is wrong is told in one run
-    let mut faulty = report(draft);
+    let faulty = report(draft);
     let left_out = draft.units_left_out();
     if cfg!(feature = "reload") {
         plan.left_out = plan.arena.store(left_out.as_bytes()).unwrap_or_default(); // none is known then
     }
     if !faulty && plan.services.is_empty() && !left_out.is_empty() {
-        cli::complain(&"every unit is left out");
-        faulty = true;
+        return Err(cli::refuse(&"every unit is left out", exit::CONFIG));
     }
     if faulty { Err(exit::CONFIG) } else { Ok(plan) }
 }

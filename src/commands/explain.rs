@@ -22,8 +22,7 @@ pub(super) fn explain(options: &Options) -> u8 {
     let name = options.names.first().and_then(|name| name.to_str()).unwrap_or("");
     let Some(service) = plan.services.iter().find(|service| plan.arena.text(service.name) == name) else {
         let names: Vec<_> = plan.services.iter().map(|service| plan.arena.text(service.name)).collect();
-        cli::complain(&Say::NoService.with(&[name, &join(&names, ", ")]));
-        return exit::NO;
+        return cli::refuse(&Say::NoService.with(&[name, &join(&names, ", ")]), exit::NO);
     };
     let mut text = Told(String::new());
     describe(&plan, service, &mut text);

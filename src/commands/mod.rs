@@ -39,17 +39,13 @@ pub fn main(words: Vec<OsString>) -> u8 {
 fn parse(words: Vec<OsString>) -> Result<Options, u8> {
     let inherited = adopt::offered() > 0;
     if inherited && !cfg!(feature = "adopt") {
-        cli::complain(&"taking over sockets (LISTEN_FDS) is not part of this build");
-        return Err(exit::USAGE);
+        return Err(cli::refuse(&"taking over sockets (LISTEN_FDS) is not part of this build", exit::USAGE));
     }
     let mut words = words.into_iter();
     // in a statement of its own: no word may live on behind the seal
     let by_name = words.next().is_some_and(|name| cfg!(feature = "inetd") && file::name(name.as_ref()) == "inetd");
     let parsed = if by_name { cli::parse_inetd(words) } else { cli::parse(words, inherited) };
-    let options = parsed.map_err(|error| {
-        cli::complain(&error);
-        exit::USAGE
-    })?;
+    let options = parsed.map_err(|error| cli::refuse(&error, exit::USAGE))?;
     logging::init(options.level);
     Ok(options)
 }

@@ -43,10 +43,7 @@ pub(super) fn run(options: Options) -> u8 {
         match detach() {
             Ok(Side::Starter(code)) => return code,
             Ok(Side::Daemon(waiting)) => Some(waiting),
-            Err(error) => {
-                cli::complain(&error);
-                return exit::SYSTEM;
-            }
+            Err(error) => return cli::refuse(&error, exit::SYSTEM),
         }
     } else {
         None
@@ -71,14 +68,11 @@ fn check(options: &Options, file: &OwnedFd, program: &Path) -> u8 {
         let plan = plan.plan();
         if plan.services.is_empty() {
             // more likely a file that is just being written than the wish to close everything
-            cli::complain(&"no service is configured; to close all sockets, stop dormouse");
-            return Err(exit::CONFIG);
+            return Err(cli::refuse(&"no service is configured; to close all sockets, stop dormouse", exit::CONFIG));
         }
         daemon::capable(&plan)?;
-        plan.write_image(file, handover::VERSION).map_err(|errno| {
-            cli::complain(&format_args!("writing the plan: {}", Why(errno)));
-            exit::SYSTEM
-        })
+        plan.write_image(file, handover::VERSION)
+            .map_err(|errno| cli::refuse(&format_args!("writing the plan: {}", Why(errno)), exit::SYSTEM))
     });
     made.err().unwrap_or(exit::DONE)
 }
@@ -105,8 +99,7 @@ fn remember(plan: &mut PlanTables, program: &Path) -> Result<(), u8> {
         }
         _ => {
             let most = limits::ARENA_BYTES;
-            cli::complain(&format_args!("the texts of all services need more than {most} bytes"));
-            Err(exit::CONFIG)
+            Err(cli::refuse(&format_args!("the texts of all services need more than {most} bytes"), exit::CONFIG))
         }
     }
 }
@@ -137,15 +130,10 @@ fn start(options: Options, part: Part, waiting: Option<Waiting>) -> Result<Serve
 }
 
 fn prepare(options: &Options) -> Result<(Server, Reserved), u8> {
-    let notify = Notify::take(options.notify_fd).map_err(|errno| {
-        cli::complain(&format_args!("--notify-fd: {}", Why(errno)));
-        exit::USAGE
-    })?;
+    let notify = Notify::take(options.notify_fd)
+        .map_err(|errno| cli::refuse(&format_args!("--notify-fd: {}", Why(errno)), exit::USAGE))?;
     let pid_file = match pid_file(options) {
-        Some(path) => Some(PidFile::lock(&path).map_err(|error| {
-            cli::complain(&error);
-            exit::SYSTEM
-        })?),
+        Some(path) => Some(PidFile::lock(&path).map_err(|error| cli::refuse(&error, exit::SYSTEM))?),
         None => None,
     };
     match open(options, notify, pid_file.as_ref()) {
@@ -185,10 +173,7 @@ fn open(options: &Options, notify: Notify, pid_file: Option<&PidFile>) -> Result
         server.open_control(&path);
     }
     if let Some(pid_file) = pid_file {
-        pid_file.write().map_err(|errno| {
-            cli::complain(&format_args!("the pid file: {}", Why(errno)));
-            exit::SYSTEM
-        })?;
+        pid_file.write().map_err(|errno| cli::refuse(&format_args!("the pid file: {}", Why(errno)), exit::SYSTEM))?;
     }
     let _ = rustix::process::chdir(c"/"); // no relative path is needed from here on
     Ok((server, reserved))

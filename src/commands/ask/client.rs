@@ -37,8 +37,7 @@ impl Client {
                 _ => Say::NotRunning,
             };
             let place = path.to_string_lossy();
-            cli::complain(&Say::CannotAsk.with(&[&place, &Why(why).to_string(), advice.text()]));
-            exit::NO
+            cli::refuse(&Say::CannotAsk.with(&[&place, &Why(why).to_string(), advice.text()]), exit::NO)
         })?;
         Ok(Self { stream, received: Vec::new(), row: String::new() })
     }
@@ -62,8 +61,7 @@ impl Client {
             match self.row.split(' ').next() {
                 Some("ok") => return Ok(Row::new(&self.row)),
                 Some("error") => {
-                    cli::complain(&Row::new(&self.row).text("text"));
-                    return Err(exit::NO);
+                    return Err(cli::refuse(&Row::new(&self.row).text("text"), exit::NO));
                 }
                 _ => {}
             }
@@ -104,8 +102,7 @@ fn open(path: &Path) -> Result<OwnedFd, Errno> {
 
 fn failed(why: Errno) -> u8 {
     match why {
-        Errno::PIPE => cli::complain(&Say::Ended.text()),
-        why => cli::complain(&format_args!("asking the daemon: {}", Why(why))),
+        Errno::PIPE => cli::refuse(&Say::Ended.text(), exit::NO),
+        why => cli::refuse(&format_args!("asking the daemon: {}", Why(why)), exit::NO),
     }
-    exit::NO
 }

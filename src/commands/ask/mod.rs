@@ -54,8 +54,7 @@ pub(super) fn ask(options: &Options) -> u8 {
 /// A request has the word of its command.
 fn answer(options: &Options) -> Result<u8, u8> {
     let Some(path) = control_path(&options.control) else {
-        cli::complain(&Say::NoControl.text());
-        return Err(exit::USAGE);
+        return Err(cli::refuse(&Say::NoControl.text(), exit::USAGE));
     };
     let names = names(&options.names)?;
     let mut client = Client::connect(&path)?;
@@ -73,10 +72,7 @@ fn answer(options: &Options) -> Result<u8, u8> {
 fn names(words: &[OsString]) -> Result<Vec<&str>, u8> {
     let name = |word: &'_ OsString| word.to_str().is_some_and(|text| text.bytes().all(|byte| byte.is_ascii_graphic()));
     match words.iter().find(|word| word.is_empty() || !name(word)) {
-        Some(word) => {
-            cli::complain(&format_args!("no service \"{}\"", Shown(word.as_encoded_bytes())));
-            Err(exit::NO)
-        }
+        Some(word) => Err(cli::refuse(&format_args!("no service \"{}\"", Shown(word.as_encoded_bytes())), exit::NO)),
         None => Ok(words.iter().filter_map(|word| word.to_str()).collect()),
     }
 }
