@@ -9,9 +9,10 @@ use super::environment::{self, Environment};
 use super::policy::{Streams, policy, streams};
 use super::sleep::{Sleep, idle_ms};
 use super::steps::Steps;
-use super::{ArenaFull, ChildLog, Internal, PlanTables, Policy, ServiceSpec, Span, Stdio, privileges, sockets};
-use crate::config::{self, Code, Draft, Fault, Id, ServiceDraft, at_most, tell};
-use crate::limits::{ARENA_BYTES, ARGUMENTS, ENVIRONMENT, FD_NAMES_BYTES, INSTANCE_BYTES, INSTANCE_WORDS_BYTES};
+use super::work::Work;
+use super::{ChildLog, Internal, PlanTables, Policy, ServiceSpec, Span, Stdio, privileges, sockets};
+use crate::config::{self, Code, Draft, Fault, Id, ServiceDraft};
+use crate::limits::{ARGUMENTS, ENVIRONMENT, FD_NAMES_BYTES, INSTANCE_BYTES, INSTANCE_WORDS_BYTES};
 use crate::sys::file;
 use crate::text::{base_name, join};
 
@@ -36,12 +37,16 @@ pub struct Context {
 pub fn compile(draft: &mut Draft, plan: &mut PlanTables, context: &Context) {
     let (mut all, mut gone) = (Vec::new(), Vec::new());
     let links = draft.links();
-    let mut last = None;
+    let mut last: Option<(&ServiceDraft, Setup)> = None; // and nothing was wrong with it
     for service in draft.services.iter().filter(|service| !service.is_set(Id::Service)) {
         let more: Vec<_> = links.of(&service.name).collect();
-        let mut faults = Vec::new();
         let before = Size::of(plan);
-        add(plan, service, &more, context, &mut last, &mut faults);
+        let mut work = Work::new(service, plan, context);
+        let alike = last.filter(|(last, _)| last.is_set_like(service));
+        let mut setup = alike.map_or_else(|| Setup::new(&mut work), |(_, setup)| setup);
+        add(&mut work, &more, &mut setup);
+        let mut faults = work.faults;
+        last = Some((service, setup)).filter(|_| faults.is_empty());
         if draft.is_tolerant(service.place) && faults.iter().any(Fault::is_error) {
             before.restore(plan);
             faults.iter_mut().filter(|fault| fault.is_error()).for_each(Fault::skip);
@@ -85,8 +90,7 @@ impl Size {
 
 /// What the settings of a service lead to, whatever its sockets and its program are. Neighbours in a configuration are
 /// mostly set alike, and then share it.
-struct Setup<'a> {
-    draft: &'a ServiceDraft,
+struct Setup {
     streams: Streams,
     environment: Environment,
     steps: Steps,
@@ -101,85 +105,61 @@ struct Setup<'a> {
     policy: Option<(String, Policy)>,
 }
 
-impl<'a> Setup<'a> {
-    fn new(draft: &'a ServiceDraft, context: &Context, faults: &mut Vec<Fault>) -> Self {
-        let identity = privileges::identity(draft, faults);
-        let streams = streams(draft, context, faults);
-        let (environment, missing) = environment::compose(draft, identity.user.as_ref(), context.keep_streams, faults);
-        let steps = privileges::steps(draft, &identity, &streams.wanted, &missing, context.parent_death, faults);
+impl Setup {
+    fn new(work: &mut Work<'_>) -> Self {
+        let identity = privileges::identity(work);
+        let streams = streams(work);
+        let (environment, missing) = environment::compose(work, identity.user.as_ref());
+        let steps = privileges::steps(work, &identity, &streams.wanted, &missing);
         let as_root = identity.user.as_ref().is_none_or(|user| user.uid == 0);
-        let sockets = sockets::Common::new(draft, faults);
-        Self {
-            draft,
-            streams,
-            environment,
-            steps,
-            sockets,
-            as_root,
-            program: String::new(),
-            remote: false,
-            policy: None,
-        }
+        let sockets = sockets::Common::new(work);
+        Self { streams, environment, steps, sockets, as_root, program: String::new(), remote: false, policy: None }
     }
 
-    fn policy(
-        &mut self,
-        plan: &mut PlanTables,
-        draft: &ServiceDraft,
-        identifier: &str,
-        faults: &mut Vec<Fault>,
-    ) -> Policy {
+    fn policy(&mut self, work: &mut Work<'_>, identifier: &str) -> Policy {
         if let Some((_, known)) = self.policy.as_ref().filter(|(known, _)| known == identifier) {
-            return Policy { sleep: Sleep { idle_ms: idle_ms(draft), ..known.sleep }, ..*known };
+            return Policy { sleep: Sleep { idle_ms: idle_ms(work.draft), ..known.sleep }, ..*known };
         }
-        let mut policy = policy(plan, draft, &self.streams, identifier, faults);
-        policy.steps = store(plan, draft, self.steps.bytes(), faults);
-        policy.environment = store(plan, draft, &self.environment.to_bytes(), faults);
+        let mut policy = policy(work, &self.streams, identifier);
+        policy.steps = work.store(self.steps.bytes());
+        policy.environment = work.store(&self.environment.to_bytes());
         self.policy = Some((identifier.to_owned(), policy));
         policy
     }
 }
 
-/// Adds a service; `more` sections add sockets to its own. `last` is the setup of the one before, if nothing was wrong
-/// with it.
-fn add<'a>(
-    plan: &mut PlanTables,
-    draft: &'a ServiceDraft,
-    more: &[&ServiceDraft],
-    context: &Context,
-    last: &mut Option<Setup<'a>>,
-    faults: &mut Vec<Fault>,
-) {
-    let alike = last.take().filter(|last| last.draft.is_set_like(draft));
-    let mut setup = alike.unwrap_or_else(|| Setup::new(draft, context, faults));
+/// Adds a service, unless there is a fault; `more` sections add sockets to its own.
+fn add<'a>(work: &mut Work<'a>, more: &[&'a ServiceDraft], setup: &mut Setup) {
+    let draft = work.draft;
     let internal = internal(draft);
     let without = internal.is_some() || draft.is_set(Id::ConnectTo) && draft.command().is_none();
-    let words = if without { Some(Words::default()) } else { command(draft, &mut setup, faults) };
+    let words = if without { Some(Words::default()) } else { command(work, setup) };
     let Some(Words { program, argv, has_instance, remote }) = words else { return };
     let identifier = draft.text(Id::SyslogIdentifier).unwrap_or(base_name(&program));
-    let policy = setup.policy(plan, draft, identifier, faults);
-    let service = row(plan.services.len());
-    let (first_listener, mut listeners) = sockets::add(draft, &mut setup.sockets, service, plan, faults);
+    let policy = setup.policy(work, identifier);
+    let service = row(work.plan.services.len());
+    let (first_listener, mut listeners) = sockets::add(work, &mut setup.sockets, service);
     for section in more {
-        let mut common = sockets::Common::new(section, faults);
-        listeners += sockets::add(section, &mut common, service, plan, faults).1;
+        work.draft = section;
+        let mut common = sockets::Common::new(work);
+        listeners += sockets::add(work, &mut common, service).1;
     }
+    work.draft = draft;
     let spec = ServiceSpec {
-        name: add_once(plan, draft, draft.name.as_bytes(), faults),
-        program: store(plan, draft, &ended(std::slice::from_ref(&program)), faults),
-        argv: store(plan, draft, &ended(&argv), faults),
+        name: work.add_once(draft.name.as_bytes()),
+        program: work.store(&ended(std::slice::from_ref(&program))),
+        argv: work.store(&ended(&argv)),
         has_instance,
         remote,
-        fd_names: fd_names(plan, draft, more, &policy, context, faults),
-        policy: policy_row(plan, policy),
+        fd_names: fd_names(work, more, &policy),
+        policy: policy_row(work.plan, policy),
         first_listener,
         listeners,
         internal,
-        backend: sockets::backend(draft, plan, faults),
+        backend: sockets::backend(work),
         proxy_header: draft.flag(Id::SendProxyV2),
     };
-    let _ = plan.services.push(spec); // there is room: the draft has been checked against the limits
-    *last = Some(setup).filter(|_| faults.is_empty());
+    let _ = work.plan.services.push(spec); // there is room: the draft has been checked against the limits
 }
 
 /// Internal= as the plan has it.
@@ -211,25 +191,6 @@ pub(super) fn row_of<T: PartialEq>(rows: &[T], wanted: &T) -> Option<usize> {
     rows.iter().rposition(|row| are_equal(row, wanted))
 }
 
-/// Stores bytes; a full arena is a fault.
-pub(super) fn store(plan: &mut PlanTables, draft: &ServiceDraft, bytes: &[u8], faults: &mut Vec<Fault>) -> Span {
-    let span = plan.arena.store(bytes);
-    or_full(span, draft, faults)
-}
-
-/// As [`store`] for what there is once, see [`Arena::add`].
-pub(super) fn add_once(plan: &mut PlanTables, draft: &ServiceDraft, bytes: &[u8], faults: &mut Vec<Fault>) -> Span {
-    let span = plan.arena.add(bytes);
-    or_full(span, draft, faults)
-}
-
-fn or_full(span: Result<Span, ArenaFull>, draft: &ServiceDraft, faults: &mut Vec<Fault>) -> Span {
-    span.unwrap_or_else(|_| {
-        tell(faults, Code::TextsLong, draft.place, &[&ARENA_BYTES.to_string()]);
-        Span::default()
-    })
-}
-
 /// Words one after the other, each with its NUL.
 pub(super) fn ended(words: &[String]) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -250,9 +211,9 @@ struct Words {
     remote: bool,
 }
 
-fn command(draft: &ServiceDraft, setup: &mut Setup<'_>, faults: &mut Vec<Fault>) -> Option<Words> {
+fn command(work: &mut Work<'_>, setup: &mut Setup) -> Option<Words> {
+    let draft = work.draft;
     let command = draft.command()?;
-    let place = draft.place(Id::ExecStart);
     let root = draft.text(Id::RootDirectory).unwrap_or("");
     let there = |path: &str| file::is_program(Path::new(&[root, path].concat()));
     let is_program = |path: &str| path == setup.program || there(path);
@@ -262,7 +223,7 @@ fn command(draft: &ServiceDraft, setup: &mut Setup<'_>, faults: &mut Vec<Fault>)
         path.clone_into(&mut setup.program);
     } else {
         let code = if program.is_some() { Code::ProgramMissing } else { Code::ProgramUnknown };
-        tell(faults, code, place, &[&command.program]);
+        work.fault(code, Id::ExecStart, &[&command.program]);
     }
     let program = program?;
     let full = [root, &program].concat();
@@ -270,7 +231,7 @@ fn command(draft: &ServiceDraft, setup: &mut Setup<'_>, faults: &mut Vec<Fault>)
         setup.remote = program != setup.program || file::is_remote(Path::new(&full));
     }
     if setup.as_root && !known && file::is_open_to_all(Path::new(&full)) {
-        tell(faults, Code::ProgramWritable, place, &[&program]);
+        work.fault(Code::ProgramWritable, Id::ExecStart, &[&program]);
     }
     let environment = &setup.environment;
     let lookup = |name: &str| environment.get(name).map(str::to_owned);
@@ -280,7 +241,8 @@ fn command(draft: &ServiceDraft, setup: &mut Setup<'_>, faults: &mut Vec<Fault>)
         match config::expand(&command.arguments, &lookup) {
             Ok(words) => words,
             Err(problem) => {
-                faults.push(config::locate(*problem, &join(&command.arguments, " "), place));
+                let place = draft.place(Id::ExecStart);
+                work.faults.push(config::locate(*problem, &join(&command.arguments, " "), place));
                 return None;
             }
         }
@@ -293,31 +255,24 @@ fn command(draft: &ServiceDraft, setup: &mut Setup<'_>, faults: &mut Vec<Fault>)
     let names: usize = argv.iter().map(|word| config::instances(word)).sum();
     let bytes = argv.iter().map(|word| word.len() + 1).sum::<usize>() + names * INSTANCE_BYTES;
     if names > 0 {
-        at_most(faults, Code::InstanceLong, place, "", [bytes, INSTANCE_WORDS_BYTES]);
+        work.at_most(Code::InstanceLong, Id::ExecStart, [bytes, INSTANCE_WORDS_BYTES]);
     }
-    at_most(faults, Code::TooManyWords, place, "ExecStart", [argv.len(), ARGUMENTS]);
-    let variables = [environment.len(), ENVIRONMENT - START_VARIABLES];
-    at_most(faults, Code::TooManyWords, draft.place(Id::Environment), "Environment", variables);
+    work.at_most(Code::TooManyWords, Id::ExecStart, [argv.len(), ARGUMENTS]);
+    work.at_most(Code::TooManyWords, Id::Environment, [environment.len(), ENVIRONMENT - START_VARIABLES]);
     if argv.iter().any(|word| word.contains('\0')) {
-        tell(faults, Code::HoldsNul, place, &["ExecStart"]);
+        work.fault(Code::HoldsNul, Id::ExecStart, &["ExecStart"]);
     }
     Some(Words { program, argv, has_instance: names > 0, remote: setup.remote })
 }
 
 /// The names of the sockets (sd_listen_fds(3)), where the child gets descriptors from 3 on.
-fn fd_names(
-    plan: &mut PlanTables,
-    draft: &ServiceDraft,
-    more: &[&ServiceDraft],
-    policy: &Policy,
-    context: &Context,
-    faults: &mut Vec<Fault>,
-) -> Span {
+fn fd_names(work: &mut Work<'_>, more: &[&ServiceDraft], policy: &Policy) -> Span {
+    let (draft, context) = (work.draft, work.context);
     if policy.stdio[0] == Stdio::Socket && !policy.both_ways || draft.is_set(Id::ConnectTo) {
         return Span::default();
     }
     if !context.fd_names.is_empty() {
-        return store(plan, draft, join(&context.fd_names, ":").as_bytes(), faults);
+        return work.store(join(&context.fd_names, ":").as_bytes());
     }
     let name = |section: &ServiceDraft| {
         let unnamed = || if policy.accept { "connection".to_owned() } else { [&section.name, ".socket"].concat() };
@@ -330,7 +285,7 @@ fn fd_names(
         more.iter().for_each(|section| each.resize(each.len() + section.listens.len(), name(section)));
         (names, count) = (join(&each, ":"), 1);
     }
-    let bytes = [count * (names.len() + 1), FD_NAMES_BYTES];
-    at_most(faults, Code::FdNamesLong, draft.place(Id::FileDescriptorName), "", bytes);
-    store(plan, draft, names.as_bytes(), faults)
+    let bytes = count * (names.len() + 1);
+    work.at_most(Code::FdNamesLong, Id::FileDescriptorName, [bytes, FD_NAMES_BYTES]);
+    work.store(names.as_bytes())
 }

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use rustix::io::Errno;
 
-use crate::config::{self, Code, Fault, Id, ServiceDraft, tell};
+use super::work::Work;
+use crate::config::{self, Code, Id, ServiceDraft};
 use crate::limits::CONFIG_FILE_BYTES;
 use crate::sys::errno::Why;
 use crate::sys::users::User;
@@ -83,17 +84,13 @@ impl Environment {
 }
 
 /// Puts the environment of a service together; each source overrides those before it. With it come the files of
-/// EnvironmentFile= that are missing and must not be. `bare`: without what is an ordinary user's.
-pub(super) fn compose<'a>(
-    draft: &'a ServiceDraft,
-    user: Option<&User>,
-    bare: bool,
-    faults: &mut Vec<Fault>,
-) -> (Environment, Vec<&'a str>) {
+/// EnvironmentFile= that are missing and must not be.
+pub(super) fn compose<'a>(work: &mut Work<'a>, user: Option<&User>) -> (Environment, Vec<&'a str>) {
+    let draft = work.draft;
     let mut missing = Vec::new();
     let mut environment = Environment::default();
     environment.set("PATH", config::PROGRAM_PATH);
-    if !bare && !rustix::process::geteuid().is_root() {
+    if !work.context.keep_streams && !rustix::process::geteuid().is_root() {
         OF_USER.iter().for_each(|name| environment.pass(name));
     }
     if let Some(user) = user {
@@ -110,40 +107,30 @@ pub(super) fn compose<'a>(
         environment.assign(assignment);
     }
     for file in draft.list(Id::EnvironmentFile).iter().filter(|_| cfg!(feature = "exec")) {
-        missing.extend(read_files(draft, file, &mut environment, faults));
+        missing.extend(read_files(work, file, &mut environment));
     }
     for what in draft.list(Id::UnsetEnvironment) {
         let name = what.split('=').next().unwrap_or(what);
         if config::is_per_start(name) {
-            tell(faults, Code::OwnVariable, draft.place(Id::UnsetEnvironment), &[name]);
+            work.fault(Code::OwnVariable, Id::UnsetEnvironment, &[name]);
         }
         environment.unset(what);
     }
-    refuse_own(draft, &environment, faults);
+    // those of the hand-over protocol are ours to set: a second value would make a reader take the wrong one
+    for (name, _) in environment.0.iter().filter(|(name, _)| name.starts_with("LISTEN_")) {
+        work.fault(Code::OwnVariable, Id::Environment, &[name]);
+    }
     (environment, missing)
 }
 
-/// The variables of the hand-over protocol are ours to set: a second value would make a reader take the wrong one.
-fn refuse_own(draft: &ServiceDraft, environment: &Environment, faults: &mut Vec<Fault>) {
-    for (name, _) in environment.0.iter().filter(|(name, _)| name.starts_with("LISTEN_")) {
-        tell(faults, Code::OwnVariable, draft.place(Id::Environment), &[name]);
-    }
-}
-
 /// Reads the file, or the files, that a line names. Gives the path if it is missing and must not be.
-fn read_files<'a>(
-    draft: &ServiceDraft,
-    line: &'a str,
-    environment: &mut Environment,
-    faults: &mut Vec<Fault>,
-) -> Option<&'a str> {
+fn read_files<'a>(work: &mut Work<'_>, line: &'a str, environment: &mut Environment) -> Option<&'a str> {
     let (optional, path) = config::optional(line);
-    let place = draft.place(Id::EnvironmentFile);
     let Some(paths) = files(path) else {
         if optional {
             return None;
         }
-        tell(faults, Code::VariablesMissing, place, &[path]);
+        work.fault(Code::VariablesMissing, Id::EnvironmentFile, &[path]);
         return Some(path);
     };
     for path in &paths {
@@ -152,7 +139,7 @@ fn read_files<'a>(
             Ok(text) => text,
             Err(_) if optional => continue,
             Err(why) => {
-                tell(faults, Code::VariablesFile, place, &[path, &Why(why).to_string()]);
+                work.fault(Code::VariablesFile, Id::EnvironmentFile, &[path, &Why(why).to_string()]);
                 continue;
             }
         };
@@ -163,7 +150,7 @@ fn read_files<'a>(
                 Err(_) if told => {}
                 Err(line) => {
                     told = true;
-                    tell(faults, Code::VariablesLine, place, &[&line.to_string(), path]);
+                    work.fault(Code::VariablesLine, Id::EnvironmentFile, &[&line.to_string(), path]);
                 }
             }
         }
@@ -282,6 +269,7 @@ fn parse(text: &str) -> Vec<Result<(String, String), usize>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::{CONTEXT, with_tables};
     use super::*;
 
     fn read(text: &str) -> Vec<Result<(String, String), usize>> {
@@ -352,13 +340,16 @@ mod tests {
         {
             draft.assign(directive, text, draft.place).unwrap();
         }
-        let mut faults = Vec::new();
-        let (environment, _) = compose(&draft, None, true, &mut faults);
-        assert_eq!(environment.get("PATH"), Some("/bin"));
-        assert_eq!((environment.get("A"), environment.get("B")), (None, Some("2")));
-        assert!(faults.is_empty());
-        draft.assign("Environment", "LISTEN_FDS=3", draft.place).unwrap();
-        compose(&draft, None, true, &mut faults);
-        assert_eq!(faults.len(), 1);
+        with_tables(|plan| {
+            let mut work = Work::new(&draft, plan, &CONTEXT);
+            let (environment, _) = compose(&mut work, None);
+            assert_eq!(environment.get("PATH"), Some("/bin"));
+            assert_eq!((environment.get("A"), environment.get("B")), (None, Some("2")));
+            assert!(work.faults.is_empty());
+            draft.assign("Environment", "LISTEN_FDS=3", draft.place).unwrap();
+            let mut work = Work::new(&draft, plan, &CONTEXT);
+            compose(&mut work, None);
+            assert_eq!(work.faults.len(), 1);
+        });
     }
 }

@@ -19,6 +19,7 @@ pub mod sockets;
 pub mod steps;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod work;
 
 pub use crate::config::Kind as SocketKind;
 pub use arena::{Arena, ArenaFull, Span, Texts};

@@ -1,12 +1,10 @@
 //! What a service may and does, as numbers: limits, restart, stop, and where its standard descriptors go.
 
-use super::{ChildLog, KillMode, PlanTables, Policy, Rate, Restart, Stdio};
-use crate::config::{Code, ExitStatus, Fault, INFINITY, Id, ServiceDraft, Stream, tell};
+use super::work::Work;
+use super::{ChildLog, KillMode, Policy, Rate, Restart, Span, Stdio};
+use crate::config::{Code, ExitStatus, INFINITY, Id, ServiceDraft, Stream};
 use crate::limits::CHILDREN;
 use crate::sys::users;
-
-use super::compile::{Context, store};
-use super::privileges::unknown;
 
 /// Starts in [`Id::TriggerLimitIntervalSec`] where nothing is set: per connection (no limit: each is asked for by a client
 /// of its own), otherwise (as systemd.socket(5)).
@@ -28,7 +26,8 @@ pub(super) struct Streams {
 
 /// Resolves the three streams. Unset means: input and output of a connection are the socket, everything else that is
 /// written goes to the log, and a listening socket is never written to.
-pub(super) fn streams(draft: &ServiceDraft, context: &Context, faults: &mut Vec<Fault>) -> Streams {
+pub(super) fn streams(work: &mut Work<'_>) -> Streams {
+    let (draft, context) = (work.draft, work.context);
     let unset = if context.keep_streams { Stdio::Inherit } else { Stdio::Log };
     let input = draft.input();
     let first = match (&input, draft.is_set(Id::StandardInput)) {
@@ -47,7 +46,7 @@ pub(super) fn streams(draft: &ServiceDraft, context: &Context, faults: &mut Vec<
         Some(Stream::Inherit) => (output.clone(), second),
         Some(stream) => (stream.clone(), direct(stream)),
     };
-    let log = log_of(draft, context, [&output, &error], [second, third], faults);
+    let log = log_of(work, [&output, &error], [second, third]);
     // a file that is read cannot be inherited for writing; it is opened anew, for writing
     Streams { wanted: [input, output, error], stdio: [first, second, third], log }
 }
@@ -63,52 +62,39 @@ fn direct(stream: &Stream) -> Stdio {
 }
 
 /// One log per service: output and error cannot go to two different ones.
-fn log_of(
-    draft: &ServiceDraft,
-    context: &Context,
-    streams: [&Stream; 2],
-    stdio: [Stdio; 2],
-    faults: &mut Vec<Fault>,
-) -> ChildLog {
+fn log_of(work: &mut Work<'_>, streams: [&Stream; 2], stdio: [Stdio; 2]) -> ChildLog {
+    let own = work.context.log;
     let logs =
         streams.into_iter().zip(stdio).filter(|(_, stdio)| *stdio == Stdio::Log).map(|(stream, _)| match stream {
             Stream::Syslog => ChildLog::Syslog,
             Stream::Kmsg => ChildLog::Kmsg,
-            _ => context.log,
+            _ => own,
         });
     let logs: Vec<_> = logs.collect();
     if let [first, second] = logs[..]
         && first != second
     {
-        tell(faults, Code::TwoLogs, draft.place(Id::StandardError), &[]);
+        work.fault(Code::TwoLogs, Id::StandardError, &[]);
     }
-    logs.first().copied().unwrap_or(context.log)
+    logs.first().copied().unwrap_or(own)
 }
 
 /// Makes the policy. `steps` and `environment` are already in the arena.
-pub(super) fn policy(
-    plan: &mut PlanTables,
-    draft: &ServiceDraft,
-    streams: &Streams,
-    identifier: &str,
-    faults: &mut Vec<Fault>,
-) -> Policy {
+pub(super) fn policy(work: &mut Work<'_>, streams: &Streams, identifier: &str) -> Policy {
+    let draft = work.draft;
     let accept = draft.accepts();
     if accept && draft.is_set(Id::MaxConnections) && draft.number(Id::MaxConnections) > Some(CHILDREN as u64) {
-        tell(faults, Code::ChildrenFew, draft.place(Id::MaxConnections), &[&CHILDREN.to_string()]);
+        work.fault(Code::ChildrenFew, Id::MaxConnections, &[&CHILDREN.to_string()]);
     }
     let piped = streams.log != ChildLog::Stderr && streams.stdio.contains(&Stdio::Log);
-    let mut list = |bytes: &[u8]| store(plan, draft, bytes, faults);
-    let syslog_identifier = if piped { list(identifier.as_bytes()) } else { super::Span::default() };
+    let syslog_identifier = if piped { work.store(identifier.as_bytes()) } else { Span::EMPTY };
     let (allow, deny) = super::sockets::access(draft);
-    let (allow, deny) = (list(&allow), list(&deny));
-    let success = list(&success(draft));
-    let (mut allow_users, mut allow_groups) = (super::Span::EMPTY, super::Span::EMPTY);
+    let (allow, deny) = (work.store(&allow), work.store(&deny));
+    let success = work.store(&success(draft));
+    let (mut allow_users, mut allow_groups) = (Span::EMPTY, Span::EMPTY);
     if cfg!(feature = "access") {
-        let users = ids(draft, Id::AllowUsers, Code::NoUser, &|name| users::owner(name).map(|(uid, _)| uid), faults);
-        let groups = ids(draft, Id::AllowGroups, Code::NoGroup, &users::group, faults);
-        let mut list = |bytes: &[u8]| store(plan, draft, bytes, faults);
-        (allow_users, allow_groups) = (list(&users), list(&groups));
+        allow_users = ids(work, Id::AllowUsers, Code::NoUser, &|name| users::owner(name).map(|(uid, _)| uid));
+        allow_groups = ids(work, Id::AllowGroups, Code::NoGroup, &users::group);
     }
     Policy {
         accept,
@@ -119,8 +105,8 @@ pub(super) fn policy(
         nonblocking: draft.flag(Id::NonBlocking),
         stdio: streams.stdio,
         log: streams.log,
-        steps: super::Span::default(),
-        environment: super::Span::default(),
+        steps: Span::EMPTY,
+        environment: Span::EMPTY,
         allow,
         deny,
         allow_users,
@@ -141,7 +127,7 @@ pub(super) fn policy(
         runtime_max_ms: milliseconds(draft, Id::RuntimeMaxSec),
         stop_timeout_ms: milliseconds(draft, Id::TimeoutStopSec),
         kill_mode: draft.pick(Id::KillMode, &KILL_MODE).unwrap_or(KillMode::Session),
-        sleep: super::sleep::sleep(draft, faults),
+        sleep: super::sleep::sleep(work),
         kill_signal: draft.number(Id::KillSignal).and_then(|signal| u8::try_from(signal).ok()).unwrap_or(15),
     }
 }
@@ -188,19 +174,13 @@ fn success(draft: &ServiceDraft) -> Vec<u8> {
 }
 
 /// Names of users or groups as ids.
-fn ids(
-    draft: &ServiceDraft,
-    id: Id,
-    code: Code,
-    find: &dyn Fn(&str) -> Option<u32>,
-    faults: &mut Vec<Fault>,
-) -> Vec<u8> {
+fn ids(work: &mut Work<'_>, id: Id, code: Code, find: &dyn Fn(&str) -> Option<u32>) -> Span {
     let mut bytes = Vec::new();
-    for name in draft.list(id) {
+    for name in work.draft.list(id) {
         match find(name) {
             Some(number) => bytes.extend_from_slice(&number.to_ne_bytes()),
-            None => unknown(draft, id, code, name, faults),
+            None => work.unknown(code, id, name),
         }
     }
-    bytes
+    work.store(&bytes)
 }

@@ -7,7 +7,8 @@ use std::ffi::CString;
 use rustix::process::{getegid, geteuid};
 
 use super::steps::{OpenMode, Step, Steps};
-use crate::config::{self, Code, Fault, Id, ServiceDraft, Stream, at_most, tell};
+use super::work::Work;
+use crate::config::{self, Code, Id, ServiceDraft, Stream};
 use crate::limits::GROUPS;
 use crate::sys::environment;
 use crate::sys::users::{self, User};
@@ -22,18 +23,19 @@ pub(super) struct Identity {
 }
 
 /// Looks User=, Group= and SupplementaryGroups= up.
-pub(super) fn identity(draft: &ServiceDraft, faults: &mut Vec<Fault>) -> Identity {
+pub(super) fn identity(work: &mut Work<'_>) -> Identity {
+    let draft = work.draft;
     let user = draft.text(Id::User).and_then(|name| {
         let user = users::user(name).or_else(|| unlisted(draft, name));
         if user.is_none() {
-            unknown(draft, Id::User, Code::NoUser, name, faults);
+            work.unknown(Code::NoUser, Id::User, name);
         }
         user
     });
     let mut group = |id, name: &str| {
         let gid = users::group(name);
         if gid.is_none() {
-            unknown(draft, id, Code::NoGroup, name, faults);
+            work.unknown(Code::NoGroup, id, name);
         }
         gid
     };
@@ -49,8 +51,7 @@ pub(super) fn identity(draft: &ServiceDraft, faults: &mut Vec<Fault>) -> Identit
     for name in draft.list(Id::SupplementaryGroups) {
         groups.extend(group(Id::SupplementaryGroups, name));
     }
-    let place = draft.place(Id::SupplementaryGroups);
-    at_most(faults, Code::GroupsMany, place, "", [groups.len(), GROUPS]);
+    work.at_most(Code::GroupsMany, Id::SupplementaryGroups, [groups.len(), GROUPS]);
     Identity { user, gid, groups }
 }
 
@@ -61,23 +62,12 @@ fn unlisted(draft: &ServiceDraft, name: &str) -> Option<User> {
     Some(User { uid, gid, name: name.to_owned(), home: "/".to_owned(), shell: "/bin/sh".to_owned() })
 }
 
-/// The machine has no such user or group.
-pub(super) fn unknown(draft: &ServiceDraft, id: Id, code: Code, name: &str, faults: &mut Vec<Fault>) {
-    tell(faults, code, draft.place(id), &[id.name(), name]);
-}
-
 /// The set-up program, in the order in which systemd does the same (systemd.exec(5)): what needs privileges first,
 /// the working folder as the new user, so that it may lie where root has no access. Files of EnvironmentFile= that are
 /// `missing` keep the program from starting.
-pub(super) fn steps(
-    draft: &ServiceDraft,
-    identity: &Identity,
-    streams: &[Stream; 3],
-    missing: &[&str],
-    parent_death: Option<u8>,
-    faults: &mut Vec<Fault>,
-) -> Steps {
-    let mut list = Builder { steps: Steps::default(), draft, faults };
+pub(super) fn steps(work: &mut Work<'_>, identity: &Identity, streams: &[Stream; 3], missing: &[&str]) -> Steps {
+    let draft = work.draft;
+    let mut list = Builder { steps: Steps::default(), draft, work };
     if cfg!(feature = "exec") {
         for path in missing {
             list.path(Id::EnvironmentFile, Some(path), |path| Step::Await(path));
@@ -101,7 +91,7 @@ pub(super) fn steps(
     if cfg!(feature = "exec") && draft.flag(Id::NoNewPrivileges) {
         list.push(Id::NoNewPrivileges, &Step::NoNewPrivileges);
     }
-    if let Some(signal) = parent_death {
+    if let Some(signal) = list.work.context.parent_death {
         list.push(Id::KillSignal, &Step::ParentDeath(signal));
     }
     list.steps
@@ -119,16 +109,16 @@ pub(super) const FOLDERS: [(Id, Id, &str, &str); 4] = [
 /// The mode of folders above those: only made when they are missing.
 const LEADS: u16 = Step::LEADS | 0o755;
 
-struct Builder<'a> {
+struct Builder<'w, 'a> {
     steps: Steps,
     draft: &'a ServiceDraft,
-    faults: &'a mut Vec<Fault>,
+    work: &'w mut Work<'a>,
 }
 
-impl Builder<'_> {
+impl Builder<'_, '_> {
     fn push(&mut self, id: Id, step: &Step<'_>) {
         if !self.steps.push(step) {
-            tell(self.faults, Code::ValueLong, self.draft.place(id), &[id.name()]);
+            self.work.fault(Code::ValueLong, id, &[id.name()]);
         }
     }
 
@@ -136,7 +126,7 @@ impl Builder<'_> {
         match path.map(CString::new) {
             None => {}
             Some(Ok(path)) => self.push(id, &step(&path)),
-            Some(Err(_)) => tell(self.faults, Code::HoldsNul, self.draft.place(id), &[id.name()]),
+            Some(Err(_)) => self.work.fault(Code::HoldsNul, id, &[id.name()]),
         }
     }
 

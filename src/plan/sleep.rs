@@ -1,7 +1,8 @@
 //! When a service sleeps and what may wake it, as numbers.
 
 use super::policy::{count, milliseconds};
-use crate::config::{Code, Fault, Id, Kind, ServiceDraft, tell};
+use super::work::Work;
+use crate::config::{Code, Id, Kind, ServiceDraft};
 
 /// When a service is put to sleep, and under which conditions it is woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +79,8 @@ impl Sleep {
 const NOTIFY: [NotifyAccess; 4] = [NotifyAccess::None, NotifyAccess::Main, NotifyAccess::Main, NotifyAccess::All];
 
 /// Takes the directives. What `[defaults]` sets for services that it does not suit is left out.
-pub(super) fn sleep(draft: &ServiceDraft, faults: &mut Vec<Fault>) -> Sleep {
+pub(super) fn sleep(work: &mut Work<'_>) -> Sleep {
+    let draft = work.draft;
     let accept = draft.flag(Id::Accept);
     // whom nobody may signal is not stopped either
     let stays = draft.choice(Id::KillMode) == "none";
@@ -87,7 +89,7 @@ pub(super) fn sleep(draft: &ServiceDraft, faults: &mut Vec<Fault>) -> Sleep {
         quiet_ms: if accept || stays { u32::MAX } else { milliseconds(draft, Id::StopWhenQuietSec) },
         min_run_ms: milliseconds(draft, Id::MinRunSec),
         memory_min_kb: draft.number(Id::MemoryAvailableMin).unwrap_or(0).div_ceil(1024),
-        load_max: if cfg!(feature = "pressure") { load(draft, faults) } else { u32::MAX },
+        load_max: if cfg!(feature = "pressure") { load(work) } else { u32::MAX },
         connection_rate: if accept { count(draft, Id::MaxConnectionRate, 0) } else { 0 },
         evict: draft
             .pick(Id::EvictUnderPressure, &[Evict::No, Evict::Idle, Evict::Yes])
@@ -111,10 +113,10 @@ pub(super) fn idle_ms(draft: &ServiceDraft) -> u32 {
 }
 
 /// LoadMax= in hundredths.
-fn load(draft: &ServiceDraft, faults: &mut Vec<Fault>) -> u32 {
-    let Some(text) = draft.text(Id::LoadMax) else { return u32::MAX };
+fn load(work: &mut Work<'_>) -> u32 {
+    let Some(text) = work.draft.text(Id::LoadMax) else { return u32::MAX };
     hundredths(text.as_bytes()).filter(|load| *load > 0).unwrap_or_else(|| {
-        tell(faults, Code::BadLoad, draft.place(Id::LoadMax), &[text]);
+        work.fault(Code::BadLoad, Id::LoadMax, &[text]);
         u32::MAX
     })
 }

@@ -2,11 +2,11 @@
 //!
 //! Which directive sets which option of which kind of socket is one table, `OPTIONS`.
 
-use super::compile::{add_once, ended, row_of, store};
+use super::compile::{ended, row_of};
 use super::options::{OR_NEXT, REQUIRED, Record};
-use super::privileges::unknown;
+use super::work::Work;
 use super::{ListenerSpec, PlanTables, SocketSpec, Span, address, filter};
-use crate::config::{Code, Fault, Id, Kind, Listen, ListenAddress, PortRef, ServiceDraft, at_most, tell};
+use crate::config::{Code, Fault, Id, Kind, Listen, ListenAddress, PortRef, ServiceDraft, tell};
 use crate::limits::FILTER_INSTRUCTIONS;
 use crate::sys::users;
 use crate::text;
@@ -89,20 +89,14 @@ const OPTIONS: [Row; 28] = {
 };
 
 /// Adds the sockets of one service to the plan, in the order of their lines. `service` is its row. Returns the row of
-/// the first and their number. What is wrong goes to `faults`; then the plan must not be used.
+/// the first and their number.
 ///
 /// Asks the system for ports; nothing is opened.
-pub fn add(
-    draft: &ServiceDraft,
-    common: &mut Common,
-    service: u16,
-    plan: &mut PlanTables,
-    faults: &mut Vec<Fault>,
-) -> (u16, u16) {
-    let first = u16::try_from(plan.listeners.len()).unwrap_or(u16::MAX);
+pub fn add(work: &mut Work<'_>, common: &mut Common, service: u16) -> (u16, u16) {
+    let first = u16::try_from(work.plan.listeners.len()).unwrap_or(u16::MAX);
     let mut count = 0;
-    for listen in &draft.listens {
-        count += u16::from(add_one(draft, listen, common, service, plan, faults).is_some());
+    for listen in &work.draft.listens {
+        count += u16::from(add_one(work, listen, common, service).is_some());
     }
     (first, count)
 }
@@ -132,57 +126,51 @@ type Shape = (Kind, u8, bool);
 
 impl Common {
     /// Asks the system for users and groups.
-    pub fn new(draft: &ServiceDraft, faults: &mut Vec<Fault>) -> Self {
-        let (owner, group) = if cfg!(feature = "local") { owners(draft, faults) } else { (None, None) };
+    pub fn new(work: &mut Work<'_>) -> Self {
+        let draft = work.draft;
+        let (owner, group) = if cfg!(feature = "local") { owners(work) } else { (None, None) };
         let (allow, deny) = access(draft);
         let filter = if cfg!(feature = "access") { filter::program(&allow, &deny) } else { Vec::new() };
         let instructions = [filter.len() / filter::INSTRUCTION, FILTER_INSTRUCTIONS];
-        at_most(faults, Code::FilterLong, draft.place(Id::IPAddressDeny), "", instructions);
+        work.at_most(Code::FilterLong, Id::IPAddressDeny, instructions);
         Self { owner, group, symlinks: ended(draft.list(Id::Symlinks)), filter, last: None }
     }
 }
 
 /// SocketUser= and SocketGroup= as numbers. A user alone brings its primary group.
-fn owners(draft: &ServiceDraft, faults: &mut Vec<Fault>) -> (Option<u32>, Option<u32>) {
+fn owners(work: &mut Work<'_>) -> (Option<u32>, Option<u32>) {
     let (mut owner, mut group) = (None, None);
-    if let Some(name) = draft.text(Id::SocketUser) {
+    if let Some(name) = work.draft.text(Id::SocketUser) {
         (owner, group) = users::owner(name).map_or((None, None), |(uid, gid)| (Some(uid), gid));
         if owner.is_none() {
-            unknown(draft, Id::SocketUser, Code::NoUser, name, faults);
+            work.unknown(Code::NoUser, Id::SocketUser, name);
         }
     }
-    if let Some(name) = draft.text(Id::SocketGroup) {
+    if let Some(name) = work.draft.text(Id::SocketGroup) {
         group = users::group(name);
         if group.is_none() {
-            unknown(draft, Id::SocketGroup, Code::NoGroup, name, faults);
+            work.unknown(Code::NoGroup, Id::SocketGroup, name);
         }
     }
     (owner, group)
 }
 
 /// One socket.
-fn add_one(
-    draft: &ServiceDraft,
-    listen: &Listen,
-    common: &mut Common,
-    service: u16,
-    plan: &mut PlanTables,
-    faults: &mut Vec<Fault>,
-) -> Option<()> {
-    let bytes = address_bytes(listen, faults)?;
-    if !draft.is_set(Id::BindToDevice) {
-        with_interface(listen, &bytes, faults)?;
+fn add_one(work: &mut Work<'_>, listen: &Listen, common: &mut Common, service: u16) -> Option<()> {
+    let bytes = address_bytes(listen, &mut work.faults)?;
+    if !work.draft.is_set(Id::BindToDevice) {
+        with_interface(listen, &bytes, &mut work.faults)?;
     }
-    let class = class(draft, listen.kind, &bytes);
-    let address = add_once(plan, draft, &bytes, faults);
+    let class = class(work.draft, listen.kind, &bytes);
+    let address = work.add_once(&bytes);
     let shape = (listen.kind, class, listen.address.is_path());
     let socket = match common.last.filter(|(last, _)| *last == shape) {
         Some((_, row)) => row,
-        None => socket_row(spec(draft, listen, class, common, plan, faults), plan)?,
+        None => socket_row(spec(work, listen, class, common), work.plan)?,
     };
     common.last = Some((shape, socket));
     let fallback_v4 = matches!(listen.address, ListenAddress::Port(_)) && class & (TCP4 | UDP4) != 0;
-    plan.listeners.push(ListenerSpec { service, socket, kind: listen.kind, fallback_v4, address }).ok()
+    work.plan.listeners.push(ListenerSpec { service, socket, kind: listen.kind, fallback_v4, address }).ok()
 }
 
 /// The row of an equal socket, or a new one.
@@ -208,16 +196,17 @@ fn with_interface(listen: &Listen, bytes: &[u8], faults: &mut Vec<Fault>) -> Opt
 }
 
 /// The address of ConnectTo=; empty where there is none.
-pub(super) fn backend(draft: &ServiceDraft, plan: &mut PlanTables, faults: &mut Vec<Fault>) -> Span {
+pub(super) fn backend(work: &mut Work<'_>) -> Span {
+    let draft = work.draft;
     let listen = draft.address(Id::ConnectTo).map(|address| {
         let place = draft.place(Id::ConnectTo);
         Listen { kind: Kind::Stream, address: address.clone(), place }
     });
     let bytes = listen.and_then(|listen| {
-        let bytes = address_bytes(&listen, faults)?;
-        with_interface(&listen, &bytes, faults).map(|()| bytes)
+        let bytes = address_bytes(&listen, &mut work.faults)?;
+        with_interface(&listen, &bytes, &mut work.faults).map(|()| bytes)
     });
-    store(plan, draft, &bytes.unwrap_or_default(), faults)
+    work.store(&bytes.unwrap_or_default())
 }
 
 /// Which options fit.
@@ -237,14 +226,8 @@ fn class(draft: &ServiceDraft, kind: Kind, bytes: &[u8]) -> u8 {
 }
 
 /// How the socket is made. What does not fit this kind of socket has the same value in all rows, so that they are equal.
-fn spec(
-    draft: &ServiceDraft,
-    listen: &Listen,
-    class: u8,
-    common: &Common,
-    plan: &mut PlanTables,
-    faults: &mut Vec<Fault>,
-) -> SocketSpec {
+fn spec(work: &mut Work<'_>, listen: &Listen, class: u8, common: &Common) -> SocketSpec {
+    let draft = work.draft;
     let accepts = matches!(listen.kind, Kind::Stream | Kind::SequentialPacket);
     let has_path = cfg!(feature = "local") && listen.address.is_path();
     // Connections that we accept ourselves are judged one by one, so that they are counted.
@@ -253,11 +236,10 @@ fn spec(
     let mode = |id| if has_path { u16::try_from(draft.mode(id)).unwrap_or(0) } else { 0 };
     let filter = if handed_over && class & IP != 0 { &common.filter[..] } else { &[] };
     let symlinks = if has_path { &common.symlinks[..] } else { &[] };
-    let mut list = |bytes: &[u8]| store(plan, draft, bytes, faults);
     SocketSpec {
-        options: list(&options(draft, class)),
-        filter: list(filter),
-        symlinks: list(symlinks),
+        options: work.store(&options(draft, class)),
+        filter: work.store(filter),
+        symlinks: work.store(symlinks),
         backlog,
         owner: common.owner.filter(|_| has_path),
         group: common.group.filter(|_| has_path),
