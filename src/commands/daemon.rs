@@ -45,7 +45,7 @@ pub(super) fn checked_plan(
     let plan = MEMORY.first().ok_or(exit::SYSTEM)?;
     if let Err(errno) = plan.read_image(file) {
         say!(Error, "the checked configuration cannot be used: {}; reading it again", Why(errno));
-        plan.clear();
+        plan.truncate([0; 5]);
         return fill_plan(plan, &mut draft(), context);
     }
     Ok(plan)
@@ -60,7 +60,7 @@ fn fill_plan(
     let faulty = report(draft);
     let left_out = draft.units_left_out();
     if cfg!(feature = "reload") {
-        plan.left_out = plan.arena.store(left_out.as_bytes()).unwrap_or_default(); // none is known then
+        plan.own.left_out = plan.arena.store(left_out.as_bytes()).unwrap_or_default(); // none is known then
     }
     if !faulty && plan.services.is_empty() && !left_out.is_empty() {
         return Err(cli::refuse(&"every unit is left out", exit::CONFIG));

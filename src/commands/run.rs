@@ -94,7 +94,7 @@ fn remember(plan: &mut PlanTables, program: &Path) -> Result<(), u8> {
     let mut store = |path: &Path| plan.arena.store(&[path.as_os_str().as_bytes(), b"\0"].concat());
     match (store(&folder), store(program)) {
         (Ok(folder), Ok(program)) => {
-            (plan.folder, plan.program) = (folder, program);
+            (plan.own.folder, plan.own.program) = (folder, program);
             Ok(())
         }
         _ => {
@@ -208,7 +208,7 @@ fn without_limit<T>(step: impl FnOnce() -> T) -> T {
 fn resume(options: &Options, state: OwnedFd, plan: OwnedFd) -> Result<Server, u8> {
     let notify = Notify::take(None).unwrap_or_default(); // nothing to go wrong without a descriptor
     let plan = daemon::checked_plan(&plan, || read(options, Tolerance::Lenient), &context(options))?;
-    if plan.program.is_empty() {
+    if plan.own.program.is_empty() {
         remember(plan, &handover::own_path())?; // it was read anew
     }
     let plan = daemon::settle(plan)?;

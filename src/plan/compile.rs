@@ -40,7 +40,7 @@ pub fn compile(draft: &mut Draft, plan: &mut PlanTables, context: &Context) {
     let mut last: Option<(&ServiceDraft, Setup)> = None; // and nothing was wrong with it
     for service in draft.services.iter().filter(|service| !service.is_set(Id::Service)) {
         let more: Vec<_> = links.of(&service.name).collect();
-        let before = Size::of(plan);
+        let before = plan.sizes();
         let mut work = Work::new(service, plan, context);
         let alike = last.filter(|(last, _)| last.is_set_like(service));
         let mut setup = alike.map_or_else(|| Setup::new(&mut work), |(_, setup)| setup);
@@ -48,7 +48,7 @@ pub fn compile(draft: &mut Draft, plan: &mut PlanTables, context: &Context) {
         let mut faults = work.faults;
         last = Some((service, setup)).filter(|_| faults.is_empty());
         if draft.is_tolerant(service.place) && faults.iter().any(Fault::is_error) {
-            before.restore(plan);
+            plan.truncate(before);
             faults.iter_mut().filter(|fault| fault.is_error()).for_each(Fault::skip);
             gone.push(service.place);
         }
@@ -56,36 +56,6 @@ pub fn compile(draft: &mut Draft, plan: &mut PlanTables, context: &Context) {
     }
     draft.services.retain(|service| !gone.contains(&service.place));
     draft.faults.append(&mut all);
-}
-
-/// How much of a plan's tables is used.
-struct Size {
-    arena: usize,
-    services: usize,
-    listeners: usize,
-    policies: usize,
-    sockets: usize,
-}
-
-impl Size {
-    fn of(plan: &PlanTables) -> Self {
-        Self {
-            arena: plan.arena.used(),
-            services: plan.services.len(),
-            listeners: plan.listeners.len(),
-            policies: plan.policies.len(),
-            sockets: plan.sockets.len(),
-        }
-    }
-
-    /// Forgets the rows that were added since.
-    fn restore(&self, plan: &mut PlanTables) {
-        plan.arena.truncate(self.arena);
-        plan.services.truncate(self.services);
-        plan.listeners.truncate(self.listeners);
-        plan.policies.truncate(self.policies);
-        plan.sockets.truncate(self.sockets);
-    }
 }
 
 /// What the settings of a service lead to, whatever its sockets and its program are. Neighbours in a configuration are

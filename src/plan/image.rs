@@ -4,7 +4,7 @@
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::{Errno, read};
 
-use super::{Plan, PlanTables, Span};
+use super::{Own, Plan, PlanTables};
 use crate::sys::rows::{self, Program, SameProgram, read_rows, write_rows};
 
 /// What stands at the beginning; [`VERSION_BYTES`] of it must stay as they are for ever.
@@ -20,7 +20,7 @@ struct Head {
     policies: usize,
     sockets: usize,
     arena: u32,
-    ends: [Span; 3],
+    own: Own,
 }
 
 impl Plan {
@@ -30,14 +30,14 @@ impl Plan {
     /// As write(2); ENOENT without /proc.
     pub fn write_image(&self, file: impl AsFd, version: u32) -> Result<(), Errno> {
         let file = file.as_fd();
-        let Self { arena, services, listeners, policies, sockets, folder, program, left_out } = self;
+        let Self { arena, services, listeners, policies, sockets, own } = self;
         let head = Head {
             services: services.len(),
             listeners: listeners.len(),
             policies: policies.len(),
             sockets: sockets.len(),
             arena: u32::try_from(arena.used()).map_err(|_| Errno::OVERFLOW)?,
-            ends: [*folder, *program, *left_out],
+            own: *own,
         };
         write_rows(file, &MAGIC)?;
         write_rows(file, &version.to_ne_bytes())?;
@@ -76,7 +76,7 @@ impl PlanTables {
         read_rows(file, &proof, head.policies, &mut self.policies)?;
         read_rows(file, &proof, head.sockets, &mut self.sockets)?;
         fill(file, self.arena.refill(head.arena).ok_or(Errno::OVERFLOW)?)?;
-        [self.folder, self.program, self.left_out] = head.ends;
+        self.own = head.own;
         Ok(())
     }
 }

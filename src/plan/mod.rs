@@ -49,6 +49,13 @@ pub struct Plan {
     pub policies: &'static [Policy],
     /// What sockets have in common; sockets with equal values share a row.
     pub sockets: &'static [SocketSpec],
+    /// What a reload or upgrade begins with.
+    pub own: Own,
+}
+
+/// What a reload or upgrade begins with.
+#[derive(Clone, Copy, Default)]
+pub struct Own {
     /// Where this program was started, with its NUL: relative names on the command line count from there.
     pub folder: Span,
     /// The program that `upgrade` executes, with its NUL; empty where neither reload nor upgrade is possible.
@@ -89,12 +96,8 @@ pub struct PlanTables {
     pub policies: Vec<Policy, SERVICES>,
     /// See [`Plan::sockets`].
     pub sockets: Vec<SocketSpec, LISTENERS>,
-    /// See [`Plan::folder`].
-    pub folder: Span,
-    /// See [`Plan::program`].
-    pub program: Span,
-    /// See [`Plan::left_out`].
-    pub left_out: Span,
+    /// See [`Plan::own`].
+    pub own: Own,
     /// See [`Plan::arena`].
     pub arena: Arena,
 }
@@ -107,20 +110,22 @@ impl PlanTables {
         listeners: Vec::new(),
         policies: Vec::new(),
         sockets: Vec::new(),
-        folder: Span::EMPTY,
-        program: Span::EMPTY,
-        left_out: Span::EMPTY,
+        own: Own { folder: Span::EMPTY, program: Span::EMPTY, left_out: Span::EMPTY },
     };
 
-    /// Makes it empty again.
-    pub fn clear(&mut self) {
-        let Self { arena, services, listeners, policies, sockets, folder, program, left_out } = self;
-        services.clear();
-        listeners.clear();
-        policies.clear();
-        sockets.clear();
-        let _ = arena.refill(0); // nothing fits always
-        (*folder, *program, *left_out) = (Span::EMPTY, Span::EMPTY, Span::EMPTY);
+    /// Rows of each table, and bytes of the texts.
+    pub(crate) fn sizes(&self) -> [usize; 5] {
+        let Self { arena, services, listeners, policies, sockets, .. } = self;
+        [services.len(), listeners.len(), policies.len(), sockets.len(), arena.used()]
+    }
+
+    /// Forgets what was added since [`Self::sizes`] was this; nothing is left of `[0; 5]`.
+    pub fn truncate(&mut self, [services, listeners, policies, sockets, arena]: [usize; 5]) {
+        self.services.truncate(services);
+        self.listeners.truncate(listeners);
+        self.policies.truncate(policies);
+        self.sockets.truncate(sockets);
+        self.arena.truncate(arena);
     }
 
     /// The plan, where it was made.
@@ -131,9 +136,7 @@ impl PlanTables {
             listeners: &self.listeners,
             policies: &self.policies,
             sockets: &self.sockets,
-            folder: self.folder,
-            program: self.program,
-            left_out: self.left_out,
+            own: self.own,
         }
     }
 
@@ -143,7 +146,7 @@ impl PlanTables {
     /// # Errors
     /// Those of mmap(2).
     pub fn settle(&'static mut self) -> Result<&'static Plan, Errno> {
-        let Self { arena, services, listeners, policies, sockets, folder, program, left_out } = &*self;
+        let Self { arena, services, listeners, policies, sockets, own } = &*self;
         let bytes = size_of_val(services.as_slice())
             + size_of_val(listeners.as_slice())
             + size_of_val(policies.as_slice())
@@ -156,9 +159,7 @@ impl PlanTables {
             policies: pages.keep(policies),
             sockets: pages.keep(sockets),
             arena: Texts(pages.keep(arena.bytes())),
-            folder: *folder,
-            program: *program,
-            left_out: *left_out,
+            own: *own,
         };
         let plan = pages.keep(&[plan]).first().ok_or(Errno::NOMEM)?;
         memory::forget_value(self);

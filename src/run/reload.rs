@@ -106,7 +106,7 @@ impl Server {
             Err(Refusal::Because("another one is going on; ask again"))
         } else if self.stopping {
             Err(Refusal::Because("the program is about to end"))
-        } else if self.plan.program.is_empty() {
+        } else if self.plan.own.program.is_empty() {
             Err(Refusal::Because("there is no configuration file to read"))
         } else {
             self.start_checker(kind)
@@ -129,13 +129,13 @@ impl Server {
     fn start_checker(&mut self, kind: Kind) -> Result<Checker, Refusal> {
         let failed = |what| move |errno| Refusal::Failed(what, errno);
         let arena = &self.plan.arena;
-        let path = CStr::from_bytes_with_nul(arena.get(self.plan.program)).unwrap_or(c"");
-        let folder = CStr::from_bytes_with_nul(arena.get(self.plan.folder)).unwrap_or(c"/");
+        let path = CStr::from_bytes_with_nul(arena.get(self.plan.own.program)).unwrap_or(c"");
+        let folder = CStr::from_bytes_with_nul(arena.get(self.plan.own.folder)).unwrap_or(c"/");
         let path_now = if kind == Kind::Upgrade { path } else { c"/proc/self/exe" };
         let program = openat(CWD, path_now, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
         let program = program.map(high).map_err(failed("opening the program"))?;
         let plan = memory_file(c"dormouse-plan").map_err(failed("memfd_create"))?;
-        let _ = pwrite(&plan, arena.get(self.plan.left_out), 0); // without it the checker is stricter
+        let _ = pwrite(&plan, arena.get(self.plan.own.left_out), 0); // without it the checker is stricter
         let output = memory_file(c"dormouse-check").map_err(failed("memfd_create"))?;
         // the kernel refuses what a talkative checker writes beyond this
         ftruncate(&output, CHECK_OUTPUT_BYTES as u64).map_err(failed("ftruncate"))?;
@@ -315,7 +315,7 @@ impl Server {
         let _ = write!(part, "{VARIABLE}=resume {} {state} {plan}\0", self.main_pid); // short numbers
         let notify = self.notify.variable();
         let executable = of_descriptor(&checker.program);
-        let folder = CStr::from_bytes_with_nul(self.plan.arena.get(self.plan.folder)).unwrap_or(c"/");
+        let folder = CStr::from_bytes_with_nul(self.plan.arena.get(self.plan.own.folder)).unwrap_or(c"/");
         match image(c_str(&executable), line, part.as_bytes(), notify.as_deref()) {
             Ok(mut image) => {
                 let _ = rustix::process::chdir(folder); // relative names on the command line count from there

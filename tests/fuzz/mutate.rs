@@ -152,7 +152,7 @@ impl Plans {
         for (plan, draft) in self.0.iter_mut().zip([&mut *draft, &mut *again]) {
             let context =
                 Context { log: ChildLog::Stderr, keep_streams: false, fd_names: Vec::new(), parent_death: None };
-            plan.clear();
+            plan.truncate([0; 5]);
             compile(draft, plan, &context); // faulty or not, as check does
         }
         if usable && whole(draft) && whole(again) {
