@@ -119,99 +119,70 @@ struct Row {
 }
 
 const ROWS: [Row; 18] = [
-    Row {
-        word: "run",
-        synopsis: told("[-c PATH]..."),
-        line: told("hold the sockets, start services on demand (default)"),
-        details: told(
-            "Stays in the foreground unless -d is given; TERM and INT end it.\n\
-                  Exit codes: 0 done, 2 usage, 71 a system call failed, 78 faulty configuration.\n",
-        ),
-        command: Some(Command::Run),
-    },
-    Row {
-        word: "check",
-        synopsis: told("[-c PATH]... [--print]"),
-        line: told("report every fault of the configuration"),
-        details: told("Exit codes: 0 the configuration is sound, 78 it is not.\n"),
-        command: Some(Command::Check),
-    },
-    Row {
-        word: "activate",
-        synopsis: told("-l ADDR... [OPTION]... [--] PROG ARG..."),
-        line: told("try a service without any configuration"),
-        details: told(
-            "ADDR is as in ListenStream=: a port, HOST:PORT, [IP6]:PORT, a path or @NAME.\n\
-                  tcp: udp: unix: unixgram: seqpacket: or fifo: before it gives its type.\n\
-                  What follows PROG belongs to PROG. Example:\n  dormouse activate -l 8080 -a --inetd cat\n",
-        ),
-        command: built(cfg!(feature = "activate"), Command::Activate),
-    },
-    Row {
-        word: "explain",
-        synopsis: told("[-c PATH]... NAME"),
-        line: told("show the descriptors, environment and ids of a child"),
-        details: told("Exit codes: 0 done, 1 no such service, 78 faulty configuration.\n"),
-        command: built(cfg!(feature = "explain"), Command::Explain),
-    },
-    Row {
-        word: "convert",
-        synopsis: told("[--dialect NAME] PATH..."),
-        line: told("print inetd.conf, xinetd or units in the native form"),
-        details: told(
-            "PATH is a .socket or .service file, one of xinetd, an inetd.conf, or a folder of them.\n\
-                  What could not be carried over stands in a comment. The files are not changed.\n\
-                  Exit codes: 0 done, 78 something could not be carried over.\n",
-        ),
-        command: built(cfg!(feature = "inetd"), Command::Convert),
-    },
-    Row {
-        word: "help",
-        synopsis: told("[COMMAND]"),
-        line: told("tell more about a command"),
-        details: "",
-        command: built(cfg!(feature = "help"), Command::Help),
-    },
+    command(
+        Command::Run,
+        true,
+        ["run", "[-c PATH]...", "hold the sockets, start services on demand (default)"],
+        "Stays in the foreground unless -d is given; TERM and INT end it.\n\
+         Exit codes: 0 done, 2 usage, 71 a system call failed, 78 faulty configuration.\n",
+    ),
+    command(
+        Command::Check,
+        true,
+        ["check", "[-c PATH]... [--print]", "report every fault of the configuration"],
+        "Exit codes: 0 the configuration is sound, 78 it is not.\n",
+    ),
+    command(
+        Command::Activate,
+        cfg!(feature = "activate"),
+        ["activate", "-l ADDR... [OPTION]... [--] PROG ARG...", "try a service without any configuration"],
+        "ADDR is as in ListenStream=: a port, HOST:PORT, [IP6]:PORT, a path or @NAME.\n\
+         tcp: udp: unix: unixgram: seqpacket: or fifo: before it gives its type.\n\
+         What follows PROG belongs to PROG. Example:\n  dormouse activate -l 8080 -a --inetd cat\n",
+    ),
+    command(
+        Command::Explain,
+        cfg!(feature = "explain"),
+        ["explain", "[-c PATH]... NAME", "show the descriptors, environment and ids of a child"],
+        "Exit codes: 0 done, 1 no such service, 78 faulty configuration.\n",
+    ),
+    command(
+        Command::Convert,
+        cfg!(feature = "inetd"),
+        ["convert", "[--dialect NAME] PATH...", "print inetd.conf, xinetd or units in the native form"],
+        "PATH is a .socket or .service file, one of xinetd, an inetd.conf, or a folder of them.\n\
+         What could not be carried over stands in a comment. The files are not changed.\n\
+         Exit codes: 0 done, 78 something could not be carried over.\n",
+    ),
+    command(Command::Help, cfg!(feature = "help"), ["help", "[COMMAND]", "tell more about a command"], ""),
     asking(
         Command::List,
-        "list",
-        "[--json]",
-        "show the services: state, counts, addresses",
+        ["list", "[--json]", "show the services: state, counts, addresses"],
         "STATE: waiting, running, stopping, resting (until a known time) or paused.\n\
          --json prints an array of the objects that status --json has in \"services\".\n",
     ),
     asking(
         Command::Status,
-        "status",
-        "[--json] [NAME]...",
-        "show all about services, or about Dormouse itself",
+        ["status", "[--json] [NAME]...", "show all about services, or about Dormouse itself"],
         "--json prints {\"daemon\": {...}, \"services\": [...]}, where a service has its own\n\
          members, the objects \"counts\", \"starts\" and \"last\" (null: never ended), and the\n\
          arrays \"sockets\" and \"processes\". More members may come; those that are there\n\
          keep their meaning. What ends in _ms or _us is an age or a duration.\n",
     ),
-    asking(Command::Watch, "watch", "[--json] [NAME]", "show events as they happen, until interrupted", EVENTS),
-    asking(Command::History, "history", "[--json] [NAME]", "show the past events that are kept in memory", EVENTS),
+    asking(Command::Watch, ["watch", "[--json] [NAME]", "show events as they happen, until interrupted"], EVENTS),
+    asking(Command::History, ["history", "[--json] [NAME]", "show the past events that are kept in memory"], EVENTS),
     asking(
         Command::Metrics,
-        "metrics",
-        "",
-        "print the counters as OpenMetrics text",
+        ["metrics", "", "print the counters as OpenMetrics text"],
         "For a textfile collector, or behind a service with Accept=yes.\n",
     ),
-    asking(Command::Start, "start", "NAME...", "start a service with Accept=no without a client", ORDER),
-    asking(Command::Stop, "stop", "NAME...", "end a service; its sockets stay armed", ORDER),
-    asking(Command::Restart, "restart", "NAME...", "end a service and start it again", ORDER),
-    asking(Command::Pause, "pause", "NAME...", "disarm the sockets; clients wait in them", ORDER),
-    asking(Command::Resume, "resume", "NAME...", "arm the sockets again", ORDER),
-    Row {
-        command: built(cfg!(feature = "control") && cfg!(feature = "reload"), Command::Reload),
-        ..asking(Command::Reload, "reload", "", "switch to the configuration as it is on disk now", RELOAD)
-    },
-    Row {
-        command: built(cfg!(feature = "control") && cfg!(feature = "reload"), Command::Upgrade),
-        ..asking(Command::Upgrade, "upgrade", "", "switch to the program and configuration on disk", RELOAD)
-    },
+    asking(Command::Start, ["start", "NAME...", "start a service with Accept=no without a client"], ORDER),
+    asking(Command::Stop, ["stop", "NAME...", "end a service; its sockets stay armed"], ORDER),
+    asking(Command::Restart, ["restart", "NAME...", "end a service and start it again"], ORDER),
+    asking(Command::Pause, ["pause", "NAME...", "disarm the sockets; clients wait in them"], ORDER),
+    asking(Command::Resume, ["resume", "NAME...", "arm the sockets again"], ORDER),
+    reloading(Command::Reload, ["reload", "", "switch to the configuration as it is on disk now"]),
+    reloading(Command::Upgrade, ["upgrade", "", "switch to the program and configuration on disk"]),
 ];
 
 const EVENTS: &str = "--json prints an object a line: \"time\" (seconds of 1970), \"service\", \"what\"...\n";
@@ -221,21 +192,21 @@ const RELOAD: &str = "The configuration is read as a whole first; a faulty one c
                       Exit codes: 0 done, 1 refused, or no daemon is there, 78 faulty configuration.\n";
 const ORDER: &str = "Exit codes: 0 done, 1 no such service, it failed, or no daemon is there.\n";
 
-/// A command that can be left out of a build.
-const fn built(is_built_in: bool, command: Command) -> Option<Command> {
-    if is_built_in { Some(command) } else { None }
+/// A command: whether it is built in, its word, what may follow, what it does, and what else there is to tell.
+const fn command(command: Command, is_built_in: bool, texts: [&'static str; 3], details: &'static str) -> Row {
+    let [word, synopsis, line] = texts;
+    let command = if is_built_in { Some(command) } else { None };
+    Row { word, synopsis: told(synopsis), line: told(line), details: told(details), command }
 }
 
-/// A command that asks the daemon.
-const fn asking(
-    command: Command,
-    word: &'static str,
-    synopsis: &'static str,
-    line: &'static str,
-    details: &'static str,
-) -> Row {
-    let (synopsis, line, details) = (told(synopsis), told(line), told(details));
-    Row { word, synopsis, line, details, command: built(cfg!(feature = "control"), command) }
+/// One that asks the daemon.
+const fn asking(asked: Command, texts: [&'static str; 3], details: &'static str) -> Row {
+    command(asked, cfg!(feature = "control"), texts, details)
+}
+
+/// One that lets the daemon begin anew.
+const fn reloading(asked: Command, texts: [&'static str; 3]) -> Row {
+    command(asked, cfg!(feature = "control") && cfg!(feature = "reload"), texts, RELOAD)
 }
 
 /// A text that only the help shows.
