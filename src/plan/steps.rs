@@ -127,37 +127,24 @@ impl Steps {
     /// Adds a step. False: its content is too long (65535 bytes); nothing was added.
     #[must_use]
     pub fn push(&mut self, step: &Step<'_>) -> bool {
-        let mut content = Vec::new();
-        match *step {
-            Step::Limit(resource, soft, hard) => {
-                content.push(resource);
-                content.extend_from_slice(&soft.to_ne_bytes());
-                content.extend_from_slice(&hard.to_ne_bytes());
-            }
-            Step::Nice(value) => content.extend_from_slice(&value.to_ne_bytes()),
-            Step::OomScore(bytes) | Step::Groups(bytes) => content.extend_from_slice(bytes),
-            Step::Umask(mask) => content.extend_from_slice(&mask.to_ne_bytes()),
-            Step::Open(fd, mode, path) => {
-                content.extend_from_slice(&[fd, mode as u8]);
-                content.extend_from_slice(path.to_bytes_with_nul());
-            }
-            Step::Root(path) | Step::Await(path) => content.extend_from_slice(path.to_bytes_with_nul()),
-            Step::Group(id) | Step::User(id) => content.extend_from_slice(&id.to_ne_bytes()),
-            Step::Bounding(set) | Step::Ambient(set) => content.extend_from_slice(&set.to_ne_bytes()),
-            Step::KeepCapabilities | Step::NoNewPrivileges => {}
-            Step::Directory(optional, path) => {
-                content.push(u8::from(optional));
-                content.extend_from_slice(path.to_bytes_with_nul());
-            }
-            Step::ParentDeath(signal) => content.push(signal),
+        let bytes = CStr::to_bytes_with_nul;
+        let content = match *step {
+            Step::Limit(resource, soft, hard) => [&[resource][..], &soft.to_ne_bytes(), &hard.to_ne_bytes()].concat(),
+            Step::Nice(value) => value.to_ne_bytes().to_vec(),
+            Step::OomScore(bytes) | Step::Groups(bytes) => bytes.to_vec(),
+            Step::Umask(mask) => mask.to_ne_bytes().to_vec(),
+            Step::Open(fd, mode, path) => [&[fd, mode as u8], bytes(path)].concat(),
+            Step::Root(path) | Step::Await(path) => bytes(path).to_vec(),
+            Step::Group(id) | Step::User(id) => id.to_ne_bytes().to_vec(),
+            Step::Bounding(set) | Step::Ambient(set) => set.to_ne_bytes().to_vec(),
+            Step::KeepCapabilities | Step::NoNewPrivileges => Vec::new(),
+            Step::Directory(optional, path) => [&[u8::from(optional)], bytes(path)].concat(),
+            Step::ParentDeath(signal) => vec![signal],
             Step::Folder(mode, uid, gid, path) => {
-                content.extend_from_slice(&mode.to_ne_bytes());
-                content.extend_from_slice(&uid.to_ne_bytes());
-                content.extend_from_slice(&gid.to_ne_bytes());
-                content.extend_from_slice(path.to_bytes_with_nul());
+                [&mode.to_ne_bytes()[..], &uid.to_ne_bytes(), &gid.to_ne_bytes(), bytes(path)].concat()
             }
-            Step::Copy(from, to) => content.extend_from_slice(&[from, to]),
-        }
+            Step::Copy(from, to) => vec![from, to],
+        };
         let Ok(length) = u16::try_from(content.len()) else { return false };
         self.0.push(number(step));
         self.0.extend_from_slice(&length.to_ne_bytes());
