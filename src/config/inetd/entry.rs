@@ -1,13 +1,13 @@
 //! The fields of a line as the directives of a service.
 
-use crate::cli::Dialect;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::Reader;
 use super::fields::{Field, split};
-use super::flags::{Wait, owner, wait};
-use super::place::{Family, kind, listens, text_of};
+use super::flags::{LIMITS, Wait, owner, wait};
+use super::place::{Family, family, kind, listens};
 use super::readings::Reading;
+use crate::cli::Dialect;
 use crate::config::address::{Kind, Listen, ListenAddress};
 use crate::config::directive::Id;
 use crate::config::draft::{Draft, MUX, ServiceDraft};
@@ -15,9 +15,10 @@ use crate::config::fault::{Fault, Place, tell};
 use crate::config::lex::Line;
 use crate::config::message::Code;
 use crate::config::native::is_of_name;
+use crate::config::problem::{Parsed, Problem};
 use crate::config::words;
 use crate::limits;
-use crate::sys::environment;
+use crate::sys::{environment, users};
 use crate::text::{base_name, join, split_last};
 
 /// Arguments that most inetds have room for.
@@ -36,19 +37,31 @@ struct Entry<'a> {
     faults: Vec<Fault>,
 }
 
-impl Entry<'_> {
+impl<'a> Entry<'a> {
     /// Turns to a field.
     fn at(&mut self, index: usize) {
         let at = self.fields.get(index).map_or(0..1, |field| field.at.clone());
         self.place = self.line.place(self.file, at);
     }
 
+    /// Turns to a field and reads it.
+    fn read<T>(&mut self, index: usize, read: impl FnOnce(&str) -> Parsed<T>) -> Option<T> {
+        self.at(index);
+        let read = read(self.text(index));
+        read.map_err(|problem| self.wrong(*problem)).ok()
+    }
+
     /// Sets a directive that the field asks for.
     #[inline(never)]
     fn set(&mut self, id: Id, text: &str) {
         if let Err(problem) = self.service.set(id, text, self.place, &mut Vec::new()) {
-            self.faults.push(Fault { place: self.place, ..problem.fault });
+            self.wrong(*problem);
         }
+    }
+
+    /// Something is wrong with the field as a whole.
+    fn wrong(&mut self, problem: Problem) {
+        self.faults.push(Fault { place: self.place, ..problem.fault });
     }
 
     /// Adds what is wrong with the field.
@@ -56,7 +69,7 @@ impl Entry<'_> {
         tell(&mut self.faults, code, self.place, arguments);
     }
 
-    fn text(&self, index: usize) -> &str {
+    fn text(&self, index: usize) -> &'a str {
         self.fields.get(index).map_or("", |field| &field.text)
     }
 
@@ -76,7 +89,7 @@ impl Entry<'_> {
 impl Reader<'_> {
     /// One entry. The faults keep it from becoming a service.
     pub(super) fn entry(&mut self, draft: &mut Draft, line: &Line) -> Result<(), Vec<Fault>> {
-        let located = |mut problem: Box<crate::config::Problem>| {
+        let located = |mut problem: Box<Problem>| {
             problem.fault.place = self.place(line, &problem.at.take().unwrap_or(0..line.text.len()));
             vec![problem.fault]
         };
@@ -123,53 +136,43 @@ impl Reader<'_> {
 
     /// Tells where the line means something else to other dialects.
     fn disagreements(&mut self, draft: &mut Draft, line: &Line, fields: &[Field]) {
-        let place = |index: usize| self.place(line, &fields.get(index).map_or(0..1, |field| field.at.clone()));
         let text = |index: usize| fields.get(index).map_or("", |field| &*field.text);
         let mut found = Vec::new();
         let hosts = split_last(text(0), b':').map_or(self.address.as_deref(), |(list, _)| Some(list)).unwrap_or("*");
         match text(2) {
             // addresses say themselves of which family they are
             "tcp" | "udp" if !hosts.split(',').all(|host| host.parse::<Ipv4Addr>().is_ok()) => {
-                found.push((Reading::ReadPlain, place(2)));
+                found.push((Reading::ReadPlain, 2));
             }
             "tcp6" | "udp6" if !hosts.split(',').all(|host| host.contains(':')) => {
-                found.push((Reading::ReadSix, place(2)));
+                found.push((Reading::ReadSix, 2));
             }
             _ => {}
         }
         if text(1) == "dgram" && text(3).starts_with("nowait") && text(5) != "internal" {
-            found.push((Reading::ReadDatagramNowait, place(3)));
+            found.push((Reading::ReadDatagramNowait, 3));
         }
         if let Some(index) = fields.iter().position(|field| line.text[field.at.clone()].contains(['"', '\''])) {
-            found.push((Reading::ReadQuotes, place(index)));
+            found.push((Reading::ReadQuotes, index));
         }
         if fields.len() > 6 + ARGUMENTS {
-            found.push((Reading::ReadManyArguments, place(6 + ARGUMENTS)));
+            found.push((Reading::ReadManyArguments, 6 + ARGUMENTS));
         } else if fields.len() == 6 && text(5) != "internal" {
-            found.push((Reading::ReadNoArguments, place(5)));
+            found.push((Reading::ReadNoArguments, 5));
         }
-        for (reading, place) in found {
-            self.told(draft, reading, place);
+        for (reading, index) in found {
+            self.told(draft, reading, self.place(line, &fields[index].at));
         }
     }
 
     /// The services of an entry: one, but a listening socket on descriptor 0 must be alone, so that a `wait` line with
     /// several addresses makes several.
     fn services(&mut self, draft: &mut Draft, entry: &mut Entry<'_>) -> Vec<ServiceDraft> {
-        entry.at(1);
-        let socket_type = entry.place;
-        entry.at(2);
-        let found = kind([entry.text(1), entry.text(2)], self.dialect, [socket_type, entry.place]);
-        entry.at(3);
-        let flag = wait(entry.text(3), self.dialect, entry.place);
-        let (kind, family, flag) = match (found, flag) {
-            (Ok((kind, family)), Ok(flag)) => (kind, family, flag),
-            (found, flag) => {
-                entry.faults.extend(found.err());
-                entry.faults.extend(flag.err());
-                return Vec::new();
-            }
-        };
+        let (socktype, protocol) = (entry.text(1), entry.text(2));
+        let kind = entry.read(1, |socktype| kind(socktype, protocol));
+        let family = entry.read(2, |protocol| family(protocol, socktype, self.dialect));
+        let flag = entry.read(3, |flag| wait(flag, self.dialect));
+        let (Some(kind), Some(family), Some(flag)) = (kind, family, flag) else { return Vec::new() };
         entry.at(0);
         self.sockets(entry, kind, family);
         let internal = entry.text(5) == "internal";
@@ -208,25 +211,22 @@ impl Reader<'_> {
 
     /// Name and sockets.
     fn sockets(&self, entry: &mut Entry<'_>, kind: Kind, family: Family) {
-        let field = entry.text(0).to_owned();
+        let field = entry.text(0);
         let directive = kind.directive();
         if family == Family::Unix {
-            return self.unix(entry, &field, directive);
+            return self.unix(entry, field, directive);
         }
         if field.starts_with(MUX) {
-            entry.service.name = field;
-            return;
+            return field.clone_into(&mut entry.service.name);
         }
-        let split = split_last(&field, b':');
+        let split = split_last(field, b':');
         if split.is_some() && self.dialect == Dialect::Freebsd {
-            return entry.fault(Code::BadPort, &[&field]);
+            return entry.fault(Code::BadPort, &[field]);
         }
-        let (list, service) = split.map_or((self.address.as_deref(), &*field), |(list, name)| (Some(list), name));
+        let (list, service) = split.map_or((self.address.as_deref(), field), |(list, name)| (Some(list), name));
         entry.service.name = [service, "/", entry.text(2)].concat();
-        match listens(list, service, family, entry.place) {
-            Err(fault) => entry.faults.push(fault),
-            Ok(listens) => listens.iter().for_each(|listen| entry.set(directive, listen)),
-        }
+        let listens = entry.read(0, |_| listens(list, service, family)).unwrap_or_default();
+        listens.iter().for_each(|listen| entry.set(directive, listen));
         let wide = entry.service.listens.iter().any(|listen| {
             let text = listen.address.text();
             text.starts_with("[::]:") || !text.contains(':')
@@ -275,13 +275,9 @@ impl Reader<'_> {
         if accept {
             entry.set(Id::Accept, "yes");
             // without a number in the line: as many as there is room for
-            let most = flag.most.unwrap_or(u32::try_from(limits::CHILDREN).unwrap_or(u32::MAX));
-            entry.set(Id::MaxConnections, &most.to_string());
-            if let Some(most) = flag.source_most {
-                entry.set(Id::MaxConnectionsPerSource, &most.to_string());
-            }
-            if let Some(rate) = flag.source_rate {
-                entry.set(Id::MaxConnectionRate, &rate.to_string());
+            entry.set(Id::MaxConnections, &limits::CHILDREN.to_string());
+            for (id, most) in LIMITS.into_iter().zip(flag.limits).filter(|(_, most)| *most > 0) {
+                entry.set(id, &most.to_string());
             }
         }
         if per_peer {
@@ -313,14 +309,12 @@ impl Reader<'_> {
         let name = entry.service.name.split('/').next().unwrap_or_default().to_ascii_lowercase();
         let mux = name == "tcpmux" && (kind != Kind::Stream || entry.text(0).starts_with(MUX));
         if words::index(INTERNAL, &name).is_none() || mux || matches!(entry.text(2), "unix") {
-            let fault = Fault::new(Code::InetdInternal, entry.place, &[&entry.service.name]);
-            return entry.faults.push(fault);
+            return tell(&mut entry.faults, Code::InetdInternal, entry.place, &[&entry.service.name]);
         }
         if flag.wait != (kind == Kind::Datagram) && self.dialect == Dialect::Busybox {
             let word = if flag.wait { "nowait" } else { "wait" };
             entry.at(3);
-            let fault = Fault::new(Code::InetdInternalWait, entry.place, &[entry.text(1), word]);
-            return entry.faults.push(fault);
+            return entry.fault(Code::InetdInternalWait, &[entry.text(1), word]);
         }
         if name == "tcpmux" {
             entry.service.name.clone_from(&name); // what follows a slash would be one of those that it serves
@@ -337,8 +331,7 @@ impl Reader<'_> {
             entry.set(Id::User, &owner.user);
         }
         if owner.user.is_empty() || owner.group.as_deref() == Some("") {
-            let fault = Fault::new(Code::BadName, entry.place, &[entry.text(4)]);
-            entry.faults.push(fault);
+            entry.fault(Code::BadName, &[entry.text(4)]);
         } else if let Some(group) = owner.group {
             entry.set(Id::Group, &group);
         }
@@ -381,11 +374,7 @@ fn cut(text: &mut String) -> Option<String> {
 
 /// Whether a user bears this whole name, dots included.
 fn is_user(name: &str) -> bool {
-    if !name.contains('.') {
-        return false;
-    }
-    let text = text_of("/etc/passwd");
-    text.lines().any(|line| line.split(':').next() == Some(name))
+    name.contains('.') && users::user(name).is_some()
 }
 
 /// The name of a section for what may be any word or path: what cannot stand there becomes `_`.

@@ -1,8 +1,8 @@
 //! A line in its fields: words between blanks, with quotes in two of the dialects.
 
-use crate::cli::Dialect;
 use std::ops::Range;
 
+use crate::cli::Dialect;
 use crate::config::message::Code;
 use crate::config::problem::{Parsed, Problem, fail};
 use crate::config::words::is_blank;

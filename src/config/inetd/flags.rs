@@ -1,8 +1,9 @@
 //! The wait flag and the user, with what is hung on to them.
 
 use crate::cli::Dialect;
-use crate::config::fault::{Fault, Place};
+use crate::config::directive::Id;
 use crate::config::message::{Code, Reason};
+use crate::config::problem::{Parsed, Problem, fail, wrong};
 use crate::config::scalar::number;
 use crate::text::split_last;
 
@@ -13,47 +14,36 @@ pub(super) struct Wait {
     pub(super) wait: bool,
     /// Starts in a minute; `None`: nothing is said.
     pub(super) rate: Option<u32>,
-    /// Processes at a time (FreeBSD); `None`: any number.
-    pub(super) most: Option<u32>,
-    /// Connections of one source in a minute (FreeBSD).
-    pub(super) source_rate: Option<u32>,
-    /// Processes at a time for one source (FreeBSD).
-    pub(super) source_most: Option<u32>,
+    /// What FreeBSD has behind the flag, see [`LIMITS`]; 0: no limit.
+    pub(super) limits: [u32; 3],
 }
 
+/// Processes at a time, starts in a minute for one source, processes at a time for one source.
+pub(super) const LIMITS: [Id; 3] = [Id::MaxConnections, Id::MaxConnectionRate, Id::MaxConnectionsPerSource];
+
 /// Reads the wait flag. What another dialect would take for plain `nowait` is an error: it is hardly ever meant.
-pub(super) fn wait(text: &str, dialect: Dialect, place: Place) -> Result<Wait, Fault> {
+pub(super) fn wait(text: &str, dialect: Dialect) -> Parsed<Wait> {
     let end = text.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(text.len());
     let (word, suffix) = text.split_at(end);
+    let mut flag = Wait { wait: word == "wait", ..Wait::default() };
+    let numbers: Option<Vec<u32>> = suffix.get(1..).and_then(|numbers| numbers.split('/').map(number).collect());
+    match (dialect, suffix.as_bytes().first(), numbers.as_deref()) {
+        _ if !matches!(word, "wait" | "nowait") => {}
+        (_, None, _) => return Ok(flag),
+        (Dialect::Freebsd, Some(b'/'), Some(numbers)) if numbers.len() <= flag.limits.len() => {
+            flag.limits.iter_mut().zip(numbers).for_each(|(limit, number)| *limit = *number);
+            return Ok(flag);
+        }
+        (Dialect::Freebsd, ..) => {}
+        (_, Some(b'.'), Some([0])) => return wrong(Code::InetdNoStart, text),
+        (_, Some(b'.'), Some([rate])) => return Ok(Wait { rate: Some(*rate), ..flag }),
+        _ => {}
+    }
     let expected = match dialect {
         Dialect::Freebsd => Reason::WaitFreebsd,
         _ => Reason::WaitOthers,
     };
-    let wrong = || Fault::new(Code::InetdWait, place, &[text, dialect.name(), expected.text()]);
-    let mut flag = Wait { wait: word == "wait", ..Wait::default() };
-    if !matches!(word, "wait" | "nowait") {
-        return Err(wrong());
-    }
-    if suffix.is_empty() {
-        return Ok(flag);
-    }
-    if dialect == Dialect::Freebsd {
-        let numbers: Option<Vec<u32>> = suffix.strip_prefix('/').and_then(|rest| rest.split('/').map(number).collect());
-        let Some([most, rest @ ..]) = numbers.as_deref().filter(|numbers| numbers.len() <= 3) else {
-            return Err(wrong());
-        };
-        let limit = |n: Option<&u32>| n.copied().filter(|n| *n > 0);
-        (flag.most, flag.source_rate, flag.source_most) = (limit(Some(most)), limit(rest.first()), limit(rest.get(1)));
-        return Ok(flag);
-    }
-    match suffix.strip_prefix('.').map(number) {
-        Some(Some(0)) => Err(Fault::new(Code::InetdNoStart, place, &[text])),
-        Some(Some(rate)) => {
-            flag.rate = Some(rate);
-            Ok(flag)
-        }
-        _ => Err(wrong()),
-    }
+    fail(Problem::new(Code::InetdWait, 0..text.len(), &[text, dialect.name(), expected.text()]))
 }
 
 /// The fifth field.
@@ -82,16 +72,16 @@ pub(super) fn owner(text: &str, dialect: Dialect, is_user: &dyn Fn(&str) -> bool
 mod tests {
     use super::*;
 
-    fn flag(text: &str, dialect: Dialect) -> Option<(bool, Option<u32>, Option<u32>)> {
-        wait(text, dialect, Place::default()).ok().map(|flag| (flag.wait, flag.rate, flag.most))
+    fn flag(text: &str, dialect: Dialect) -> Option<(bool, Option<u32>, u32)> {
+        wait(text, dialect).ok().map(|flag| (flag.wait, flag.rate, flag.limits[0]))
     }
 
     #[test]
     fn a_suffix_is_read_by_its_own_dialect_only() {
-        assert_eq!(flag("nowait.400", Dialect::Busybox), Some((false, Some(400), None)));
-        assert_eq!(flag("wait.4", Dialect::Openbsd), Some((true, Some(4), None)));
-        assert_eq!(flag("nowait/10", Dialect::Freebsd), Some((false, None, Some(10))));
-        assert_eq!(flag("nowait/0", Dialect::Freebsd), Some((false, None, None)));
+        assert_eq!(flag("nowait.400", Dialect::Busybox), Some((false, Some(400), 0)));
+        assert_eq!(flag("wait.4", Dialect::Openbsd), Some((true, Some(4), 0)));
+        assert_eq!(flag("nowait/10", Dialect::Freebsd), Some((false, None, 10)));
+        assert_eq!(flag("nowait/0", Dialect::Freebsd), Some((false, None, 0)));
         for (text, dialect) in [
             ("wait/3", Dialect::Openbsd),
             ("nowait:5", Dialect::Inetutils),

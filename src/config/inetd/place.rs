@@ -1,14 +1,12 @@
 //! Service, type of socket and protocol of a line as the sockets that it opens.
 
-use crate::cli::Dialect;
 use std::net::IpAddr;
-use std::path::Path;
 
+use crate::cli::Dialect;
 use crate::config::address::Kind;
-use crate::config::fault::{Fault, Place};
 use crate::config::message::{Code, Reason};
-use crate::limits;
-use crate::sys::{file, users};
+use crate::config::problem::{Parsed, Problem, fail, wrong};
+use crate::sys::users;
 
 /// What the third field asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,14 +23,11 @@ pub(super) enum Family {
     Both,
 }
 
-/// Reads type and protocol together: `stream tcp6`. The places are theirs.
-pub(super) fn kind(
-    [socktype, protocol]: [&str; 2],
-    dialect: Dialect,
-    [type_place, protocol_place]: [Place; 2],
-) -> Result<(Kind, Family), Fault> {
+/// Reads the protocol of a line with this type of socket.
+pub(super) fn family(protocol: &str, socktype: &str, dialect: Dialect) -> Parsed<Family> {
+    let wrong = |code, arguments: &[&str]| fail(Problem::new(code, 0..protocol.len(), arguments));
     if protocol.starts_with("rpc/") {
-        return Err(Fault::new(Code::InetdRpc, protocol_place, &[]));
+        return wrong(Code::InetdRpc, &[]);
     }
     let (base, end) = ["tcp", "udp"]
         .iter()
@@ -51,25 +46,27 @@ pub(super) fn kind(
                 Dialect::Openbsd | Dialect::Freebsd => Reason::ProtocolsBsd,
                 Dialect::Inetutils => Reason::ProtocolsInetutils,
             };
-            return Err(Fault::new(Code::InetdProtocol, protocol_place, &[protocol, dialect.name(), expected.text()]));
+            return wrong(Code::InetdProtocol, &[protocol, dialect.name(), expected.text()]);
         }
     };
-    let kind = match socktype {
-        "stream" => Kind::Stream,
-        "dgram" => Kind::Datagram,
-        "seqpacket" if base == "unix" => Kind::SequentialPacket,
-        _ => return Err(Fault::new(Code::InetdSocketType, type_place, &[socktype])),
-    };
-    match (kind, base) {
-        (Kind::Stream, "udp") | (Kind::Datagram, "tcp") => {
-            Err(Fault::new(Code::InetdMismatch, protocol_place, &[socktype, protocol]))
-        }
-        _ => Ok((kind, family)),
+    match (socktype, base) {
+        ("stream", "udp") | ("dgram", "tcp") => wrong(Code::InetdMismatch, &[socktype, protocol]),
+        _ => Ok(family),
+    }
+}
+
+/// Reads the type of socket of a line with this protocol.
+pub(super) fn kind(socktype: &str, protocol: &str) -> Parsed<Kind> {
+    match socktype {
+        "stream" => Ok(Kind::Stream),
+        "dgram" => Ok(Kind::Datagram),
+        "seqpacket" if protocol == "unix" => Ok(Kind::SequentialPacket),
+        _ => wrong(Code::InetdSocketType, socktype),
     }
 }
 
 /// The addresses of a list, as Listen lines with `service` as their port.
-pub(super) fn listens(list: Option<&str>, service: &str, family: Family, place: Place) -> Result<Vec<String>, Fault> {
+pub(super) fn listens(list: Option<&str>, service: &str, family: Family) -> Parsed<Vec<String>> {
     let mut out = Vec::new();
     for host in list.unwrap_or("*").split(',') {
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
@@ -89,7 +86,7 @@ pub(super) fn listens(list: Option<&str>, service: &str, family: Family, place: 
             Err(_) => named(bare, family),
         };
         if ips.is_empty() {
-            return Err(Fault::new(Code::InetdAddress, place, &[host]));
+            return wrong(Code::InetdAddress, host);
         }
         for ip in ips {
             out.push(match ip {
@@ -111,10 +108,4 @@ fn named(name: &str, family: Family) -> Vec<IpAddr> {
         _ => true,
     });
     found
-}
-
-/// The text of a file of the system; empty where it cannot be read.
-pub(super) fn text_of(path: &str) -> String {
-    let bytes = file::read(Path::new(path), limits::CONFIG_FILE_BYTES).unwrap_or_default();
-    String::from_utf8_lossy(&bytes).into_owned()
 }
