@@ -8,14 +8,15 @@ use super::super::message::{Code, Reason};
 use super::super::native::check_name;
 use super::super::value::Value;
 use super::super::words::{self, quote};
-use super::{Attribute, Block, Operator, access, is_set};
+use super::{Attribute, Block, Operator, access};
 use crate::text::{base_name, join};
 
 /// Attributes that one directive stands for.
-const SIMPLE: [(&str, Id); 11] = [
+const SIMPLE: [(&str, Id); 12] = [
     ("user", Id::User),
     ("group", Id::Group),
     ("nice", Id::Nice),
+    ("umask", Id::UMask),
     ("rlimit_as", Id::LimitAS),
     ("rlimit_cpu", Id::LimitCPU),
     ("rlimit_data", Id::LimitDATA),
@@ -27,7 +28,7 @@ const SIMPLE: [(&str, Id); 11] = [
 ];
 /// Attributes that are read by name below, or that need nothing.
 const KNOWN: &str = "type id disable disabled enabled flags socket_type protocol wait server server_args port bind \
-    interface instances per_source cps only_from no_access env umask groups v6only log_on_success log_on_failure \
+    interface instances per_source cps only_from no_access env groups v6only log_on_success log_on_failure \
     libwrap redirect rpc_version rpc_number";
 /// Attributes of xinetd that mean nothing here.
 const LOST: &str = "access_times banner banner_success banner_fail deny_time log_type mdns";
@@ -41,11 +42,14 @@ pub(super) fn add(draft: &mut Draft, block: &Block, defaults: &[Attribute]) {
     }
     entry.service.name.clone_from(&id);
     entry.service.place = block.place;
-    let why = entry.fill().err().or_else(|| block.broken.then_some(Reason::LineBroken));
-    let why = why.or_else(|| draft.service(&id).is_some().then_some(Reason::IdTwice));
-    let why = why
-        .or_else(|| entry.faults.iter().any(|fault| fault.severity == Severity::Error).then_some(Reason::ValueWrong));
-    let why = why.or_else(|| check_name(&id, block.place).map(|_| Reason::IdBad));
+    let unfit = entry.fill().err();
+    let others = [
+        (block.broken, Reason::LineBroken),
+        (draft.service(&id).is_some(), Reason::IdTwice),
+        (entry.faults.iter().any(Fault::is_error), Reason::ValueWrong),
+        (check_name(&id, block.place).is_some(), Reason::IdBad),
+    ];
+    let why = unfit.or(others.into_iter().find(|(is_so, _)| *is_so).map(|(_, why)| why));
     for mut fault in entry.faults {
         fault.severity = Severity::Warning;
         draft.faults.push(fault);
@@ -94,16 +98,9 @@ impl<'a> Entry<'a> {
     /// Its values; those of a set by += and -= count on those of the defaults.
     fn values(&self, name: &str) -> Vec<String> {
         let Some(own) = self.attribute(name) else { return Vec::new() };
-        let mut values = own.values.clone();
-        let default = self.defaults.iter().find(|known| known.name == name);
-        if own.operator != Operator::Set && is_set(name) {
-            let mut all = default.map(|default| default.values.clone()).unwrap_or_default();
-            match own.operator {
-                Operator::Remove => all.retain(|value| !values.contains(value)),
-                _ => all.append(&mut values),
-            }
-            return all;
-        }
+        let default = self.defaults.iter().find(|known| known.name == name && own.operator != Operator::Set);
+        let mut values = default.map(|default| default.values.clone()).unwrap_or_default();
+        own.operator.change(&mut values, own.values.clone());
         values
     }
 
@@ -147,10 +144,8 @@ impl<'a> Entry<'a> {
         if self.has("type", "RPC") {
             return Err(Reason::Rpc);
         }
-        for flag in ["SENSOR", "INTERCEPT", "LABELED"] {
-            if self.has("flags", flag) {
-                return Err(Reason::Flags);
-            }
+        if ["SENSOR", "INTERCEPT", "LABELED"].into_iter().any(|flag| self.has("flags", flag)) {
+            return Err(Reason::Flags);
         }
         match ["TCPMUXPLUS", "TCPMUX"].into_iter().find(|kind| self.has("type", kind)) {
             Some(kind) => self.multiplexed(kind),
@@ -280,9 +275,6 @@ impl<'a> Entry<'a> {
         }
         self.set(Id::TriggerLimitIntervalSec, "1s", "cps");
         self.set(Id::TriggerLimitBurst, &self.word("cps").unwrap_or_else(|| "50".to_owned()), "cps");
-        if let Some(mask) = self.word("umask") {
-            self.set(Id::UMask, &mask, "umask");
-        }
         let mut variables = String::new();
         for variable in self.values("env") {
             quote(&variable, false, &mut variables);

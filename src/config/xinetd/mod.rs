@@ -72,6 +72,16 @@ enum Operator {
     Remove,
 }
 
+impl Operator {
+    /// Adds values to a set, or takes them out of it.
+    fn change(self, set: &mut Vec<String>, values: Vec<String>) {
+        match self {
+            Self::Remove => set.retain(|value| !values.contains(value)),
+            Self::Set | Self::Add => set.extend(values),
+        }
+    }
+}
+
 impl Reader {
     /// Reads a text that is kept as `file`; `path` is where relative names begin.
     pub(super) fn read(&mut self, draft: &mut Draft, file: u32, text: &str, path: &Path, depth: usize) {
@@ -181,10 +191,7 @@ fn is_set(name: &str) -> bool {
 /// Adds an attribute to a block. The first of several stays, unless it is a set.
 fn keep(attributes: &mut Vec<Attribute>, new: Attribute, draft: &mut Draft) {
     match attributes.iter_mut().find(|known| known.name == new.name) {
-        Some(known) if is_set(&new.name) => match new.operator {
-            Operator::Remove => known.values.retain(|value| !new.values.contains(value)),
-            Operator::Set | Operator::Add => known.values.extend(new.values),
-        },
+        Some(known) if is_set(&new.name) => new.operator.change(&mut known.values, new.values),
         Some(known) => {
             let fault = Fault::new(Code::XinetdTwice, new.place, &[&new.name]);
             draft.faults.push(fault.with_other(known.place));
