@@ -288,10 +288,7 @@ impl ServiceDraft {
 
     /// The number of an Int directive, when set; none of them has a default.
     pub fn integer(&self, id: Id) -> Option<i64> {
-        match self.value(id) {
-            Some(Value::Integer(number)) => Some(*number),
-            _ => None,
-        }
+        if let Some(Value::Integer(number)) = self.value(id) { Some(*number) } else { None }
     }
 
     /// Whether a Bool directive is yes.
@@ -319,34 +316,22 @@ impl ServiceDraft {
 
     /// Name, word or path of a directive that holds one.
     pub fn text(&self, id: Id) -> Option<&str> {
-        match self.value(id) {
-            Some(Value::Text(text)) => Some(text),
-            _ => None,
-        }
+        if let Some(Value::Text(text)) = self.value(id) { Some(text) } else { None }
     }
 
     /// The words of a list directive, lines joined.
     pub fn list(&self, id: Id) -> &[String] {
-        match self.value(id) {
-            Some(Value::List(list)) => list,
-            _ => &[],
-        }
+        if let Some(Value::List(list)) = self.value(id) { list } else { &[] }
     }
 
     /// IPAddressAllow or IPAddressDeny.
     pub fn prefixes(&self, id: Id) -> &[Prefix] {
-        match self.value(id) {
-            Some(Value::Prefixes(list)) => list,
-            _ => &[],
-        }
+        if let Some(Value::Prefixes(list)) = self.value(id) { list } else { &[] }
     }
 
     /// StandardInput, StandardOutput or StandardError, when set.
     pub fn stream(&self, id: Id) -> Option<&Stream> {
-        match self.value(id) {
-            Some(Value::Stream(stream)) => Some(stream),
-            _ => None,
-        }
+        if let Some(Value::Stream(stream)) = self.value(id) { Some(stream) } else { None }
     }
 
     /// Whether connections are accepted here: Accept=yes, a service that is built in, or a backend.
@@ -356,10 +341,7 @@ impl ServiceDraft {
 
     /// The address of a directive that has one.
     pub fn address(&self, id: Id) -> Option<&ListenAddress> {
-        match self.value(id) {
-            Some(Value::Listen(address)) => Some(address),
-            _ => None,
-        }
+        if let Some(Value::Listen(address)) = self.value(id) { Some(address) } else { None }
     }
 
     /// Whether it has no sockets of its own and is reached by tcpmux (RFC 1078), which its name tells.
@@ -369,18 +351,12 @@ impl ServiceDraft {
 
     /// ExecStart.
     pub fn command(&self) -> Option<&Command> {
-        match self.value(Id::ExecStart) {
-            Some(Value::Command(command)) => Some(command),
-            _ => None,
-        }
+        if let Some(Value::Command(command)) = self.value(Id::ExecStart) { Some(command) } else { None }
     }
 
     /// SuccessExitStatus, without the ends that always count as clean.
     pub fn exit_statuses(&self) -> &[ExitStatus] {
-        match self.value(Id::SuccessExitStatus) {
-            Some(Value::ExitStatuses(list)) => list,
-            _ => &[],
-        }
+        if let Some(Value::ExitStatuses(list)) = self.value(Id::SuccessExitStatus) { list } else { &[] }
     }
 
     /// Every resource limit that was set, in the order of the table; see [`names::resource`].
