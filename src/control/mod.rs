@@ -40,7 +40,7 @@
 mod reader;
 mod row;
 
-pub use reader::{Fields, Value};
+pub use reader::{Fields, Value, field};
 pub use row::{Row, escape};
 
 use crate::limits::{CONTROL_CLIENTS, CONTROL_IDLE_MS, CONTROL_REQUEST_BYTES};

@@ -18,6 +18,13 @@ impl Value<'_> {
         text
     }
 
+    /// The number that it is.
+    #[must_use]
+    pub fn number(self) -> Option<u64> {
+        let Self::Bare(text) = self else { return None };
+        crate::text::number(text, 10)
+    }
+
     /// Appends the text without escapes. Takes no memory but what `out` needs.
     pub fn push_to(self, out: &mut String) {
         out.extend(self.chars());
@@ -57,6 +64,12 @@ impl<'a> Fields<'a> {
         let (kind, rest) = row.split_once(' ').unwrap_or((row, ""));
         (kind, Self(rest))
     }
+}
+
+/// The value of a field of a row.
+#[must_use]
+pub fn field<'a>(row: &'a str, key: &str) -> Option<Value<'a>> {
+    Fields::of(row).1.find(|(found, _)| *found == key).map(|(_, value)| value)
 }
 
 impl<'a> Iterator for Fields<'a> {

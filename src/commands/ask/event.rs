@@ -2,7 +2,7 @@
 
 use super::span::{thousandths, utc, wall_ms};
 use crate::config::signal_word;
-use crate::control::{Fields, Value};
+use crate::control::{Fields, Value, field};
 use crate::text::{add, split_last};
 
 /// `2026-11-22T16:45:01Z exit service=web pid=812 signal=TERM ran=1.500s`, in the order of the row and the words of the
@@ -27,9 +27,10 @@ pub(super) fn line(row: &str, out: &mut String) {
             _ => (key, ""),
         };
         add(out, &[" ", name, "="]);
-        let signal = || u8::try_from(number(value)).ok().and_then(signal_word).filter(|_| key == "signal");
+        let number = value.number().unwrap_or(0);
+        let signal = || u8::try_from(number).ok().and_then(signal_word).filter(|_| key == "signal");
         if !unit.is_empty() {
-            thousandths(number(value), out);
+            thousandths(number, out);
             out.push_str(unit);
         } else if let Some(word) = signal() {
             out.push_str(word);
@@ -41,24 +42,13 @@ pub(super) fn line(row: &str, out: &mut String) {
 
 /// How long ago it was.
 pub(super) fn age_ms(row: &str) -> u64 {
-    get(row, "age_ms").map_or(0, number)
-}
-
-fn number(value: Value<'_>) -> u64 {
-    match value {
-        Value::Bare(text) => crate::text::number(text, 10).unwrap_or(0),
-        Value::Quoted(_) => 0,
-    }
+    field(row, "age_ms").and_then(Value::number).unwrap_or(0)
 }
 
 fn push(row: &str, key: &str, out: &mut String) {
-    if let Some(value) = get(row, key) {
+    if let Some(value) = field(row, key) {
         value.push_to(out);
     }
-}
-
-fn get<'a>(row: &'a str, key: &str) -> Option<Value<'a>> {
-    Fields::of(row).1.find(|(found, _)| *found == key).map(|(_, value)| value)
 }
 
 #[cfg(test)]

@@ -33,13 +33,7 @@ pub(super) fn event(row: &str, out: &mut String) {
 }
 
 fn services(status: &Status, out: &mut String) {
-    let mut separator = "[";
-    for service in &status.services {
-        out.push_str(separator);
-        self::service(service, out);
-        separator = ",";
-    }
-    out.push_str(if separator == "[" { "[]" } else { "]" });
+    list_of(&status.services, &service, out);
 }
 
 fn service(service: &Service, out: &mut String) {
@@ -53,20 +47,18 @@ fn service(service: &Service, out: &mut String) {
         Some(last) => object(last.as_str(), "}", out),
         None => out.push_str("null"),
     }
-    rows(",\"sockets\":[", &service.sockets, out);
-    rows(",\"processes\":[", &service.processes, out);
+    for (key, rows) in [(",\"sockets\":", &service.sockets), (",\"processes\":", &service.processes)] {
+        out.push_str(key);
+        list_of(rows, &|row: &Row, out| object(row.as_str(), "}", out), out);
+    }
     out.push('}');
 }
 
-fn rows(key: &str, rows: &[Row], out: &mut String) {
-    let mut separator = key;
-    for row in rows {
-        out.push_str(separator);
-        object(row.as_str(), "}", out);
-        separator = ",";
-    }
-    if rows.is_empty() {
-        out.push_str(key);
+fn list_of<T>(all: &[T], add: &dyn Fn(&T, &mut String), out: &mut String) {
+    out.push('[');
+    for (index, one) in all.iter().enumerate() {
+        out.push_str(if index == 0 { "" } else { "," });
+        add(one, out);
     }
     out.push(']');
 }

@@ -2,7 +2,7 @@
 
 use super::client::Client;
 use super::span::{memory, short, span};
-use crate::control::{Fields, Value};
+use crate::control::{Fields, Value, field};
 use crate::text::{add, number, split_last};
 
 /// One row.
@@ -25,18 +25,14 @@ impl Row {
         Fields::of(&self.0).1
     }
 
-    fn get(&self, key: &str) -> Option<Value<'_>> {
-        self.fields().find(|(found, _)| *found == key).map(|(_, value)| value)
-    }
-
     /// The text of a field; empty if it is not there.
     pub(super) fn text(&self, key: &str) -> String {
-        self.get(key).map(Value::to_text).unwrap_or_default()
+        field(&self.0, key).map(Value::to_text).unwrap_or_default()
     }
 
     /// The number of a field, if it is there.
     pub(super) fn number(&self, key: &str) -> Option<u64> {
-        number(self.text(key), 10)
+        field(&self.0, key)?.number()
     }
 
     /// The number of a field; 0 if it is not there.
@@ -88,7 +84,7 @@ impl Row {
     pub(super) fn group<'a>(&'a self, group: &'a str) -> impl Iterator<Item = (String, u64)> + 'a {
         self.fields().filter_map(move |(key, value)| {
             let word = key.strip_prefix(group)?.replace('_', "-");
-            Some((word, number(value.to_text(), 10)?))
+            Some((word, value.number()?))
         })
     }
 
