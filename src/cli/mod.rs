@@ -128,8 +128,6 @@ pub struct Activate {
 pub struct Listen {
     /// The kind of the socket.
     pub kind: Kind,
-    /// What the address must be.
-    pub form: Form,
     /// The address without its prefix, as in ListenStream=; never empty.
     pub address: OsString,
 }
@@ -145,17 +143,6 @@ pub enum Kind {
     SeqPacket,
     /// A named pipe, fifo(7).
     Fifo,
-}
-
-/// What the prefix of an address says about it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// No prefix: the address tells.
-    Any,
-    /// `tcp:` or `udp:`: a port, with or without a host.
-    Inet,
-    /// `unix:`, `unixgram:`, `seqpacket:`, `fifo:`: a path, or `@` and a name (not for `fifo:`).
-    Path,
 }
 
 /// Why the command line is not understood. `Display` gives the whole text without the program's name: what was found,

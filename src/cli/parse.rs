@@ -2,7 +2,7 @@
 
 use super::say::Say;
 use super::table::{COMMANDS, Command, CommandRow, Id, OPTIONS, OptionRow};
-use super::{Activate, Control, Form, Inetd, Kind, Listen, Options, UsageError};
+use super::{Activate, Control, Inetd, Kind, Listen, Options, UsageError};
 use crate::limits::FD_NAME_BYTES;
 use crate::logging::Target;
 use crate::packed::fill;
@@ -311,34 +311,29 @@ fn command(found: &OsStr) -> Result<Command> {
 
 /// One `-l`: an address, perhaps behind the name of a type.
 fn listen(word: OsString, default: Kind) -> Result<Listen> {
-    const PREFIXES: [(&[u8], Kind, Form); 6] = [
-        (b"tcp:", Kind::Stream, Form::Inet),
-        (b"udp:", Kind::Datagram, Form::Inet),
-        (b"unix:", Kind::Stream, Form::Path),
-        (b"unixgram:", Kind::Datagram, Form::Path),
-        (b"seqpacket:", Kind::SeqPacket, Form::Path),
-        (b"fifo:", Kind::Fifo, Form::Path),
+    const PREFIXES: [(&[u8], Kind, Say); 6] = [
+        (b"tcp:", Kind::Stream, Say::Port),
+        (b"udp:", Kind::Datagram, Say::Port),
+        (b"unix:", Kind::Stream, Say::Path),
+        (b"unixgram:", Kind::Datagram, Say::Path),
+        (b"seqpacket:", Kind::SeqPacket, Say::Path),
+        (b"fifo:", Kind::Fifo, Say::Fifo),
     ];
     let bytes = word.as_bytes();
-    let Some((prefix, kind, form)) = PREFIXES.iter().find(|(prefix, ..)| bytes.starts_with(prefix)) else {
-        return Ok(Listen { kind: default, form: Form::Any, address: word });
+    let Some((prefix, kind, expected)) = PREFIXES.iter().find(|(prefix, ..)| bytes.starts_with(prefix)) else {
+        return Ok(Listen { kind: default, address: word });
     };
-    let address = OsString::from_vec(bytes[prefix.len()..].to_vec());
-    let first = address.as_bytes().first();
-    let fits = match form {
-        Form::Path => first == Some(&b'/') || (first == Some(&b'@') && address.len() > 1 && *kind != Kind::Fifo),
-        Form::Inet => first.is_some_and(|first| !matches!(first, b'/' | b'@')),
-        Form::Any => true,
+    let address = &bytes[prefix.len()..];
+    let fits = match address {
+        [b'/', ..] => !matches!(expected, Say::Port),
+        [] | [b'@'] => false,
+        [b'@', ..] => matches!(expected, Say::Path),
+        _ => matches!(expected, Say::Port),
     };
     if !fits {
-        let expected = match (form, kind) {
-            (Form::Inet, _) => Say::Port,
-            (_, Kind::Fifo) => Say::Fifo,
-            _ => Say::Path,
-        };
-        return bad("listen", &word, expected, Command::Activate);
+        return bad("listen", &word, *expected, Command::Activate);
     }
-    Ok(Listen { kind: *kind, form: *form, address })
+    Ok(Listen { kind: *kind, address: OsString::from_vec(address.to_vec()) })
 }
 
 fn fd_names(value: &OsStr) -> Result<Vec<String>> {

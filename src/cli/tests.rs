@@ -77,18 +77,18 @@ fn activate_stops_at_the_program() {
 fn each_address_may_tell_its_type() {
     let line = "activate -d -l tcp:53 -l udp:[::1]:53 -l unix:/run/x -l unixgram:@x -l seqpacket:/run/y -l fifo:/run/z \
                 -l 53 -l /run/w cat";
-    let found: Vec<_> = ok(line).activate.listen.into_iter().map(|l| (l.kind, l.form, l.address)).collect();
+    let found: Vec<_> = ok(line).activate.listen.into_iter().map(|l| (l.kind, l.address)).collect();
     let expected = [
-        (Kind::Stream, Form::Inet, "53"),
-        (Kind::Datagram, Form::Inet, "[::1]:53"),
-        (Kind::Stream, Form::Path, "/run/x"),
-        (Kind::Datagram, Form::Path, "@x"),
-        (Kind::SeqPacket, Form::Path, "/run/y"),
-        (Kind::Fifo, Form::Path, "/run/z"),
-        (Kind::Datagram, Form::Any, "53"),
-        (Kind::Datagram, Form::Any, "/run/w"),
+        (Kind::Stream, "53"),
+        (Kind::Datagram, "[::1]:53"),
+        (Kind::Stream, "/run/x"),
+        (Kind::Datagram, "@x"),
+        (Kind::SeqPacket, "/run/y"),
+        (Kind::Fifo, "/run/z"),
+        (Kind::Datagram, "53"),
+        (Kind::Datagram, "/run/w"),
     ];
-    assert_eq!(found, expected.map(|(kind, form, address)| (kind, form, OsString::from(address))));
+    assert_eq!(found, expected.map(|(kind, address)| (kind, OsString::from(address))));
     assert_eq!(ok("activate --seqpacket -l /run/x cat").activate.listen[0].kind, Kind::SeqPacket);
 }
 
