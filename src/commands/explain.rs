@@ -185,8 +185,7 @@ fn sleep(plan: &Plan, service: &ServiceSpec, policy: &Policy, text: &mut Told) {
     }
     text.put(Say::Sleep, &[&join(&conditions, ", and ")]);
     let mut told = Vec::new();
-    let connections = |kind| matches!(kind, SocketKind::Stream | SocketKind::SequentialPacket);
-    for row in listeners(plan, service).iter().filter(|row| connections(row.kind)) {
+    for row in listeners(plan, service).iter().filter(|row| row.kind.has_connections()) {
         let family = address::family(plan.arena.get(row.address));
         let counted = sleep.idle_ms != u32::MAX && service.backend().is_none();
         if counted && !told.contains(&family) {

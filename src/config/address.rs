@@ -84,6 +84,11 @@ pub struct Prefix {
 }
 
 impl Kind {
+    /// Whether it listens for connections.
+    pub const fn has_connections(self) -> bool {
+        matches!(self, Self::Stream | Self::SequentialPacket)
+    }
+
     /// The directive that opens it.
     pub fn directive(self) -> Id {
         match self {

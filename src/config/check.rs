@@ -276,9 +276,11 @@ impl Check<'_> {
             }
         }
         let hidden = |listen: &&super::Listen| {
-            let connections = matches!(listen.kind, Kind::Stream | Kind::SequentialPacket);
             // those that we forward we count ourselves
-            connections && !listen.address.is_ip() && !listen.address.is_local() && !service.is_set(Id::ConnectTo)
+            listen.kind.has_connections()
+                && !listen.address.is_ip()
+                && !listen.address.is_local()
+                && !service.is_set(Id::ConnectTo)
         };
         let none = self.holds(Reason::NoConnections);
         let first = if none { service.listens.first() } else { service.listens.iter().find(hidden) };
@@ -335,7 +337,7 @@ impl Check<'_> {
             Reason::NoIp => listen.address.is_ip(),
             Reason::NoUnix => listen.address.is_local() && listen.kind != Kind::Fifo,
             Reason::NoDatagram => listen.kind == Kind::Datagram,
-            Reason::NoConnections => matches!(listen.kind, Kind::Stream | Kind::SequentialPacket),
+            Reason::NoConnections => listen.kind.has_connections(),
             Reason::NoAccept => self.service.accepts(),
             Reason::Accepts => !accept,
             Reason::NoProgramSet => self.service.command().is_some() || self.service.has_failed(Id::ExecStart),

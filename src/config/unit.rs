@@ -6,7 +6,6 @@
 
 use std::borrow::Cow;
 
-use super::address::Kind;
 use super::directive::{Form, Group, Id, Syntax};
 use super::draft::{Draft, ServiceDraft};
 use super::fault::{Fault, Place, tell};
@@ -306,8 +305,7 @@ impl Unit {
 
     /// Whether each connection gets a process of its own. Sockets without connections make systemd pass over Accept=.
     pub(super) fn accepts(&mut self) -> bool {
-        let connections = |kind: Kind| matches!(kind, Kind::Stream | Kind::SequentialPacket);
-        if !self.draft.listens.is_empty() && !self.draft.listens.iter().any(|listen| connections(listen.kind)) {
+        if !self.draft.listens.is_empty() && !self.draft.listens.iter().any(|listen| listen.kind.has_connections()) {
             self.draft.forget(Id::Accept);
         }
         self.draft.flag(Id::Accept)

@@ -2,7 +2,7 @@
 
 use super::policy::{count, milliseconds};
 use super::work::Work;
-use crate::config::{Code, Id, Kind, ServiceDraft};
+use crate::config::{Code, Id, ServiceDraft};
 
 /// When a service is put to sleep, and under which conditions it is woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,8 +101,7 @@ pub(super) fn sleep(work: &mut Work<'_>) -> Sleep {
 
 /// StopWhenIdleSec= for a service whose sockets show connections; the one thing here that depends on them.
 pub(super) fn idle_ms(draft: &ServiceDraft) -> u32 {
-    let mut with_connections =
-        draft.listens.iter().filter(|listen| matches!(listen.kind, Kind::Stream | Kind::SequentialPacket)).peekable();
+    let mut with_connections = draft.listens.iter().filter(|listen| listen.kind.has_connections()).peekable();
     let connections = with_connections.peek().is_some()
         && with_connections.all(|listen| listen.address.is_ip() || listen.address.is_local());
     if cfg!(feature = "idle") && connections && !draft.flag(Id::Accept) {

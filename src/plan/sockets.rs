@@ -228,7 +228,7 @@ fn class(draft: &ServiceDraft, kind: Kind, bytes: &[u8]) -> u8 {
 /// How the socket is made. What does not fit this kind of socket has the same value in all rows, so that they are equal.
 fn spec(work: &mut Work<'_>, listen: &Listen, class: u8, common: &Common) -> SocketSpec {
     let draft = work.draft;
-    let accepts = matches!(listen.kind, Kind::Stream | Kind::SequentialPacket);
+    let accepts = listen.kind.has_connections();
     let has_path = cfg!(feature = "local") && listen.address.is_path();
     // Connections that we accept ourselves are judged one by one, so that they are counted.
     let handed_over = !(accepts && draft.accepts());
