@@ -121,25 +121,14 @@ impl Specifiers {
             'J' => unescape(last),
             'y' => self.path.clone(),
             'Y' => split_last(&self.path, b'/').map_or("", |(folder, _)| folder).to_owned(),
-            _ => match machine(letter) {
-                Machine::Value(value) => value,
-                Machine::Unknown => return Ok(None),
-                Machine::Lacks(why) => {
-                    return fail(Problem::new(Code::SpecifierValue, at.clone(), &[&text[at.clone()], why.text()]));
-                }
-            },
+            _ => {
+                let lacks =
+                    |why: Reason| Problem::new(Code::SpecifierValue, at.clone(), &[&text[at.clone()], why.text()]);
+                return machine(letter).map_err(lacks);
+            }
         };
         Ok(Some(value))
     }
-}
-
-/// What the machine says.
-enum Machine {
-    Value(String),
-    /// There is nothing to be had: why.
-    Lacks(Reason),
-    /// No such specifier.
-    Unknown,
 }
 
 /// Specifiers that always mean the same: those of systemd as the manager of the system.
@@ -179,28 +168,29 @@ const FILES: [(char, &str, &str); 11] = [
 /// Specifiers that mean something else to an ordinary user, with the variable that holds it.
 const OF_USER: [(char, &str); 3] = [('h', "HOME"), ('u', "USER"), ('s', "SHELL")];
 
-fn machine(letter: char) -> Machine {
+/// What the machine says; `None`: systemd has no such specifier. The error tells why there is nothing to be had.
+fn machine(letter: char) -> Result<Option<String>, Reason> {
     if let Some((_, name)) = OF_USER.iter().find(|(known, _)| *known == letter)
         && !rustix::process::geteuid().is_root()
         && let Some(value) = environment::text(name)
     {
-        return Machine::Value(value.to_owned());
+        return Ok(Some(value.to_owned()));
     }
     if let Some((_, value)) = FIXED.iter().find(|(known, _)| *known == letter) {
-        return Machine::Value(environment::folder(value).into_owned());
+        return Ok(Some(environment::folder(value).into_owned()));
     }
     let Some((_, path, what)) = FILES.iter().find(|(known, ..)| *known == letter) else {
         return match letter {
-            'c' | 'r' | 'R' => Machine::Lacks(Reason::NoCgroups),
-            'd' => Machine::Lacks(Reason::NoCredentials),
-            'q' => Machine::Lacks(Reason::NoPrettyName),
-            _ => Machine::Unknown,
+            'c' | 'r' | 'R' => Err(Reason::NoCgroups),
+            'd' => Err(Reason::NoCredentials),
+            'q' => Err(Reason::NoPrettyName),
+            _ => Ok(None),
         };
     };
     let text = file::read(Path::new(path), FILE_BYTES).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-    let Some(text) = text else { return Machine::Lacks(Reason::NoFile) };
+    let text = text.ok_or(Reason::NoFile)?;
     let text = text.trim_ascii();
-    Machine::Value(match *what {
+    Ok(Some(match *what {
         "" if letter == 'b' => text.replace('-', ""),
         "" => text.to_owned(),
         "." => text.split('.').next().unwrap_or_default().to_owned(),
@@ -208,7 +198,7 @@ fn machine(letter: char) -> Machine {
             let value = text.lines().find_map(|line| line.strip_prefix(name));
             value.unwrap_or_default().trim_matches(['"', '\'']).to_owned()
         }
-    })
+    }))
 }
 
 /// The processor by systemd's name, systemd.unit(5), ConditionArchitecture=.
