@@ -158,13 +158,8 @@ impl Given {
             Command::Explain | Command::Watch | Command::History if options.names.is_empty() => {
                 options.names.push(found)
             }
-            Command::Status
-            | Command::Start
-            | Command::Stop
-            | Command::Restart
-            | Command::Pause
-            | Command::Resume
-            | Command::Convert => options.names.push(found),
+            Command::Status | Command::Convert => options.names.push(found),
+            command if command.orders() => options.names.push(found),
             Command::Help if options.topic.is_none() => options.topic = Some(command(&found)?),
             _ => {
                 let known = COMMANDS.iter().any(|row| found == row.word);
@@ -254,9 +249,7 @@ impl Given {
         }
         let needed = match options.command {
             Command::Explain => Some((Say::NeedsName, "ssh")),
-            Command::Start | Command::Stop | Command::Restart | Command::Pause | Command::Resume => {
-                Some((Say::NeedsName, "web"))
-            }
+            command if command.orders() => Some((Say::NeedsName, "web")),
             Command::Convert => Some((Say::NeedsPath, "/etc/inetd.conf")),
             _ => None,
         };

@@ -52,6 +52,18 @@ pub enum Command {
     Version,
 }
 
+impl Command {
+    /// Whether it asks a running daemon.
+    pub const fn asks(self) -> bool {
+        ASK & bit(self) != 0
+    }
+
+    /// Whether it orders the services that are named.
+    pub(super) const fn orders(self) -> bool {
+        ORDERS & bit(self) != 0
+    }
+}
+
 /// One command.
 #[derive(Debug, Clone, Copy)]
 pub struct CommandRow {

@@ -59,22 +59,7 @@ fn dispatch(options: Options) -> u8 {
         Command::Convert if cfg!(feature = "inetd") => convert::convert(&options),
         Command::Help if cfg!(feature = "inetd") && options.inetd.by_name => cli::print(&cli::usage_inetd()),
         Command::Help if cfg!(feature = "help") => cli::print(&options.topic.map_or_else(cli::usage, cli::help)),
-        Command::List
-        | Command::Status
-        | Command::Watch
-        | Command::History
-        | Command::Metrics
-        | Command::Start
-        | Command::Stop
-        | Command::Restart
-        | Command::Pause
-        | Command::Resume
-        | Command::Reload
-        | Command::Upgrade
-            if cfg!(feature = "control") =>
-        {
-            ask::ask(&options)
-        }
+        command if cfg!(feature = "control") && command.asks() => ask::ask(&options),
         Command::Version => cli::print(cli::VERSION_TEXT),
         // what is not part of this build has been refused as a command
         _ => exit::USAGE,
