@@ -26,15 +26,14 @@ const fn plural(count: usize) -> &'static str {
 
 /// What the tables of this configuration take, and what they can never exceed.
 fn summary(plan: &Plan) -> String {
-    let rows = |count: usize, bytes: usize| count * bytes;
     let used = plan.arena.used()
-        + rows(plan.services.len(), size_of_val(plan.services) / plan.services.len().max(1))
+        + size_of_val(plan.services)
         + size_of_val(plan.listeners)
         + size_of_val(plan.policies)
         + size_of_val(plan.sockets)
-        + rows(plan.listeners.len(), size_of::<Listener>());
-    let running = rows(plan.services.len(), size_of::<ServiceState>());
-    let children = rows(limits::CHILDREN, size_of::<Child>());
+        + plan.listeners.len() * size_of::<Listener>();
+    let running = plan.services.len() * size_of::<ServiceState>();
+    let children = limits::CHILDREN * size_of::<Child>();
     let kb = |bytes: usize| bytes.div_ceil(1024).to_string();
     Say::Checked.with(&[
         &plan.services.len().to_string(),

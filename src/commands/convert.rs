@@ -73,7 +73,7 @@ fn native(draft: &Draft, out: &mut String) {
             comment(draft, fault, out);
         }
         for service in services() {
-            out.push_str(&config::print_service(service));
+            config::print_service(service, out);
             out.push('\n');
         }
     }

@@ -22,19 +22,13 @@ pub fn print(draft: &Draft) -> String {
         if !out.is_empty() {
             out.push('\n');
         }
-        section(service, &mut out);
+        print_service(service, &mut out);
     }
     out
 }
 
-/// One service as native text.
-pub fn print_service(service: &ServiceDraft) -> String {
-    let mut out = String::new();
-    section(service, &mut out);
-    out
-}
-
-fn section(service: &ServiceDraft, out: &mut String) {
+/// Adds one service as native text.
+pub fn print_service(service: &ServiceDraft, out: &mut String) {
     add(out, &["[", &service.name, "]\n"]);
     for listen in &service.listens {
         address(listen.kind.directive(), &listen.address, out);

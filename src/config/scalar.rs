@@ -146,13 +146,13 @@ fn scaled(text: &str, factor: u64) -> Option<Option<u64>> {
 pub(super) fn span_text(micros: u64) -> String {
     let units: [(&str, u64); 6] =
         [("d", 86_400 * SECOND), ("h", 3_600 * SECOND), ("min", 60 * SECOND), ("s", SECOND), ("ms", 1_000), ("us", 1)];
-    with_unit(micros, &units, "0")
+    with_unit(micros, &units)
 }
 
 /// The largest unit that leaves no rest.
-fn with_unit(number: u64, units: &[(&str, u64)], zero: &str) -> String {
+fn with_unit(number: u64, units: &[(&str, u64)]) -> String {
     match number {
-        0 => zero.to_owned(),
+        0 => "0".to_owned(),
         INFINITY => "infinity".to_owned(),
         _ => {
             let (name, factor) =
@@ -186,7 +186,7 @@ pub(super) fn size(text: &str, max: u64) -> Parsed<u64> {
 
 /// A size in its shortest exact form, for printing.
 pub(super) fn size_text(bytes: u64) -> String {
-    with_unit(bytes, &SIZES, "0")
+    with_unit(bytes, &SIZES)
 }
 
 /// Permission bits in octal, 0 to 07777.

@@ -67,7 +67,7 @@ fn unlisted(draft: &ServiceDraft, name: &str) -> Option<User> {
 /// `missing` keep the program from starting.
 pub(super) fn steps(work: &mut Work<'_>, identity: &Identity, streams: &[Stream; 3], missing: &[&str]) -> Steps {
     let draft = work.draft;
-    let mut list = Builder { steps: Steps::default(), draft, work };
+    let mut list = Builder { steps: Steps::default(), work };
     if cfg!(feature = "exec") {
         for path in missing {
             list.path(Id::EnvironmentFile, Some(path), |path| Step::Await(path));
@@ -111,7 +111,6 @@ const LEADS: u16 = Step::LEADS | 0o755;
 
 struct Builder<'w, 'a> {
     steps: Steps,
-    draft: &'a ServiceDraft,
     work: &'w mut Work<'a>,
 }
 
@@ -132,7 +131,7 @@ impl Builder<'_, '_> {
 
     /// Limit...=, Nice= and OOMScoreAdjust=.
     fn limits(&mut self) {
-        let draft = self.draft;
+        let draft = self.work.draft;
         for (id, limit) in draft.rlimits() {
             if let Some(resource) = config::resource(id).and_then(|number| u8::try_from(number).ok()) {
                 self.push(id, &Step::Limit(resource, limit.soft, limit.hard));
@@ -151,8 +150,8 @@ impl Builder<'_, '_> {
         let uid = identity.user.as_ref().map_or(u32::MAX, |user| user.uid);
         let gid = identity.gid.unwrap_or(u32::MAX);
         for (id, mode, base, _) in FOLDERS {
-            let mode = u16::try_from(self.draft.mode(mode)).unwrap_or(0o755);
-            let folders = self.draft.list(id);
+            let mode = u16::try_from(self.work.draft.mode(mode)).unwrap_or(0o755);
+            let folders = self.work.draft.list(id);
             if folders.is_empty() {
                 continue;
             }
@@ -194,9 +193,9 @@ impl Builder<'_, '_> {
         let same = |own: &User| own.uid == user.as_raw() && identity.gid == Some(group.as_raw());
         if !user.is_root()
             && identity.user.as_ref().is_some_and(same)
-            && !self.draft.is_set(Id::SupplementaryGroups)
-            && !self.draft.is_set(Id::AmbientCapabilities)
-            && !self.draft.is_set(Id::CapabilityBoundingSet)
+            && !self.work.draft.is_set(Id::SupplementaryGroups)
+            && !self.work.draft.is_set(Id::AmbientCapabilities)
+            && !self.work.draft.is_set(Id::CapabilityBoundingSet)
         {
             return;
         }
@@ -208,7 +207,7 @@ impl Builder<'_, '_> {
         if let Some(gid) = identity.gid {
             self.push(Id::Group, &Step::Group(gid));
         }
-        let capabilities = |id| self.draft.number(id).filter(|_| cfg!(feature = "exec"));
+        let capabilities = |id| self.work.draft.number(id).filter(|_| cfg!(feature = "exec"));
         let ambient = capabilities(Id::AmbientCapabilities).unwrap_or(0);
         if let Some(keep) = capabilities(Id::CapabilityBoundingSet) {
             self.push(Id::CapabilityBoundingSet, &Step::Bounding(keep));
@@ -225,7 +224,7 @@ impl Builder<'_, '_> {
     }
 
     fn working_directory(&mut self, identity: &Identity) {
-        let Some(folder) = self.draft.text(Id::WorkingDirectory) else { return };
+        let Some(folder) = self.work.draft.text(Id::WorkingDirectory) else { return };
         let (optional, folder) = config::optional(folder);
         let home = identity.user.as_ref().map(|user| user.home.clone());
         let folder = if folder == "~" {
