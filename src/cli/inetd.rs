@@ -78,7 +78,7 @@ The long options of GNU inetutils are taken as well: --debug, --environment, --p
 ///
 /// # Errors
 /// The text for the user; the exit code is [`super::exit::USAGE`].
-pub fn parse_inetd(words: impl IntoIterator<Item = OsString>) -> Result<Options, UsageError> {
+pub fn parse_inetd(words: Vec<OsString>) -> Result<Options, UsageError> {
     let mut parser = lexopt::Parser::from_args(words);
     let mut inetd = Inetd { by_name: true, ..Inetd::default() };
     let mut options = Options { detach: true, log: Target::Syslog, ..Options::default() };

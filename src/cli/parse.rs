@@ -25,8 +25,7 @@ const FD_MAX: i32 = 1 << 20;
 /// # Errors
 /// The text for the user; the exit code is [`super::exit::USAGE`].
 #[inline(never)] // its frame must not be part of the loop's caller
-pub fn parse(words: impl IntoIterator<Item = OsString>, inherited: bool) -> Result<Options> {
-    let mut words: Vec<OsString> = words.into_iter().collect();
+pub fn parse(mut words: Vec<OsString>, inherited: bool) -> Result<Options> {
     let mut options = Options::default();
     if let Some(first) = words.first().filter(|first| !first.as_bytes().starts_with(b"-")) {
         options.command = command(first)?;

@@ -144,7 +144,7 @@ fn unknown_words_get_a_guess() {
     assert_eq!(fault("check --detach"), "check does not take the option \"--detach\", it belongs to run");
     assert_eq!(fault("check ./a"), "unexpected word \"./a\"; -c is for the path of a configuration");
     assert_eq!(fault("check -Z"), "check does not take the option \"-Z\"");
-    let blank = parse(["check", "- "].map(OsString::from), false);
+    let blank = parse(["check", "- "].map(OsString::from).to_vec(), false);
     assert!(blank.is_err_and(|error| error.text.starts_with("check does not take the option \"- \"")));
     assert_eq!(fault("-c x check"), "unexpected word \"check\"; a command must be the first word");
     assert_eq!(fault("a\x1b[2J\u{202e}"), "unknown command \"a\\x1b[2J\\xe2\\x80\\xae\"");

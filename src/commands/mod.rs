@@ -44,6 +44,7 @@ fn parse(words: Vec<OsString>) -> Result<Options, u8> {
     let mut words = words.into_iter();
     // in a statement of its own: no word may live on behind the seal
     let by_name = words.next().is_some_and(|name| cfg!(feature = "inetd") && file::name(name.as_ref()) == "inetd");
+    let words = words.collect();
     let parsed = if by_name { cli::parse_inetd(words) } else { cli::parse(words, inherited) };
     let options = parsed.map_err(|error| cli::refuse(&error, exit::USAGE))?;
     logging::init(options.level);
