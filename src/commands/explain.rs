@@ -1,5 +1,6 @@
 //! `dormouse explain NAME`: exactly what the child of a service gets.
 
+use super::ask::span::fraction;
 use super::say::Say;
 use super::{context, daemon, read};
 use crate::cli::{self, Options, exit};
@@ -178,7 +179,11 @@ fn sleep(plan: &Plan, service: &ServiceSpec, policy: &Policy, text: &mut Told) {
     let conditions: Vec<_> = spans
         .into_iter()
         .filter(|(ms, _)| *ms != u32::MAX)
-        .map(|(ms, say)| say.with(&[&(ms / 1000).to_string(), &format!("{:03}", ms % 1000)]))
+        .map(|(ms, say)| {
+            let mut seconds = String::new();
+            fraction(ms.into(), 3, &mut seconds);
+            say.with(&[&seconds])
+        })
         .collect();
     if conditions.is_empty() {
         return;

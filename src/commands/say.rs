@@ -49,8 +49,8 @@ texts! {
         RootInstead " (/ if it is missing)";
         IfMissing ", if it is missing";
         IsMissing "{0} is missing";
-        Idle "{0}.{1} s without a connection";
-        Quiet "{0}.{1} s without CPU time and input";
+        Idle "{0} s without a connection";
+        Quiet "{0} s without CPU time and input";
         Sleep "\nsleep\n  stopped after {0}\n";
         Counted "  {0} connections are counted by {1}\n";
         @cfg!(feature = "control") =>

@@ -1,6 +1,6 @@
 //! One event as a line for people.
 
-use super::span::{thousandths, utc, wall_ms};
+use super::span::{fraction, utc, wall_ms};
 use crate::config::signal_word;
 use crate::control::{Fields, Value, field};
 use crate::text::{add, split_last};
@@ -30,7 +30,7 @@ pub(super) fn line(row: &str, out: &mut String) {
         let number = value.number().unwrap_or(0);
         let signal = || u8::try_from(number).ok().and_then(signal_word).filter(|_| key == "signal");
         if !unit.is_empty() {
-            thousandths(number, out);
+            fraction(number, 3, out);
             out.push_str(unit);
         } else if let Some(word) = signal() {
             out.push_str(word);

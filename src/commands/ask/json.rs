@@ -2,7 +2,7 @@
 
 use super::event::age_ms;
 use super::model::{Row, Service, Status};
-use super::span::{thousandths, wall_ms};
+use super::span::{fraction, wall_ms};
 use crate::control::{Fields, Value, escape};
 use crate::text::add;
 
@@ -27,7 +27,7 @@ pub(super) fn list(status: &Status) -> String {
 /// One event of `history --json` or `watch --json`, without newline. Adds it to `out`.
 pub(super) fn event(row: &str, out: &mut String) {
     out.push_str("{\"time\":");
-    thousandths(wall_ms(age_ms(row)), out);
+    fraction(wall_ms(age_ms(row)), 3, out);
     members(row, ",", out);
     out.push('}');
 }

@@ -1,7 +1,7 @@
 //! The counters as OpenMetrics text (OpenMetrics 1.0): families one after the other, their samples together.
 
 use super::model::{Row, Service, Status};
-use super::span::thousandths;
+use super::span::fraction;
 use crate::commands::say::Say;
 use crate::text::{add, split_last};
 
@@ -61,7 +61,7 @@ fn value(key: &str, row: &Row) -> String {
     match split_last(key, b'_').map_or(key, |(_, unit)| unit) {
         "ms" => {
             let mut seconds = String::new();
-            thousandths(number, &mut seconds);
+            fraction(number, 3, &mut seconds);
             seconds
         }
         "kb" => (number * 1024).to_string(),
@@ -121,7 +121,8 @@ fn sample(out: &mut String, name: &str, labels: &[Label<'_>], value: &str) {
 
 /// Microseconds as seconds. No more digits than needed, with one at least: these are names of buckets.
 fn millionths(us: u64) -> String {
-    let text = format!("{}.{:06}", us / 1_000_000, us % 1_000_000);
+    let mut text = String::new();
+    fraction(us, 6, &mut text);
     let short = text.trim_end_matches('0');
     if short.ends_with('.') { [short, "0"].concat() } else { short.to_owned() }
 }

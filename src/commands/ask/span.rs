@@ -57,11 +57,12 @@ pub(super) fn utc(ms: u64, out: &mut String) {
     }
 }
 
-/// Adds a number of thousandths: 61250 is `61.250`.
-pub(super) fn thousandths(number: u64, out: &mut String) {
-    digits(number / 1000, 1, out);
+/// Adds a number whose last `places` digits stand behind the point: 61250 with 3 of them is `61.250`.
+pub(crate) fn fraction(number: u64, places: u32, out: &mut String) {
+    let one = 10_u64.pow(places);
+    digits(number / one, 1, out);
     out.push('.');
-    digits(number % 1000, 3, out);
+    digits(number % one, places as usize, out);
 }
 
 /// Adds a number with at least `width` digits.
