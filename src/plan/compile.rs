@@ -122,7 +122,7 @@ fn add<'a>(work: &mut Work<'a>, more: &[&'a ServiceDraft], setup: &mut Setup) {
         has_instance,
         remote,
         fd_names: fd_names(work, more, &policy),
-        policy: policy_row(work.plan, policy),
+        policy: row_of(&mut work.plan.policies, policy),
         first_listener,
         listeners,
         internal,
@@ -140,25 +140,21 @@ fn internal(draft: &ServiceDraft) -> Option<Internal> {
 }
 
 /// A table's row as the plan stores it; the tables are smaller than 65535 rows, see [`crate::limits`].
-fn row(index: usize) -> u16 {
+pub(super) fn row(index: usize) -> u16 {
     u16::try_from(index).unwrap_or(u16::MAX)
 }
 
-/// The row of an equal policy, or a new one. There are as many rows as services.
-fn policy_row(plan: &mut PlanTables, policy: Policy) -> u16 {
-    row(row_of(&plan.policies, &policy).unwrap_or_else(|| {
-        let _ = plan.policies.push(policy);
-        plan.policies.len().saturating_sub(1)
-    }))
-}
-
-/// The row that is equal to this one.
-pub(super) fn row_of<T: PartialEq>(rows: &[T], wanted: &T) -> Option<usize> {
+/// The row of an equal value, or a new one. There is room: the draft has been checked against the limits.
+pub(super) fn row_of<T: PartialEq, const N: usize>(rows: &mut heapless::Vec<T, N>, wanted: T) -> u16 {
     #[inline(never)] // within the search, the compiler would keep a copy of each field at hand
     fn are_equal<T: PartialEq>(one: &T, other: &T) -> bool {
         one == other
     }
-    rows.iter().rposition(|row| are_equal(row, wanted))
+    let known = rows.iter().rposition(|row| are_equal(row, &wanted));
+    row(known.unwrap_or_else(|| {
+        let _ = rows.push(wanted);
+        rows.len().saturating_sub(1)
+    }))
 }
 
 /// Words one after the other, each with its NUL.

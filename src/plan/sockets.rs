@@ -2,10 +2,10 @@
 //!
 //! Which directive sets which option of which kind of socket is one table, `OPTIONS`.
 
-use super::compile::{ended, row_of};
+use super::compile::{ended, row, row_of};
 use super::options::{OR_NEXT, REQUIRED, Record};
 use super::work::Work;
-use super::{ListenerSpec, PlanTables, SocketSpec, Span, address, filter};
+use super::{ListenerSpec, SocketSpec, Span, address, filter};
 use crate::config::{Code, Fault, Id, Kind, Listen, ListenAddress, PortRef, ServiceDraft, tell};
 use crate::limits::FILTER_INSTRUCTIONS;
 use crate::sys::users;
@@ -93,12 +93,11 @@ const OPTIONS: [Row; 28] = {
 ///
 /// Asks the system for ports; nothing is opened.
 pub fn add(work: &mut Work<'_>, common: &mut Common, service: u16) -> (u16, u16) {
-    let first = u16::try_from(work.plan.listeners.len()).unwrap_or(u16::MAX);
-    let mut count = 0;
+    let first = work.plan.listeners.len();
     for listen in &work.draft.listens {
-        count += u16::from(add_one(work, listen, common, service).is_some());
+        add_one(work, listen, common, service);
     }
-    (first, count)
+    (row(first), row(work.plan.listeners.len() - first))
 }
 
 /// The tables of [`filter`] for IPAddressAllow= and IPAddressDeny=.
@@ -166,22 +165,14 @@ fn add_one(work: &mut Work<'_>, listen: &Listen, common: &mut Common, service: u
     let shape = (listen.kind, class, listen.address.is_path());
     let socket = match common.last.filter(|(last, _)| *last == shape) {
         Some((_, row)) => row,
-        None => socket_row(spec(work, listen, class, common), work.plan)?,
+        None => {
+            let spec = spec(work, listen, class, common);
+            row_of(&mut work.plan.sockets, spec)
+        }
     };
     common.last = Some((shape, socket));
     let fallback_v4 = matches!(listen.address, ListenAddress::Port(_)) && class & (TCP4 | UDP4) != 0;
     work.plan.listeners.push(ListenerSpec { service, socket, kind: listen.kind, fallback_v4, address }).ok()
-}
-
-/// The row of an equal socket, or a new one.
-fn socket_row(spec: SocketSpec, plan: &mut PlanTables) -> Option<u16> {
-    let known = row_of(&plan.sockets, &spec);
-    let row = known.unwrap_or(plan.sockets.len());
-    // There is room: the draft has been checked against the limits.
-    if known.is_none() {
-        plan.sockets.push(spec).ok()?;
-    }
-    u16::try_from(row).ok()
 }
 
 /// A link-local address is one on each interface, so it has to name one.
