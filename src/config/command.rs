@@ -31,11 +31,6 @@ impl Command {
     pub fn has_instance(&self) -> bool {
         self.arguments.iter().any(|word| words::instances(word) > 0)
     }
-
-    /// Whether any word asks for a variable.
-    pub fn has_variables(&self) -> bool {
-        !self.literal && self.arguments.iter().skip(1).any(|word| word.contains('$'))
-    }
 }
 
 /// Variables that differ from connection to connection or from start to start.
@@ -234,7 +229,7 @@ mod tests {
     #[test]
     fn marks_before_the_program() {
         let command = parse("-:@/bin/sh sh -c '$X'", &mut Vec::new()).unwrap();
-        assert!(command.ignore_failure && command.literal && command.named && !command.has_variables());
+        assert!(command.ignore_failure && command.literal && command.named);
         assert_eq!(command.program, "/bin/sh");
         assert_eq!(command.arguments, ["sh", "-c", "$X"]);
     }
