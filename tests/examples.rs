@@ -277,7 +277,7 @@ fn procd_script() -> Outcome {
         [ "$USE_PROCD" = 1 ] && [ -n "$START" ] || echo "no START or USE_PROCD"
         start_service
         PROG=true; reload_service >/dev/null || echo "no reload"
-        leaves_out() { [ "$1" = check ] && return 78; return 1; }
+        leaves_out() { return 1; }
         PROG=leaves_out; reload_service >/dev/null || echo "no reload where something is left out"
         faulty() { return 78; }
         PROG=faulty; reload_service && echo "reload of a faulty configuration"
@@ -297,7 +297,7 @@ fn procd_script() -> Outcome {
 /// A restart of what has a faulty unit in a folder, beside sound ones, by scripts that look before they leap. The programs
 /// are stubs.
 fn scripts_start_what_runs() -> Outcome {
-    const DORMOUSE: &str = "case $1:$STATE in check:sound) ;; check:*|explain:faulty) exit 78 ;; *) exit 1 ;; esac";
+    const DORMOUSE: &str = "case $STATE in sound) ;; faulty) exit 78 ;; *) exit 1 ;; esac";
     const OPENRC: &str = r#". configs/openrc/dormouse; command=$1/dormouse; start_pre && RC_CMD=restart && stop_pre"#;
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("scripts");
     fs::create_dir_all(&folder)?;

@@ -2,7 +2,8 @@
 
 /// Done.
 pub const DONE: u8 = 0;
-/// The answer is no: the service is not known, the daemon is not there, the output could not be written.
+/// The answer is no: the service is not known, the daemon is not there, not all of the configuration can be used, the
+/// output could not be written.
 pub const NO: u8 = 1;
 /// Wrong usage: the command line is not understood.
 pub const USAGE: u8 = 2;

@@ -142,7 +142,8 @@ const ROWS: [Row; 18] = [
         Command::Check,
         true,
         ["check", "[-c PATH]... [--print]", "report every fault of the configuration"],
-        "Exit codes: 0 the configuration is sound, 78 it is not.\n",
+        "Exit codes: 0 it is sound, 78 run would not start, 1 run would serve it without\n\
+         what is faulty: units of a folder, services of inetd and xinetd.\n",
     ),
     command(
         Command::Activate,

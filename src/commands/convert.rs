@@ -39,7 +39,6 @@ fn is_lost(fault: &Fault) -> bool {
         Code::XinetdLost,
         Code::XinetdUnknown,
         Code::XinetdHost,
-        Code::XinetdLeftOut,
         Code::InetdClass,
         Code::InetdPolicy,
         Code::InetdTwice,
@@ -51,8 +50,7 @@ fn is_lost(fault: &Fault) -> bool {
 /// that was left out.
 fn native(draft: &Draft, out: &mut String) {
     let line = |place: Place| (place.file, place.line);
-    let left_out = |fault: &&Fault| fault.is_left_out() || fault.code == Code::XinetdLeftOut;
-    let alone = |fault: &&Fault| fault.code == Code::InetdTwice || left_out(fault);
+    let alone = |fault: &&Fault| fault.code == Code::InetdTwice || fault.is_left_out();
     let mut places = vec![(0, 0)];
     let faulty = draft.faults.iter().filter(alone).map(|fault| fault.place);
     for place in draft.services.iter().map(|service| service.place).chain(faulty) {

@@ -30,7 +30,17 @@ large! {
 /// # Errors
 /// The exit code if the draft cannot be used.
 pub(super) fn plan(draft: &mut Draft, context: &Context) -> Result<&'static mut PlanTables, u8> {
-    fill_plan(MEMORY.first().ok_or(exit::SYSTEM)?, draft, context)
+    let plan = empty_plan()?;
+    fill_plan(plan, draft, context, report)?;
+    Ok(plan)
+}
+
+/// The memory for the one plan of this process.
+///
+/// # Errors
+/// The exit code if it is in use.
+pub(super) fn empty_plan() -> Result<&'static mut PlanTables, u8> {
+    MEMORY.first().ok_or(exit::SYSTEM)
 }
 
 /// The plan that the checker has made. If that cannot be used, the plan of this draft, as ever.
@@ -42,22 +52,27 @@ pub(super) fn checked_plan(
     draft: impl FnOnce() -> Draft,
     context: &Context,
 ) -> Result<&'static mut PlanTables, u8> {
-    let plan = MEMORY.first().ok_or(exit::SYSTEM)?;
+    let plan = empty_plan()?;
     if let Err(errno) = plan.read_image(file) {
         say!(Error, "the checked configuration cannot be used: {}; reading it again", Why(errno));
         plan.truncate([0; 5]);
-        return fill_plan(plan, &mut draft(), context);
+        fill_plan(plan, &mut draft(), context, report)?;
     }
     Ok(plan)
 }
 
-fn fill_plan(
-    plan: &'static mut PlanTables,
+/// Fills an empty plan. What is wrong is told by `is_faulty`, if at all.
+///
+/// # Errors
+/// The exit code if the draft cannot be used.
+pub(super) fn fill_plan(
+    plan: &mut PlanTables,
     draft: &mut Draft,
     context: &Context,
-) -> Result<&'static mut PlanTables, u8> {
+    is_faulty: fn(&Draft) -> bool,
+) -> Result<(), u8> {
     compile(draft, plan, context); // of a faulty one, too: all that is wrong is told in one run
-    let faulty = report(draft);
+    let faulty = is_faulty(draft);
     let left_out = draft.units_left_out();
     if cfg!(feature = "reload") {
         plan.own.left_out = plan.arena.store(left_out.as_bytes()).unwrap_or_default(); // none is known then
@@ -65,7 +80,7 @@ fn fill_plan(
     if !faulty && plan.services.is_empty() && !left_out.is_empty() {
         return Err(cli::refuse(&"every unit is left out", exit::CONFIG));
     }
-    if faulty { Err(exit::CONFIG) } else { Ok(plan) }
+    if faulty { Err(exit::CONFIG) } else { Ok(()) }
 }
 
 /// The plan for the loop, see [`PlanTables::settle`].

@@ -7,8 +7,11 @@ texts! {
     enum Say {
         @true =>
         Checked
-            "ok: {0} service{1}, {2} socket{3}, {4} bytes of text\n\
-             memory of the tables: {5} kB asleep, {6} kB with every service awake, at most {7} kB with {8} children\n";
+            "{0}: {1} service{2}, {3} socket{4}, {5} bytes of text\n\
+             memory of the tables: {6} kB asleep, {7} kB with every service awake, at most {8} kB with {9} children\n";
+        Whole "ok";
+        Rest "the rest";
+        LeftOut "run would leave out the services that are faulty, and serve the rest (exit code 1)";
         @cfg!(feature = "activate") =>
         NoAddress "an inherited descriptor (LISTEN_FDS) is not a socket with an address";
         ProgramMissing "the program {0} is not there, or cannot be executed";

@@ -89,7 +89,7 @@ impl Fault {
 
     /// Whether its service was left out.
     pub fn is_left_out(&self) -> bool {
-        self.message.ends_with(LEFT_OUT)
+        self.code == Code::XinetdLeftOut || self.message.ends_with(LEFT_OUT)
     }
 
     /// The same fault with this text after `hint:`.

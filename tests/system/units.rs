@@ -336,12 +336,15 @@ fn a_faulty_unit_keeps_no_other_down(ctx: &mut Ctx) {
     }
     let units = ctx.path("units");
     let status = |words: &[&str]| crate::commands::dormouse(words).0;
-    assert_eq!(status(&["check", "-c", &units]), 78, "check tells of it");
+    let (code, told) = crate::commands::dormouse(&["check", "-c", &units]);
+    assert!(code == 1 && told.contains("b@.service:4") && told.contains("the rest: 2 services"), "{code}: {told}");
+    assert_eq!(status(&["check", "-c", &ctx.path("units/b.socket")]), 78, "of what was asked for there is no rest");
     assert_eq!(status(&["run", "-c", &ctx.path("units/b.socket")]), 78, "this one was asked for");
     for name in ["a.socket", "c.socket", "d.socket", "z.socket"] {
         std::fs::remove_file(format!("{units}/{name}")).unwrap();
     }
     assert_eq!(status(&["run", "-c", &units]), 78, "there is no other");
+    assert_eq!(status(&["check", "-c", &units]), 78);
 }
 
 fn a_unit_that_becomes_faulty_keeps_its_sockets(ctx: &mut Ctx) {
@@ -394,6 +397,8 @@ fn what_xinetd_leaves_out_keeps_nobody_down(ctx: &mut Ctx) {
     ctx.file("etc/xinetd.d/y", &other("y", "root", &format!(" type = UNLISTED\n port = {port}\n")));
     let daemon = xinetd(ctx, port, "");
     assert_eq!(ask(port, "hello\n"), "got hello\nbad\n", "{}", daemon.log());
+    let main = ctx.path("etc/xinetd.conf");
+    assert_eq!(crate::commands::dormouse(&["check", "-c", &main]).0, 1);
     for what in ["nobody-knows-it in /etc/services", "User=nobody-has-this-name: there is no such user", "collides"] {
         let line = daemon.log().lines().find(|line| line.contains(what)).unwrap_or_default().to_owned();
         assert!(line.ends_with("; its service is left out"), "{what}: {line}\n{}", daemon.log());
