@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use super::report;
 use crate::cli::{self, Options, exit};
-use crate::config::Draft;
+use crate::config::{Draft, Fault};
 use crate::limits::SERVICE_LISTENERS;
 use crate::logging::say;
 use crate::notify::Notify;
@@ -76,6 +76,7 @@ pub(super) fn fill_plan(
     let left_out = draft.units_left_out();
     if cfg!(feature = "reload") {
         plan.own.left_out = plan.arena.store(left_out.as_bytes()).unwrap_or_default(); // none is known then
+        plan.own.awaits_names = draft.faults.iter().any(Fault::is_missing_name);
     }
     if !faulty && plan.services.is_empty() && !left_out.is_empty() {
         return Err(cli::refuse(&"every unit is left out", exit::CONFIG));
@@ -167,6 +168,7 @@ pub(super) fn server(plan: &'static Plan, notify: Notify, origin: &mut Origin) -
     match origin {
         Origin::Lost if cfg!(feature = "reload") => {
             server.open_notifications(None);
+            server.watch_names(None);
             server.resume_without_state();
             environment::close_inherited();
         }

@@ -92,6 +92,12 @@ impl Fault {
         self.code == Code::XinetdLeftOut || self.message.ends_with(LEFT_OUT)
     }
 
+    /// Whether it is that this machine lacks a name, which may come.
+    pub fn is_missing_name(&self) -> bool {
+        use Code::{BackendHost, InetdAddress, NoGroup, NoPortName, NoUser};
+        matches!(self.code, NoUser | NoGroup | NoPortName | BackendHost | InetdAddress)
+    }
+
     /// The same fault with this text after `hint:`.
     #[must_use]
     pub fn with_hint(mut self, hint: String) -> Self {

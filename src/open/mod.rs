@@ -15,6 +15,7 @@ mod fifo;
 pub mod holder;
 pub mod kept;
 mod links;
+pub mod names;
 mod netlink;
 mod private;
 mod revive;

@@ -62,6 +62,8 @@ pub struct Own {
     pub program: Span,
     /// Units that were left out and are still to be left out by a reload, see [`crate::config::Tolerance::Known`].
     pub left_out: Span,
+    /// Something is left out because the machine lacks a name, see [`crate::open::names`].
+    pub awaits_names: bool,
 }
 
 impl Plan {
@@ -110,7 +112,7 @@ impl PlanTables {
         listeners: Vec::new(),
         policies: Vec::new(),
         sockets: Vec::new(),
-        own: Own { folder: Span::EMPTY, program: Span::EMPTY, left_out: Span::EMPTY },
+        own: Own { folder: Span::EMPTY, program: Span::EMPTY, left_out: Span::EMPTY, awaits_names: false },
     };
 
     /// Rows of each table, and bytes of the texts.

@@ -61,6 +61,7 @@ impl Server {
                 Some(Token::Listener { row, generation }) => self.on_listener(row, generation, event.flags),
                 Some(Token::Output(row)) => self.on_output(row),
                 Some(Token::Addresses) => self.on_addresses(),
+                Some(Token::Names) if cfg!(feature = "reload") => self.on_names(),
                 Some(Token::Notifications) if cfg!(feature = "notify") => self.on_notifications(),
                 Some(Token::Pressure) if cfg!(feature = "pressure") => self.on_pressure(event.flags),
                 Some(Token::Process(pid)) if cfg!(feature = "takeover") => self.on_foreign_end(pid),

@@ -117,6 +117,8 @@ pub struct Server {
     arrivals: OwnedFd,
     signals: OwnedFd,
     addresses: Option<watch::Watch>,
+    /// Tells of names that may have come, see [`open::names`].
+    names: Option<OwnedFd>,
     control: Option<control::Control>,
     notify: Notify,
     /// Messages of services.
@@ -167,6 +169,7 @@ pub struct Server {
 enum Token {
     Signals,
     Addresses,
+    Names,
     Listener {
         row: usize,
         generation: u16,
@@ -203,6 +206,7 @@ impl Token {
             Self::Forward { slot, side, generation } => {
                 9 << Self::KINDS | u64::from(generation) << 32 | (slot << 1 | side & 1) as u64
             }
+            Self::Names => 10 << Self::KINDS,
         })
     }
 
@@ -220,6 +224,7 @@ impl Token {
             6 => Self::Notifications,
             7 => Self::Pressure,
             8 => Self::Internal(u32::try_from(row).ok()?),
+            10 => Self::Names,
             9 => Self::Forward { slot: row >> 1, side: row & 1, generation: u16::try_from(data >> 32 & 0xffff).ok()? },
             _ => return None,
         })
@@ -247,6 +252,7 @@ impl Server {
             arrivals,
             signals,
             addresses: None,
+            names: None,
             control: None,
             notify,
             notifications: None,
@@ -405,6 +411,7 @@ mod tests {
         for token in [
             Token::Signals,
             Token::Addresses,
+            Token::Names,
             Token::Listener { row: 1023, generation: u16::MAX },
             Token::Listener { row: 0, generation: 0 },
             Token::Output(63),
@@ -418,7 +425,7 @@ mod tests {
             assert_eq!(Token::decode(token.encode()), Some(token));
         }
         assert_eq!(Token::decode(EventData::new_u64(u64::MAX)), None);
-        assert_eq!(Token::decode(EventData::new_u64(10 << Token::KINDS)), None);
+        assert_eq!(Token::decode(EventData::new_u64(11 << Token::KINDS)), None);
     }
 
     #[test]

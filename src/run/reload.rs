@@ -6,6 +6,7 @@
 use core::ffi::CStr;
 use core::fmt::{self, Write};
 use heapless::Vec;
+use rustix::event::epoll::{self, EventFlags};
 use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::fs::{CWD, MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create, openat, tell};
 use rustix::io::{Errno, fcntl_dupfd_cloexec, pread, pwrite};
@@ -13,11 +14,12 @@ use rustix::io::{Errno, fcntl_dupfd_cloexec, pread, pwrite};
 use super::end::End;
 use super::state::About;
 use super::stop::SIGKILL;
-use super::{Server, Tick};
+use super::{Server, Tick, Token};
 use crate::handover::codec::{Codec, Descriptor, Inheritable, Writer};
 use crate::handover::{VARIABLE, VERSION};
 use crate::limits::{CHECK_OUTPUT_BYTES, CHECK_TIMEOUT_MS, COMMAND_LINE_BYTES, SERVICE_LISTENERS};
 use crate::logging::{LeftOut, say};
+use crate::open::names;
 use crate::plan::FIRST_OWN_FD;
 use crate::plan::image::{VERSION_BYTES, version_of};
 use crate::sys::environment::variables;
@@ -123,6 +125,24 @@ impl Server {
                 say!(Error, "{} refused why=\"{refusal}\"; nothing has changed", kind.word());
                 Err(refusal)
             }
+        }
+    }
+
+    /// Watches the names of this machine, if something is left out for one of them; `before`: as the image before did, so
+    /// that nothing is missed which has come meanwhile.
+    pub fn watch_names(&mut self, before: Option<OwnedFd>) {
+        if self.plan.own.awaits_names {
+            self.names = before
+                .or_else(|| names::watch().ok())
+                .filter(|names| epoll::add(&self.epoll, names, Token::Names.encode(), EventFlags::IN).is_ok());
+        }
+    }
+
+    /// Names of this machine have changed: what is left out may be served now.
+    pub(super) fn on_names(&mut self) {
+        if self.names.as_ref().is_some_and(names::drain) {
+            say!(Info, "names in /etc have changed, and some were missing");
+            self.on_reload_signal(Kind::Reload);
         }
     }
 
@@ -267,6 +287,7 @@ impl Server {
             last_client,
             notifications: Descriptor::of(self.notifications.as_ref()),
             pid_file: Descriptor::of(self.pid_file.as_ref()),
+            names: Descriptor::of(self.names.as_ref()),
             name: process::name(),
         };
         let state = memory_file(c"dormouse-state").and_then(|file| {

@@ -148,6 +148,7 @@ impl Server {
         let now = self.now;
         self.since = resume.state.about.since;
         self.open_notifications(resume.state.about.notifications.reclaim(least));
+        self.watch_names(resume.state.about.names.reclaim(least));
         for (old, row) in resume.services.iter().enumerate() {
             let Some(Kept { row: state, first: name, .. }) = resume.state.services.get(old) else { continue };
             let Some(row) = row.map(usize::from) else {

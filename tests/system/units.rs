@@ -37,6 +37,7 @@ pub const TESTS: &[Test] = &[
     test!(folders_are_made_before_the_start, Root, Part("units")),
     test!(a_faulty_unit_keeps_no_other_down, Part("units")),
     test!(a_unit_that_becomes_faulty_keeps_its_sockets, Part("units"), Part("reload")),
+    test!(a_unit_comes_with_its_names, Part("units"), Part("reload"), Root, Prog("unshare")),
     test!(a_service_of_xinetd, Part("xinetd"), Root),
     test!(xinetd_access, Part("xinetd"), Root),
     test!(what_xinetd_leaves_out_keeps_nobody_down, Part("xinetd"), Root),
@@ -365,6 +366,40 @@ fn a_unit_that_becomes_faulty_keeps_its_sockets(ctx: &mut Ctx) {
     answering(ctx, "b", bad, NOBODY);
     assert!(!order(&daemon, libc::SIGHUP), "but does not go any more");
     assert_eq!(talk(bad), "b\n");
+}
+
+/// A user and a port that get their names while the daemon runs. What has another fault waits for none.
+fn a_unit_comes_with_its_names(ctx: &mut Ctx) {
+    let [sound, user, port, bad] = [ctx.port(), ctx.port(), ctx.port(), ctx.port()];
+    answering(ctx, "a", sound, "");
+    answering(ctx, "b", user, "User=dormouse-late\n");
+    answering(ctx, "c", port, "");
+    ctx.file("units/c.socket", "[Socket]\nListenStream=127.0.0.1:dormouse-late\nAccept=yes\n");
+    answering(ctx, "d", bad, "UMask=what\n");
+    let [passwd, services] =
+        ["passwd", "services"].map(|name| std::fs::read_to_string(format!("/etc/{name}")).unwrap());
+    ctx.file("etc/passwd", &passwd);
+    ctx.file("etc/services", &services);
+    std::fs::copy("/etc/group", ctx.path("etc/group")).unwrap();
+    let etc = format!("mount --bind {} /etc && exec \"$@\"", ctx.path("etc"));
+    let daemon = launch(ctx).wrapped(&["unshare", "-m"]).in_shell(&etc).start();
+    assert_eq!(talk(sound), "a\n", "{}", daemon.log());
+    let told = |what: &str| daemon.log().matches(what).count();
+    let add_user = |ctx: &Ctx, name: &str| {
+        // as useradd(8) does
+        let draft = ctx.file("etc/passwd+", &format!("{passwd}{name}:x:54321:54321::/:/bin/sh\n"));
+        std::fs::rename(draft, ctx.path("etc/passwd")).unwrap();
+    };
+    add_user(ctx, "dormouse-late");
+    wait_until("the user is found", || told("reload done") == 1);
+    assert_eq!(talk(user), "b\n", "{}", daemon.log());
+    // as an editor does
+    ctx.file("etc/services", &format!("{services}dormouse-late {port}/tcp\n"));
+    wait_until("the port is found", || told("reload done") == 2);
+    assert_eq!(talk(port), "c\n", "{}", daemon.log());
+    add_user(ctx, "dormouse-late");
+    assert!(order(&daemon, libc::SIGHUP));
+    assert_eq!(told("names in /etc"), 2, "none is missing any more: {}", daemon.log());
 }
 
 /// A daemon on a file of xinetd with one service, which answers a line.
