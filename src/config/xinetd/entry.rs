@@ -9,7 +9,7 @@ use super::super::native::check_name;
 use super::super::value::Value;
 use super::super::words::{self, quote};
 use super::{Attribute, Block, Operator, access};
-use crate::text::{base_name, join};
+use crate::text::{base_name, join, number};
 
 /// Attributes that one directive stands for.
 const SIMPLE: [(&str, Id); 12] = [
@@ -75,6 +75,15 @@ pub(super) fn told(attribute: &Attribute) -> Option<Fault> {
 fn is_internal(name: &str, datagram: bool) -> bool {
     let Syntax::Choice(names) = Id::Internal.syntax() else { return false };
     words::index(names, name).is_some() && !(datagram && name == "tcpmux")
+}
+
+/// Of a nice value that is out of range, the nearest one, as xinetd takes it.
+fn nearest_nice(text: String) -> String {
+    let (digits, most, nearest) = match text.strip_prefix('-') {
+        Some(digits) => (digits, 20, "-20"),
+        None => (&*text, 19, "19"),
+    };
+    if number::<u32>(digits, 10).is_some_and(|number| number > most) { nearest.to_owned() } else { text }
 }
 
 struct Entry<'a> {
@@ -158,6 +167,7 @@ impl<'a> Entry<'a> {
             let values = self.values(name);
             let text = match join(&values, " ") {
                 unlimited if unlimited == "UNLIMITED" => "infinity".to_owned(),
+                nice if id == Id::Nice => nearest_nice(nice),
                 text => text,
             };
             if !text.is_empty() {

@@ -25,6 +25,9 @@ const DEPTH: usize = 8;
 const INCLUDED: usize = 512;
 /// Attributes that hold several values, which `+=` and `-=` change.
 const SETS: &str = "only_from no_access passenv env log_on_success log_on_failure disabled enabled flags type";
+/// Attributes that hold for the services after `defaults`. xinetd passes over others that stand there.
+const DEFAULTS: &str = "bind interface v6only instances per_source cps max_load only_from no_access passenv umask groups \
+    log_type log_on_success log_on_failure banner banner_success banner_fail disabled enabled";
 
 /// Reads files of xinetd. Services are made at the end, when all defaults are known.
 #[derive(Debug, Default)]
@@ -149,8 +152,13 @@ impl Reader {
     }
 
     /// All files are read: makes the services.
-    pub(super) fn finish(self, draft: &mut Draft) {
-        draft.faults.extend(self.defaults.iter().filter_map(entry::told));
+    pub(super) fn finish(mut self, draft: &mut Draft) {
+        self.defaults.retain(|attribute| {
+            let holds = words::index(DEFAULTS, &attribute.name).is_some();
+            let lost = || Fault::new(Code::XinetdLost, attribute.place, &[&[&attribute.name, " in defaults"].concat()]);
+            draft.faults.extend(entry::told(attribute).or_else(|| (!holds).then(lost)));
+            holds
+        });
         for block in &self.services {
             entry::add(draft, block, &self.defaults);
         }
