@@ -11,6 +11,8 @@ pub enum End {
     Status(u8),
     /// Signal, and whether it left a core.
     Signal(u8, bool),
+    /// Only its parent knows, which is somebody else.
+    Unknown,
 }
 
 impl End {
@@ -25,7 +27,7 @@ impl End {
 
     pub(super) const fn signal(self) -> Option<u8> {
         match self {
-            Self::Status(_) => None,
+            Self::Status(_) | Self::Unknown => None,
             Self::Signal(signal, _) => Some(signal),
         }
     }
@@ -33,7 +35,7 @@ impl End {
     /// Whether it is in the list of ends that count as success, see [`crate::plan::Policy::success`].
     pub(super) fn is_clean(self, success: &[u8]) -> bool {
         let number = match self {
-            Self::Status(0) => return true,
+            Self::Status(0) | Self::Unknown => return true,
             Self::Status(code) => u16::from(code),
             Self::Signal(_, true) => return false,
             Self::Signal(signal, false) => 256 + u16::from(signal),
@@ -49,6 +51,7 @@ impl fmt::Display for End {
             Self::Signal(signal, core) => {
                 write!(f, "signal={}{}", signal_name(*signal), if *core { " core=yes" } else { "" })
             }
+            Self::Unknown => f.write_str("status=unknown"),
         }
     }
 }

@@ -56,6 +56,8 @@ worded! {
         Resume = "resume",
         /// A datagram on which every run failed was dropped.
         Drop = "drop",
+        /// Ended, nobody knows how. Value: milliseconds that it ran.
+        Gone = "exit",
     }
 }
 
@@ -184,6 +186,7 @@ impl Event {
         match end {
             End::Status(status) => Self::of(What::Exit, pid).with(ran_ms, status),
             End::Signal(signal, _) => Self::of(What::Signal, pid).with(ran_ms, signal),
+            End::Unknown => Self::of(What::Gone, pid).with(ran_ms, 0),
         }
     }
 
@@ -219,6 +222,9 @@ impl Event {
             }
             What::Exit => {
                 row.number("status", self.detail.into()).number("ran_ms", value);
+            }
+            What::Gone => {
+                row.number("ran_ms", value);
             }
             What::Signal => {
                 row.number("signal", self.detail.into()).number("ran_ms", value);

@@ -161,5 +161,5 @@ impl Server {
 
 /// Whether a main process that has ended so may have left one in the background that goes on for it.
 fn may_be_in_background(end: End, ran_ms: u64) -> bool {
-    end == End::Status(0) && ran_ms < BACKOFF_RESET_MS
+    matches!(end, End::Status(0) | End::Unknown) && ran_ms < BACKOFF_RESET_MS
 }

@@ -150,6 +150,7 @@ impl Server {
         match state.last_end {
             End::Status(status) => row.number("status", status.into()),
             End::Signal(signal, core) => row.number("signal", signal.into()).flag("core", core),
+            End::Unknown => &mut row,
         };
         row.number("ran_ms", state.last_ran_ms).number("age_ms", self.now.since_ms(state.last_ended));
         Some(row)

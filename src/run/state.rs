@@ -415,8 +415,9 @@ impl Field for End {
 
     #[inline(never)]
     fn pass(&mut self, by: &mut dyn Codec) {
-        word(self, &[Self::Status(0), Self::Signal(0, false)], by);
+        word(self, &[Self::Status(0), Self::Signal(0, false), Self::Unknown], by);
         match self {
+            Self::Unknown => {}
             Self::Status(status) => status.pass(by),
             Self::Signal(signal, core) => {
                 signal.pass(by);

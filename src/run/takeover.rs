@@ -80,7 +80,8 @@ impl Server {
         }
         let _ = self.tables.foreign.push(Foreign { pid, process }); // there is room, see above
         signal_session(&[SIGCONT], pid); // an earlier Dormouse may have died while it stood still
-        self.runs_already(service, Child::new(pid, service, self.now, run_deadline(policy, self.now)));
+        let since = Process::read(pid).map_or(self.now, |process| process.since(self.now));
+        self.runs_already(service, Child::new(pid, service, since, run_deadline(policy, since)));
         self.record(
             Kind::Start,
             service,
@@ -113,7 +114,7 @@ impl Server {
         if let Some(index) = self.tables.foreign.iter().position(|foreign| foreign.pid == pid) {
             let foreign = self.tables.foreign.swap_remove(index);
             let _ = epoll::delete(&self.epoll, &foreign.process); // closing it does the same
-            self.on_end(pid, End::Status(0));
+            self.on_end(pid, End::Unknown);
         }
     }
 

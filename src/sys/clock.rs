@@ -30,6 +30,11 @@ pub fn now_us() -> u64 {
     read_us(libc::CLOCK_MONOTONIC)
 }
 
+/// Milliseconds since boot, those included in which the machine was suspended (`CLOCK_BOOTTIME`).
+pub fn since_boot_ms() -> u64 {
+    read_us(libc::CLOCK_BOOTTIME) / 1000
+}
+
 /// The wall clock, in milliseconds since 1970. For display only.
 pub fn wall_ms() -> u64 {
     read_us(libc::CLOCK_REALTIME) / 1000

@@ -8,7 +8,8 @@ use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, RawDir, openat};
 use rustix::io::Errno;
 
-use super::environment::page_bytes;
+use super::clock::{self, Tick};
+use super::environment::{page_bytes, ticks_per_second};
 use super::process::session_of;
 use crate::text::{self, Line, LineIn};
 
@@ -29,6 +30,8 @@ pub struct Process {
     pub cpu: u64,
     /// CPU time of the children that it has reaped, in clock ticks.
     pub cpu_of_ended: u64,
+    /// When it was started, in clock ticks since the boot, suspended time included.
+    pub started: u64,
     /// Resident memory in pages.
     pub resident: u64,
 }
@@ -48,12 +51,19 @@ impl Process {
         let parent = text::number(fields.next()?, 10)?;
         let session = text::number(fields.nth(1)?, 10)?;
         let mut ahead = |skip| fields.nth(skip).and_then(|field| text::number(field, 10)).unwrap_or(0_u64);
-        // fields 14 to 17: own user and system time, and those of children; then the pages
+        // fields 14 to 17: own user and system time, and those of children; then the start, and the pages
         let cpu = ahead(7).saturating_add(ahead(0));
         let cpu_of_ended = ahead(0).saturating_add(ahead(0));
-        let resident = ahead(6);
+        let (started, resident) = (ahead(4), ahead(1));
         let (zombie, stopped) = (matches!(state, b"Z" | b"X"), matches!(state, b"T" | b"t"));
-        Some(Self { pid, parent, session, zombie, stopped, cpu, cpu_of_ended, resident })
+        Some(Self { pid, parent, session, zombie, stopped, cpu, cpu_of_ended, started, resident })
+    }
+
+    /// When it was started, as the clock of the loop tells it, which is now at `now`.
+    #[must_use]
+    pub fn since(&self, now: Tick) -> Tick {
+        let age = clock::since_boot_ms().saturating_sub(self.started.saturating_mul(1000) / ticks_per_second() as u64);
+        Tick(now.since_ms(Tick(age)))
     }
 
     /// Resident memory in kB; what it shares counts in full.
@@ -173,8 +183,9 @@ mod tests {
     fn a_name_with_parentheses_does_not_shift_the_fields() {
         let text =
             b"77 (a) b (c)) T 12 70 66 0 -1 4194304 1 2 3 4 100 20 3 1 20 0 1 0 999 4096 55 18446744073709551615";
-        let (zombie, stopped, cpu, cpu_of_ended) = (false, true, 120, 4);
-        let process = Process { pid: 77, parent: 12, session: 66, zombie, stopped, cpu, cpu_of_ended, resident: 55 };
+        let (zombie, stopped, cpu, cpu_of_ended, started) = (false, true, 120, 4, 999);
+        let process =
+            Process { pid: 77, parent: 12, session: 66, zombie, stopped, cpu, cpu_of_ended, started, resident: 55 };
         assert_eq!(Process::parse(77, text), Some(process));
         assert_eq!(Process::parse(77, b"77 (a"), None);
     }

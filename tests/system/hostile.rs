@@ -27,6 +27,7 @@ pub const TESTS: &[Test] = &[
     test!(a_service_that_removes_its_socket, Prog("python3")),
     test!(a_path_that_somebody_removed_comes_back_by_reload, Part("reload")),
     test!(a_pipe_that_its_reader_removes, Prog("python3")),
+    test!(what_is_not_known_of_who_was_taken_over_is_not_told, Part("takeover"), Command("status")),
     test!(workers_of_a_service_that_was_taken_over, Root, Prog("python3"), Part("takeover")),
     test!(a_reload_without_descriptors_is_refused, Part("reload"), Prog("prlimit")),
     test!(a_second_daemon_takes_nothing_from_the_first, Root, Prog("unshare"), Part("takeover")),
@@ -267,6 +268,29 @@ fn a_pipe_that_its_reader_removes(ctx: &mut Ctx) {
         std::io::Write::write_all(&mut pipe, b"x\n").unwrap();
         wait_until("it is read", || ctx.lines("pipe.out").len() == round);
     }
+}
+
+/// Its age is known, how it has ended is not.
+fn what_is_not_known_of_who_was_taken_over_is_not_told(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let config = one(&format!("ListenStream=127.0.0.1:{port}"), "", &stand_in("answer here"));
+    let mut first = ctx.start(&config);
+    assert!(talk(port).starts_with("here"));
+    let begun = std::time::Instant::now();
+    let pid = *first.descendants().first().unwrap();
+    first.kill();
+    let old = Duration::from_secs(1);
+    wait_until("it is a second old", || begun.elapsed() > old);
+    let second = ctx.start(&config);
+    second.wait_log("taken over");
+    let status = second.tell(&["status", "--json", "x"]);
+    let age = status.split("\"age_ms\":").nth(1).and_then(|rest| rest.split([',', '}']).next()).unwrap();
+    assert!(age.parse::<u128>().unwrap() >= old.as_millis(), "{status}");
+    kill(pid, libc::SIGKILL);
+    second.wait_log("exit service=x");
+    assert!(second.log().contains("status=unknown"), "{}", second.log());
+    let status = second.tell(&["status", "x"]);
+    assert!(status.contains("last end   unknown after"), "{status}");
 }
 
 /// They are children of nobody that we know, so no signal tells of their end.

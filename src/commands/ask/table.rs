@@ -170,6 +170,7 @@ fn end(row: &Row) -> String {
             let name = signal_word(signal).map_or_else(|| signal.to_string(), |name| ["SIG", name].concat());
             [if row.has("core") { "core dumped, signal " } else { "signal " }, &name].concat()
         }
+        None if row.number("status").is_none() => "unknown".to_owned(),
         None => row.filled("status {status}") + &meaning(row.count("status")),
     };
     row.fill(" after {ran_ms}, {age_ms} ago", &mut text);
