@@ -173,7 +173,7 @@ fn open(options: &Options, notify: Notify, pid_file: Option<&PidFile>) -> Result
         server.watch_names(None);
     }
     if let Some(path) = control(options) {
-        server.open_control(&path);
+        server.open_control(&path, 0);
     }
     if let Some(pid_file) = pid_file {
         pid_file.write().map_err(|errno| cli::refuse(&format_args!("the pid file: {}", Why(errno)), exit::SYSTEM))?;
@@ -228,7 +228,7 @@ fn resume(options: &Options, state: OwnedFd, plan: OwnedFd) -> Result<Server, u8
     if let Some(path) = control(options) {
         match &mut origin {
             Origin::Resume(resume) => server.resume_control(resume, &path),
-            _ => server.open_control(&path),
+            _ => server.open_control(&path, 0),
         }
     }
     if let Some(pid_file) = held {

@@ -29,7 +29,7 @@ pub use links::remove;
 pub use private::{open_private, remove_private};
 pub use revive::{is_shut_down, revive};
 pub use undo::{disconnect, has_interface, is_connected, is_lost, restore};
-pub use unix::is_ours;
+pub use unix::is_gone;
 
 use crate::config::Id;
 use crate::plan::{FIRST_OWN_FD, ListenerSpec, Plan, SocketKind, SocketSpec, address, options};

@@ -1,6 +1,6 @@
 //! What a process that has our socket, or anybody at its path, can do to it so that no client reaches it any more.
 
-use super::unix::is_ours;
+use super::unix::is_gone;
 use super::{Identity, OpenError, Opened, Step, is_shut_down, listens, path};
 use crate::plan::{Plan, SocketKind, address, options};
 use crate::sys::socket;
@@ -62,7 +62,7 @@ fn forget_errors(socket: BorrowedFd<'_>) {
 pub fn is_lost(plan: &Plan, listener: usize, opened: &Opened) -> Option<&'static str> {
     let row = &plan.listeners[listener];
     let path = path(plan.arena.get(row.address)).filter(|_| opened.identity != Identity::default());
-    if path.is_some_and(|path| !is_ours(path, opened.identity)) {
+    if path.is_some_and(|path| is_gone(path, opened.identity)) {
         return Some("its file was gone");
     }
     let gone = has_interface(plan, listener) && socket::has_lost_interface(opened.socket.as_fd());

@@ -73,8 +73,16 @@ pub(super) fn identity_of(file: &Stat) -> Identity {
 }
 
 /// Whether the file at a path is the one that we made.
-pub fn is_ours(path: &CStr, identity: Identity) -> bool {
+pub(super) fn is_ours(path: &CStr, identity: Identity) -> bool {
     leads_to(path, AtFlags::SYMLINK_NOFOLLOW, identity)
+}
+
+/// Whether the file that we made is not at its path any more. If that cannot be told just now, it is.
+pub fn is_gone(path: &CStr, identity: Identity) -> bool {
+    match statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(file) => identity_of(&file) != identity,
+        Err(errno) => matches!(errno, Errno::NOENT | Errno::NOTDIR | Errno::LOOP),
+    }
 }
 
 /// Whether a path leads to the file that we made, over symbolic links unless the flags say otherwise.

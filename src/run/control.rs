@@ -123,10 +123,10 @@ fn watch_for_clients(epoll: &OwnedFd, socket: &OwnedFd) -> Result<(), Errno> {
 
 impl Server {
     /// Opens the control socket. That it cannot be opened is told, and is no reason to end.
-    pub fn open_control(&mut self, path: &CStr) {
+    pub fn open_control(&mut self, path: &CStr, last: u32) {
         let failed = |errno| open::OpenError { step: open::Step::Socket, errno };
         let opened = open::open_private(path);
-        match opened.and_then(|opened| Control::watched(&self.epoll, opened, path, 0).map_err(failed)) {
+        match opened.and_then(|opened| Control::watched(&self.epoll, opened, path, last).map_err(failed)) {
             Ok(control) => self.control = Some(control),
             Err(error) => {
                 let path = Shown(path.to_bytes());

@@ -52,9 +52,9 @@ impl Resume {
     }
 
     /// The control socket, its file, and the number of the last client.
-    pub(super) fn take_control(&mut self) -> Option<(OwnedFd, Identity, u32)> {
+    pub(super) fn take_control(&mut self) -> (Option<OwnedFd>, Identity, u32) {
         let about = &self.state.about;
-        Some((self.control.take()?, about.control_file, about.last_client))
+        (self.control.take(), about.control_file, about.last_client)
     }
 
     /// The rows that a service and a listener have now; `None`: one of them is gone.

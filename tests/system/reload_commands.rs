@@ -16,6 +16,7 @@ pub const TESTS: &[Test] = &[
     test!(the_pid_file_stays_locked, Part("reload"), Part("detach")),
     test!(the_supervisor_is_told, Part("reload"), Part("notify")),
     test!(a_detached_daemon_with_relative_names, Part("reload"), Part("detach")),
+    test!(a_control_socket_that_is_made_anew_has_new_clients, Command("reload"), Command("watch")),
     test!(the_name_of_the_process_stays, Part("reload")),
 ];
 
@@ -36,6 +37,23 @@ fn reload_and_upgrade_as_commands(ctx: &mut Ctx) {
     assert!(String::from_utf8_lossy(&out.stderr).contains("upgrade refused"), "{out:?}");
     assert!(daemon.tell(&["status"]).contains("waiting"));
     assert_eq!(daemon.ask(&["reload", "x"]).status.code(), Some(2), "it is about all services");
+}
+
+/// Somebody has removed its file. Who is connected still is told from who comes then.
+fn a_control_socket_that_is_made_anew_has_new_clients(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let daemon = ctx.start(&one(port, "Accept=yes\n", "/bin/echo here"));
+    let open = daemon.open_fds();
+    let mut watch = daemon.begin(&["watch"]);
+    wait_until("it is connected", || daemon.open_fds() > open);
+    std::fs::remove_file(daemon.control()).unwrap();
+    reload(&daemon);
+    let mut list = daemon.begin(&["list"]);
+    wait_until("an answer", || list.try_wait().unwrap().is_some());
+    daemon.cost(|| sleep_ms(1000)).assert_small();
+    assert!(watch.try_wait().unwrap().is_none(), "who watches goes on");
+    kill(watch.id() as i32, libc::SIGKILL);
+    watch.wait().unwrap();
 }
 
 fn the_command_shows_what_check_shows(ctx: &mut Ctx) {

@@ -80,9 +80,9 @@ impl Server {
 
     /// Goes on with the control socket of the image before; opens it if there was none.
     pub fn resume_control(&mut self, resume: &mut Resume, path: &CStr) {
-        let there = |control: &(_, Identity, _)| open::is_ours(path, control.1);
-        let Some((socket, identity, last)) = resume.take_control().filter(there) else {
-            return self.open_control(path);
+        let (control, identity, last) = resume.take_control();
+        let Some(socket) = control.filter(|_| !open::is_gone(path, identity)) else {
+            return self.open_control(path, last);
         };
         self.control = Control::watched(&self.epoll, Opened { socket, identity }, path, last).ok();
     }
