@@ -129,6 +129,11 @@ pub const LOG_INTERVAL_MS: u64 = 5_000;
 pub const CHECK_OUTPUT_BYTES: usize = 16 * 1024;
 /// Time for a check of the configuration. A longer one is ended, and the answer is no.
 pub const CHECK_TIMEOUT_MS: u64 = 60_000;
+/// Pauses that the next image makes, all together, while it lacks memory or descriptors: a minute. Then it ends, and with it
+/// go the sockets, which nobody else holds.
+pub const PAUSES: u32 = 600;
+/// One of them.
+pub const PAUSE_MS: i64 = 100;
 /// Bytes of our own command line. With a longer one there is no reload.
 pub const COMMAND_LINE_BYTES: usize = 4096;
 

@@ -18,6 +18,7 @@ static HEAP: dormouse::seal::StartupHeap = dormouse::seal::StartupHeap;
 // SAFETY: no other function of this name is linked: the library has none, and Rust makes none with `no_main`.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn main(count: c_int, words: *const *const c_char) -> c_int {
+    dormouse::handover::be_patient();
     // SAFETY: by the contract above.
     let words = unsafe { dormouse::sys::environment::arguments(count, words) };
     c_int::from(dormouse::commands::main(words))

@@ -13,6 +13,8 @@ use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
+use crate::sys::patience;
+
 /// Bytes of the first chunk, which is enough for a few services, and of the others; a larger request gets a chunk of its
 /// own size. The pages of a chunk are there at once: taking them one by one, as they are touched, would be a fifth of
 /// the start-up.
@@ -54,6 +56,7 @@ struct Header {
 /// Ends the time of allocations, and returns the start-up heap to the kernel.
 pub fn seal() {
     SEALED.store(true, Ordering::Release);
+    patience::set(0); // the loop never waits
     if live_blocks() > 0 {
         bug(b"dormouse: bug: a block of the start-up heap is alive at the seal\n");
     }
@@ -117,7 +120,13 @@ impl State {
         unsafe {
             let protection = ProtFlags::READ | ProtFlags::WRITE;
             let flags = MapFlags::PRIVATE | MapFlags::POPULATE;
-            let Ok(chunk) = mmap_anonymous(ptr::null_mut(), size, protection, flags) else { return false };
+            let chunk = loop {
+                match mmap_anonymous(ptr::null_mut(), size, protection, flags) {
+                    Ok(chunk) => break chunk,
+                    Err(_) if patience::pause() > 0 => {}
+                    Err(_) => return false,
+                }
+            };
             chunk.cast::<Header>().write(Header { previous: self.chunk, size });
             self.chunk = chunk.cast();
         }
@@ -137,7 +146,11 @@ unsafe impl GlobalAlloc for StartupHeap {
         if SEALED.load(Ordering::Acquire) {
             refuse();
         }
-        HEAP.with(|state| state.allocate(layout))
+        let block = HEAP.with(|state| state.allocate(layout));
+        if block.is_null() {
+            give_up();
+        }
+        block
     }
 
     unsafe fn dealloc(&self, _: *mut u8, _: Layout) {
@@ -169,6 +182,17 @@ unsafe impl GlobalAlloc for StartupHeap {
             }
         }
         new
+    }
+}
+
+/// The start cannot go on without memory: the exit code is that of a failed system call.
+#[cold]
+fn give_up() {
+    const TEXT: &[u8] = b"dormouse: error: out of memory (ENOMEM)\n";
+    // SAFETY: a valid buffer; nothing is cleaned up, as nothing is there yet that outlives the process.
+    unsafe {
+        libc::write(2, TEXT.as_ptr().cast(), TEXT.len());
+        libc::_exit(71);
     }
 }
 

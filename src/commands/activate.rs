@@ -193,8 +193,7 @@ fn once(plan: &'static Plan, now: bool) -> u8 {
 /// All sockets in their order, above the descriptors that the program gets them at.
 fn open_all(plan: &Plan) -> Result<Vec<OwnedFd>, u8> {
     let mut adopted = daemon::adopt(plan);
-    let reserved = daemon::reserve(plan)
-        .map_err(|errno| cli::refuse(&format_args!("reserving descriptors: {}", Why(errno)), exit::SYSTEM))?;
+    let reserved = daemon::reserve(plan)?;
     let mut sockets = Vec::new();
     for row in 0..plan.listeners.len() {
         let socket = match adopted.iter().position(|adopted| adopted.listener == row) {

@@ -4,13 +4,14 @@
 //! anybody is told that we are ready, and the heap is gone before the first client comes.
 
 use rustix::fd::{AsRawFd, OwnedFd, RawFd};
-use rustix::io::Errno;
+use rustix::fs::SeekFrom;
+use rustix::io::{Errno, fcntl_dupfd_cloexec};
 
 use super::report;
 use crate::cli::{self, Options, exit};
 use crate::config::{Draft, Fault};
 use crate::limits::SERVICE_LISTENERS;
-use crate::logging::say;
+use crate::logging::{insist, say};
 use crate::notify::Notify;
 use crate::open::{adopt, adopt::Adopted};
 use crate::plan::compile::{Context, compile};
@@ -53,7 +54,11 @@ pub(super) fn checked_plan(
     context: &Context,
 ) -> Result<&'static mut PlanTables, u8> {
     let plan = empty_plan()?;
-    if let Err(errno) = plan.read_image(file) {
+    let read = insist(|| {
+        rustix::fs::seek(file, SeekFrom::Start(0))?;
+        plan.read_image(file)
+    });
+    if let Err(errno) = read {
         say!(Error, "the checked configuration cannot be used: {}; reading it again", Why(errno));
         plan.truncate([0; 5]);
         fill_plan(plan, &mut draft(), context, report)?;
@@ -89,10 +94,15 @@ pub(super) fn fill_plan(
 /// # Errors
 /// The exit code; why has been said.
 pub(super) fn settle(plan: &'static mut PlanTables) -> Result<&'static Plan, u8> {
-    plan.settle().map_err(|errno| {
-        say!(Error, "memory for the plan: {}", Why(errno));
+    plan.settle().map_err(failed("memory for the plan"))
+}
+
+/// Says what could not be done, and why. The exit code.
+fn failed(what: &'static str) -> impl Fn(Errno) -> u8 {
+    move |errno| {
+        say!(Error, "{what}: {}", Why(errno));
         exit::SYSTEM
-    })
+    }
 }
 
 /// Whether this kernel can do what the plan asks for.
@@ -130,16 +140,10 @@ pub(super) type Reserved = heapless::Vec<OwnedFd, { SERVICE_LISTENERS + 1 }>;
 /// The exit code; why is in the log.
 #[inline(never)] // what lies in its frame is given back before the loop
 pub(super) fn server(plan: &'static Plan, notify: Notify, origin: &mut Origin) -> Result<(Server, Reserved), u8> {
-    let failed = |what: &'static str| {
-        move |errno: Errno| {
-            say!(Error, "{what}: {}", Why(errno));
-            exit::SYSTEM
-        }
-    };
     let tables = MEMORY.second().ok_or(exit::SYSTEM)?;
     if plan.policies.iter().any(|policy| policy.stdio[0] == Stdio::Null) {
         // children whose input is /dev/null get ours as it is
-        stdio::discard(stdio::Standard::Input).map_err(failed("/dev/null"))?;
+        insist(|| stdio::discard(stdio::Standard::Input)).map_err(failed("/dev/null"))?;
     }
     let least = plan.first_own();
     match origin {
@@ -152,8 +156,8 @@ pub(super) fn server(plan: &'static Plan, notify: Notify, origin: &mut Origin) -
         }
         _ => fill(plan, tables, adopt(plan)),
     }
-    let reserved = reserve(plan).map_err(failed("reserving descriptors"))?;
-    run::prepare_outputs(plan, tables).map_err(failed("pipes for syslog"))?;
+    let reserved = reserve(plan)?;
+    insist(|| run::prepare_outputs(plan, tables)).map_err(failed("pipes for syslog"))?;
     if plan.services.iter().any(|service| !service.fd_names.is_empty()) && process::pidfds_have_inodes() {
         tables.spawner.tell_pidfd_ids();
     }
@@ -209,11 +213,14 @@ fn fill(plan: &Plan, tables: &mut Tables, adopted: Vec<Adopted>) {
 }
 
 /// Keeps the descriptors 3, 4, ... free for what children get by number. They are given back when ours lie above.
-pub(super) fn reserve(plan: &Plan) -> Result<Reserved, Errno> {
+///
+/// # Errors
+/// The exit code; why is in the log.
+pub(super) fn reserve(plan: &Plan) -> Result<Reserved, u8> {
     let first_own = plan.first_own();
     let mut reserved = Reserved::new();
     loop {
-        let next = rustix::io::fcntl_dupfd_cloexec(stdio::stdin(), 3)?;
+        let next = insist(|| fcntl_dupfd_cloexec(stdio::stdin(), 3)).map_err(failed("reserving descriptors"))?;
         if next.as_raw_fd() >= first_own || reserved.push(next).is_err() {
             return Ok(reserved);
         }

@@ -215,7 +215,7 @@ fn resume(options: &Options, state: OwnedFd, plan: OwnedFd) -> Result<Server, u8
         remember(plan, &handover::own_path())?; // it was read anew
     }
     let plan = daemon::settle(plan)?;
-    let low = daemon::reserve(plan).map_err(|_| exit::SYSTEM)?;
+    let low = daemon::reserve(plan)?;
     logging::seal(options.log);
     let mut origin = Resume::read(&state).map_or(Origin::Lost, |resume| Origin::Resume(Box::new(resume)));
     drop(state);

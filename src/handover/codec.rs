@@ -8,6 +8,7 @@ use core::mem::discriminant;
 use rustix::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use rustix::io::{Errno, write};
 
+use crate::logging::insist;
 use crate::peer::Source;
 use crate::sys::clock::Tick;
 use crate::sys::environment::{borrow_inherited, reclaim, set_inheritable};
@@ -285,7 +286,7 @@ impl Descriptor {
 
     /// Takes it over, at the number `least` or above. `None`: it was not inherited.
     pub fn reclaim(self, least: RawFd) -> Option<OwnedFd> {
-        reclaim(self.0, least).ok()
+        insist(|| reclaim(self.0, least)).ok()
     }
 }
 

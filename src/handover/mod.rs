@@ -17,7 +17,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fd::OwnedFd;
 
-use crate::sys::{environment, file};
+use crate::limits::PAUSES;
+use crate::sys::{environment, file, patience};
 use crate::text;
 
 /// The variable that tells the part.
@@ -74,6 +75,16 @@ impl Part {
             }
             _ => None,
         }
+    }
+}
+
+/// An image that follows another waits for what is short just now: there is no way back from it, and nobody else holds the
+/// sockets. Called before anything takes memory.
+pub fn be_patient() {
+    if cfg!(feature = "reload")
+        && environment::value(VARIABLE).is_some_and(|part| part.as_bytes().starts_with(b"resume"))
+    {
+        patience::set(PAUSES);
     }
 }
 

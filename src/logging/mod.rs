@@ -11,6 +11,11 @@ mod throttle;
 pub use throttle::{Admission, Kind, LeftOut, Throttle};
 
 use log::{Level, LevelFilter};
+use rustix::io::Errno;
+
+use crate::limits::PAUSES;
+use crate::sys::errno::Why;
+use crate::sys::patience;
 
 /// Writes one line if lines of this level are wanted: `say!(Warn, "what={what}")`.
 macro_rules! say {
@@ -22,6 +27,35 @@ pub(crate) use say;
 #[inline(never)]
 pub fn line(level: Level, text: core::fmt::Arguments<'_>) {
     log::log!(level, "{text}");
+}
+
+/// Does a step again while it fails for want of memory or descriptors, as long as there is patience ([`patience`]).
+///
+/// # Errors
+/// That of the last try.
+pub fn insist<T>(mut step: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+    loop {
+        match step() {
+            Err(errno) if wait(errno) => {}
+            result => return result,
+        }
+    }
+}
+
+/// Waits a little, if that may help.
+#[cold]
+#[inline(never)]
+fn wait(errno: Errno) -> bool {
+    /// Pauses between two lines.
+    const QUIET: u32 = PAUSES / 5;
+    if !matches!(errno, Errno::INTR | Errno::AGAIN | Errno::NOMEM | Errno::NFILE | Errno::MFILE | Errno::NOSPC) {
+        return false;
+    }
+    let left = patience::pause();
+    if left > 0 && left.is_multiple_of(QUIET) {
+        say!(Warn, "{}; trying again", Why(errno));
+    }
+    left > 0
 }
 
 /// Where the lines go after the seal.

@@ -1,7 +1,7 @@
 //! The one logger of the program, and its switch from `simple_logger` to our own lines.
 
-use super::Target;
 use super::output::{Kmsg, Stderr, Syslog, is_writable};
+use super::{Target, insist};
 use crate::limits::LOG_LINE_BYTES;
 use crate::sys::errno::Why;
 use crate::sys::stdio;
@@ -75,7 +75,7 @@ impl Sink {
             // It may start after us.
             Target::Syslog => state.syslog.open(),
             Target::Kmsg => {
-                if let Err(why) = state.kmsg.open() {
+                if let Err(why) = insist(|| state.kmsg.open()) {
                     state.target = Target::Stderr;
                     state.stderr.open();
                     let why = Why(why);

@@ -67,7 +67,7 @@ impl PlanTables {
         for (word, bytes) in program.iter_mut().zip(writer.as_chunks::<8>().0) {
             *word = u64::from_ne_bytes(*bytes);
         }
-        let proof = SameProgram::prove(&program).ok_or(Errno::INVAL)?;
+        let proof = SameProgram::prove(&program)?;
         let mut head: heapless::Vec<Head, 1> = heapless::Vec::new();
         read_rows(file, &proof, 1, &mut head)?;
         let Some(&head) = head.first() else { return Err(Errno::NODATA) };

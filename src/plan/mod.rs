@@ -26,6 +26,7 @@ pub use arena::{Arena, ArenaFull, Span, Texts};
 pub use sleep::{Evict, NotifyAccess, Sleep};
 
 use crate::limits::{LISTENERS, SERVICE_LISTENERS, SERVICES};
+use crate::logging::insist;
 use crate::sys::memory::{self, Pages};
 use heapless::Vec;
 use rustix::io::Errno;
@@ -154,7 +155,7 @@ impl PlanTables {
             + size_of_val(policies.as_slice())
             + size_of_val(sockets.as_slice())
             + arena.used();
-        let mut pages = Pages::map(bytes + 2 * size_of::<Plan>())?; // they are aligned
+        let mut pages = insist(|| Pages::map(bytes + 2 * size_of::<Plan>()))?; // they are aligned
         let plan = Plan {
             services: pages.keep(services),
             listeners: pages.keep(listeners),

@@ -118,7 +118,7 @@ enum Step {
 
 /// Watches the control socket for new clients.
 fn watch_for_clients(epoll: &OwnedFd, socket: &OwnedFd) -> Result<(), Errno> {
-    epoll::add(epoll, socket, Token::Control(0).encode(), EventFlags::IN)
+    Token::Control(0).watch(epoll, socket.as_fd(), EventFlags::IN)
 }
 
 impl Server {
@@ -192,7 +192,7 @@ impl Server {
         }
         control.last = control.last.checked_add(1).unwrap_or(1);
         let number = control.last;
-        if epoll::add(epoll, &socket, Token::Control(number).encode(), EventFlags::IN).is_err() {
+        if Token::Control(number).watch(epoll, socket.as_fd(), EventFlags::IN).is_err() {
             return;
         }
         let deadline = now.after_ms(CONTROL_IDLE_MS);

@@ -117,9 +117,9 @@ impl Server {
     /// Puts a side into the epoll set.
     fn enlist(&mut self, slot: usize, side: usize) -> Result<(), Errno> {
         let Some(pair) = self.tables.forwards.rows.get(slot) else { return Ok(()) };
-        let token = token(slot, side, pair).encode();
+        let token = token(slot, side, pair);
         match pair.sides.get(side) {
-            Some(Side { socket: Some(socket), .. }) => epoll::add(&self.epoll, socket, token, pair.interest(side)),
+            Some(Side { socket: Some(socket), .. }) => token.watch(&self.epoll, socket.as_fd(), pair.interest(side)),
             _ => Ok(()),
         }
     }

@@ -110,8 +110,8 @@ impl Server {
     fn take_in(&mut self, mut connection: InternalConnection) -> Result<(), Errno> {
         self.serial = self.serial.wrapping_add(1);
         connection.serial = self.serial;
-        let token = Token::Internal(connection.serial).encode();
-        epoll::add(&self.epoll, connection.socket.as_fd(), token, connection.interest())?;
+        let token = Token::Internal(connection.serial);
+        token.watch(&self.epoll, connection.socket.as_fd(), connection.interest())?;
         self.due_at(connection.deadline);
         let service = usize::from(connection.service);
         let _ = self.tables.internal.push(connection); // there is room: looked at before accept

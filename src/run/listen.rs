@@ -65,16 +65,16 @@ impl Server {
     fn arm_one(&mut self, row: usize, flags: EventFlags) -> Result<(), Errno> {
         let Some(listener) = self.tables.listeners.get_mut(row) else { return Ok(()) };
         let Some(opened) = &listener.opened else { return Ok(()) };
-        let token = |generation| Token::Listener { row, generation }.encode();
+        let token = |generation| Token::Listener { row, generation };
         match listener.watch {
             Watch::Armed => {}
-            Watch::Spent => epoll::modify(&self.epoll, &opened.socket, token(listener.generation), flags)?,
+            Watch::Spent => epoll::modify(&self.epoll, &opened.socket, token(listener.generation).encode(), flags)?,
             Watch::Out => {
                 listener.generation = listener.generation.wrapping_add(1);
-                match epoll::add(&self.epoll, &opened.socket, token(listener.generation), flags) {
+                match token(listener.generation).watch(&self.epoll, opened.socket.as_fd(), flags) {
                     // still in the set: a removal had failed
                     Err(Errno::EXIST) => {
-                        epoll::modify(&self.epoll, &opened.socket, token(listener.generation), flags)?;
+                        epoll::modify(&self.epoll, &opened.socket, token(listener.generation).encode(), flags)?;
                     }
                     result => result?,
                 }

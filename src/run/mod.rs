@@ -93,12 +93,12 @@ pub use tables::{Change, Child, Listener, ServiceState, Tables, Watch, Why};
 use core::fmt;
 use log::Level;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 
 use crate::detach::PidFile;
 use crate::limits::SERVICES;
-use crate::logging::{Kind, say};
+use crate::logging::{Kind, insist, say};
 use crate::notify::Notify;
 use crate::open::{self, watch};
 use crate::plan::{Plan, Policy, ServiceSpec};
@@ -210,6 +210,12 @@ impl Token {
         })
     }
 
+    /// Puts a descriptor into the epoll set.
+    #[inline(never)] // the call is long, and there are many
+    fn watch(self, epoll: &OwnedFd, fd: BorrowedFd<'_>, flags: EventFlags) -> Result<(), Errno> {
+        insist(|| epoll::add(epoll, fd, self.encode(), flags))
+    }
+
     /// `None` for what this program never made.
     fn decode(data: EventData) -> Option<Self> {
         let data = data.u64();
@@ -237,13 +243,12 @@ impl Server {
     /// # Errors
     /// EMFILE, ENFILE, ENOMEM: the loop cannot do without these descriptors.
     pub fn new(plan: &'static Plan, tables: &'static mut Tables, notify: Notify) -> Result<Self, Errno> {
-        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-        let arrivals = epoll::create(CreateFlags::CLOEXEC)?;
-        let signals = signal::descriptor()?;
+        let set = || epoll::create(CreateFlags::CLOEXEC);
+        let (epoll, arrivals, signals) = insist(|| Ok((set()?, set()?, signal::descriptor()?)))?;
         let pressure = pressure::open(plan, &tables.group);
-        epoll::add(&epoll, &signals, Token::Signals.encode(), EventFlags::IN)?;
+        Token::Signals.watch(&epoll, signals.as_fd(), EventFlags::IN)?;
         for (row, output) in tables.outputs.iter().enumerate() {
-            epoll::add(&epoll, output.read_end(), Token::Output(row).encode(), EventFlags::IN)?;
+            Token::Output(row).watch(&epoll, output.read_end(), EventFlags::IN)?;
         }
         Ok(Self {
             plan,
@@ -377,7 +382,7 @@ impl Server {
             return;
         }
         let Ok(watch) = open::watch::Watch::open() else { return }; // then only time tells
-        if epoll::add(&self.epoll, watch.as_fd(), Token::Addresses.encode(), EventFlags::IN).is_ok() {
+        if Token::Addresses.watch(&self.epoll, watch.as_fd(), EventFlags::IN).is_ok() {
             self.addresses = Some(watch);
         }
     }

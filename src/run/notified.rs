@@ -3,8 +3,8 @@
 
 use core::mem::MaybeUninit;
 use log::Level;
-use rustix::event::epoll::{self, EventFlags};
-use rustix::fd::OwnedFd;
+use rustix::event::epoll::EventFlags;
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::{Errno, IoSliceMut};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketAddrUnix, SocketFlags, SocketType, bind,
@@ -42,7 +42,7 @@ impl Server {
             return;
         }
         let opened = kept.map_or_else(open, Ok).and_then(|socket| {
-            epoll::add(&self.epoll, &socket, Token::Notifications.encode(), EventFlags::IN)?;
+            Token::Notifications.watch(&self.epoll, socket.as_fd(), EventFlags::IN)?;
             Ok(socket)
         });
         match opened {

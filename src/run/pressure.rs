@@ -8,7 +8,7 @@ use core::ffi::CStr;
 use heapless::Vec;
 use log::Level;
 use rustix::event::epoll::{self, EventFlags};
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use super::session::memory_kb;
@@ -218,7 +218,7 @@ impl Server {
         let wanted = self.tables.watched.iter().any(|row| self.evictable(usize::from(row.service)) != Evict::No);
         let Some(trigger) = self.pressure.as_ref().filter(|_| wanted != self.pressure_armed) else { return };
         let done = if wanted {
-            epoll::add(&self.epoll, trigger, Token::Pressure.encode(), EventFlags::PRI)
+            Token::Pressure.watch(&self.epoll, trigger.as_fd(), EventFlags::PRI)
         } else {
             epoll::delete(&self.epoll, trigger)
         };

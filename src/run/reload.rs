@@ -6,8 +6,8 @@
 use core::ffi::CStr;
 use core::fmt::{self, Write};
 use heapless::Vec;
-use rustix::event::epoll::{self, EventFlags};
-use rustix::fd::{AsRawFd, OwnedFd};
+use rustix::event::epoll::EventFlags;
+use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::fs::{CWD, MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create, openat, tell};
 use rustix::io::{Errno, fcntl_dupfd_cloexec, pread, pwrite};
 
@@ -134,7 +134,7 @@ impl Server {
         if self.plan.own.awaits_names {
             self.names = before
                 .or_else(|| names::watch().ok())
-                .filter(|names| epoll::add(&self.epoll, names, Token::Names.encode(), EventFlags::IN).is_ok());
+                .filter(|names| Token::Names.watch(&self.epoll, names.as_fd(), EventFlags::IN).is_ok());
         }
     }
 

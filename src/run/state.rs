@@ -21,6 +21,7 @@ use super::takeover::Foreign;
 use super::{Child, Listener, Phase, Server, ServiceState, Watched, Why};
 use crate::handover::VERSION;
 use crate::handover::codec::{Codec, Descriptor, Field, Reader, record, word, words};
+use crate::logging::insist;
 use crate::open::Identity;
 use crate::open::kept::{Marks, marks};
 use crate::peer::Source;
@@ -293,7 +294,8 @@ impl State {
         let mut bytes = vec![0; length];
         let mut done = 0;
         while done < length {
-            match pread(file, bytes.get_mut(done..)?, done as u64).ok()? {
+            let rest = bytes.get_mut(done..)?;
+            match insist(|| pread(file, &mut *rest, done as u64)).ok()? {
                 0 => return None,
                 more => done += more,
             }

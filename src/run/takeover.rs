@@ -75,7 +75,7 @@ impl Server {
         if self.tables.children.is_full() || self.tables.foreign.is_full() {
             return false;
         }
-        if epoll::add(&self.epoll, process.as_fd(), Token::Process(pid).encode(), EventFlags::IN).is_err() {
+        if Token::Process(pid).watch(&self.epoll, process.as_fd(), EventFlags::IN).is_err() {
             return false;
         }
         let _ = self.tables.foreign.push(Foreign { pid, process }); // there is room, see above
@@ -97,7 +97,7 @@ impl Server {
             return;
         }
         for Foreign { pid, process } in &self.tables.foreign {
-            match epoll::add(&self.epoll, process, Token::Process(*pid).encode(), EventFlags::IN) {
+            match Token::Process(*pid).watch(&self.epoll, process.as_fd(), EventFlags::IN) {
                 Ok(()) | Err(Errno::EXIST) => {}
                 Err(_) => self.watch_again = true,
             }

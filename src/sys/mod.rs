@@ -10,6 +10,7 @@ pub mod errno;
 pub mod file;
 pub mod fork;
 pub mod memory;
+pub mod patience;
 pub mod proc;
 pub mod process;
 #[cfg(test)]

@@ -39,8 +39,11 @@ pub struct SameProgram(());
 
 impl SameProgram {
     /// The proof, if `writer` is what [`program`] said in the process that wrote the rows.
-    pub fn prove(writer: &Program) -> Option<Self> {
-        (program().as_ref() == Ok(writer)).then_some(Self(()))
+    ///
+    /// # Errors
+    /// INVAL: it is not; and those of [`program`].
+    pub fn prove(writer: &Program) -> Result<Self, Errno> {
+        if program()? == *writer { Ok(Self(())) } else { Err(Errno::INVAL) }
     }
 }
 
@@ -120,6 +123,6 @@ mod tests {
     fn another_program_proves_nothing() {
         let mut other = program().unwrap();
         other[2] += 1;
-        assert!(SameProgram::prove(&other).is_none());
+        assert!(SameProgram::prove(&other).is_err());
     }
 }

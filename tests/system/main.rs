@@ -51,6 +51,7 @@ mod random;
 mod ready;
 mod reload;
 mod reload_commands;
+mod reload_faults;
 mod reload_load;
 mod samples;
 mod sandbox;
@@ -113,6 +114,7 @@ fn main() {
         ready::TESTS,
         reload::TESTS,
         reload_commands::TESTS,
+        reload_faults::TESTS,
         reload_load::TESTS,
         hostile::TESTS,
         left_behind::TESTS,

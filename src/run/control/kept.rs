@@ -5,8 +5,8 @@
 use core::ffi::CStr;
 use core::fmt;
 use heapless::Vec;
-use rustix::event::epoll::{self, EventFlags};
-use rustix::fd::{AsRawFd, RawFd};
+use rustix::event::epoll::EventFlags;
+use rustix::fd::{AsFd, AsRawFd, RawFd};
 use rustix::io::pread;
 
 use super::{Client, Control, Job, Request, Row, Server, Token};
@@ -105,8 +105,7 @@ impl Server {
                 (Waits::Reload, _) => Job::Reload,
                 (Waits::Events | Waits::End, None) => continue, // what it waited for is gone
             };
-            let token = Token::Control(old.number).encode();
-            if epoll::add(&self.epoll, &socket, token, EventFlags::OUT).is_err() {
+            if Token::Control(old.number).watch(&self.epoll, socket.as_fd(), EventFlags::OUT).is_err() {
                 continue;
             }
             let mut client = Client::new(socket, old.number, self.now.after_ms(CONTROL_IDLE_MS));
