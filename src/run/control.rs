@@ -217,12 +217,9 @@ impl Server {
             let watched = watch_for_clients(&self.epoll, &control.opened.socket);
             control.rest = if watched.is_ok() { Tick::NEVER } else { now.after_ms(SCARCE_CEILING_MS) };
         }
-    }
-
-    /// When one of these is due.
-    pub(super) fn control_deadline(&self) -> Tick {
         let clients = self.tables.clients.iter().map(|client| client.deadline);
-        clients.chain(self.control.as_ref().map(|control| control.rest)).min().unwrap_or(Tick::NEVER)
+        let next = clients.chain(self.control.as_ref().map(|control| control.rest)).min();
+        self.due_at(next.unwrap_or(Tick::NEVER));
     }
 
     /// Goes on with clients that wait for something to happen, not for themselves.

@@ -114,20 +114,16 @@ impl Server {
         }
     }
 
-    /// Everything that is due: rests, children, addresses, log lines that were left out. Then the next deadline.
+    /// Everything that is due: rests, children, addresses, log lines that were left out. Each of them says as well when it
+    /// is due next ([`Server::due_at`]).
     fn on_deadlines(&mut self) {
         let now = self.now;
+        self.deadline = Tick::NEVER;
         if core::mem::take(&mut self.reap_again) {
             self.on_children(false);
         }
-        for service in 0..self.plan.services.len() {
-            let state = self.state(service);
-            let (phase, due) = (state.phase, now >= state.rests_until());
-            match phase {
-                _ if !due || self.stopping => {}
-                Phase::Resting(_, why) => self.on_rested(service, why),
-                _ => self.arm(service),
-            }
+        if !self.stopping {
+            self.end_rests();
         }
         if cfg!(feature = "forward") {
             self.try_backends();
@@ -138,48 +134,36 @@ impl Server {
         self.look_for_idle();
         self.check_leftovers();
         self.check_deadline();
-        for index in 0..self.tables.children.len() {
-            if self.tables.children.get(index).is_some_and(|child| now >= child.deadline) {
-                self.on_child_deadline(index);
-            }
-        }
-        for row in 0..self.tables.listeners.len() {
-            let due = |listener: &Listener| listener.opened.is_none() && now >= listener.retry;
-            if !self.stopping && self.tables.listeners.get(row).is_some_and(due) {
-                self.retry(row);
+        // from the end, which takes the place of a child that goes
+        for index in (0..self.tables.children.len()).rev() {
+            match self.tables.children.get(index).map(|child| child.deadline) {
+                Some(deadline) if now >= deadline => self.on_child_deadline(index),
+                Some(deadline) => self.due_at(deadline),
+                None => {}
             }
         }
         self.drop_idle_clients();
         self.close_idle();
         self.tables.throttle.flush(now, LeftOut::report);
-        self.deadline = self.next_deadline();
     }
 
-    /// The earliest time at which something is due.
-    fn next_deadline(&mut self) -> Tick {
-        let mut earliest = if self.reap_again { self.now } else { self.checker_deadline() };
-        if cfg!(feature = "forward") {
-            earliest = earliest.min(self.next_try());
-        }
-        if cfg!(feature = "takeover") {
-            earliest = earliest.min(self.next_watch());
-        }
-        earliest = earliest.min(self.next_idle_look()).min(self.next_leftover_look()).min(self.control_deadline());
-        for child in &self.tables.children {
-            earliest = earliest.min(child.deadline);
-        }
-        for connection in &self.tables.internal {
-            earliest = earliest.min(connection.deadline);
-        }
-        if !self.stopping {
-            for state in self.tables.services.iter().take(self.plan.services.len()) {
-                earliest = earliest.min(state.rests_until());
-            }
-            for listener in self.tables.listeners.iter().filter(|listener| listener.opened.is_none()) {
-                earliest = earliest.min(listener.retry);
+    /// Services that have rested, and listeners that are to be opened.
+    fn end_rests(&mut self) {
+        for service in 0..self.plan.services.len() {
+            let state = self.state(service);
+            match (state.phase, state.rests_until()) {
+                (_, until) if self.now < until => self.due_at(until),
+                (Phase::Resting(_, why), _) => self.on_rested(service, why),
+                _ => self.arm(service),
             }
         }
-        earliest
+        for row in 0..self.tables.listeners.len() {
+            match self.tables.listeners.get(row) {
+                Some(Listener { opened: None, retry, .. }) if self.now >= *retry => self.retry(row),
+                Some(&Listener { opened: None, retry, .. }) => self.due_at(retry),
+                _ => {}
+            }
+        }
     }
 
     /// How long to wait; `None`: until something happens. Rounded up by the clock's granularity, so that no turn comes

@@ -257,10 +257,14 @@ impl Server {
         let now = self.now;
         for service in 0..self.plan.services.len() {
             let state = self.state(service);
-            if state.probe == Tick(0) || now < state.probe {
-                continue;
+            match state.probe {
+                Tick(0) => continue,
+                probe if now < probe => {
+                    self.due_at(probe);
+                    continue;
+                }
+                _ => state.probe = Tick(0),
             }
-            state.probe = Tick(0);
             for _ in 0..CONNECTS_PER_TURN {
                 let Some(slot) = self.tables.forwards.first_waiting(service) else { break };
                 self.connect_backend(slot);
@@ -272,23 +276,15 @@ impl Server {
             let state = self.state(service);
             if wanted && state.tries == 0 {
                 state.probe = now;
+                self.due_at(now);
             }
         }
         for slot in 0..self.tables.forwards.rows.len() {
-            let late = |row: &&Pair| row.has_no_backend() && now >= row.deadline;
-            if self.tables.forwards.rows.get(slot).filter(late).is_some() {
-                self.give_up(slot, Errno::TIMEDOUT);
+            match self.tables.forwards.rows.get(slot).filter(|row| row.has_no_backend()).map(|row| row.deadline) {
+                Some(deadline) if now >= deadline => self.give_up(slot, Errno::TIMEDOUT),
+                deadline => self.due_at(deadline.unwrap_or(Tick::NEVER)),
             }
         }
-    }
-
-    /// When one of these is due.
-    pub(super) fn next_try(&self) -> Tick {
-        let rows = self.tables.forwards.rows.iter().filter(|row| row.has_no_backend());
-        let deadlines = rows.map(|row| row.deadline);
-        let states = self.tables.services.iter().take(self.plan.services.len());
-        let probes = states.map(|state| state.probe).filter(|probe| *probe != Tick(0));
-        deadlines.chain(probes).min().unwrap_or(Tick::NEVER)
     }
 
     /// The backend cannot be had: the client is closed.

@@ -102,19 +102,14 @@ impl Server {
         }
         let mut looks = 0;
         for index in 0..self.tables.watched.len() {
-            if looks < LOOKS_PER_TURN && self.tables.watched.get(index).is_some_and(|row| row.look <= self.now) {
-                looks += 1;
-                self.look(index);
+            match self.tables.watched.get(index).map(|row| row.look) {
+                Some(look) if look <= self.now && looks < LOOKS_PER_TURN => {
+                    looks += 1;
+                    self.look(index);
+                }
+                look => self.due_at(look.unwrap_or(Tick::NEVER)),
             }
         }
-    }
-
-    /// When the next look is due.
-    pub(super) fn next_idle_look(&self) -> Tick {
-        if self.stopping {
-            return Tick::NEVER;
-        }
-        self.tables.watched.iter().map(|row| row.look).min().unwrap_or(Tick::NEVER)
     }
 
     fn look(&mut self, index: usize) {

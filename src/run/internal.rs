@@ -170,10 +170,11 @@ impl Server {
     /// Closes connections on which nothing has moved for long.
     pub(super) fn close_idle(&mut self) {
         let mut index = 0;
-        while let Some(connection) = self.tables.internal.get(index) {
-            if self.now >= connection.deadline {
+        while let Some(deadline) = self.tables.internal.get(index).map(|connection| connection.deadline) {
+            if self.now >= deadline {
                 drop(self.release(index));
             } else {
+                self.due_at(deadline);
                 index += 1;
             }
         }

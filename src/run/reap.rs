@@ -9,7 +9,7 @@ use super::history::Event;
 use super::session::is_alive;
 use super::stop::SIGKILL;
 use super::tables::{Ending, Life};
-use super::{Phase, Seconds, Server, Tick};
+use super::{Phase, Seconds, Server};
 use crate::limits::{BACKGROUND_MS, BACKOFF_RESET_MS, LEFTOVER_CEILING_MS, LEFTOVER_LOOK_MS, REAPS_PER_TURN};
 use crate::logging::Kind;
 use crate::plan::KillMode;
@@ -118,28 +118,24 @@ impl Server {
     pub(super) fn check_leftovers(&mut self) {
         let mut index = 0;
         while let Some(&child) = self.tables.children.get(index) {
-            if let Life::Leftover { end, timed_out, asked } = child.stage
-                && !is_alive(child.session)
-            {
-                self.forget(index);
-                let ran = self.now.since_ms(child.since);
-                self.ended_clean |= !asked;
-                self.run_over(usize::from(child.service), end, ran, timed_out);
-                self.look_for_background();
-            } else {
+            let service = usize::from(child.service);
+            let Life::Leftover { end, timed_out, asked } = child.stage else {
                 index += 1;
+                continue;
+            };
+            if is_alive(child.session) {
+                // looked at again: the end of one that is no child of ours is told to its parent only
+                let pause = self.now.since_ms(self.state(service).last_ended) / 4;
+                self.due_at(self.now.after_ms(pause.clamp(LEFTOVER_LOOK_MS, LEFTOVER_CEILING_MS)));
+                index += 1;
+                continue;
             }
+            self.forget(index);
+            let ran = self.now.since_ms(child.since);
+            self.ended_clean |= !asked;
+            self.run_over(service, end, ran, timed_out);
+            self.look_for_background();
         }
-    }
-
-    /// When they are looked at again: the end of one that is no child of ours is told to its parent only.
-    pub(super) fn next_leftover_look(&self) -> Tick {
-        let leftovers = self.tables.children.iter().filter(|child| child.is_leftover());
-        let newest = leftovers.map(|child| self.state_of(child.service.into()).last_ended).max();
-        newest.map_or(Tick::NEVER, |ended| {
-            let pause = (self.now.since_ms(ended) / 4).clamp(LEFTOVER_LOOK_MS, LEFTOVER_CEILING_MS);
-            self.now.after_ms(pause)
-        })
     }
 
     /// Takes a child out of the table.

@@ -247,23 +247,15 @@ impl Server {
         }
     }
 
-    fn checker(&self) -> Option<&Checker> {
-        self.checker.as_ref().filter(|_| cfg!(feature = "reload"))
-    }
-
     /// The checker has had its time.
     pub(super) fn check_deadline(&mut self) {
-        if let Some(checker) = self.checker()
-            && self.now >= checker.deadline
-        {
-            let _ = send_signal(checker.pid, SIGKILL); // ESRCH: about to be reaped
+        let checker = self.checker.as_ref().filter(|_| cfg!(feature = "reload"));
+        let Some(&Checker { pid, deadline, .. }) = checker else { return };
+        if self.now >= deadline {
+            let _ = send_signal(pid, SIGKILL); // ESRCH: about to be reaped, which is all that is waited for
+        } else {
+            self.due_at(deadline);
         }
-    }
-
-    /// When that is due.
-    pub(super) fn checker_deadline(&self) -> Tick {
-        // after the kill only its end is waited for
-        self.checker().map_or(Tick::NEVER, |checker| checker.deadline).max(self.now.after_ms(1000))
     }
 
     /// Becomes the next image of this process. Returns only if that fails; then nothing has changed.

@@ -14,7 +14,7 @@ use super::end::End;
 use super::session::signal_session;
 use super::state::KeptForeign;
 use super::stop::SIGCONT;
-use super::{Child, Phase, Server, Tick, Token, Watch};
+use super::{Child, Phase, Server, Token, Watch};
 use crate::handover::codec::Descriptor;
 use crate::limits::SCARCE_CEILING_MS;
 use crate::logging::Kind;
@@ -102,11 +102,9 @@ impl Server {
                 Err(_) => self.watch_again = true,
             }
         }
-    }
-
-    /// When that is tried again.
-    pub(super) fn next_watch(&self) -> Tick {
-        if self.watch_again { self.now.after_ms(SCARCE_CEILING_MS) } else { Tick::NEVER }
+        if self.watch_again {
+            self.due_at(self.now.after_ms(SCARCE_CEILING_MS));
+        }
     }
 
     /// A service that was taken over has ended. How, only its parent knows.
