@@ -254,7 +254,7 @@ impl Server {
         let service = usize::from(row.service);
         let state = self.state(service);
         (state.ending, state.given_back_kb) = (Ending::Asked, memory);
-        self.ask_to_end(child, false);
+        self.ask_to_end(child);
         let last = if why == "quiet" { row.worked } else { row.used };
         let after = Seconds(self.now.since_ms(last));
         self.record(

@@ -87,7 +87,7 @@ impl Server {
         self.backend_ends(service, false);
         self.thaw(child.pid);
         let deadline = self.stop_deadline(policy);
-        self.set_life(index, Life::Stopping { timed_out: false }, deadline);
+        self.set_life(index, Life::Stopping, deadline);
         self.record(Kind::Stop, service, Level::Info, format_args!("pid={} why=announced", child.pid));
     }
 }

@@ -9,7 +9,7 @@ use super::history::Event;
 use super::session::is_alive;
 use super::stop::SIGKILL;
 use super::tables::{Ending, Life};
-use super::{Phase, Seconds, Server};
+use super::{Child, Phase, Seconds, Server};
 use crate::limits::{BACKGROUND_MS, BACKOFF_RESET_MS, LEFTOVER_CEILING_MS, LEFTOVER_LOOK_MS, REAPS_PER_TURN};
 use crate::logging::Kind;
 use crate::plan::KillMode;
@@ -54,10 +54,9 @@ impl Server {
             // an orphan that was ours to reap (PID 1, subreaper): perhaps the last one of its session, see `check_leftovers`
             return self.due_at(self.now);
         };
-        let Some(&child) = self.tables.children.get(index) else { return };
-        let service = usize::from(child.service);
+        let Some(child) = self.tables.children.get(index) else { return };
+        let (service, ran) = (usize::from(child.service), self.now.since_ms(child.since));
         let Some(policy) = self.policy(service) else { return };
-        let ran = self.now.since_ms(child.since);
         let asked = self.stopping || self.state(service).ending == Ending::Asked;
         let clean = asked || policy.ignore_failure || end.is_clean(self.plan.arena.get(policy.success));
         let level = match (!self.is_one_process(service), clean) {
@@ -75,30 +74,31 @@ impl Server {
             self.forget(index); // a connection's; also of a service that had Accept=yes before a reload
             return;
         }
+        let Some(&child) = self.tables.children.get(index) else { return };
         self.unwatch(pid);
-        let timed_out = child.timed_out();
         // workers that outlive their main process would take the next clients
-        let looked_after = matches!(policy.kill_mode, KillMode::Session | KillMode::Mixed) && !child.is_killed();
-        if looked_after && send_signal(-child.session, 0).is_ok() {
+        let looked_after = matches!(policy.kill_mode, KillMode::Session | KillMode::Mixed);
+        if looked_after && child.stage != Life::Killed && send_signal(-child.session, 0).is_ok() {
+            if let Some(child) = self.child(index) {
+                child.end = end;
+            }
             let deadline = self.now.after_ms(BACKGROUND_MS);
-            self.set_life(index, Life::Leftover { end, timed_out, asked: false }, deadline);
+            self.set_life(index, Life::Left, deadline);
             self.due_at(self.now.after_ms(LEFTOVER_LOOK_MS));
-            if asked || timed_out || !may_be_in_background(end, ran) {
+            if asked || child.timed_out || !may_be_in_background(end, ran) {
                 self.ask_leftovers(index);
             }
             return;
         }
         self.forget(index);
         self.ended_clean |= may_be_in_background(end, ran);
-        self.run_over(service, end, ran, timed_out);
+        self.run_over(&Child { end, ..child });
     }
 
     /// Asks those to end whom a main process has left behind.
     pub(super) fn ask_leftovers(&mut self, index: usize) {
         let Some(&child) = self.tables.children.get(index) else { return };
-        let (Life::Leftover { end, timed_out, .. }, service) = (child.stage, usize::from(child.service)) else {
-            return;
-        };
+        let service = usize::from(child.service);
         let Some(policy) = self.policy(service) else { return };
         let signal = if policy.kill_mode == KillMode::Mixed { SIGKILL } else { policy.kill_signal };
         if send_signal(-child.session, signal).is_ok() {
@@ -110,7 +110,7 @@ impl Server {
             );
         }
         let deadline = self.stop_deadline(policy);
-        self.set_life(index, Life::Leftover { end, timed_out, asked: true }, deadline);
+        self.set_life(index, Life::LeftAsked, deadline);
         self.check_leftovers();
     }
 
@@ -118,23 +118,19 @@ impl Server {
     pub(super) fn check_leftovers(&mut self) {
         let mut index = 0;
         while let Some(&child) = self.tables.children.get(index) {
-            let service = usize::from(child.service);
-            let Life::Leftover { end, timed_out, asked } = child.stage else {
-                index += 1;
-                continue;
-            };
-            if is_alive(child.session) {
-                // looked at again: the end of one that is no child of ours is told to its parent only
-                let pause = self.now.since_ms(self.state(service).last_ended) / 4;
-                self.due_at(self.now.after_ms(pause.clamp(LEFTOVER_LOOK_MS, LEFTOVER_CEILING_MS)));
-                index += 1;
+            if child.is_leftover() && !is_alive(child.session) {
+                self.forget(index);
+                self.ended_clean |= child.stage == Life::Left;
+                self.run_over(&child);
+                self.look_for_background();
                 continue;
             }
-            self.forget(index);
-            let ran = self.now.since_ms(child.since);
-            self.ended_clean |= !asked;
-            self.run_over(service, end, ran, timed_out);
-            self.look_for_background();
+            index += 1;
+            if child.is_leftover() {
+                // the end of one that is no child of ours is told to its parent only
+                let pause = self.now.since_ms(self.state(child.service.into()).last_ended) / 4;
+                self.due_at(self.now.after_ms(pause.clamp(LEFTOVER_LOOK_MS, LEFTOVER_CEILING_MS)));
+            }
         }
     }
 

@@ -188,14 +188,8 @@ impl Server {
 
 fn process_row(now: Tick, child: &Child) -> Row {
     let mut row = Row::new("process");
-    let stage = match child.stage {
-        Life::Running => "running",
-        Life::Stopping { .. } => "stopping",
-        Life::Killed { .. } => "killed",
-        Life::Leftover { .. } => "leftover",
-    };
     row.number("pid", child.pid.unsigned_abs().into()).number("age_ms", now.since_ms(child.since));
-    row.word("stage", stage);
+    row.word("stage", child.stage.word());
     if let Some(peer) = child.source.peer() {
         row.text("peer", &Address(&peer));
     }

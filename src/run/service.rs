@@ -117,7 +117,9 @@ impl Server {
     }
 
     /// The main process has ended, and with it what was left of its session: what next?
-    pub(super) fn run_over(&mut self, service: usize, end: End, ran_ms: u64, timed_out: bool) {
+    pub(super) fn run_over(&mut self, child: &Child) {
+        let Child { end, timed_out, .. } = *child;
+        let (service, ran_ms) = (usize::from(child.service), self.now.since_ms(child.since));
         let Some(policy) = self.policy(service) else { return };
         let ending = core::mem::replace(&mut self.state(service).ending, Ending::Unasked);
         let order = core::mem::replace(&mut self.state(service).order, Order::None);

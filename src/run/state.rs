@@ -328,7 +328,7 @@ impl State {
 
 record!(Identity { device, inode });
 record!(Marks { fixed, settable });
-record!(Child { pid, session, service, stage, since, deadline, source });
+record!(Child { pid, session, service, stage, timed_out, end, since, deadline, source });
 record!(ServiceState {
     phase,
     live,
@@ -371,7 +371,7 @@ words!(Stage { Free, Waiting, Connecting, Open });
 words!(Ending { Unasked, Announced, Asked });
 words!(SocketKind { Stream, Datagram, SequentialPacket, Fifo });
 words!(ChildLog { Stderr, Syslog, Kmsg });
-words!(Kind Why What);
+words!(Kind Why What Life);
 words!(Order { None, Stop, Restart });
 
 impl Field for Phase {
@@ -387,26 +387,6 @@ impl Field for Phase {
             Self::Resting(until, why) => {
                 until.pass(by);
                 why.pass(by);
-            }
-        }
-    }
-}
-
-impl Field for Life {
-    const BLANK: Self = Self::Running;
-
-    #[inline(never)]
-    fn pass(&mut self, by: &mut dyn Codec) {
-        let leftover = Self::Leftover { end: End::BLANK, timed_out: false, asked: false };
-        let (stopping, killed) = (Self::Stopping { timed_out: false }, Self::Killed { timed_out: false });
-        word(self, &[Self::Running, stopping, killed, leftover], by);
-        match self {
-            Self::Running => {}
-            Self::Stopping { timed_out } | Self::Killed { timed_out } => timed_out.pass(by),
-            Self::Leftover { end, timed_out, asked } => {
-                end.pass(by);
-                timed_out.pass(by);
-                asked.pass(by);
             }
         }
     }

@@ -41,9 +41,9 @@ fn bytes_of(plan: &Plan) -> Vec<u8> {
         b"",
     );
     to.put(false);
-    let stage = Life::Leftover { end: End::Signal(9, true), timed_out: true, asked: false };
+    let (stage, timed_out, end) = (Life::Left, true, End::Signal(9, true));
     let (since, deadline, source) = (Tick(1), Tick(2), Source([8; 16]));
-    to.put_list([Child { pid: 7, session: 6, service: 0, stage, since, deadline, source }].into_iter());
+    to.put_list([Child { pid: 7, session: 6, service: 0, stage, timed_out, end, since, deadline, source }].into_iter());
     to.put_list([KeptForeign { pid: 7, descriptor: Descriptor(40) }].into_iter());
     to.put_list(empty::<KeptParked>());
     let deadline = Tick(9);
@@ -91,8 +91,9 @@ fn what_is_written_comes_back() {
     assert_eq!((&log.first[..], log.row.phase), (&b"log"[..], Phase::Resting(Tick::NEVER, Why::Program)));
     assert_eq!(state.listeners[0].first, b"/run/x");
     assert_eq!(state.listeners[0].row.identity, Identity { device: 1, inode: 2 });
-    assert_eq!(state.children[0].stage, Life::Leftover { end: End::Signal(9, true), timed_out: true, asked: false });
-    assert_eq!((state.children[0].pid, state.children[0].session), (7, 6));
+    let child = &state.children[0];
+    assert_eq!((child.stage, child.timed_out, child.end), (Life::Left, true, End::Signal(9, true)));
+    assert_eq!((child.pid, child.session), (7, 6));
     assert_eq!((state.internal[0].position, state.internal[0].blocked), (5, true));
     let [client, backend] = &state.forwards[0].sides;
     assert_eq!(

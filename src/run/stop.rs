@@ -33,10 +33,13 @@ impl Server {
         match child.stage {
             Life::Running => {
                 self.record(Kind::Stop, service, Level::Warn, format_args!("pid={} why=runtime-max", child.pid));
-                self.ask_to_end(index, true);
+                if let Some(child) = self.child(index) {
+                    child.timed_out = true;
+                }
+                self.ask_to_end(index);
             }
-            Life::Leftover { asked: false, .. } => self.ask_leftovers(index),
-            Life::Stopping { .. } | Life::Leftover { .. } => {
+            Life::Left => self.ask_leftovers(index),
+            Life::Stopping | Life::LeftAsked | Life::Killed => {
                 let kills = self.policy(service).is_some_and(|policy| policy.send_sigkill);
                 let what = if kills { " signal=KILL" } else { ", left alone" };
                 self.record(Kind::Stop, service, Level::Warn, format_args!("pid={} why=timeout{what}", child.pid));
@@ -46,18 +49,17 @@ impl Server {
                     self.set_life(index, child.stage, Tick::NEVER);
                 }
             }
-            Life::Killed { .. } => self.set_life(index, child.stage, Tick::NEVER),
         }
     }
 
     /// Sends KillSignal= to those whom KillMode= names, and SIGCONT.
-    pub(super) fn ask_to_end(&mut self, index: usize, timed_out: bool) {
+    pub(super) fn ask_to_end(&mut self, index: usize) {
         let Some(&child) = self.tables.children.get(index) else { return };
         let Some(policy) = self.policy(usize::from(child.service)) else { return };
         self.note(usize::from(child.service), Event::of(What::Stop, child.pid));
         self.backend_ends(usize::from(child.service), false);
         match policy.kill_mode {
-            KillMode::None => return self.set_life(index, Life::Stopping { timed_out }, Tick::NEVER),
+            KillMode::None => return self.set_life(index, Life::Stopping, Tick::NEVER),
             KillMode::Session => {
                 signal_session(&[policy.kill_signal, SIGCONT], child.session);
                 self.goes_on(child.pid);
@@ -69,7 +71,7 @@ impl Server {
         }
         self.thaw(child.pid);
         let deadline = self.stop_deadline(policy);
-        self.set_life(index, Life::Stopping { timed_out }, deadline);
+        self.set_life(index, Life::Stopping, deadline);
     }
 
     /// Sends SIGKILL to those whom KillMode= names.
@@ -83,10 +85,8 @@ impl Server {
                 let _ = send_signal(child.pid, SIGKILL); // ESRCH: about to be reaped
             }
         }
-        if child.is_leftover() {
-            return self.set_life(index, child.stage, Tick::NEVER);
-        }
-        self.set_life(index, Life::Killed { timed_out: child.timed_out() }, Tick::NEVER);
+        let stage = if child.is_leftover() { child.stage } else { Life::Killed };
+        self.set_life(index, stage, Tick::NEVER);
     }
 
     pub(super) fn set_life(&mut self, index: usize, stage: Life, deadline: Tick) {
@@ -120,7 +120,7 @@ impl Server {
         for index in 0..self.tables.children.len() {
             let Some(child) = self.tables.children.get(index) else { break };
             if child.stage == Life::Running && service.is_none_or(|service| usize::from(child.service) == service) {
-                self.ask_to_end(index, false);
+                self.ask_to_end(index);
                 count += 1;
             }
         }

@@ -327,6 +327,10 @@ pub struct Child {
     pub service: u16,
     /// How far it is.
     pub stage: Life,
+    /// It ran longer than RuntimeMaxSec=.
+    pub timed_out: bool,
+    /// How it ended, where only others of its session are left.
+    pub end: End,
     /// When it was started.
     pub since: Tick,
     /// When something is due: the longest run is over, or SIGKILL is to be sent.
@@ -335,30 +339,20 @@ pub struct Child {
     pub source: Source,
 }
 
-/// How far the life of a child is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Life {
-    /// It runs.
-    Running,
-    /// It was asked to end.
-    Stopping {
-        /// Because it ran longer than RuntimeMaxSec=.
-        timed_out: bool,
-    },
-    /// It was killed.
-    Killed {
-        /// Because it ran longer than RuntimeMaxSec=.
-        timed_out: bool,
-    },
-    /// The main process has ended, others of its session have not.
-    Leftover {
-        /// How the main process ended.
-        end: End,
-        /// Because it ran longer than RuntimeMaxSec=.
-        timed_out: bool,
-        /// They were asked to end; until then they have time to leave the session, as daemon(3) does.
-        asked: bool,
-    },
+worded! {
+    /// How far the life of a child is.
+    pub enum Life {
+        /// It runs.
+        Running = "running",
+        /// It was asked to end.
+        Stopping = "stopping",
+        /// It was killed.
+        Killed = "killed",
+        /// The main process has ended, others of its session have not: they have time to leave it, as daemon(3) does.
+        Left = "leftover",
+        /// They were asked to end.
+        LeftAsked = "leftover",
+    }
 }
 
 impl Child {
@@ -369,6 +363,8 @@ impl Child {
             session: pid,
             service: stored(service),
             stage: Life::Running,
+            timed_out: false,
+            end: End::Status(0),
             since,
             deadline,
             source: Source::default(),
@@ -377,20 +373,7 @@ impl Child {
 
     /// Whether the main process has ended already, so that its pid may belong to somebody else.
     pub const fn is_leftover(&self) -> bool {
-        matches!(self.stage, Life::Leftover { .. })
-    }
-
-    /// Whether it was killed.
-    pub const fn is_killed(&self) -> bool {
-        matches!(self.stage, Life::Killed { .. })
-    }
-
-    /// Whether it ran longer than it may.
-    pub const fn timed_out(&self) -> bool {
-        match self.stage {
-            Life::Running => false,
-            Life::Stopping { timed_out } | Life::Killed { timed_out } | Life::Leftover { timed_out, .. } => timed_out,
-        }
+        matches!(self.stage, Life::Left | Life::LeftAsked)
     }
 }
 
