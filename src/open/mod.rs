@@ -18,7 +18,6 @@ mod links;
 pub mod names;
 mod netlink;
 mod private;
-mod revive;
 pub mod takeover;
 mod undo;
 mod unix;
@@ -27,8 +26,7 @@ pub mod watch;
 pub use error::{OpenError, Step};
 pub use links::remove;
 pub use private::{open_private, remove_private};
-pub use revive::{is_shut_down, revive};
-pub use undo::{disconnect, has_interface, is_connected, is_lost, restore};
+pub use undo::{disconnect, has_interface, is_connected, is_lost, is_shut_down, restore};
 pub use unix::is_gone;
 
 use crate::config::Id;

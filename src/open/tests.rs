@@ -4,7 +4,6 @@ use super::watch::Watch;
 use super::*;
 use crate::plan::testing::with_plan;
 use crate::sys::testing;
-use rustix::fd::AsRawFd;
 use rustix::io::{FdFlags, fcntl_getfd};
 use rustix::net::{Shutdown, shutdown, sockopt};
 use std::io::{Read, Write};
@@ -108,10 +107,8 @@ fn a_kernel_without_ipv6_gets_ipv4() {
         let opened = open_well(plan, 0);
         TcpStream::connect(("127.0.0.1", port)).unwrap();
         assert_eq!(fails(plan, 1), OpenError { step: Step::Socket, errno: Errno::AFNOSUPPORT });
-        // The same way again when the socket has to be made anew.
         shutdown(&opened.socket, Shutdown::Both).unwrap();
-        let again = revive(plan, 0, opened, &mut |error| panic!("{error}")).unwrap();
-        assert!(!is_shut_down(again.socket.as_fd()));
+        assert!(restore(plan, 0, opened.socket.as_fd()));
         TcpStream::connect(("127.0.0.1", port)).unwrap();
     });
 }
@@ -385,11 +382,7 @@ fn a_tcp_listener_that_was_shut_down_heals_on_the_same_descriptor() {
             shutdown(&childs, how).unwrap();
             assert!(is_shut_down(opened.socket.as_fd()), "{how:?}");
             TcpStream::connect(&listen).unwrap_err();
-            let number = opened.socket.as_raw_fd();
-            let same = opened.socket.try_clone().unwrap();
-            let old = Opened { socket: same, identity: opened.identity };
-            revive(plan, 0, old, &mut |error| panic!("{error}")).unwrap();
-            assert!(number > 2 && !is_shut_down(childs.as_fd()));
+            assert!(restore(plan, 0, opened.socket.as_fd()) && !is_shut_down(childs.as_fd()));
             TcpStream::connect(&listen).unwrap();
         }
     });
@@ -407,14 +400,17 @@ fn a_unix_listener_that_was_shut_down_is_made_anew() {
             let childs = opened.socket.try_clone().unwrap();
             shutdown(&childs, how).unwrap();
             assert!(is_shut_down(opened.socket.as_fd()), "{how:?}");
-            let again = revive(plan, 0, opened, &mut |error| panic!("{error}")).unwrap();
+            assert!(!restore(plan, 0, opened.socket.as_fd()));
+            let again = open_well(plan, 0);
             assert!(!is_shut_down(again.socket.as_fd()));
             UnixStream::connect(&path).unwrap();
         }
         let opened = open_well(plan, 1);
         shutdown(&opened.socket, Shutdown::Both).unwrap();
         assert!(is_shut_down(opened.socket.as_fd()));
-        let again = revive(plan, 1, opened, &mut |error| panic!("{error}")).unwrap();
+        assert!(!restore(plan, 1, opened.socket.as_fd()));
+        drop(opened);
+        let again = open_well(plan, 1);
         UnixDatagram::unbound().unwrap().send_to(b"knock", &datagram).unwrap();
         assert!(!is_shut_down(again.socket.as_fd()));
     });
@@ -427,10 +423,9 @@ fn a_udp_socket_that_was_shut_down_is_made_anew() {
         let opened = open_well(plan, 0);
         let _ = shutdown(&opened.socket, Shutdown::Both); // ENOTCONN, but done all the same
         assert!(is_shut_down(opened.socket.as_fd()));
-        let childs = opened.socket.try_clone().unwrap();
-        let error = revive(plan, 0, opened, &mut |error| panic!("{error}")).unwrap_err();
-        assert!(error.may_free(), "the child still has it");
-        drop(childs);
+        assert!(!restore(plan, 0, opened.socket.as_fd()));
+        assert!(fails(plan, 0).may_free(), "a child still has it");
+        drop(opened);
         let again = open_well(plan, 0);
         assert!(!is_shut_down(again.socket.as_fd()));
     });
@@ -484,7 +479,8 @@ fn nothing_that_runs_after_the_seal_takes_memory() {
                 Ok(opened) => {
                     let _ = shutdown(&opened.socket, Shutdown::Both);
                     let _ = is_shut_down(opened.socket.as_fd());
-                    let again = revive(plan, listener, opened, &mut |_| lost += 1);
+                    let kept = restore(plan, listener, opened.socket.as_fd()).then_some(opened);
+                    let again = kept.map_or_else(|| open(plan, listener, &mut |_| lost += 1), Ok);
                     let _ = holder::find(plan, listener);
                     remove(plan, listener, again.map(|again| again.identity).unwrap_or_default());
                 }

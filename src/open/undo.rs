@@ -1,7 +1,7 @@
 //! What a process that has our socket, or anybody at its path, can do to it so that no client reaches it any more.
 
 use super::unix::is_gone;
-use super::{Identity, OpenError, Opened, Step, is_shut_down, listens, path};
+use super::{Identity, OpenError, Opened, Step, listens, path};
 use crate::plan::{Plan, SocketKind, address, options};
 use crate::sys::socket;
 use crate::sys::wait::ready;
@@ -32,8 +32,19 @@ pub fn disconnect(plan: &Plan, listener: usize, socket: BorrowedFd<'_>) -> Resul
     Ok(())
 }
 
+/// Whether somebody has shut this socket down, or half of it.
+pub fn is_shut_down(socket: BorrowedFd<'_>) -> bool {
+    ready(socket, PollFlags::RDHUP).intersects(PollFlags::HUP | PollFlags::RDHUP)
+}
+
 /// Takes away what a process may have left in a socket: a filter, a backlog of none, errors that it has not read. False:
-/// nobody reaches it any more, as it was shut down.
+/// nobody reaches it any more, and it has to be made anew.
+///
+/// A child shares our socket, so its shutdown(2) is ours too. TCP stays "listening" and keeps address and port; listen(2)
+/// brings it back, for the child as well, and clients that were queued have been reset. A unix socket stays "listening" for
+/// good but refuses clients, and UDP reads as empty for ever: nothing takes that back. The path of a unix socket is free at
+/// once, since it refuses the probe like one that nobody holds; a new UDP socket may have to wait until the child has ended
+/// ([`OpenError::may_free`]).
 pub fn restore(plan: &Plan, listener: usize, socket: BorrowedFd<'_>) -> bool {
     let (row, spec) = plan.listener(listener);
     // one of our own, or of whom we have the socket from, is locked

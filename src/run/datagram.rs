@@ -4,14 +4,13 @@
 
 use core::mem::MaybeUninit;
 use log::Level;
-use rustix::event::epoll;
 use rustix::fd::AsFd;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketAddrAny, connect, recv, recvfrom, sendto};
 
 use super::history::Refusal;
 use super::protocol::{daytime, may_answer, pattern, time};
-use super::{Phase, Server, Watch};
+use super::{Phase, Server};
 use crate::limits::INTERNAL_BYTES;
 use crate::logging::Kind;
 use crate::open;
@@ -89,13 +88,10 @@ impl Server {
             self.drop_head(row);
             return self.refuse(service, &peer, why);
         }
-        let Some(listener) = self.tables.listeners.get_mut(row) else { return };
-        let Some(opened) = listener.opened.take() else { return };
-        let _ = epoll::delete(&self.epoll, &opened.socket); // ENOENT: it is out already
-        listener.watch = Watch::Out;
+        let Some(opened) = self.take_out(row) else { return };
         if let Err(errno) = connect(&opened.socket, &from) {
             // nobody can be answered there: without this datagram the socket is as good as before
-            listener.opened = Some(opened);
+            self.put_in(row, opened);
             self.drop_head(row);
             let why = errno::text(errno);
             self.record(Kind::Other, service, Level::Info, format_args!("peer={peer} why={why}"));
@@ -111,9 +107,8 @@ impl Server {
             Err(failed) => {
                 // the datagram stays where it is, and is served when the program can be started
                 self.disarm(service);
-                let kept = open::disconnect(self.plan, row, opened.socket.as_fd()).is_ok();
-                if let Some(listener) = self.tables.listeners.get_mut(row).filter(|_| kept) {
-                    (listener.opened, listener.watch, listener.tries) = (Some(opened), Watch::Out, 0);
+                if open::disconnect(self.plan, row, opened.socket.as_fd()).is_ok() {
+                    self.put_in(row, opened);
                 }
                 self.start_failed(service, failed);
             }

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use super::{Phase, Seconds, Server, Tick, Token, Watch, Why};
 use crate::limits::{OPEN_CEILING_MS, OPEN_FIRST_MS, SCARCE_FIRST_MS};
 use crate::logging::Kind;
-use crate::open::{self, OpenError};
+use crate::open::{self, OpenError, Opened};
 use crate::plan::SocketKind;
 use crate::plan::address::Text;
 use crate::sys::errno;
@@ -179,9 +179,8 @@ impl Server {
         });
         match result {
             Ok(opened) => {
-                let Some(listener) = self.tables.listeners.get_mut(row) else { return };
-                let late = listener.tries > 0;
-                (listener.opened, listener.watch, listener.tries) = (Some(opened), Watch::Out, 0);
+                let late = self.tables.listeners.get(row).is_some_and(|listener| listener.tries > 0);
+                self.put_in(row, opened);
                 let level = if late { Level::Info } else { Level::Debug };
                 let address = self.address_of(row);
                 self.record(Kind::Open, service, level, format_args!("address={address}"));
@@ -293,36 +292,39 @@ impl Server {
         opened.any(|opened| open::is_readable(opened.socket.as_fd()))
     }
 
+    /// The socket of a listener is this one.
+    pub(super) fn put_in(&mut self, row: usize, opened: Opened) {
+        if let Some(listener) = self.tables.listeners.get_mut(row) {
+            (listener.opened, listener.watch, listener.tries) = (Some(opened), Watch::Out, 0);
+        }
+    }
+
+    /// Takes the socket of a listener away, and looks away from it.
+    pub(super) fn take_out(&mut self, row: usize) -> Option<Opened> {
+        let listener = self.tables.listeners.get_mut(row)?;
+        let opened = listener.opened.take()?;
+        let _ = epoll::delete(&self.epoll, &opened.socket); // ENOENT: it is out already
+        listener.watch = Watch::Out;
+        Some(opened)
+    }
+
     /// Closes a listener and opens it anew.
     pub(super) fn reopen(&mut self, row: usize) {
-        let Some(listener) = self.tables.listeners.get_mut(row) else { return };
-        if let Some(old) = listener.opened.take() {
-            let _ = epoll::delete(&self.epoll, &old.socket); // ENOENT: it is out already
-        }
-        listener.watch = Watch::Out;
+        drop(self.take_out(row));
         self.try_open(row);
     }
 
     /// A listener that a child has shut down, or that is otherwise broken: made to work again, or anew.
     pub(super) fn revive(&mut self, row: usize) {
-        let Some(service) = self.service_of(row) else { return };
-        let Some(listener) = self.tables.listeners.get_mut(row) else { return };
-        let Some(old) = listener.opened.take() else { return };
-        let _ = epoll::delete(&self.epoll, &old.socket); // ENOENT: it is out already
-        listener.watch = Watch::Out;
-        match open::revive(self.plan, row, old, &mut |_| {}) {
-            Ok(opened) => {
-                if let Some(listener) = self.tables.listeners.get_mut(row) {
-                    listener.opened = Some(opened);
-                }
-                self.record(
-                    Kind::Open,
-                    service,
-                    Level::Warn,
-                    format_args!("revived: a process had shut the socket down"),
-                );
-            }
-            Err(error) => self.open_failed(row, service, error),
+        let (Some(service), Some(opened)) = (self.service_of(row), self.tables.opened(row)) else { return };
+        if !self.is_datagram(row) && open::restore(self.plan, row, opened.socket.as_fd()) {
+            self.disarm_one(row);
+        } else {
+            self.reopen(row);
+        }
+        if self.tables.opened(row).is_some() {
+            let rest = format_args!("revived: a process had shut the socket down");
+            self.record(Kind::Open, service, Level::Warn, rest);
         }
         if self.is_armed(service) {
             self.arm(service);

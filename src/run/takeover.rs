@@ -14,7 +14,7 @@ use super::end::End;
 use super::session::signal_session;
 use super::state::KeptForeign;
 use super::stop::SIGCONT;
-use super::{Child, Phase, Server, Token, Watch};
+use super::{Child, Phase, Server, Token};
 use crate::handover::codec::Descriptor;
 use crate::limits::SCARCE_CEILING_MS;
 use crate::logging::Kind;
@@ -63,9 +63,7 @@ impl Server {
         if !known && !self.watch_foreign(service, policy, leader) {
             return false;
         }
-        if let Some(listener) = self.tables.listeners.get_mut(row) {
-            (listener.opened, listener.watch, listener.tries) = (Some(opened), Watch::Out, 0);
-        }
+        self.put_in(row, opened);
         true
     }
 
