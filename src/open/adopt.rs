@@ -124,7 +124,7 @@ fn assign(plan: &Plan, inherited: Vec<(String, OwnedFd)>, closed: &mut dyn FnMut
 }
 
 /// Is it a socket of this type, or a FIFO?
-pub(super) fn is_kind(socket: BorrowedFd<'_>, kind: SocketKind) -> bool {
+pub fn is_kind(socket: BorrowedFd<'_>, kind: SocketKind) -> bool {
     match kind {
         SocketKind::Fifo => fstat(socket).is_ok_and(|file| FileType::from_raw_mode(file.st_mode) == FileType::Fifo),
         _ => sockopt::socket_type(socket) == Ok(socket_type(kind)),

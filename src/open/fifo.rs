@@ -7,6 +7,7 @@ use super::unix::{identity_of, mode, under};
 use super::{Identity, OpenError, Opened, Step, links};
 use crate::plan::SocketSpec;
 use core::ffi::CStr;
+use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{CWD, FileType, Gid, Mode, OFlags, Uid, fchmod, fchown, fcntl_setfl, fstat, mknodat, openat};
 use rustix::io::Errno;
 
@@ -39,16 +40,22 @@ pub(super) fn open(spec: &SocketSpec, path: &CStr) -> Result<Opened, OpenError> 
     if FileType::from_raw_mode(found.st_mode) != FileType::Fifo {
         return Err(not_a_fifo(Errno::EXIST));
     }
-    if spec.owner.is_some() || spec.group.is_some() {
-        let (owner, group) = (spec.owner.map(Uid::from_raw), spec.group.map(Gid::from_raw));
-        fchown(&fifo, owner, group).map_err(Step::Owner.failed())?;
-    }
-    if found.st_mode & 0o7777 != u32::from(spec.mode) {
-        fchmod(&fifo, mode(spec.mode)).map_err(Step::Mode.failed())?;
-    }
+    hand_over(fifo.as_fd(), spec)?;
     if !spec.nonblocking {
         fcntl_setfl(&fifo, OFlags::RDWR).map_err(Step::Fifo.failed())?;
     }
     let identity = if spec.remove_on_stop || made.is_ok() { identity_of(&found) } else { Identity::default() };
     Ok(Opened { socket: fifo, identity })
+}
+
+/// Gives a FIFO its owner and mode. One that has its mode already may be somebody else's.
+pub(super) fn hand_over(fifo: BorrowedFd<'_>, spec: &SocketSpec) -> Result<(), OpenError> {
+    if spec.owner.is_some() || spec.group.is_some() {
+        let (owner, group) = (spec.owner.map(Uid::from_raw), spec.group.map(Gid::from_raw));
+        fchown(fifo, owner, group).map_err(Step::Owner.failed())?;
+    }
+    if !fstat(fifo).is_ok_and(|found| found.st_mode & 0o7777 == u32::from(spec.mode)) {
+        fchmod(fifo, mode(spec.mode)).map_err(Step::Mode.failed())?;
+    }
+    Ok(())
 }

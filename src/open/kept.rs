@@ -2,12 +2,12 @@
 //! becomes of those that nobody wants any more.
 
 use super::unix::is_ours;
-use super::{Identity, OpenError, Step, Warn, links, listens, path, set_options, unix};
+use super::{Identity, OpenError, Step, Warn, fifo, links, listens, path, set_options, unix};
 use crate::plan::{Plan, SocketKind, SocketSpec, address, options};
 use crate::sys::socket;
 use crate::text::{HASH_START, hash, strings};
-use rustix::fd::{AsFd, BorrowedFd};
-use rustix::fs::{Gid, OFlags, Uid, fchmod, fchown, fcntl_getfl, fcntl_setfl};
+use rustix::fd::BorrowedFd;
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::net::listen;
 use rustix::net::sockopt::set_socket_linger;
 
@@ -69,11 +69,9 @@ pub fn settle(plan: &Plan, listener: usize, fd: BorrowedFd<'_>, identity: Identi
     }
     tried(Step::Socket, calm(fd, spec));
     let Some(path) = path(plan.arena.get(row.address)).filter(|path| is_ours(path, identity)) else { return };
-    if row.kind == SocketKind::Fifo {
-        tried(Step::Owner, own_fifo(fd, spec));
-    } else if let Err(error) = unix::hand_over(spec, path) {
-        warn(error);
-    }
+    let given =
+        if row.kind == SocketKind::Fifo { fifo::hand_over(fd, spec) } else { unix::hand_over(spec, path).map(drop) };
+    let _ = given.map_err(&mut *warn);
     links::make(path, plan.arena.get(spec.symlinks), spec.directory_mode, warn);
 }
 
@@ -89,13 +87,6 @@ pub(super) fn calm(fd: BorrowedFd<'_>, spec: &SocketSpec) -> Result<(), rustix::
     }
 }
 
-fn own_fifo(fd: BorrowedFd<'_>, spec: &SocketSpec) -> Result<(), rustix::io::Errno> {
-    if spec.owner.is_some() || spec.group.is_some() {
-        fchown(fd, spec.owner.map(Uid::from_raw), spec.group.map(Gid::from_raw))?;
-    }
-    fchmod(fd, unix::mode(spec.mode))
-}
-
 /// Removes the file and the links (a list of paths, each with its NUL) of a listener that is about to be closed for
 /// good, if they are still ours. `address` is as in the plan that it came from.
 pub fn discard(address: &[u8], identity: Identity, symlinks: &[u8]) {
@@ -109,9 +100,4 @@ pub fn discard_links(old: &[u8], new: &[u8], identity: Identity) {
     if identity != Identity::default() {
         links::remove_links(strings(old).filter(|link| strings(new).all(|other| other != *link)), identity);
     }
-}
-
-/// Is something open at this descriptor that can be a listener of the row?
-pub fn fits(plan: &Plan, listener: usize, fd: impl AsFd) -> bool {
-    super::adopt::is_kind(fd.as_fd(), plan.listeners[listener].kind)
 }

@@ -1,6 +1,5 @@
 //! Real sockets: loopback, temporary folders, network namespaces where the machine allows them.
 
-use super::watch::Watch;
 use super::*;
 use crate::plan::testing::with_plan;
 use crate::sys::testing;
@@ -349,18 +348,18 @@ fn an_address_and_an_interface_may_come_late() {
         if !testing::own_network() {
             return;
         }
-        let watch = Watch::open().unwrap();
+        let socket = watch::open().unwrap();
         let error = fails(plan, 0);
         assert_eq!(error.to_string(), "bind: address is not on this machine (EADDRNOTAVAIL)");
         assert!(error.may_appear() && !error.may_free());
         assert_eq!(fails(plan, 1), OpenError { step: Step::Interface, errno: Errno::NODEV });
-        assert!(!watch.drain(), "nothing has happened yet");
+        assert!(!watch::drain(&socket), "nothing has happened yet");
         assert!(testing::run("ip address add 10.9.8.7/32 dev lo"));
-        assert!(watch.drain());
+        assert!(watch::drain(&socket));
         open_well(plan, 0);
         assert!(testing::run("ip link add late0 type bridge") && testing::run("ip link set late0 up"));
         assert!(testing::run("ip address add fe80::7/64 dev late0 nodad"));
-        assert!(watch.drain() && !watch.drain());
+        assert!(watch::drain(&socket) && !watch::drain(&socket));
         let first = open_well(plan, 1);
         drop(first);
         // Gone and back with another index.
@@ -487,7 +486,7 @@ fn nothing_that_runs_after_the_seal_takes_memory() {
                 Err(error) => core::fmt::Write::write_fmt(&mut text, format_args!("{error}")).unwrap(),
             }
         }
-        let _ = Watch::open().map(|watch| watch.drain());
+        let _ = watch::open().map(|socket| watch::drain(&socket));
         assert_eq!(testing::allocations(), before);
         assert_eq!((&*text, lost), ("looking up the interface: no such device (ENODEV)", 2));
     });

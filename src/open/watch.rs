@@ -4,7 +4,7 @@
 //! interface, so that an ordinary machine is never woken by it.
 
 use super::netlink::messages;
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with};
@@ -23,46 +23,32 @@ const READS: usize = 16;
 /// Bytes of the longest message that the kernel sends here in one piece. A longer one is cut and counts as news.
 const MESSAGE_BYTES: usize = 4096;
 
-/// The socket, readable when there is news.
-#[derive(Debug)]
-pub struct Watch {
-    socket: OwnedFd,
+/// Starts to watch the network namespace that the process is in: a socket that is readable when there is news.
+///
+/// # Errors
+/// As socket(2) and bind(2); a kernel without netlink has EAFNOSUPPORT. Then only time tells.
+pub fn open() -> Result<OwnedFd, Errno> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    // Protocol 0 is NETLINK_ROUTE.
+    let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?;
+    bind(&socket, &SocketAddrNetlink::new(0, GROUPS))?;
+    Ok(socket)
 }
 
-impl Watch {
-    /// Starts to watch the network namespace that the process is in.
-    ///
-    /// # Errors
-    /// As socket(2) and bind(2); a kernel without netlink has EAFNOSUPPORT. Then only time tells.
-    pub fn open() -> Result<Self, Errno> {
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        // Protocol 0 is NETLINK_ROUTE.
-        let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?;
-        bind(&socket, &SocketAddrNetlink::new(0, GROUPS))?;
-        Ok(Self { socket })
-    }
-
-    /// Reads what has come. True: an address may have become available. News that was lost counts as such.
-    #[inline(never)] // the buffer must not lie in the frame of the loop, which lasts
-    pub fn drain(&self) -> bool {
-        let mut news = false;
-        let mut buffer = [0; MESSAGE_BYTES];
-        for _ in 0..READS {
-            match recv(&self.socket, &mut buffer[..], RecvFlags::TRUNC) {
-                Ok((len, whole)) => news |= whole > len || is_news(&buffer[..len]),
-                Err(Errno::INTR) => {}
-                // ENOBUFS: more came than the socket holds.
-                Err(errno) => return news || errno != Errno::AGAIN,
-            }
+/// Reads what has come. True: an address may have become available. News that was lost counts as such.
+#[inline(never)] // the buffer must not lie in the frame of the loop, which lasts
+pub fn drain(socket: &OwnedFd) -> bool {
+    let mut news = false;
+    let mut buffer = [0; MESSAGE_BYTES];
+    for _ in 0..READS {
+        match recv(socket, &mut buffer[..], RecvFlags::TRUNC) {
+            Ok((len, whole)) => news |= whole > len || is_news(&buffer[..len]),
+            Err(Errno::INTR) => {}
+            // ENOBUFS: more came than the socket holds.
+            Err(errno) => return news || errno != Errno::AGAIN,
         }
-        news
     }
-}
-
-impl AsFd for Watch {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
-    }
+    news
 }
 
 /// Does one of these messages bring an interface or address?

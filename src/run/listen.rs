@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use super::{Phase, Seconds, Server, Tick, Token, Watch, Why};
 use crate::limits::{OPEN_CEILING_MS, OPEN_FIRST_MS, SCARCE_FIRST_MS};
 use crate::logging::Kind;
-use crate::open::{self, OpenError, Opened};
+use crate::open::{self, OpenError, Opened, watch};
 use crate::plan::SocketKind;
 use crate::plan::address::Text;
 use crate::sys::errno;
@@ -223,7 +223,7 @@ impl Server {
     /// gone are made anew.
     #[inline(never)] // its buffers are no part of the loop's own frame
     pub(super) fn on_addresses(&mut self) {
-        if !self.addresses.as_ref().is_some_and(open::watch::Watch::drain) {
+        if !self.addresses.as_ref().is_some_and(watch::drain) {
             return;
         }
         for row in 0..self.tables.listeners.len() {

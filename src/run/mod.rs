@@ -100,7 +100,7 @@ use crate::detach::PidFile;
 use crate::limits::SERVICES;
 use crate::logging::{Kind, insist, say};
 use crate::notify::Notify;
-use crate::open::{self, watch};
+use crate::open::watch;
 use crate::plan::{Plan, Policy, ServiceSpec};
 use crate::sys::clock::{self, Tick};
 use crate::sys::{errno, signal};
@@ -116,8 +116,8 @@ pub struct Server {
     /// A second set that nobody waits on: its edges tell whether something arrived during a run.
     arrivals: OwnedFd,
     signals: OwnedFd,
-    addresses: Option<watch::Watch>,
-    /// Tells of names that may have come, see [`open::names`].
+    addresses: Option<OwnedFd>,
+    /// Tells of names that may have come, see [`crate::open::names`].
     names: Option<OwnedFd>,
     control: Option<control::Control>,
     notify: Notify,
@@ -381,7 +381,7 @@ impl Server {
         if self.addresses.is_some() {
             return;
         }
-        let Ok(watch) = open::watch::Watch::open() else { return }; // then only time tells
+        let Ok(watch) = watch::open() else { return }; // then only time tells
         if Token::Addresses.watch(&self.epoll, watch.as_fd(), EventFlags::IN).is_ok() {
             self.addresses = Some(watch);
         }

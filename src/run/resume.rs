@@ -17,7 +17,8 @@ use crate::detach::PidFile;
 use crate::handover::codec::is_zero;
 use crate::logging::Kind as Event;
 use crate::logging::say;
-use crate::open::kept::{discard, discard_links, fits, marks};
+use crate::open::adopt::is_kind;
+use crate::open::kept::{discard, discard_links, marks};
 use crate::open::{Identity, Opened};
 use crate::peer::Peer;
 use crate::plan::{Plan, Restart};
@@ -82,7 +83,7 @@ impl Resume {
                 let spec = plan.listeners.get(row);
                 spec.is_some_and(|spec| spec.kind == old.kind && plan.arena.get(spec.address) == address)
                     && tables.listeners.get(row).is_some_and(closed)
-                    && fits(plan, row, &socket)
+                    && is_kind(socket.as_fd(), old.kind)
             };
             let Some(row) = (0..plan.listeners.len()).find(wanted) else {
                 discard(address, old.identity, symlinks);
