@@ -8,8 +8,7 @@ use crate::cli::exit;
 use crate::plan::FIRST_OWN_FD;
 use crate::sys::errno::Why;
 use crate::sys::process::above;
-use crate::sys::stdio::{self, Standard};
-use crate::sys::{file, fork};
+use crate::sys::{file, fork, stdio};
 use crate::text::Line;
 use core::ffi::CStr;
 use core::fmt;
@@ -70,8 +69,8 @@ pub fn detach() -> Result<Side, DetachError> {
             fork::exit(exit::SYSTEM);
         }
     }
-    for which in [Standard::Input, Standard::Output] {
-        stdio::discard(which).map_err(failed("open /dev/null"))?;
+    for standard in [0, 1] {
+        stdio::discard(standard).map_err(failed("open /dev/null"))?;
     }
     Ok(Side::Daemon(waiting))
 }
@@ -101,7 +100,7 @@ impl Waiting {
     /// /dev/null cannot be opened (open(2)); the starter is told then that the start has failed.
     pub fn ready(self) -> Result<(), Errno> {
         chdir(c"/")?;
-        stdio::discard(Standard::Error)?;
+        stdio::discard(2)?;
         // A starter that was interrupted does not matter.
         let _ = rustix::io::write(&self.starter, &[exit::DONE]);
         Ok(())

@@ -47,7 +47,7 @@ impl Notify {
                 ),
             }
         }
-        notify.fd = fd.map(|number| environment::take_descriptor(number, 3)).transpose()?;
+        notify.fd = fd.map(|number| environment::reclaim(number, 3)).transpose()?;
         Ok(notify)
     }
 

@@ -143,7 +143,7 @@ pub(super) fn server(plan: &'static Plan, notify: Notify, origin: &mut Origin) -
     let tables = MEMORY.second().ok_or(exit::SYSTEM)?;
     if plan.policies.iter().any(|policy| policy.stdio[0] == Stdio::Null) {
         // children whose input is /dev/null get ours as it is
-        insist(|| stdio::discard(stdio::Standard::Input)).map_err(failed("/dev/null"))?;
+        insist(|| stdio::discard(0)).map_err(failed("/dev/null"))?;
     }
     let least = plan.first_own();
     match origin {

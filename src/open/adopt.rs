@@ -76,7 +76,7 @@ pub fn adopt(plan: &Plan, least: RawFd, closed: &mut dyn FnMut(Closed<'_>)) -> V
     let mut inherited = Vec::new();
     for (index, number) in (3..).take(count).enumerate() {
         let name = names.get(index).filter(|_| names.len() == count).cloned().unwrap_or_default();
-        match environment::take_descriptor(number, least) {
+        match environment::reclaim(number, least) {
             Ok(socket) => inherited.push((name, socket)),
             Err(errno) => closed((&name, Some(errno))),
         }

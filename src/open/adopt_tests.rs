@@ -124,6 +124,6 @@ fn child() {
         assert!(rustix::fd::AsRawFd::as_raw_fd(socket) >= 20);
         assert!(rustix::io::fcntl_getfd(socket).unwrap().contains(rustix::io::FdFlags::CLOEXEC));
         assert!(VARIABLES.iter().all(|name| std::env::var_os(name).is_none()));
-        assert!(environment::take_descriptor(3, 20).is_err() && environment::take_descriptor(4, 20).is_err());
+        assert!(environment::reclaim(3, 20).is_err() && environment::reclaim(4, 20).is_err());
     });
 }

@@ -2,7 +2,7 @@
 
 use core::ffi::{CStr, c_char, c_int};
 use core::ops::Range;
-use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use rustix::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_getfd, fcntl_setfd};
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
@@ -186,38 +186,21 @@ fn close_all(numbers: impl Iterator<Item = RawFd>) {
     }
 }
 
-/// Takes over the inherited descriptor `number` and moves it to `least` or above, with `FD_CLOEXEC` (trap: a
+/// Takes over the inherited descriptor `number`, with `FD_CLOEXEC`; one below `least` is moved there or above (trap: a
 /// descriptor that a parent meant for us can lie where our own are about to go).
 ///
 /// # Errors
-/// EBADF: no such descriptor, or one with `FD_CLOEXEC`, which is one of our own and not inherited. EMFILE.
-pub fn take_descriptor(number: RawFd, least: RawFd) -> Result<OwnedFd, Errno> {
-    let (borrowed, flags) = with_flags(number)?;
-    if flags.contains(FdFlags::CLOEXEC) {
-        return Err(Errno::BADF);
-    }
-    let moved = fcntl_dupfd_cloexec(borrowed, least)?;
-    // SAFETY: it is open (asked above) and inherited, so nothing in this process owns it yet; everything that we
-    // open ourselves has FD_CLOEXEC.
-    drop(unsafe { OwnedFd::from_raw_fd(number) });
-    Ok(moved)
-}
-
-/// Takes over the inherited descriptor `number` where it lies, with `FD_CLOEXEC`; one below `least` is moved there.
-///
-/// # Errors
-/// As [`take_descriptor`].
+/// EBADF: no such descriptor, or one with `FD_CLOEXEC`, which is one of our own and not inherited. EMFILE: it is closed.
 pub fn reclaim(number: RawFd, least: RawFd) -> Result<OwnedFd, Errno> {
-    if number < least {
-        return take_descriptor(number, least);
-    }
     let (borrowed, flags) = with_flags(number)?;
     if flags.contains(FdFlags::CLOEXEC) {
         return Err(Errno::BADF);
     }
     fcntl_setfd(borrowed, FdFlags::CLOEXEC)?;
-    // SAFETY: it is open and inherited (asked above), so nothing in this process owns it yet, see `take_descriptor`.
-    Ok(unsafe { OwnedFd::from_raw_fd(borrowed.as_raw_fd()) })
+    // SAFETY: it is open (asked above) and was inherited, so nothing in this process owns it yet; everything that we
+    // open ourselves has FD_CLOEXEC.
+    let taken = unsafe { OwnedFd::from_raw_fd(number) };
+    if number < least { fcntl_dupfd_cloexec(&taken, least) } else { Ok(taken) }
 }
 
 /// Lets a descriptor stay open over the next exec, or not.

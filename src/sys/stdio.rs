@@ -1,9 +1,11 @@
 //! The descriptors 0, 1 and 2.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fd::{BorrowedFd, IntoRawFd};
-use rustix::fs::{Mode, OFlags, open};
+use rustix::fd::BorrowedFd;
+use rustix::fs::OFlags;
 use rustix::io::{Errno, fcntl_getfd};
+
+use super::process::install_file;
 
 /// Opens /dev/null on each of 0, 1 and 2 that is closed, so that no descriptor of ours can land there and be taken
 /// for standard input, output or error. First thing in the program; the rest of this module relies on it.
@@ -11,63 +13,45 @@ use rustix::io::{Errno, fcntl_getfd};
 /// # Errors
 /// /dev/null cannot be opened (open(2)).
 pub fn guard() -> Result<(), Errno> {
-    for standard in [Standard::Input, Standard::Output, Standard::Error] {
-        if fcntl_getfd(borrow(standard)) == Err(Errno::BADF) {
-            // open(2) gives the lowest free number, and those before are open
-            let _ = open(c"/dev/null", OFlags::RDWR, Mode::empty())?.into_raw_fd();
+    for (number, standard) in (0..).zip([stdin(), stdout(), stderr()]) {
+        if fcntl_getfd(standard) == Err(Errno::BADF) {
+            discard(number)?;
         }
     }
     Ok(())
 }
 
-/// Which of the three.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standard {
-    /// Descriptor 0.
-    Input,
-    /// Descriptor 1.
-    Output,
-    /// Descriptor 2.
-    Error,
-}
-
-/// One of the three descriptors. They are open from [`guard`] to the end of the program.
-#[must_use]
-pub const fn borrow(which: Standard) -> BorrowedFd<'static> {
-    // SAFETY: 0, 1 and 2 are open since `guard`, which asks the kernel whether they are (and so does the start-up of the
-    // Rust library); we only ever replace them by dup2(2), so that they stay open.
-    unsafe { BorrowedFd::borrow_raw(which as i32) }
-}
-
 /// Standard input.
 #[must_use]
 pub const fn stdin() -> BorrowedFd<'static> {
-    borrow(Standard::Input)
+    borrow(0)
 }
 
 /// Standard output.
 #[must_use]
 pub const fn stdout() -> BorrowedFd<'static> {
-    borrow(Standard::Output)
+    borrow(1)
 }
 
 /// Standard error.
 #[must_use]
 pub const fn stderr() -> BorrowedFd<'static> {
-    borrow(Standard::Error)
+    borrow(2)
 }
 
-/// Replaces one of the three by /dev/null.
+/// One of the three descriptors. They are open from [`guard`] to the end of the program.
+const fn borrow(number: i32) -> BorrowedFd<'static> {
+    // SAFETY: 0, 1 and 2 are open since `guard`, which asks the kernel whether they are (and so does the start-up of the
+    // Rust library); we only ever replace them by dup2(2), so that they stay open.
+    unsafe { BorrowedFd::borrow_raw(number) }
+}
+
+/// Replaces one of the three, by its number, by /dev/null.
 ///
 /// # Errors
 /// /dev/null cannot be opened (open(2)).
-pub fn discard(which: Standard) -> Result<(), Errno> {
-    let null = open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
-    match which {
-        Standard::Input => rustix::stdio::dup2_stdin(&null),
-        Standard::Output => rustix::stdio::dup2_stdout(&null),
-        Standard::Error => rustix::stdio::dup2_stderr(&null),
-    }
+pub fn discard(number: i32) -> Result<(), Errno> {
+    install_file(c"/dev/null", OFlags::RDWR, number)
 }
 
 /// Writes all of `bytes`; may block. For texts on standard output and messages before the loop.
@@ -122,7 +106,7 @@ mod tests {
     fn the_guard_leaves_open_descriptors_alone() {
         guard().unwrap();
         guard().unwrap();
-        assert!(rustix::io::fcntl_getfd(borrow(Standard::Input)).is_ok());
+        assert!(rustix::io::fcntl_getfd(stdin()).is_ok());
     }
 
     #[test]
