@@ -82,7 +82,7 @@ impl Server {
         state.phase = Phase::Running(child.pid);
         state.live += 1;
         self.suspect(service);
-        self.watch(service, child.pid);
+        self.watch(service);
         true
     }
 }

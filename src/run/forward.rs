@@ -127,9 +127,7 @@ impl Server {
     /// Somebody uses the service, or did until now.
     fn used_now(&mut self, service: usize) {
         let now = self.now;
-        for row in self.tables.watched.iter_mut().filter(|row| usize::from(row.service) == service) {
-            row.used = now;
-        }
+        self.state(service).watched.used = now;
     }
 
     /// Begins to connect a row that waits to its backend.

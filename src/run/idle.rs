@@ -1,7 +1,6 @@
 //! Sleep: a service that nobody uses is stopped, and its sockets wake it again.
 //!
-//! A running service that may sleep has a row here and is looked at from time to time; while nothing runs there is no
-//! row, no timer and no look. Connections are counted by the kernel ([`connections`]), which also
+//! A running service that may sleep is looked at from time to time; while nothing runs there is no timer and no look. Connections are counted by the kernel ([`connections`]), which also
 //! remembers for a minute those that the service closed first. A datagram leaves an edge in a set that nobody waits on
 //! ([`Server::collect_arrivals`]). Only a short visit that the client ended, between two looks, goes unseen.
 //!
@@ -14,8 +13,9 @@ use rustix::fd::AsFd;
 
 use super::session::{cpu, make_stand_still, memory_kb, signal_session};
 use super::stop::SIGCONT;
-use super::tables::{Ending, Life, stored};
-use super::{Seconds, Server, Tick};
+use super::tables::{Ending, Life};
+use super::{Child, Phase, Seconds, Server, Tick};
+use crate::handover::codec::{Field, record, words};
 use crate::limits::{
     FREEZE_LOOK_MS, FREEZE_LOOKS, IDLE_LOOK_LEAST_MS, IDLE_LOOK_MAX_MS, IDLE_LOOK_MIN_MS, LOOKS_PER_TURN,
 };
@@ -24,33 +24,47 @@ use crate::open::connections::{self, Last};
 use crate::open::{is_readable, listens};
 use crate::plan::{Evict, Plan, Policy, Sleep, SocketKind};
 use crate::sys::errno;
+use crate::text::worded;
 
-/// A running service that may be put to sleep.
-#[derive(Clone, Copy, Debug)]
+/// What is known of a running service that may be put to sleep. All zero: it may not, or does not run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Watched {
-    /// Row of the service.
-    pub service: u16,
-    /// Its main process.
-    pub pid: i32,
-    /// When it was started.
-    pub since: Tick,
     /// When it was last seen to be used.
     pub used: Tick,
     /// When it was last seen to work, or something to wait for it.
-    pub worked: Tick,
+    worked: Tick,
     /// Something has arrived since the last look.
     pub fresh: bool,
     /// CPU time of the session at the last look, in clock ticks.
     cpu: u64,
-    /// Next look.
-    look: Tick,
+    /// Next look; 0: none.
+    pub look: Tick,
     /// Looks since it was made to stand still; 0: it runs.
     frozen: u8,
     /// Why it is to be stopped, where it stands still.
-    why: &'static str,
+    why: Reason,
 }
+record!(Watched { used, worked, fresh, cpu, look, frozen, why });
+
+worded! {
+    /// Why a service is put to sleep.
+    pub enum Reason {
+        /// StopWhenIdleSec=.
+        Idle = "idle",
+        /// StopWhenQuietSec= alone.
+        Quiet = "quiet",
+        /// EvictUnderPressure=.
+        Memory = "memory",
+    }
+}
+words!(Reason);
 
 impl Watched {
+    /// Whether it is looked at.
+    pub(super) fn is_looked_at(&self) -> bool {
+        cfg!(feature = "idle") && self.look != Tick(0)
+    }
+
     /// Whether it stands still, to be looked at again.
     pub(super) const fn is_frozen(&self) -> bool {
         self.frozen > 0
@@ -58,41 +72,30 @@ impl Watched {
 }
 
 impl Server {
-    /// A service that may sleep has been started, or was found running.
-    pub(super) fn watch(&mut self, service: usize, pid: i32) {
-        if !cfg!(feature = "idle") {
-            return;
-        }
+    /// A service has been started, or was found running: perhaps it may sleep.
+    pub(super) fn watch(&mut self, service: usize) {
+        let Some(policy) = self.policy(service).filter(|_| cfg!(feature = "idle")) else { return };
         let now = self.now;
         let state = self.state(service);
         if state.asleep_since != Tick(0) {
             let slept = now.since_ms(core::mem::take(&mut state.asleep_since));
             state.slept_ms = state.slept_ms.saturating_add(slept);
         }
-        let Some(policy) = self.policy(service).filter(|policy| policy.sleep.is_watched()) else { return };
-        let look = next_look(&policy.sleep, now, now, now, now);
-        let row = Watched {
-            service: stored(service),
-            pid,
-            since: now,
-            used: now,
-            worked: now,
-            fresh: false,
-            cpu: 0,
-            look,
-            frozen: 0,
-            why: "",
-        };
-        let _ = self.tables.watched.push(row); // as many rows as services
-        self.due_at(look);
-        self.watch_pressure();
+        state.watched = Watched::BLANK;
+        if policy.sleep.is_watched() {
+            (state.watched.used, state.watched.worked) = (now, now);
+            self.set_look(service, next_look(&policy.sleep, now, now, now, now));
+            self.watch_pressure();
+        }
     }
 
     /// The main process of a service has ended.
-    pub(super) fn unwatch(&mut self, pid: i32) {
-        self.thaw(pid);
-        self.tables.watched.retain(|row| row.pid != pid);
-        self.watch_pressure();
+    pub(super) fn unwatch(&mut self, service: usize) {
+        if self.state(service).watched.is_looked_at() {
+            self.thaw(service);
+            self.state(service).watched = Watched::BLANK;
+            self.watch_pressure();
+        }
     }
 
     /// Looks at the services whose time has come, a bounded number; the others stay due.
@@ -101,73 +104,76 @@ impl Server {
             return; // whoever stands still has been let go on, and stays so
         }
         let mut looks = 0;
-        for index in 0..self.tables.watched.len() {
-            match self.tables.watched.get(index).map(|row| row.look) {
-                Some(look) if look <= self.now && looks < LOOKS_PER_TURN => {
-                    looks += 1;
-                    self.look(index);
-                }
-                look => self.due_at(look.unwrap_or(Tick::NEVER)),
+        for service in 0..self.plan.services.len() {
+            let watched = self.state_of(service).watched;
+            if !watched.is_looked_at() {
+                continue;
+            }
+            if watched.look <= self.now && looks < LOOKS_PER_TURN {
+                looks += 1;
+                self.look(service);
+            } else {
+                self.due_at(watched.look);
             }
         }
     }
 
-    fn look(&mut self, index: usize) {
-        let Some(&row) = self.tables.watched.get(index) else { return };
-        let Some(policy) = self.policy(usize::from(row.service)) else { return };
-        if !self.is_running(row.pid) {
-            return self.set_look(index, Tick::NEVER); // it is being stopped
+    fn look(&mut self, service: usize) {
+        let (Some(policy), Some((_, child))) = (self.policy(service), self.main_process(service)) else { return };
+        if child.stage != Life::Running {
+            return self.set_look(service, Tick::NEVER); // it is being stopped
         }
-        if row.frozen > 0 {
-            return self.look_at_frozen(index);
+        if self.state_of(service).watched.is_frozen() {
+            return self.look_at_frozen(service, policy, &child);
         }
-        self.observe(index);
+        self.observe(service);
         if policy.sleep.evict() != Evict::No {
             self.look_at_memory();
         }
-        let Some(&row) = self.tables.watched.get(index) else { return };
-        if row.frozen > 0 {
+        let watched = self.state_of(service).watched;
+        if watched.is_frozen() {
             return; // it gives way
         }
-        match due(&policy.sleep, row.since, row.used, row.worked) {
-            due if due > self.now => {
-                let next = next_look(&policy.sleep, self.now, row.since, row.used, row.worked);
-                self.set_look(index, next);
-            }
-            _ => self.freeze(index, if policy.sleep.idle_ms == u32::MAX { "quiet" } else { "idle" }),
+        if due(&policy.sleep, child.since, watched.used, watched.worked) > self.now {
+            let next = next_look(&policy.sleep, self.now, child.since, watched.used, watched.worked);
+            self.set_look(service, next);
+        } else {
+            self.freeze(service, if policy.sleep.idle_ms == u32::MAX { Reason::Quiet } else { Reason::Idle });
         }
     }
 
     /// Looks at a service and notes whether it is used, and whether it works. True: somebody is there just now.
-    pub(super) fn observe(&mut self, index: usize) -> bool {
+    pub(super) fn observe(&mut self, service: usize) -> bool {
         self.collect_arrivals();
         let now = self.now;
-        let Some(&row) = self.tables.watched.get(index) else { return false };
-        let Some(policy) = self.policy(usize::from(row.service)) else { return false };
-        let used = match self.last_connection(usize::from(row.service), policy) {
-            _ if row.fresh => now,
+        let Some(policy) = self.policy(service) else { return false };
+        let before = self.state_of(service).watched;
+        let used = match self.last_connection(service, policy) {
+            _ if before.fresh => now,
             Last::Now => now,
             Last::Ago(ms) => Tick(now.0.saturating_sub(u64::from(ms))),
-            Last::Unknown => row.used,
+            Last::Unknown => before.used,
         };
         let quiet = policy.sleep.quiet_ms != u32::MAX;
-        let cpu = if quiet { cpu(self.session(row.pid)) } else { 0 };
-        let worked = quiet && (row.fresh || cpu != row.cpu || self.is_waited_for(usize::from(row.service)));
-        let Some(row) = self.tables.watched.get_mut(index) else { return false };
-        (row.fresh, row.cpu) = (false, cpu);
-        row.used = row.used.max(used);
+        let cpu = self.session(service).filter(|_| quiet).map_or(0, cpu);
+        let worked = quiet && (before.fresh || cpu != before.cpu || self.is_waited_for(service));
+        let watched = &mut self.state(service).watched;
+        (watched.fresh, watched.cpu, watched.used) = (false, cpu, used.max(before.used));
         if worked {
-            row.worked = now;
+            watched.worked = now;
         }
         used == now
     }
 
-    /// For how long the service of a main process has not been used, or not worked, when it may sleep; a look of its own.
-    pub(super) fn unused_ms(&mut self, pid: i32) -> Option<u64> {
-        let is_its = |row: &Watched| cfg!(feature = "idle") && row.pid == pid && !row.is_frozen();
-        let index = self.tables.watched.iter().position(is_its)?;
-        self.observe(index);
-        self.tables.watched.get(index).map(|row| self.now.since_ms(row.used.max(row.worked)))
+    /// For how long a service with this main process has not been used, or not worked, when it may sleep; a look of its own.
+    pub(super) fn unused_ms(&mut self, service: usize, pid: i32) -> Option<u64> {
+        let state = self.state_of(service);
+        if !state.watched.is_looked_at() || state.watched.is_frozen() || state.phase != Phase::Running(pid) {
+            return None;
+        }
+        self.observe(service);
+        let watched = self.state_of(service).watched;
+        Some(self.now.since_ms(watched.used.max(watched.worked)))
     }
 
     /// When a client was last connected, or something waits in a socket. When the kernel cannot tell, one is.
@@ -202,105 +208,90 @@ impl Server {
     }
 
     /// Makes the whole session stand still, for the second look.
-    pub(super) fn freeze(&mut self, index: usize, why: &'static str) {
-        if let Some(pid) =
-            self.tables.watched.get(index).filter(|row| self.forwards(row.service.into())).map(|row| row.pid)
-        {
+    pub(super) fn freeze(&mut self, service: usize, why: Reason) {
+        let Some(session) = self.session(service) else { return };
+        if self.forwards(service) {
             // whoever comes from now on comes to us
-            return self.put_to_sleep(index, why, memory_kb(self.session(pid)));
+            return self.put_to_sleep(service, why, memory_kb(session));
         }
-        let look = self.now.after_ms(FREEZE_LOOK_MS);
-        let Some(row) = self.tables.watched.get_mut(index) else { return };
-        (row.frozen, row.why, row.look) = (1, why, look);
-        let pid = row.pid;
-        make_stand_still(self.session(pid));
-        self.due_at(look);
+        let watched = &mut self.state(service).watched;
+        (watched.frozen, watched.why) = (1, why);
+        make_stand_still(session);
+        self.set_look(service, self.now.after_ms(FREEZE_LOOK_MS));
     }
 
-    fn look_at_frozen(&mut self, index: usize) {
-        let Some(&row) = self.tables.watched.get(index) else { return };
-        let Some(policy) = self.policy(usize::from(row.service)) else { return };
-        let session = self.session(row.pid);
-        let stopped = make_stand_still(session); // one may have been born in between
-        if !stopped && row.frozen < FREEZE_LOOKS {
-            if let Some(row) = self.tables.watched.get_mut(index) {
-                row.frozen += 1;
-            }
-            return self.set_look(index, self.now.after_ms(FREEZE_LOOK_MS));
-        }
-        let memory = memory_kb(session); // takes a while: before the look, which the signal is to follow at once
-        self.collect_arrivals();
-        let fresh = self.tables.watched.get(index).is_some_and(|row| row.fresh);
-        let service = usize::from(row.service);
-        if stopped && !fresh && self.last_connection(service, policy) != Last::Now && !self.is_waited_for(service) {
-            return self.put_to_sleep(index, row.why, memory);
-        }
-        self.thaw(row.pid);
+    fn look_at_frozen(&mut self, service: usize, policy: &Policy, child: &Child) {
         let now = self.now;
-        if let Some(row) = self.tables.watched.get_mut(index) {
-            (row.used, row.worked, row.fresh) = (now, now, false);
+        let stopped = make_stand_still(child.session); // one may have been born in between
+        let watched = &mut self.state(service).watched;
+        if !stopped && watched.frozen < FREEZE_LOOKS {
+            watched.frozen += 1;
+            return self.set_look(service, now.after_ms(FREEZE_LOOK_MS));
         }
-        self.set_look(index, next_look(&policy.sleep, now, row.since, now, now));
+        let why = watched.why;
+        let memory = memory_kb(child.session); // takes a while: before the look, which the signal is to follow at once
+        self.collect_arrivals();
+        let fresh = self.state_of(service).watched.fresh;
+        if stopped && !fresh && self.last_connection(service, policy) != Last::Now && !self.is_waited_for(service) {
+            return self.put_to_sleep(service, why, memory);
+        }
+        self.thaw(service);
+        let watched = &mut self.state(service).watched;
+        (watched.used, watched.worked, watched.fresh) = (now, now, false);
+        self.set_look(service, next_look(&policy.sleep, now, child.since, now, now));
         // in the second case it may never sleep
         let (level, why) =
             if stopped { (Level::Debug, "a client came") } else { (Level::Warn, "it does not stand still") };
-        self.record(Kind::Stop, service, level, format_args!("pid={} not now: {why}", row.pid));
+        self.record(Kind::Stop, service, level, format_args!("pid={} not now: {why}", child.pid));
     }
 
     /// Asks a service to end that takes so many kB, because nobody uses it or because its memory is needed.
-    pub(super) fn put_to_sleep(&mut self, index: usize, why: &'static str, memory: u64) {
-        let Some(&row) = self.tables.watched.get(index) else { return };
-        let Some(child) = self.tables.children.iter().position(|child| child.pid == row.pid) else { return };
-        let service = usize::from(row.service);
+    pub(super) fn put_to_sleep(&mut self, service: usize, why: Reason, memory: u64) {
+        let Some((index, child)) = self.main_process(service) else { return };
         let state = self.state(service);
         (state.ending, state.given_back_kb) = (Ending::Asked, memory);
-        self.ask_to_end(child);
-        let last = if why == "quiet" { row.worked } else { row.used };
-        let after = Seconds(self.now.since_ms(last));
-        self.record(
-            Kind::Stop,
-            service,
-            Level::Info,
-            format_args!("pid={} why={why} after={after} memory={memory}kB", row.pid),
-        );
-        self.set_look(index, Tick::NEVER);
+        let last = if why == Reason::Quiet { state.watched.worked } else { state.watched.used };
+        self.ask_to_end(index);
+        let (why, after) = (why.word(), Seconds(self.now.since_ms(last)));
+        let rest = format_args!("pid={} why={why} after={after} memory={memory}kB", child.pid);
+        self.record(Kind::Stop, service, Level::Info, rest);
+        self.set_look(service, Tick::NEVER);
     }
 
     /// Lets a session that stands still go on.
-    pub(super) fn thaw(&mut self, pid: i32) {
-        if self.goes_on(pid) {
-            signal_session(&[SIGCONT], self.session(pid));
+    pub(super) fn thaw(&mut self, service: usize) {
+        if self.goes_on(service)
+            && let Some(session) = self.session(service)
+        {
+            signal_session(&[SIGCONT], session);
         }
     }
 
-    /// The session of a main process.
-    pub(super) fn session(&self, pid: i32) -> i32 {
-        self.tables.children.iter().find(|child| child.pid == pid).map_or(pid, |child| child.session)
+    /// The main process of a service that runs, and where it stands in the table.
+    pub(super) fn main_process(&self, service: usize) -> Option<(usize, Child)> {
+        let phase = self.phase(service);
+        let is_it = |child: &Child| phase == Phase::Running(child.pid) && usize::from(child.service) == service;
+        let index = self.tables.children.iter().position(is_it)?;
+        Some((index, *self.tables.children.get(index)?))
     }
 
-    /// A session goes on; true: it stood still.
-    pub(super) fn goes_on(&mut self, pid: i32) -> bool {
-        let row = self.tables.watched.iter_mut().find(|row| row.pid == pid);
-        row.is_some_and(|row| core::mem::take(&mut row.frozen) > 0)
+    /// Its session.
+    pub(super) fn session(&self, service: usize) -> Option<i32> {
+        self.main_process(service).map(|(_, child)| child.session)
+    }
+
+    /// The session of a service goes on; true: it stood still.
+    pub(super) fn goes_on(&mut self, service: usize) -> bool {
+        cfg!(feature = "idle") && core::mem::take(&mut self.state(service).watched.frozen) > 0
     }
 
     /// Lets everybody go on: we are about to go.
     pub(super) fn thaw_all(&mut self) {
-        for index in 0..self.tables.watched.len() {
-            if let Some(pid) = self.tables.watched.get(index).map(|row| row.pid) {
-                self.thaw(pid);
-            }
-        }
+        (0..self.plan.services.len()).for_each(|service| self.thaw(service));
     }
 
-    pub(super) fn is_running(&self, pid: i32) -> bool {
-        self.tables.children.iter().any(|child| child.pid == pid && child.stage == Life::Running)
-    }
-
-    fn set_look(&mut self, index: usize, look: Tick) {
-        if let Some(row) = self.tables.watched.get_mut(index) {
-            row.look = look;
-        }
+    fn set_look(&mut self, service: usize, look: Tick) {
+        self.state(service).watched.look = look;
         self.due_at(look);
     }
 }

@@ -85,7 +85,7 @@ impl Server {
         }
         self.state(service).ending = Ending::Announced;
         self.backend_ends(service, false);
-        self.thaw(child.pid);
+        self.thaw(service);
         let deadline = self.stop_deadline(policy);
         self.set_life(index, Life::Stopping, deadline);
         self.record(Kind::Stop, service, Level::Info, format_args!("pid={} why=announced", child.pid));

@@ -11,12 +11,13 @@ use rustix::event::epoll::{self, EventFlags};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
+use super::idle::Reason;
 use super::session::memory_kb;
-use super::tables::Ending;
+use super::tables::{Ending, Life};
 use super::{Phase, Seconds, Server, Tick, Token, Why};
 use crate::limits::{GROWING, GROWING_MS, LOAD_LOOK_MS, MEMORY_LOOK_MS};
 use crate::logging::{Kind, say};
-use crate::plan::{Evict, Plan, sleep::hundredths};
+use crate::plan::{Evict, Plan, Policy, sleep::hundredths};
 use crate::sys::file;
 use crate::sys::proc::{c_str, field, for_each_of, number, read};
 use crate::text::{Line, split_last};
@@ -215,7 +216,11 @@ impl Server {
 
     /// The trigger wakes us only while somebody could give way.
     pub(super) fn watch_pressure(&mut self) {
-        let wanted = self.tables.watched.iter().any(|row| self.evictable(usize::from(row.service)) != Evict::No);
+        let gives_way = |policy: &Policy| policy.sleep.evict() != Evict::No;
+        let wanted = self.pressure.is_some()
+            && (0..self.plan.services.len()).any(|service| {
+                self.state_of(service).watched.is_looked_at() && self.policy(service).is_some_and(gives_way)
+            });
         let Some(trigger) = self.pressure.as_ref().filter(|_| wanted != self.pressure_armed) else { return };
         let done = if wanted {
             Token::Pressure.watch(&self.epoll, trigger.as_fd(), EventFlags::PRI)
@@ -227,10 +232,6 @@ impl Server {
         }
     }
 
-    fn evictable(&self, service: usize) -> Evict {
-        self.policy(service).map_or(Evict::No, |policy| policy.sleep.evict())
-    }
-
     /// Stops one service so that another one has room: the longest idle one, or else one with connections that allows
     /// it. One at a time: how much it frees shows when it has ended.
     fn evict(&mut self, except: usize) {
@@ -238,35 +239,35 @@ impl Server {
             return;
         }
         let mut best: Option<(bool, Tick, usize)> = None;
-        for index in 0..self.tables.watched.len() {
-            let Some(&row) = self.tables.watched.get(index) else { continue };
-            let service = usize::from(row.service);
-            let Some(policy) = self.policy(service) else { continue };
-            let ending = self.state(service).ending == Ending::Asked;
-            if ending || row.is_frozen() {
-                return; // one is about to go
-            }
-            let ran = self.now.since_ms(row.since) >= u64::from(policy.sleep.min_run_ms);
-            if policy.sleep.evict() == Evict::No || service == except || !self.is_running(row.pid) || !ran {
+        for service in 0..self.plan.services.len() {
+            let state = self.state_of(service);
+            if !state.watched.is_looked_at() {
                 continue;
             }
-            let connected = self.observe(index);
+            if state.ending == Ending::Asked || state.watched.is_frozen() {
+                return; // one is about to go
+            }
+            let (Some(policy), Some((_, child))) = (self.policy(service), self.main_process(service)) else { continue };
+            let ran = self.now.since_ms(child.since) >= u64::from(policy.sleep.min_run_ms);
+            if policy.sleep.evict() == Evict::No || service == except || child.stage != Life::Running || !ran {
+                continue;
+            }
+            let connected = self.observe(service);
             if connected && policy.sleep.evict() == Evict::Idle {
                 continue;
             }
-            let used = self.tables.watched.get(index).map_or(self.now, |row| row.used);
-            let candidate = (connected, used, index);
+            let candidate = (connected, self.state_of(service).watched.used, service);
             best = Some(best.map_or(candidate, |best| best.min(candidate)));
         }
         match best {
-            Some((false, used, index)) => {
+            Some((false, used, service)) => {
                 let idle = Seconds(self.now.since_ms(used));
                 say!(Debug, "memory is short: idle={idle}");
-                self.freeze(index, "memory");
+                self.freeze(service, Reason::Memory);
             }
-            Some((true, _, index)) => {
-                let memory = self.tables.watched.get(index).map_or(0, |row| memory_kb(self.session(row.pid)));
-                self.put_to_sleep(index, "memory", memory);
+            Some((true, _, service)) => {
+                let memory = self.session(service).map_or(0, memory_kb);
+                self.put_to_sleep(service, Reason::Memory, memory);
             }
             None => {}
         }

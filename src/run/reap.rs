@@ -75,7 +75,7 @@ impl Server {
             return;
         }
         let Some(&child) = self.tables.children.get(index) else { return };
-        self.unwatch(pid);
+        self.unwatch(service);
         // workers that outlive their main process would take the next clients
         let looked_after = matches!(policy.kill_mode, KillMode::Session | KillMode::Mixed);
         if looked_after && child.stage != Life::Killed && send_signal(-child.session, 0).is_ok() {

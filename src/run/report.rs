@@ -70,7 +70,7 @@ impl Server {
                 let mut children = self.tables.children.iter().enumerate().skip(from);
                 let Some((index, &child)) = children.find(|(_, child)| is_its(child)) else { return (None, None) };
                 let mut row = process_row(self.now, &child);
-                if let Some(unused) = self.unused_ms(child.pid) {
+                if let Some(unused) = self.unused_ms(service, child.pid) {
                     row.number("idle_ms", unused);
                 }
                 (Some(row), u32::try_from(index + 1).ok().map(Part::Process))

@@ -9,12 +9,12 @@ use log::Level;
 use rustix::fd::{AsFd, OwnedFd, RawFd};
 use std::path::Path;
 
-use super::state::{Kept, KeptInternal, KeptListener, KeptWatched, State};
+use super::state::{Kept, KeptInternal, KeptListener, State};
 use super::tables::{Change, Parked, stored};
 use super::takeover::Foreign;
-use super::{Listener, Phase, Server, Tables, Why};
+use super::{Listener, Phase, Server, Tables, Watched, Why};
 use crate::detach::PidFile;
-use crate::handover::codec::is_zero;
+use crate::handover::codec::{Field, is_zero};
 use crate::logging::Kind as Event;
 use crate::logging::say;
 use crate::open::adopt::is_kind;
@@ -163,7 +163,7 @@ impl Server {
             match state.phase {
                 Phase::Resting(until, Why::Restart) if !restarts => state.phase = Phase::Resting(until, Why::Failure),
                 Phase::Running(pid) if !resume.state.children.iter().any(|child| child.pid == pid) => {
-                    state.phase = Phase::Waiting;
+                    (state.phase, state.watched) = (Phase::Waiting, Watched::BLANK);
                 }
                 _ => {}
             }
@@ -172,8 +172,8 @@ impl Server {
             if !is_zero(&state) {
                 *self.state(row) = state;
             }
-            if let Phase::Running(pid) = state.phase {
-                self.resume_run(row, pid, &resume.state.watched);
+            if let Phase::Running(_) = state.phase {
+                self.resume_run(row);
             }
         }
         for mut rate in core::mem::take(&mut resume.state.rates) {
@@ -203,15 +203,18 @@ impl Server {
     }
 
     /// A service that runs: what arrives is noted again, and it may be put to sleep when it could have been before.
-    fn resume_run(&mut self, service: usize, pid: i32, watched: &[KeptWatched]) {
+    fn resume_run(&mut self, service: usize) {
         if !self.forwards(service) {
             self.suspect(service);
         }
         self.state(service).arrived = true; // perhaps: nobody looked in between
-        self.watch(service, pid);
-        let old = watched.iter().find(|old| old.pid == pid);
-        if let (Some(old), Some(row)) = (old, self.tables.watched.iter_mut().find(|row| row.pid == pid)) {
-            (row.since, row.used, row.worked, row.fresh) = (old.since, old.used, old.worked, old.fresh);
+        let before = self.state(service).watched;
+        self.watch(service);
+        let watched = &mut self.state(service).watched;
+        if before.is_looked_at() && watched.is_looked_at() {
+            let look = watched.look;
+            *watched = before;
+            watched.look = look;
         }
     }
 

@@ -78,7 +78,7 @@ impl Server {
                 }
                 (state.was_missing, state.scarcities) = (false, 0);
                 self.record(Kind::Start, service, Level::Info, format_args!("pid={pid} why={}", why.word()));
-                self.watch(service, pid);
+                self.watch(service);
                 if forwards {
                     self.arm(service); // it may come from a rest
                     self.backend_started(service);
@@ -229,10 +229,8 @@ impl Server {
             let Ok(events) = wait(self.arrivals.as_fd(), &mut events, Some(&none), None) else { return };
             for event in events {
                 let service = usize::try_from(event.data.u64()).unwrap_or(usize::MAX);
-                self.state(service).arrived = true;
-                for row in self.tables.watched.iter_mut().filter(|row| usize::from(row.service) == service) {
-                    row.fresh = true;
-                }
+                let state = self.state(service);
+                (state.arrived, state.watched.fresh) = (true, true);
             }
             if events.len() < AT_ONCE {
                 return; // that was all

@@ -2,8 +2,7 @@
 //! start-up that may take memory. Rows are numbered as in the plan that wrote them and are matched by name and address.
 //!
 //! Order: version; what the hand-over is about; services; listeners; children; services that were taken over; parked
-//! connections; those of built-in services; forwarded ones; pipes to the log; services that may be put to sleep; connections of each source;
-//! events; clients of the control socket; the version again, which shows that nothing is missing.
+//! connections; those of built-in services; forwarded ones; pipes to the log; connections of each source; events; clients of the control socket; the version again, which shows that nothing is missing.
 
 use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::io::pread;
@@ -18,7 +17,7 @@ use super::rate::Rate;
 use super::reload::Kind;
 use super::tables::{Change, Ending, Life, Order, Parked, stored};
 use super::takeover::Foreign;
-use super::{Child, Listener, Phase, Server, ServiceState, Watched, Why};
+use super::{Child, Listener, Phase, Server, ServiceState, Why};
 use crate::handover::VERSION;
 use crate::handover::codec::{Codec, Descriptor, Field, Reader, record, word, words};
 use crate::logging::insist;
@@ -177,23 +176,6 @@ impl KeptSide {
     }
 }
 
-/// A running service that may be put to sleep.
-#[derive(Clone)]
-pub(super) struct KeptWatched {
-    pub(super) pid: i32,
-    pub(super) since: Tick,
-    pub(super) used: Tick,
-    pub(super) worked: Tick,
-    pub(super) fresh: bool,
-}
-record!(KeptWatched { pid, since, used, worked, fresh });
-
-impl KeptWatched {
-    fn of(&Watched { pid, since, used, worked, fresh, .. }: &Watched) -> Self {
-        Self { pid, since, used, worked, fresh }
-    }
-}
-
 /// A pipe from children to the log; its texts are the identifier, and the beginning of a line.
 #[derive(Clone)]
 pub(super) struct KeptOutput {
@@ -214,7 +196,6 @@ pub(super) struct State {
     pub(super) internal: Vec<KeptInternal>,
     pub(super) forwards: Vec<KeptForward>,
     pub(super) outputs: Vec<Kept<KeptOutput>>,
-    pub(super) watched: Vec<KeptWatched>,
     pub(super) rates: Vec<Rate>,
     pub(super) next_event: u32,
     pub(super) events: Vec<Event>,
@@ -242,7 +223,6 @@ impl Server {
         to.put_list(tables.forwards.each().map(KeptForward::of));
         tables.outputs.iter().for_each(|output| output.put(plan, to));
         to.put(false);
-        to.put_list(tables.watched.iter().map(KeptWatched::of));
         to.put_list(tables.rates.each().copied());
         let history = &tables.history;
         to.put(history.next());
@@ -315,7 +295,6 @@ impl State {
             internal: from.list(Reader::get),
             forwards: from.list(Reader::get),
             outputs: from.list(kept),
-            watched: from.list(Reader::get),
             rates: from.list(Reader::get),
             next_event: from.get(),
             events: from.list(Reader::get),
@@ -356,6 +335,7 @@ record!(ServiceState {
     given_back_kb,
     slept_ms,
     asleep_since,
+    watched,
     refused,
     rested,
     starts,

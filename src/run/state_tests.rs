@@ -61,7 +61,6 @@ fn bytes_of(plan: &Plan) -> Vec<u8> {
         b"half a li",
     );
     to.put(false);
-    to.put_list(empty::<KeptWatched>());
     to.put_list(empty::<Rate>());
     to.put(1_u32);
     to.put_list([Event::of(What::Stop, 7)].into_iter());

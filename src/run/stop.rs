@@ -5,7 +5,7 @@ use log::Level;
 use super::history::{Event, What};
 use super::session::{signal_session, signal_sessions};
 use super::tables::Life;
-use super::{Child, Server, Tick};
+use super::{Child, Phase, Server, Tick};
 use crate::logging::{Kind, say};
 use crate::open;
 use crate::plan::{KillMode, Policy};
@@ -55,21 +55,24 @@ impl Server {
     /// Sends KillSignal= to those whom KillMode= names, and SIGCONT.
     pub(super) fn ask_to_end(&mut self, index: usize) {
         let Some(&child) = self.tables.children.get(index) else { return };
-        let Some(policy) = self.policy(usize::from(child.service)) else { return };
-        self.note(usize::from(child.service), Event::of(What::Stop, child.pid));
-        self.backend_ends(usize::from(child.service), false);
+        let service = usize::from(child.service);
+        let Some(policy) = self.policy(service) else { return };
+        self.note(service, Event::of(What::Stop, child.pid));
+        self.backend_ends(service, false);
         match policy.kill_mode {
             KillMode::None => return self.set_life(index, Life::Stopping, Tick::NEVER),
             KillMode::Session => {
                 signal_session(&[policy.kill_signal, SIGCONT], child.session);
-                self.goes_on(child.pid);
+                if self.phase(service) == Phase::Running(child.pid) {
+                    self.goes_on(service);
+                }
             }
             KillMode::Mixed | KillMode::Process => {
                 let _ = send_signal(child.pid, policy.kill_signal); // ESRCH: about to be reaped
                 let _ = send_signal(child.pid, SIGCONT);
             }
         }
-        self.thaw(child.pid);
+        self.thaw(service);
         let deadline = self.stop_deadline(policy);
         self.set_life(index, Life::Stopping, deadline);
     }

@@ -59,8 +59,6 @@ pub struct Tables {
     pub outputs: Vec<Output, OUTPUTS>,
     /// Children that an earlier Dormouse started.
     pub foreign: Rows<Foreign, { rows(cfg!(feature = "takeover"), FOREIGN) }>,
-    /// Running services that may be put to sleep.
-    pub watched: Rows<Watched, { rows(cfg!(feature = "idle"), SERVICES) }>,
     /// Connections of each source, for MaxConnectionRate=.
     pub rates: Rates,
     /// Clients of the control socket, in no order.
@@ -97,7 +95,6 @@ impl Tables {
         forwards: Forwards::NEW,
         outputs: Vec::new(),
         foreign: Rows::NONE,
-        watched: Rows::NONE,
         group: Group::NONE,
         rates: Rates::NEW,
         clients: Rows::NONE,
@@ -221,6 +218,8 @@ pub struct ServiceState {
     pub slept_ms: u64,
     /// Since when it sleeps; 0: it does not.
     pub asleep_since: Tick,
+    /// What is known of it while it runs and may be put to sleep.
+    pub watched: Watched,
     /// Connections closed, by [`Refusal`].
     pub refused: [u32; Refusal::ALL.len()],
     /// Rests, by [`Why`].
