@@ -67,12 +67,6 @@ impl Notify {
         Some(text)
     }
 
-    /// Whether anybody wants to know.
-    #[must_use]
-    pub const fn is_wanted(&self) -> bool {
-        self.socket.is_some() || self.fd.is_some()
-    }
-
     /// All sockets are open: `READY=1` with `status` (may be empty), and a newline on the descriptor, which is closed
     /// by that. Also the end of a reload, where only the message is sent.
     ///
@@ -159,7 +153,6 @@ mod tests {
         let path = std::env::temp_dir().join(format!("dormouse-notify-{}", std::process::id()));
         let supervisor = UnixDatagram::bind(&path).unwrap();
         let mut notify = to(path.as_os_str().as_bytes());
-        assert!(notify.is_wanted());
         assert_eq!(notify.variable().unwrap(), format!("NOTIFY_SOCKET={}\0", path.display()).as_bytes());
         notify.ready("3 sockets\nMAINPID=1").unwrap();
         assert_eq!(receive(&supervisor), "READY=1\nSTATUS=3 sockets\\x0aMAINPID=1");
@@ -198,7 +191,6 @@ mod tests {
         let (reader, writer) = rustix::pipe::pipe().unwrap();
         let mut notify = Notify::take(Some(writer.into_raw_fd())).unwrap();
         notify.ready("x").unwrap();
-        assert!(!notify.is_wanted());
         let mut buffer = [0; 8];
         assert_eq!(rustix::io::read(&reader, &mut buffer), Ok(1));
         assert_eq!(buffer[0], b'\n');

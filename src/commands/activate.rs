@@ -19,8 +19,8 @@ use crate::limits::CHILDREN;
 use crate::logging::{self, Target, say};
 use crate::notify::Notify;
 use crate::open::{self, adopt};
+use crate::plan::Plan;
 use crate::plan::compile::Context;
-use crate::plan::{ChildLog, Plan};
 use crate::seal;
 use crate::spawn::{Spawner, Start};
 use crate::sys::errno::Why;
@@ -50,7 +50,7 @@ fn prepare(options: &Options) -> Result<&'static Plan, u8> {
     let names = cli::resolve_names(&asked.names, inherited.len() + asked.listen.len())
         .map_err(|error| cli::refuse(&error, exit::USAGE))?;
     let context = Context {
-        log: ChildLog::Stderr,
+        log: Target::Stderr,
         keep_streams: true,
         fd_names: names.into_iter().map(str::to_owned).collect(),
         parent_death: (!asked.once).then_some(TERM),

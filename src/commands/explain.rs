@@ -5,10 +5,11 @@ use super::say::Say;
 use super::{context, daemon, read};
 use crate::cli::{self, Options, exit};
 use crate::config::{self, Id, Tolerance};
+use crate::logging::Target;
 use crate::open::connections;
 use crate::plan::address::{self, Text};
 use crate::plan::steps::{Reader, Step};
-use crate::plan::{ChildLog, ListenerSpec, Plan, Policy, ServiceSpec, SocketKind, Stdio};
+use crate::plan::{ListenerSpec, Plan, Policy, ServiceSpec, SocketKind, Stdio};
 use crate::run::family_name;
 use crate::text::{join, strings};
 
@@ -85,9 +86,9 @@ const fn kind(kind: SocketKind) -> &'static str {
 fn descriptors(plan: &Plan, service: &ServiceSpec, policy: &Policy, text: &mut Told) {
     let socket = if policy.accept { Say::TheConnection } else { Say::TheListener };
     let log = match policy.log {
-        ChildLog::Stderr => Say::OurError,
-        ChildLog::Syslog => Say::SyslogLines,
-        ChildLog::Kmsg => Say::KernelLines,
+        Target::Stderr => Say::OurError,
+        Target::Syslog => Say::SyslogLines,
+        Target::Kmsg => Say::KernelLines,
     };
     text.put(Say::Descriptors, &[]);
     for (number, stdio) in policy.stdio.into_iter().enumerate() {

@@ -14,9 +14,8 @@ use std::path::PathBuf;
 
 use crate::cli::{self, Command, Options, exit};
 use crate::config::{self, Code, Draft, Inetd, Tolerance};
-use crate::logging::{self, Target};
+use crate::logging;
 use crate::open::adopt;
-use crate::plan::ChildLog;
 use crate::plan::compile::Context;
 use crate::sys::{file, signal, stdio};
 
@@ -96,10 +95,5 @@ fn report(draft: &Draft) -> bool {
 
 /// What the plan depends on besides the draft: where children's lines go that are meant for the log.
 const fn context(options: &Options) -> Context {
-    let log = match options.log {
-        Target::Stderr => ChildLog::Stderr,
-        Target::Syslog => ChildLog::Syslog,
-        Target::Kmsg => ChildLog::Kmsg,
-    };
-    Context { log, keep_streams: false, fd_names: Vec::new(), parent_death: None }
+    Context { log: options.log, keep_streams: false, fd_names: Vec::new(), parent_death: None }
 }

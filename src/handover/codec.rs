@@ -315,7 +315,7 @@ pub fn is_zero(value: &impl Field) -> bool {
 
 /// Makes a structure a [`Field`]: all its fields in this order. One that is missing here does not compile.
 macro_rules! record {
-    ($type:ident { $($field:ident),* $(,)? }) => {
+    ($type:ident: $($field:ident)*) => {
         impl $crate::handover::codec::Field for $type {
             const BLANK: Self = Self { $($field: $crate::handover::codec::Field::BLANK),* };
 
@@ -339,7 +339,7 @@ mod tests {
         number: u32,
         yes: bool,
     }
-    record!(Row { number, yes });
+    record!(Row: number yes);
 
     fn written(act: impl FnOnce(&mut dyn Codec)) -> Vec<u8> {
         let mut writer = Writer::new(memfd_create(c"state", MemfdFlags::CLOEXEC).unwrap());

@@ -10,9 +10,10 @@ use super::policy::{Streams, policy, streams};
 use super::sleep::{Sleep, idle_ms};
 use super::steps::Steps;
 use super::work::Work;
-use super::{ChildLog, Internal, PlanTables, Policy, ServiceSpec, Span, Stdio, privileges, sockets};
+use super::{Internal, PlanTables, Policy, ServiceSpec, Span, Stdio, privileges, sockets};
 use crate::config::{self, Code, Draft, Fault, Id, ServiceDraft};
 use crate::limits::{ARGUMENTS, ENVIRONMENT, FD_NAMES_BYTES, INSTANCE_BYTES, INSTANCE_WORDS_BYTES};
+use crate::logging::Target;
 use crate::sys::file;
 use crate::text::{base_name, join};
 
@@ -22,7 +23,7 @@ const START_VARIABLES: usize = 13;
 /// What the plan depends on besides the draft.
 pub struct Context {
     /// Where children's lines go that are meant for the log.
-    pub log: ChildLog,
+    pub log: Target,
     /// Standard descriptors that are not configured stay as ours, and of our environment nothing is passed on that is not
     /// asked for (activate).
     pub keep_streams: bool,

@@ -26,7 +26,7 @@ pub use arena::{Arena, ArenaFull, Span, Texts};
 pub use sleep::{Evict, NotifyAccess, Sleep};
 
 use crate::limits::{LISTENERS, SERVICE_LISTENERS, SERVICES};
-use crate::logging::insist;
+use crate::logging::{Target, insist};
 use crate::sys::memory::{self, Pages};
 use heapless::Vec;
 use rustix::io::Errno;
@@ -320,17 +320,6 @@ pub enum Stdio {
     File,
 }
 
-/// Where the lines go that a child writes to [`Stdio::Log`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ChildLog {
-    /// To our own standard error, which the child gets as it is.
-    Stderr,
-    /// Through a pipe and us to syslogd.
-    Syslog,
-    /// Through a pipe and us to the kernel's log.
-    Kmsg,
-}
-
 /// When an Accept=no service is started again without a knock (systemd.service(5), Restart=).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Restart {
@@ -379,8 +368,9 @@ pub struct Policy {
     pub nonblocking: bool,
     /// Standard input, output and error.
     pub stdio: [Stdio; 3],
-    /// Where [`Stdio::Log`] leads.
-    pub log: ChildLog,
+    /// Where [`Stdio::Log`] leads: our own standard error, which the child gets as it is, or through a pipe and us to
+    /// another log.
+    pub log: Target,
     /// The child's set-up program.
     pub steps: Span,
     /// `NAME=VALUE`, each with its NUL.

@@ -1,9 +1,10 @@
 //! What a service may and does, as numbers: limits, restart, stop, and where its standard descriptors go.
 
 use super::work::Work;
-use super::{ChildLog, KillMode, Policy, Rate, Restart, Span, Stdio};
+use super::{KillMode, Policy, Rate, Restart, Span, Stdio};
 use crate::config::{Code, ExitStatus, INFINITY, Id, ServiceDraft, Stream};
 use crate::limits::CHILDREN;
+use crate::logging::Target;
 use crate::sys::users;
 
 /// Starts in [`Id::TriggerLimitIntervalSec`] where nothing is set: per connection (no limit: each is asked for by a client
@@ -21,7 +22,7 @@ pub(super) struct Streams {
     pub(super) wanted: [Stream; 3],
     /// Where each one goes.
     pub(super) stdio: [Stdio; 3],
-    log: ChildLog,
+    log: Target,
 }
 
 /// Resolves the three streams. Unset means: input and output of a connection are the socket, everything else that is
@@ -62,12 +63,12 @@ fn direct(stream: &Stream) -> Stdio {
 }
 
 /// One log per service: output and error cannot go to two different ones.
-fn log_of(work: &mut Work<'_>, streams: [&Stream; 2], stdio: [Stdio; 2]) -> ChildLog {
+fn log_of(work: &mut Work<'_>, streams: [&Stream; 2], stdio: [Stdio; 2]) -> Target {
     let own = work.context.log;
     let logs =
         streams.into_iter().zip(stdio).filter(|(_, stdio)| *stdio == Stdio::Log).map(|(stream, _)| match stream {
-            Stream::Syslog => ChildLog::Syslog,
-            Stream::Kmsg => ChildLog::Kmsg,
+            Stream::Syslog => Target::Syslog,
+            Stream::Kmsg => Target::Kmsg,
             _ => own,
         });
     let logs: Vec<_> = logs.collect();
@@ -86,7 +87,7 @@ pub(super) fn policy(work: &mut Work<'_>, streams: &Streams, identifier: &str) -
     if accept && draft.is_set(Id::MaxConnections) && draft.number(Id::MaxConnections) > Some(CHILDREN as u64) {
         work.fault(Code::ChildrenFew, Id::MaxConnections, &[&CHILDREN.to_string()]);
     }
-    let piped = streams.log != ChildLog::Stderr && streams.stdio.contains(&Stdio::Log);
+    let piped = streams.log != Target::Stderr && streams.stdio.contains(&Stdio::Log);
     let syslog_identifier = if piped { work.store(identifier.as_bytes()) } else { Span::EMPTY };
     let (allow, deny) = super::sockets::access(draft);
     let (allow, deny) = (work.store(&allow), work.store(&deny));

@@ -2,13 +2,14 @@
 
 use super::compile::Context;
 use super::work::Work;
-use super::{ChildLog, Plan, PlanTables, ServiceSpec, Span, sockets};
+use super::{Plan, PlanTables, ServiceSpec, Span, sockets};
 use crate::config::{Fault, Place, ServiceDraft};
+use crate::logging::Target;
 use crate::sys::testing::own_umask;
 
 /// A daemon in the foreground.
 pub static CONTEXT: Context =
-    Context { log: ChildLog::Stderr, keep_streams: false, fd_names: Vec::new(), parent_death: None };
+    Context { log: Target::Stderr, keep_streams: false, fd_names: Vec::new(), parent_death: None };
 
 /// Runs `test` with the plan of these services, each a name and directives, and the faults in it. In a thread of its
 /// own: a plan is too large for the stack of a test, and namespaces and umask belong to a thread.

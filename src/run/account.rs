@@ -19,7 +19,7 @@ pub struct Starts {
     pub buckets: [u32; BOUNDS_US.len() + 1],
 }
 
-record!(Starts { last_us, worst_us, sum_us, buckets });
+record!(Starts: last_us worst_us sum_us buckets);
 
 impl Starts {
     /// Counts one.

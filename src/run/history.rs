@@ -29,7 +29,7 @@ pub struct Event {
 
 const _: () = assert!(size_of::<Event>() == 32);
 
-record!(Event { stamp, source, value, service, what, detail });
+record!(Event: stamp source value service what detail);
 
 worded! {
     /// What an event is about.

@@ -44,7 +44,7 @@ pub struct Watched {
     /// Why it is to be stopped, where it stands still.
     why: Reason,
 }
-record!(Watched { used, worked, fresh, cpu, look, frozen, why });
+record!(Watched: used worked fresh cpu look frozen why);
 
 worded! {
     /// Why a service is put to sleep.

@@ -12,7 +12,7 @@ pub struct Window {
     count: u32,
 }
 
-record!(Window { begin, count });
+record!(Window: begin count);
 
 impl Window {
     /// Whether one more event fits at `now`; if not, when the window ends.

@@ -14,7 +14,7 @@ use super::{Server, Tables};
 use crate::handover::codec::{Codec, Descriptor};
 use crate::limits::LOG_LINE_BYTES;
 use crate::logging::{self, Target};
-use crate::plan::{ChildLog, Plan, Policy, Stdio};
+use crate::plan::{Plan, Policy, Stdio};
 use crate::sys::wait::ready;
 
 /// Reads of one pipe in one turn.
@@ -28,7 +28,7 @@ pub struct Output {
     /// What children get; an orphan has none, so that its end is seen when the last writer ends.
     write: Option<OwnedFd>,
     /// Log and identifier of an orphan.
-    orphan: (ChildLog, Vec<u8, IDENTIFIER_BYTES>),
+    orphan: (Target, Vec<u8, IDENTIFIER_BYTES>),
     /// The beginning of a line whose end has not come yet.
     line: Vec<u8, LOG_LINE_BYTES>,
 }
@@ -40,11 +40,11 @@ const IDENTIFIER_BYTES: usize = 64;
 
 impl Output {
     const fn new(policy: u16, read: OwnedFd, write: Option<OwnedFd>) -> Self {
-        Self { policy, read, write, orphan: (ChildLog::Syslog, Vec::new()), line: Vec::new() }
+        Self { policy, read, write, orphan: (Target::Syslog, Vec::new()), line: Vec::new() }
     }
 
     /// Where its lines go, and under which name.
-    fn log<'a>(&'a self, plan: &'a Plan) -> (ChildLog, &'a [u8]) {
+    fn log<'a>(&'a self, plan: &'a Plan) -> (Target, &'a [u8]) {
         let policy = plan.policies.get(usize::from(self.policy));
         policy.map_or((self.orphan.0, &self.orphan.1), |policy| (policy.log, plan.arena.get(policy.syslog_identifier)))
     }
@@ -88,7 +88,7 @@ pub fn prepare(plan: &Plan, tables: &mut Tables) -> Result<(), Errno> {
 }
 
 fn wants_pipe(policy: &Policy) -> bool {
-    policy.log != ChildLog::Stderr && policy.stdio.contains(&Stdio::Log)
+    policy.log != Target::Stderr && policy.stdio.contains(&Stdio::Log)
 }
 
 /// A pipe of the image before goes to the policy with the same log and identifier. Without one it is kept as an orphan
@@ -128,8 +128,7 @@ impl Server {
     pub(super) fn on_output(&mut self, row: usize) {
         let plan = self.plan;
         let Some(output) = self.tables.outputs.get_mut(row) else { return };
-        let (log, identifier) = output.log(plan);
-        let target = if log == ChildLog::Kmsg { Target::Kmsg } else { Target::Syslog };
+        let (target, identifier) = output.log(plan);
         let identifier: Vec<u8, 256> = Vec::from_slice(identifier).unwrap_or_default();
         let mut buffer = [0; 1024];
         for _ in 0..READS_PER_TURN {

@@ -22,7 +22,7 @@ pub(super) struct Rate {
     /// When the first of them came.
     begin: Tick,
 }
-record!(Rate { service, source, count, begin });
+record!(Rate: service source count begin);
 
 /// The counters. The state at start is all zero.
 pub struct Rates([Rate; RATES]);

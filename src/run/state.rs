@@ -20,11 +20,11 @@ use super::takeover::Foreign;
 use super::{Child, Listener, Phase, Server, ServiceState, Why};
 use crate::handover::VERSION;
 use crate::handover::codec::{Codec, Descriptor, Field, Reader, record, word, words};
-use crate::logging::insist;
+use crate::logging::{Target, insist};
 use crate::open::Identity;
 use crate::open::kept::{Marks, marks};
 use crate::peer::Source;
-use crate::plan::{ChildLog, SocketKind};
+use crate::plan::SocketKind;
 use crate::sys::clock::Tick;
 
 /// What the hand-over is about.
@@ -51,7 +51,7 @@ pub(super) struct About {
     /// The name of the process, which exec changes.
     pub(super) name: [u8; 16],
 }
-record!(About { kind, begun, since, control, control_file, last_client, notifications, pid_file, names, name });
+record!(About: kind begun since control control_file last_client notifications pid_file names name);
 
 /// What was kept together with two texts.
 pub(super) struct Kept<T> {
@@ -76,7 +76,7 @@ pub(super) struct KeptListener {
     /// Its descriptor.
     pub(super) descriptor: Descriptor,
 }
-record!(KeptListener { service, row, kind, identity, marks, descriptor });
+record!(KeptListener: service row kind identity marks descriptor);
 
 /// A service that was taken over: its pid, and the pidfd.
 #[derive(Clone)]
@@ -84,7 +84,7 @@ pub(super) struct KeptForeign {
     pub(super) pid: i32,
     pub(super) descriptor: Descriptor,
 }
-record!(KeptForeign { pid, descriptor });
+record!(KeptForeign: pid descriptor);
 
 /// A connection that waits for its program.
 #[derive(Clone)]
@@ -93,7 +93,7 @@ pub(super) struct KeptParked {
     pub(super) listener: u16,
     pub(super) descriptor: Descriptor,
 }
-record!(KeptParked { service, listener, descriptor });
+record!(KeptParked: service listener descriptor);
 
 impl KeptParked {
     fn of(parked: &Parked) -> Self {
@@ -112,7 +112,7 @@ pub(super) struct KeptInternal {
     pub(super) position: u16,
     pub(super) blocked: bool,
 }
-record!(KeptInternal { service, listener, descriptor, deadline, position, blocked });
+record!(KeptInternal: service listener descriptor deadline position blocked);
 
 /// A forwarded connection.
 #[derive(Clone)]
@@ -123,7 +123,7 @@ pub(super) struct KeptForward {
     deadline: Tick,
     sides: [KeptSide; 2],
 }
-record!(KeptForward { service, stage, source, deadline, sides });
+record!(KeptForward: service stage source deadline sides);
 
 /// One side of it.
 #[derive(Clone)]
@@ -135,7 +135,7 @@ struct KeptSide {
     passed_on: bool,
     broken: bool,
 }
-record!(KeptSide { socket, pipe, held, ended, passed_on, broken });
+record!(KeptSide: socket pipe held ended passed_on broken);
 
 impl KeptForward {
     fn of(pair: &Pair) -> Self {
@@ -179,11 +179,11 @@ impl KeptSide {
 /// A pipe from children to the log; its texts are the identifier, and the beginning of a line.
 #[derive(Clone)]
 pub(super) struct KeptOutput {
-    pub(super) log: ChildLog,
+    pub(super) log: Target,
     pub(super) read: Descriptor,
     pub(super) write: Descriptor,
 }
-record!(KeptOutput { log, read, write });
+record!(KeptOutput: log read write);
 
 /// Everything.
 pub(super) struct State {
@@ -305,52 +305,19 @@ impl State {
     }
 }
 
-record!(Identity { device, inode });
-record!(Marks { fixed, settable });
-record!(Child { pid, session, service, stage, timed_out, end, since, deadline, source });
-record!(ServiceState {
-    phase,
-    live,
-    forwarded,
-    tries,
-    probe,
-    deaf,
-    failures,
-    short_runs,
-    scarcities,
-    misses,
-    hold,
-    was_missing,
-    suspected,
-    arrived,
-    held,
-    ending,
-    poison,
-    poison_runs,
-    dropped,
-    trigger,
-    poll,
-    start,
-    accepted,
-    given_back_kb,
-    slept_ms,
-    asleep_since,
-    watched,
-    refused,
-    rested,
-    starts,
-    ended,
-    last_end,
-    last_ran_ms,
-    last_ended,
-    paused,
-    order,
-});
+record!(Identity: device inode);
+record!(Marks: fixed settable);
+record!(Child: pid session service stage timed_out end since deadline source);
+record!(ServiceState:
+    phase live forwarded tries probe deaf failures short_runs scarcities misses hold was_missing suspected arrived
+    held ending poison poison_runs dropped trigger poll start accepted given_back_kb slept_ms asleep_since watched
+    refused rested starts ended last_end last_ran_ms last_ended paused order
+);
 
 words!(Stage { Free, Waiting, Connecting, Open });
 words!(Ending { Unasked, Announced, Asked });
 words!(SocketKind { Stream, Datagram, SequentialPacket, Fifo });
-words!(ChildLog { Stderr, Syslog, Kmsg });
+words!(Target { Stderr, Syslog, Kmsg });
 words!(Kind Why What Life);
 words!(Order { None, Stop, Restart });
 

@@ -56,7 +56,7 @@ fn bytes_of(plan: &Plan) -> Vec<u8> {
     to.put_list([KeptForward { service: 1, stage: Stage::Waiting, source, deadline, sides }].into_iter());
     put_kept(
         to,
-        KeptOutput { log: ChildLog::Syslog, read: Descriptor(41), write: Descriptor::BLANK },
+        KeptOutput { log: Target::Syslog, read: Descriptor(41), write: Descriptor::BLANK },
         b"web",
         b"half a li",
     );

@@ -10,8 +10,9 @@ use crate::content::content;
 use crate::random::Random;
 use dormouse::cli::{self, Dialect};
 use dormouse::config::{self, Draft, Fault, Inetd, Tolerance};
+use dormouse::logging::Target;
+use dormouse::plan::PlanTables;
 use dormouse::plan::compile::{Context, compile};
-use dormouse::plan::{ChildLog, PlanTables};
 
 /// The dialects of inetd.conf; none of them: the disagreements are told.
 const DIALECTS: [Option<Dialect>; 5] =
@@ -151,7 +152,7 @@ impl Plans {
         let usable = whole(draft) && whole(again);
         for (plan, draft) in self.0.iter_mut().zip([&mut *draft, &mut *again]) {
             let context =
-                Context { log: ChildLog::Stderr, keep_streams: false, fd_names: Vec::new(), parent_death: None };
+                Context { log: Target::Stderr, keep_streams: false, fd_names: Vec::new(), parent_death: None };
             plan.truncate([0; 5]);
             compile(draft, plan, &context); // faulty or not, as check does
         }

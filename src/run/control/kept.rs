@@ -32,7 +32,7 @@ pub(in crate::run) struct KeptClient {
     pid: i32,
     next: u32,
 }
-record!(KeptClient { descriptor, number, ended, waits, request, service, pid, next });
+record!(KeptClient: descriptor number ended waits request service pid next);
 
 /// What it waits for: nothing, events, the end of a process, or the change itself.
 #[derive(Clone, Copy, PartialEq)]
