@@ -1,6 +1,5 @@
 //! Accept=yes: one connection is taken, looked at, and becomes a child.
 
-use log::Level;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with, getsockname, sockopt};
@@ -9,7 +8,6 @@ use super::history::{Event, Refusal, What};
 use super::tables::stored;
 use super::{Child, Count, Phase, Server, Tick, Why};
 use crate::limits::{ACCEPT_MISSES, SCARCE_CEILING_MS, SCARCE_FIRST_MS};
-use crate::logging::Kind;
 use crate::peer::{Peer, Source};
 use crate::plan::{Policy, ServiceSpec, address, filter};
 use crate::spawn::{Connection, Start, StartFailed};
@@ -80,7 +78,7 @@ impl Server {
             // EAGAIN, EINTR, ECONNABORTED, EPERM, and the errors of the network that accept(2) passes on: mostly the
             // connection is gone. When the listener goes on to look readable, trying on would be spinning.
             _ => {
-                self.record(Kind::Other, service, Level::Debug, format_args!("accept why={}", errno::text(errno)));
+                tell!(self, Other, service, Debug, "accept why={}", errno::text(errno));
                 let state = self.state(service);
                 state.misses = state.misses.saturating_add(1);
                 if state.misses > ACCEPT_MISSES {
@@ -99,7 +97,7 @@ impl Server {
         state.scarcities = state.scarcities.saturating_add(1);
         if first {
             let why = errno::text(errno);
-            self.record(Kind::Scarce, service, Level::Warn, format_args!("what={what} why=\"{why}\"; clients wait"));
+            tell!(self, Scarce, service, Warn, "what={what} why=\"{why}\"; clients wait");
         }
         self.rest(service, now.after_ms(delay), Why::Scarce);
     }
@@ -160,7 +158,7 @@ impl Server {
 
     pub(super) fn refuse(&mut self, service: usize, peer: &Peer, why: Refusal) {
         self.count_refusal(service, why, peer.source());
-        self.record(Kind::Refuse, service, Level::Info, format_args!("peer={peer} why={}", why.word()));
+        tell!(self, Refuse, service, Info, "peer={peer} why={}", why.word());
     }
 
     pub(super) fn count_refusal(&mut self, service: usize, why: Refusal, source: Source) {
@@ -219,12 +217,7 @@ impl Server {
         state.trigger.count(policy.trigger, now);
         (state.failures, state.scarcities, state.was_missing) = (0, 0, false);
         let live = state.live;
-        self.record(
-            Kind::Accept,
-            service,
-            Level::Debug,
-            format_args!("peer={peer} pid={pid} count={}", Count(live, policy.max_connections)),
-        );
+        tell!(self, Accept, service, Debug, "peer={peer} pid={pid} count={}", Count(live, policy.max_connections));
     }
 
     /// Our end of the connection: that of the listener, unless it listens on every address.

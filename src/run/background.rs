@@ -2,12 +2,10 @@
 //! with the socket; arming the socket again would make two acceptors. Orphans come to us (`PR_SET_CHILD_SUBREAPER`),
 //! so the one that holds the socket takes the place of the process that was started.
 
-use log::Level;
 use rustix::fs::fstat;
 
 use super::accept::run_deadline;
 use super::{Child, Phase, Server};
-use crate::logging::Kind;
 use crate::open::holder::holds;
 use crate::plan::{KillMode, Policy};
 use crate::sys::proc::{Process, for_each_of};
@@ -68,7 +66,7 @@ impl Server {
             return;
         }
         let advice = "the program went into the background; use its foreground option";
-        self.record(Kind::Start, service, Level::Warn, format_args!("pid={pid} why=background: {advice}"));
+        tell!(self, Start, service, Warn, "pid={pid} why=background: {advice}");
     }
 
     /// A process that we have not started just now takes the place of a service that waits. False: there is no room.

@@ -3,7 +3,6 @@
 //! for each peer, and one datagram never starts two.
 
 use core::mem::MaybeUninit;
-use log::Level;
 use rustix::fd::AsFd;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketAddrAny, connect, recv, recvfrom, sendto};
@@ -12,7 +11,6 @@ use super::history::Refusal;
 use super::protocol::{daytime, may_answer, pattern, time};
 use super::{Phase, Server};
 use crate::limits::INTERNAL_BYTES;
-use crate::logging::Kind;
 use crate::open;
 use crate::peer::Peer;
 use crate::plan::{Internal, address};
@@ -94,7 +92,7 @@ impl Server {
             self.put_in(row, opened);
             self.drop_head(row);
             let why = errno::text(errno);
-            self.record(Kind::Other, service, Level::Info, format_args!("peer={peer} why={why}"));
+            tell!(self, Other, service, Info, "peer={peer} why={why}");
             return self.arm(service);
         }
         // before the program starts: when its answer is there, the next peer finds the new socket

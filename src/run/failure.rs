@@ -101,7 +101,7 @@ impl Server {
         let appeared = there && (state.was_missing || now >= state.hold);
         state.was_missing = !there;
         if appeared {
-            self.record(Kind::Start, service, Level::Info, format_args!("program is there now"));
+            tell!(self, Start, service, Info, "program is there now");
             self.on_rested(service, Why::Failure);
         } else {
             self.rest(service, now.after_ms(PROGRAM_LOOK_MS), Why::Program);
@@ -133,12 +133,7 @@ impl Server {
         if self.tables.parked.push(parked).is_err() {
             self.count_refusal(service, Refusal::Parked, Source::default());
             let why = errno::text(Errno::NOBUFS);
-            self.record(
-                Kind::Scarce,
-                service,
-                Level::Warn,
-                format_args!("what=parked why=\"{why}\"; connection closed"),
-            );
+            tell!(self, Scarce, service, Warn, "what=parked why=\"{why}\"; connection closed");
         }
     }
 

@@ -5,7 +5,6 @@
 //! by one of those who wait, with growing pauses; when it answers, all of them are connected. The listener stays
 //! watched meanwhile: nobody else has it.
 
-use log::Level;
 use rustix::event::epoll::{self, EventFlags};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
@@ -20,7 +19,6 @@ use super::{Count, Phase, Server, ServiceState, Tick, Token};
 use crate::limits::{
     BACKEND_CEILING_MS, BACKEND_FIRST_MS, BACKEND_WAIT_MS, CONNECTS_PER_TURN, DESCRIPTORS_LOOK_MS, FORWARDED,
 };
-use crate::logging::Kind;
 use crate::open::backend;
 use crate::peer::{Address, Peer, Source};
 use crate::plan::address::Text;
@@ -59,12 +57,7 @@ impl Server {
         let state = self.state(service);
         state.trigger.count(policy.trigger, now);
         let (count, tries, probe) = (state.forwarded, state.tries, state.probe);
-        self.record(
-            Kind::Accept,
-            service,
-            Level::Debug,
-            format_args!("peer={peer} forward=yes count={}", Count(count, policy.max_connections)),
-        );
+        tell!(self, Accept, service, Debug, "peer={peer} forward=yes count={}", Count(count, policy.max_connections));
         let ready = !spec.has_program() || matches!(self.phase(service), Phase::Running(_));
         if ready && (tries == 0 || probe == Tick(0)) {
             self.connect_backend(slot);
@@ -292,18 +285,9 @@ impl Server {
         let target = self.spec(service).map_or(&[][..], |spec| self.plan.arena.get(spec.backend));
         self.count_refusal(service, Refusal::Backend, source);
         let peer = source.peer().unwrap_or(Peer::Unknown);
-        self.record(
-            Kind::Refuse,
-            service,
-            Level::Warn,
-            format_args!(
-                "peer={} why={} backend={} error=\"{}\"",
-                Address(&peer),
-                Refusal::Backend.word(),
-                Text(target),
-                errno::text(errno)
-            ),
-        );
+        let (peer, target, error) = (Address(&peer), Text(target), errno::text(errno));
+        let why = Refusal::Backend.word();
+        tell!(self, Refuse, service, Warn, "peer={peer} why={why} backend={target} error=\"{error}\"");
         self.release_pair(slot);
     }
 

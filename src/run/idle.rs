@@ -202,7 +202,7 @@ impl Server {
         }
         if let Some(errno) = failed {
             let why = errno::text(errno);
-            self.record(Kind::Other, service, Level::Warn, format_args!("connections cannot be counted why=\"{why}\""));
+            tell!(self, Other, service, Warn, "connections cannot be counted why=\"{why}\"");
         }
         last
     }
@@ -253,8 +253,7 @@ impl Server {
         let last = if why == Reason::Quiet { state.watched.worked } else { state.watched.used };
         self.ask_to_end(index);
         let (why, after) = (why.word(), Seconds(self.now.since_ms(last)));
-        let rest = format_args!("pid={} why={why} after={after} memory={memory}kB", child.pid);
-        self.record(Kind::Stop, service, Level::Info, rest);
+        tell!(self, Stop, service, Info, "pid={} why={why} after={after} memory={memory}kB", child.pid);
         self.set_look(service, Tick::NEVER);
     }
 

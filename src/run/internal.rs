@@ -1,7 +1,6 @@
 //! Services that are built in: what inetd answers by itself. Their connections live in a small table; each event moves
 //! a bounded number of bytes through one buffer on the stack, and what cannot be sent yet stays in the kernel's queue.
 
-use log::Level;
 use rustix::event::epoll::{self, EventFlags};
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::io::Errno;
@@ -13,7 +12,6 @@ use super::tables::stored;
 use super::{Server, Tick, Token};
 use crate::handover::codec::Descriptor;
 use crate::limits::{INTERNAL_BYTES, INTERNAL_IDLE_MS};
-use crate::logging::Kind;
 use crate::peer::{Peer, Source};
 use crate::plan::Internal;
 use crate::sys::clock::wall_seconds;
@@ -81,7 +79,7 @@ impl Server {
             Internal::Time => drop(send(&connection, &time(wall_seconds()), flags)),
             _ => return self.keep(service, row, what, connection, peer),
         }
-        self.record(Kind::Accept, service, Level::Debug, format_args!("peer={peer} internal=yes"));
+        tell!(self, Accept, service, Debug, "peer={peer} internal=yes");
     }
 
     fn keep(&mut self, service: usize, row: usize, what: Internal, socket: OwnedFd, peer: &Peer) {
@@ -101,7 +99,7 @@ impl Server {
             let _ = set_number(connection.socket.as_fd(), libc::SOL_SOCKET, libc::SO_SNDBUF, INTERNAL_BYTES);
         }
         match self.take_in(connection) {
-            Ok(()) => self.record(Kind::Accept, service, Level::Debug, format_args!("peer={peer} internal=yes")),
+            Ok(()) => tell!(self, Accept, service, Debug, "peer={peer} internal=yes"),
             Err(errno) => self.rest_by_scarcity(service, "epoll", errno),
         }
     }

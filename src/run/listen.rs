@@ -42,7 +42,7 @@ impl Server {
                 // no memory in the kernel for one more registration: try again, the clients wait
                 let until = self.now.after_ms(SCARCE_FIRST_MS * 10);
                 let why = errno::text(errno);
-                self.record(Kind::Scarce, service, Level::Warn, format_args!("what=epoll why=\"{why}\""));
+                tell!(self, Scarce, service, Warn, "what=epoll why=\"{why}\"");
                 self.rest(service, until, Why::Scarce);
                 return;
             }
@@ -118,7 +118,7 @@ impl Server {
     /// Rests because a limit is reached, and says so.
     pub(super) fn rest_by_limit(&mut self, service: usize, until: Tick, why: Why) {
         let rest = Seconds(until.since_ms(self.now));
-        self.record(Kind::Rest, service, Level::Warn, format_args!("why={} for={rest}", why.word()));
+        tell!(self, Rest, service, Warn, "why={} for={rest}", why.word());
         self.rest(service, until, why);
     }
 
@@ -174,7 +174,7 @@ impl Server {
         let first = self.tables.listeners.get(row).is_some_and(|listener| listener.tries == 0);
         let result = open::open(plan, row, &mut |warning| {
             if first {
-                self.record(Kind::Open, service, Level::Warn, format_args!("{warning}"));
+                tell!(self, Open, service, Warn, "{warning}");
             }
         });
         match result {
@@ -210,12 +210,12 @@ impl Server {
             return;
         }
         let address = self.address_of(row);
-        let mut tell = |rest| self.record(Kind::Open, service, Level::Warn, rest);
         match holder {
             Some(holder) => {
-                tell(format_args!("failed address={address} why=\"{error}\" holder=\"{holder}\"; trying again"))
+                let why = format_args!("why=\"{error}\" holder=\"{holder}\"");
+                tell!(self, Open, service, Warn, "failed address={address} {why}; trying again");
             }
-            None => tell(format_args!("failed address={address} why=\"{error}\"; trying again")),
+            None => tell!(self, Open, service, Warn, "failed address={address} why=\"{error}\"; trying again"),
         }
     }
 
@@ -260,7 +260,7 @@ impl Server {
         let Some(advice) = open::is_lost(self.plan, row, opened) else { return };
         if self.state_of(service).failures > 0 || !open::is_readable(opened.socket.as_fd()) {
             let address = self.address_of(row);
-            self.record(Kind::Open, service, Level::Warn, format_args!("anew address={address}: {advice}"));
+            tell!(self, Open, service, Warn, "anew address={address}: {advice}");
             self.reopen(row);
         }
     }
@@ -278,7 +278,7 @@ impl Server {
             }
             let kept = whole && open::disconnect(self.plan, row, socket).is_ok();
             let what = if kept { "disconnected" } else { "anew" };
-            self.record(Kind::Open, service, Level::Warn, format_args!("{what}: a process had made it deaf"));
+            tell!(self, Open, service, Warn, "{what}: a process had made it deaf");
             if !kept {
                 self.reopen(row);
             }
@@ -323,8 +323,7 @@ impl Server {
             self.reopen(row);
         }
         if self.tables.opened(row).is_some() {
-            let rest = format_args!("revived: a process had shut the socket down");
-            self.record(Kind::Open, service, Level::Warn, rest);
+            tell!(self, Open, service, Warn, "revived: a process had shut the socket down");
         }
         if self.is_armed(service) {
             self.arm(service);
@@ -363,7 +362,7 @@ impl Server {
             }
         }
         if flushed > 0 {
-            self.record(Kind::Other, service, Level::Info, format_args!("flushed={flushed}"));
+            tell!(self, Other, service, Info, "flushed={flushed}");
         }
     }
 }

@@ -44,6 +44,13 @@
 //! operator has paused waits for him.
 #![warn(clippy::indexing_slicing)]
 
+/// One event, one line: `tell!(self, Stop, service, Info, "pid={pid}")`, see [`Server::record`].
+macro_rules! tell {
+    ($server:ident, $kind:ident, $service:expr, $level:ident, $($text:tt)+) => {
+        $server.record($crate::logging::Kind::$kind, $service, log::Level::$level, format_args!($($text)+))
+    };
+}
+
 mod accept;
 mod account;
 mod background;

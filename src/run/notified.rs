@@ -2,7 +2,6 @@
 //! here: STOPPING=1. Who comes from then on is not for this instance, and it has TimeoutStopSec= to end.
 
 use core::mem::MaybeUninit;
-use log::Level;
 use rustix::event::epoll::EventFlags;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::{Errno, IoSliceMut};
@@ -13,7 +12,7 @@ use rustix::net::{
 
 use super::tables::{Ending, Life};
 use super::{Server, Token};
-use crate::logging::{Kind, say};
+use crate::logging::say;
 use crate::plan::NotifyAccess;
 use crate::spawn::notify_name;
 use crate::sys::errno::Why;
@@ -80,15 +79,15 @@ impl Server {
         };
         if !counts {
             let main = child.pid;
-            let args = format_args!("message of pid={sender} passed over; NotifyAccess= lets only pid={main} send");
-            return self.record(Kind::Other, service, Level::Info, args);
+            let why = format_args!("NotifyAccess= lets only pid={main} send");
+            return tell!(self, Other, service, Info, "message of pid={sender} passed over; {why}");
         }
         self.state(service).ending = Ending::Announced;
         self.backend_ends(service, false);
         self.thaw(service);
         let deadline = self.stop_deadline(policy);
         self.set_life(index, Life::Stopping, deadline);
-        self.record(Kind::Stop, service, Level::Info, format_args!("pid={} why=announced", child.pid));
+        tell!(self, Stop, service, Info, "pid={} why=announced", child.pid);
     }
 }
 

@@ -2,13 +2,11 @@
 //! the client's row in the table, see `control`.
 
 use core::fmt;
-use log::Level;
 
 use super::history::{Cause, Event, What};
 use super::tables::Order;
 use super::{Phase, Server, Why};
 use crate::control::{Request, Row};
-use crate::logging::Kind;
 use crate::plan::KillMode;
 
 /// How an order went.
@@ -42,7 +40,7 @@ impl Server {
             return answer(ERROR, format_args!("dormouse is ending, and {name} with it"));
         }
         let word = request.word();
-        self.record(Kind::Order, service, Level::Info, format_args!("what={word}"));
+        tell!(self, Order, service, Info, "what={word}");
         match request {
             Request::Start => self.order_start(service),
             Request::Stop => self.order_stop(service, Order::Stop),

@@ -2,14 +2,12 @@
 //! queue, so it would keep everybody behind it waiting; after some failed runs it alone is dropped, counted and logged.
 
 use core::mem::MaybeUninit;
-use log::Level;
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::net::{RecvFlags, recvfrom};
 
 use super::Server;
 use super::history::{Event, What};
 use crate::limits::POISON_RUNS;
-use crate::logging::Kind;
 use crate::peer::Peer;
 use crate::text::{HASH_START, hash};
 
@@ -45,14 +43,8 @@ impl Server {
             let _ = opened.map(|opened| look(opened.socket.as_fd(), RecvFlags::empty()).is_some());
             let Head { length, sender, .. } = head;
             self.note(service, Event::of(What::Drop, 0).from(sender.source()));
-            self.record(
-                Kind::Poison,
-                service,
-                Level::Warn,
-                format_args!(
-                    "dropped a datagram peer={sender} bytes={length} after runs={POISON_RUNS} that failed on it"
-                ),
-            );
+            let after = format_args!("after runs={POISON_RUNS} that failed on it");
+            tell!(self, Poison, service, Warn, "dropped a datagram peer={sender} bytes={length} {after}");
             return true;
         }
         false

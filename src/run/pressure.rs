@@ -6,7 +6,6 @@
 
 use core::ffi::CStr;
 use heapless::Vec;
-use log::Level;
 use rustix::event::epoll::{self, EventFlags};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -16,7 +15,7 @@ use super::session::memory_kb;
 use super::tables::{Ending, Life};
 use super::{Phase, Seconds, Server, Tick, Token, Why};
 use crate::limits::{GROWING, GROWING_MS, LOAD_LOOK_MS, MEMORY_LOOK_MS};
-use crate::logging::{Kind, say};
+use crate::logging::say;
 use crate::plan::{Evict, Plan, Policy, sleep::hundredths};
 use crate::sys::file;
 use crate::sys::proc::{c_str, field, for_each_of, number, read};
@@ -153,7 +152,7 @@ impl Server {
             return false;
         };
         if !core::mem::replace(&mut self.state(service).held, true) {
-            self.record(Kind::Rest, service, Level::Warn, format_args!("why={}; clients wait", why.word()));
+            tell!(self, Rest, service, Warn, "why={}; clients wait", why.word());
         }
         let until = self.now.after_ms(look);
         self.rest(service, until, why);

@@ -102,12 +102,7 @@ impl Server {
         let Some(policy) = self.policy(service) else { return };
         let signal = if policy.kill_mode == KillMode::Mixed { SIGKILL } else { policy.kill_signal };
         if send_signal(-child.session, signal).is_ok() {
-            self.record(
-                Kind::Stop,
-                service,
-                Level::Info,
-                format_args!("session={} why=main process ended", child.session),
-            );
+            tell!(self, Stop, service, Info, "session={} why=main process ended", child.session);
         }
         let deadline = self.stop_deadline(policy);
         self.set_life(index, Life::LeftAsked, deadline);

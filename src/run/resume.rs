@@ -5,7 +5,6 @@
 //! deadlines. A service that is gone leaves its children running, as systemd does with units that are gone after
 //! daemon-reload; its sockets are closed and their files removed.
 
-use log::Level;
 use rustix::fd::{AsFd, OwnedFd, RawFd};
 use std::path::Path;
 
@@ -15,7 +14,6 @@ use super::takeover::Foreign;
 use super::{Listener, Phase, Server, Tables, Watched, Why};
 use crate::detach::PidFile;
 use crate::handover::codec::{Field, is_zero};
-use crate::logging::Kind as Event;
 use crate::logging::say;
 use crate::open::adopt::is_kind;
 use crate::open::kept::{discard, discard_links, marks};
@@ -314,11 +312,11 @@ impl Server {
                     let _ = warnings.push(warning); // more are more of the same
                 });
                 for warning in warnings {
-                    self.record(Event::Open, service, Level::Warn, format_args!("{warning}"));
+                    tell!(self, Open, service, Warn, "{warning}");
                 }
             }
             Change::Renew => {
-                self.record(Event::Open, service, Level::Info, format_args!("anew: its options cannot be changed"));
+                tell!(self, Open, service, Info, "anew: its options cannot be changed");
                 self.reopen(row);
             }
         }

@@ -1,7 +1,6 @@
 //! Accept=no: a knock starts the service with all its sockets, and its end arms them again.
 
 use heapless::Vec;
-use log::Level;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -13,7 +12,6 @@ use super::history::{Cause, Event, What};
 use super::tables::{Ending, Order};
 use super::{Child, Phase, Seconds, Server, Tick, Watch, Why};
 use crate::limits::{BACKOFF_RESET_MS, SERVICE_LISTENERS, SHORT_RUN_MS, SHORT_RUNS};
-use crate::logging::Kind;
 use crate::plan::steps::Stage;
 use crate::plan::{FIRST_FD, Policy, Restart};
 use crate::spawn::{Start, StartFailed};
@@ -77,7 +75,7 @@ impl Server {
                     state.trigger.count(policy.trigger, now);
                 }
                 (state.was_missing, state.scarcities) = (false, 0);
-                self.record(Kind::Start, service, Level::Info, format_args!("pid={pid} why={}", why.word()));
+                tell!(self, Start, service, Info, "pid={pid} why={}", why.word());
                 self.watch(service);
                 if forwards {
                     self.arm(service); // it may come from a rest
@@ -173,7 +171,7 @@ impl Server {
         let by_limit = state.start.check(policy.start, now).err().unwrap_or(now);
         let until = now.after_ms(u64::from(policy.restart_ms)).max(state.hold).max(by_limit);
         let rest = Seconds(until.since_ms(now));
-        self.record(Kind::Rest, service, Level::Info, format_args!("why={} for={rest}", Why::Restart.word()));
+        tell!(self, Rest, service, Info, "why={} for={rest}", Why::Restart.word());
         self.rest(service, until, Why::Restart);
     }
 
@@ -185,7 +183,7 @@ impl Server {
             let until = state.hold;
             let (rest, failures) = (Seconds(until.since_ms(now)), state.failures);
             let word = why.word();
-            self.record(Kind::Rest, service, Level::Warn, format_args!("why={word} count={failures} for={rest}"));
+            tell!(self, Rest, service, Warn, "why={word} count={failures} for={rest}");
             self.rest(service, until, why);
         } else {
             state.phase = Phase::Waiting;

@@ -1,12 +1,10 @@
 //! Stopping: ask, wait, kill. One child that ran too long, or everything when the program ends.
 
-use log::Level;
-
 use super::history::{Event, What};
 use super::session::{signal_session, signal_sessions};
 use super::tables::Life;
 use super::{Child, Phase, Server, Tick};
-use crate::logging::{Kind, say};
+use crate::logging::say;
 use crate::open;
 use crate::plan::{KillMode, Policy};
 use crate::sys::process::send_signal;
@@ -32,7 +30,7 @@ impl Server {
         let service = usize::from(child.service);
         match child.stage {
             Life::Running => {
-                self.record(Kind::Stop, service, Level::Warn, format_args!("pid={} why=runtime-max", child.pid));
+                tell!(self, Stop, service, Warn, "pid={} why=runtime-max", child.pid);
                 if let Some(child) = self.child(index) {
                     child.timed_out = true;
                 }
@@ -42,7 +40,7 @@ impl Server {
             Life::Stopping | Life::LeftAsked | Life::Killed => {
                 let kills = self.policy(service).is_some_and(|policy| policy.send_sigkill);
                 let what = if kills { " signal=KILL" } else { ", left alone" };
-                self.record(Kind::Stop, service, Level::Warn, format_args!("pid={} why=timeout{what}", child.pid));
+                tell!(self, Stop, service, Warn, "pid={} why=timeout{what}", child.pid);
                 if kills {
                     self.kill(index);
                 } else {

@@ -2,7 +2,6 @@
 //! Nobody's socket is taken but that of the configured program, run by the configured user.
 
 use core::mem::MaybeUninit;
-use log::Level;
 use rustix::event::epoll::{self, EventFlags};
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::fs::{CWD, fstat, readlinkat_raw, stat};
@@ -17,7 +16,6 @@ use super::stop::SIGCONT;
 use super::{Child, Phase, Server, Token};
 use crate::handover::codec::Descriptor;
 use crate::limits::SCARCE_CEILING_MS;
-use crate::logging::Kind;
 use crate::open::holder::{Holder, holds};
 use crate::open::takeover::take_over;
 use crate::plan::Policy;
@@ -80,12 +78,7 @@ impl Server {
         signal_session(&[SIGCONT], pid); // an earlier Dormouse may have died while it stood still
         let since = Process::read(pid).map_or(self.now, |process| process.since(self.now));
         self.runs_already(service, Child::new(pid, service, since, run_deadline(policy, since)));
-        self.record(
-            Kind::Start,
-            service,
-            Level::Info,
-            format_args!("pid={pid} why=taken over, it was running already"),
-        );
+        tell!(self, Start, service, Info, "pid={pid} why=taken over, it was running already");
         true
     }
 
