@@ -16,22 +16,10 @@ use crate::sys::errno;
 impl Server {
     /// A listener with Accept=yes is readable: takes one connection. More come in the next turns, so that no listener
     /// keeps the others waiting.
-    pub(super) fn on_connection(&mut self, service: usize, row: usize) {
-        let (Some(policy), Some(spec)) = (self.policy(service), self.spec(service)) else { return };
-        let now = self.now;
-        let state = self.state(service);
+    pub(super) fn on_connection(&mut self, service: usize, row: usize, policy: &Policy) {
+        let Some(spec) = self.spec(service) else { return };
         let forwards = spec.backend().is_some();
-        let runs = forwards && matches!(state.phase, Phase::Running(_));
-        if state.phase != Phase::Waiting && !runs {
-            return;
-        }
-        if let Err(until) = state.poll.check(policy.poll, now) {
-            return self.rest_by_limit(service, until, Why::PollLimit);
-        }
-        if let Err(until) = state.trigger.check(policy.trigger, now) {
-            return self.rest_by_limit(service, until, Why::TriggerLimit);
-        }
-        state.poll.count(policy.poll, now);
+        let runs = !matches!(self.state_of(service).phase, Phase::Waiting); // its backend
         if !runs && self.is_held_back(service) {
             return;
         }

@@ -7,7 +7,7 @@ use rustix::event::epoll::{Event, EventFlags};
 use rustix::fd::AsFd;
 use rustix::io::Errno;
 
-use super::{Listener, Phase, ReloadKind, Server, Token, Watch};
+use super::{Cause, Listener, Phase, ReloadKind, Server, Token, Watch, Why};
 use crate::limits::EVENTS_PER_TURN;
 use crate::logging::{LeftOut, say};
 use crate::sys::clock::{self, Tick};
@@ -89,10 +89,30 @@ impl Server {
         if flags.intersects(EventFlags::HUP | EventFlags::RDHUP | EventFlags::ERR) && self.is_broken(row) {
             return self.revive(row);
         }
-        if self.accepts(service) {
-            self.on_connection(service, row);
+        let Some(policy) = self.policy(service) else { return };
+        if !policy.accept
+            && let Some(listener) = self.tables.listeners.get_mut(row)
+        {
+            listener.watch = Watch::Spent;
+        }
+        match self.state_of(service).phase {
+            Phase::Waiting => {}
+            Phase::Running(_) if self.forwards(service) => {}
+            _ => return, // its other socket was first
+        }
+        let now = self.now;
+        let state = self.state(service);
+        if let Err(until) = state.poll.check(policy.poll, now) {
+            return self.rest_by_limit(service, until, Why::PollLimit);
+        }
+        if let Err(until) = state.trigger.check(policy.trigger, now) {
+            return self.rest_by_limit(service, until, Why::TriggerLimit);
+        }
+        state.poll.count(policy.poll, now);
+        if policy.accept {
+            self.on_connection(service, row, policy);
         } else {
-            self.on_knock(service, row);
+            self.start_service(service, Cause::Knock);
         }
     }
 

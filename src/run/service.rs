@@ -10,7 +10,7 @@ use super::accept::run_deadline;
 use super::end::End;
 use super::history::{Cause, Event, What};
 use super::tables::{Ending, Order};
-use super::{Child, Phase, Seconds, Server, Tick, Watch, Why};
+use super::{Child, Phase, Seconds, Server, Tick, Why};
 use crate::limits::{BACKOFF_RESET_MS, SERVICE_LISTENERS, SHORT_RUN_MS, SHORT_RUNS};
 use crate::plan::steps::Stage;
 use crate::plan::{FIRST_FD, Policy, Restart};
@@ -21,27 +21,6 @@ use crate::sys::wait::wait;
 type Sockets<'a> = Vec<BorrowedFd<'a>, SERVICE_LISTENERS>;
 
 impl Server {
-    /// A listener with Accept=no is readable: somebody knocks.
-    pub(super) fn on_knock(&mut self, service: usize, row: usize) {
-        let Some(policy) = self.policy(service) else { return };
-        let now = self.now;
-        if let Some(listener) = self.tables.listeners.get_mut(row) {
-            listener.watch = Watch::Spent;
-        }
-        let state = self.state(service);
-        if state.phase != Phase::Waiting {
-            return; // its other socket was first
-        }
-        if let Err(until) = state.poll.check(policy.poll, now) {
-            return self.rest_by_limit(service, until, Why::PollLimit);
-        }
-        if let Err(until) = state.trigger.check(policy.trigger, now) {
-            return self.rest_by_limit(service, until, Why::TriggerLimit);
-        }
-        state.poll.count(policy.poll, now);
-        self.start_service(service, Cause::Knock);
-    }
-
     /// Starts a service with its sockets.
     pub(super) fn start_service(&mut self, service: usize, why: Cause) {
         let Some(policy) = self.policy(service) else { return };
