@@ -8,7 +8,7 @@ mod output;
 mod sink;
 mod throttle;
 
-pub use throttle::{Admission, Kind, LeftOut, Throttle};
+pub use throttle::{Kind, LeftOut, Throttle};
 
 use log::{Level, LevelFilter};
 use rustix::io::Errno;

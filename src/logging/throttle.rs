@@ -52,16 +52,6 @@ pub struct LeftOut {
     pub count: u32,
 }
 
-/// Whether a line may be written, and what to say before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub struct Admission {
-    /// The line may be written.
-    pub write: bool,
-    /// Lines that were left out in the interval before; to be told now, they are no longer counted here.
-    pub left_out: Option<LeftOut>,
-}
-
 #[derive(Clone, Copy)]
 struct Row {
     /// End of the interval; 0: the row was never used.
@@ -89,8 +79,9 @@ impl Throttle {
         untold: 0,
     };
 
-    /// Asks whether a line of `kind` about `key` (the row of a service, or 0) may be written at `now`.
-    pub fn admit(&mut self, kind: Kind, key: u16, now: Tick) -> Admission {
+    /// Asks whether a line of `kind` about `key` (the row of a service, or 0) may be written at `now`. What was left out in
+    /// the interval before is to be told first, and is no longer counted here.
+    fn admit(&mut self, kind: Kind, key: u16, now: Tick) -> (bool, Option<LeftOut>) {
         let row = &mut self.rows[slot(kind, key)];
         let left_out = if now >= row.until { row.close(&mut self.untold) } else { None };
         if row.lines == 0 {
@@ -109,7 +100,7 @@ impl Throttle {
             self.untold += u16::from(row.count == 0);
             row.leave_out(kind);
         }
-        Admission { write, left_out }
+        (write, left_out)
     }
 
     /// Hands every count whose interval has passed to `tell` and forgets it. For the loop, at [`Throttle::next_deadline`].
@@ -132,16 +123,14 @@ impl Throttle {
         self.rows.iter().filter(|row| row.count > 0).map(|row| row.until).min().unwrap_or(Tick::NEVER)
     }
 
-    /// [`Throttle::admit`], then the line at `level` (which is wanted) through the `log` facade, after one for those left
-    /// out before it.
-    ///
-    /// `args` is formatted only if the line is written.
+    /// Writes a line of `kind` about `key` (the row of a service, or 0) at `level`, which is wanted, if there were not too
+    /// many, after one for those left out before it. `args` is formatted only then.
     pub fn record(&mut self, kind: Kind, key: u16, now: Tick, level: Level, args: core::fmt::Arguments<'_>) {
-        let admission = self.admit(kind, key, now);
-        if let Some(left_out) = admission.left_out {
+        let (write, left_out) = self.admit(kind, key, now);
+        if let Some(left_out) = left_out {
             left_out.report();
         }
-        if admission.write {
+        if write {
             super::line(level, args);
         }
     }
@@ -190,17 +179,17 @@ mod tests {
         let mut throttle = Throttle::NEW;
         let start = Tick(100);
         for _ in 0..LOG_BURST {
-            assert_eq!(throttle.admit(Kind::Refuse, 1, start), Admission { write: true, left_out: None });
+            assert_eq!(throttle.admit(Kind::Refuse, 1, start), (true, None));
         }
         assert_eq!(throttle.next_deadline(), Tick::NEVER);
         for _ in 0..25 {
             let late = start.after_ms(INTERVAL - 1);
-            assert_eq!(throttle.admit(Kind::Refuse, 1, late), Admission { write: false, left_out: None });
+            assert_eq!(throttle.admit(Kind::Refuse, 1, late), (false, None));
         }
         assert_eq!(throttle.next_deadline(), start.after_ms(INTERVAL));
         let left_out = Some(LeftOut { kind: Kind::Refuse, count: 25 });
         let next = throttle.admit(Kind::Refuse, 1, start.after_ms(INTERVAL));
-        assert_eq!(next, Admission { write: true, left_out });
+        assert_eq!(next, (true, left_out));
         assert_eq!(throttle.next_deadline(), Tick::NEVER);
     }
 
@@ -224,8 +213,8 @@ mod tests {
         for _ in 0..100 {
             let _ = throttle.admit(Kind::Refuse, 1, Tick(0));
         }
-        assert!(throttle.admit(Kind::Refuse, 2, Tick(0)).write);
-        assert!(throttle.admit(Kind::Start, 1, Tick(0)).write);
+        assert!(throttle.admit(Kind::Refuse, 2, Tick(0)).0);
+        assert!(throttle.admit(Kind::Start, 1, Tick(0)).0);
     }
 
     #[test]
@@ -236,7 +225,7 @@ mod tests {
             let _ = throttle.admit(Kind::Accept, key, Tick(0));
         }
         let next = throttle.admit(Kind::Accept, 1, Tick(INTERVAL));
-        assert_eq!(next.left_out, Some(LeftOut { kind: Kind::Accept, count: u32::from(LOG_BURST) }));
+        assert_eq!(next.1, Some(LeftOut { kind: Kind::Accept, count: u32::from(LOG_BURST) }));
     }
 
     #[test]
@@ -261,10 +250,10 @@ mod tests {
         for ms in 0..seconds * SECOND {
             for kind in [Kind::Start, Kind::Exit, Kind::Accept, Kind::Refuse, Kind::Rest, Kind::Scarce] {
                 let key = u16::try_from(ms % 512).unwrap();
-                let admission = throttle.admit(kind, key, Tick(ms));
-                reported += admission.left_out.map_or(0, |left_out| u64::from(left_out.count));
-                written += u64::from(admission.write);
-                bytes += 100 * u64::from(admission.write) + 50 * u64::from(admission.left_out.is_some());
+                let (write, left_out) = throttle.admit(kind, key, Tick(ms));
+                reported += left_out.map_or(0, |left_out| u64::from(left_out.count));
+                written += u64::from(write);
+                bytes += 100 * u64::from(write) + 50 * u64::from(left_out.is_some());
             }
         }
         assert!(bytes / seconds < 1000, "{bytes} bytes in {seconds} s");

@@ -49,25 +49,15 @@ impl fmt::Display for End {
         match self {
             Self::Status(code) => write!(f, "status={code}"),
             Self::Signal(signal, core) => {
-                write!(f, "signal={}{}", signal_name(*signal), if *core { " core=yes" } else { "" })
+                match crate::config::signal_word(*signal) {
+                    Some(name) => write!(f, "signal={name}")?,
+                    None => write!(f, "signal={signal}")?,
+                }
+                f.write_str(if *core { " core=yes" } else { "" })
             }
             Self::Unknown => f.write_str("status=unknown"),
         }
     }
-}
-
-/// Name of a signal, without allocation; the number for those without a common name.
-fn signal_name(signal: u8) -> impl fmt::Display {
-    struct Name(u8);
-    impl fmt::Display for Name {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            match crate::config::signal_word(self.0) {
-                Some(name) => f.write_str(name),
-                None => write!(f, "{}", self.0),
-            }
-        }
-    }
-    Name(signal)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use super::{Cause, Listener, Phase, ReloadKind, Server, Token, Watch, Why};
 use crate::limits::EVENTS_PER_TURN;
 use crate::logging::{LeftOut, say};
+use crate::open::is_shut_down;
 use crate::sys::clock::{self, Tick};
 use crate::sys::wait::Ballast;
 use crate::sys::{errno, signal};
@@ -86,7 +87,10 @@ impl Server {
         let is_its = |listener: &Listener| listener.generation == generation && listener.watch == Watch::Armed;
         let fresh = self.tables.listeners.get(row).is_some_and(is_its);
         let Some(service) = self.service_of(row).filter(|_| fresh && !self.stopping) else { return };
-        if flags.intersects(EventFlags::HUP | EventFlags::RDHUP | EventFlags::ERR) && self.is_broken(row) {
+        if flags.intersects(EventFlags::HUP | EventFlags::RDHUP | EventFlags::ERR)
+            && let Some(opened) = self.tables.opened(row)
+            && is_shut_down(opened.socket.as_fd())
+        {
             return self.revive(row);
         }
         let Some(policy) = self.policy(service) else { return };

@@ -245,12 +245,6 @@ impl Server {
         (0..self.tables.listeners.len()).any(|row| open::has_interface(self.plan, row))
     }
 
-    /// Whether a listener that epoll reports as hung up really is.
-    pub(super) fn is_broken(&self, row: usize) -> bool {
-        let opened = self.tables.opened(row);
-        opened.is_some_and(|opened| open::is_shut_down(opened.socket.as_fd()))
-    }
-
     /// A listener whose file or interface is gone, or another one, is made anew before it is watched again, as nobody could
     /// reach it: some programs remove the socket when they end. Who waits in it is served first, unless the last run did not
     /// do that.
