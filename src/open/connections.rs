@@ -9,6 +9,7 @@
 
 use core::fmt;
 use rustix::fd::BorrowedFd;
+use rustix::fs::fstat;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with};
 
@@ -46,6 +47,10 @@ const TIME_WAIT: u8 = 6;
 /// `TCP_TIMEWAIT_LEN`.
 const TIME_WAIT_MS: u32 = 60_000;
 const CLOSE_WAIT: u8 = 8;
+const LISTEN: u8 = 10;
+/// Its name, and the length of its queue.
+const UDIAG_SHOW_NAME: u32 = 1;
+const UDIAG_SHOW_RQLEN: u32 = 0x10;
 /// Bytes of the longest piece of an answer: the kernel makes them of a page, and of 8 kB at most.
 const PIECE_BYTES: usize = 8192;
 /// Pieces that are read: bounds the work of one look at a machine with very many unix sockets.
@@ -75,6 +80,27 @@ pub fn last_connection(listener: BorrowedFd<'_>) -> Result<Last, Errno> {
     by_sock_diag(name).or_else(|_| by_proc(name))
 }
 
+/// How many connections wait in a listening socket; 0 where the kernel does not tell.
+pub fn waiting(listener: BorrowedFd<'_>) -> u32 {
+    socket::waiting(listener).or_else(|| unix_waiting(listener)).unwrap_or(0)
+}
+
+/// The same of a unix socket: the one attribute of its `struct unix_diag_msg` is a `struct unix_diag_rqlen`.
+fn unix_waiting(listener: BorrowedFd<'_>) -> Option<u32> {
+    if !cfg!(feature = "local") {
+        return None;
+    }
+    let inode = u32::try_from(fstat(listener).ok()?.st_ino).ok()?.to_ne_bytes();
+    let mut waiting = None;
+    let _ = dump(&unix_request(LISTEN, UDIAG_SHOW_RQLEN), &mut |entry| {
+        if entry.get(4..8) == Some(&inode) {
+            waiting = entry.get(20..).and_then(|length| length.first_chunk()).map(|length| u32::from_ne_bytes(*length));
+        }
+        now_if(waiting.is_some())
+    });
+    waiting
+}
+
 /// How connections of a family (`AF_*`) are found here. `None`: not at all.
 pub fn method(family: u16) -> Option<Method> {
     let mut nobody = [0; 28];
@@ -102,7 +128,9 @@ fn by_sock_diag(name: &[u8]) -> Result<Last, Errno> {
             let wanted = Local::of(name).ok_or(Errno::INVAL)?;
             dump(&tcp_request(family, wanted.port), &mut |entry| wanted.in_diag(entry))
         }
-        address::UNIX => dump(&unix_request(), &mut |entry| now_if(has_name(entry, &name[2..]))),
+        address::UNIX => {
+            dump(&unix_request(ESTABLISHED, UDIAG_SHOW_NAME), &mut |entry| now_if(has_name(entry, &name[2..])))
+        }
         _ => Err(Errno::AFNOSUPPORT),
     }
 }
@@ -227,11 +255,10 @@ fn tcp_request(family: u16, port: [u8; 2]) -> [u8; 92] {
     ])
 }
 
-/// All unix connections with their names (`struct unix_diag_req`, `UDIAG_SHOW_NAME`).
-fn unix_request() -> [u8; 40] {
+/// All unix sockets in a state, and what is to be told of them (`struct unix_diag_req`).
+fn unix_request(state: u8, show: u32) -> [u8; 40] {
     let family = u8::try_from(address::UNIX).unwrap_or(1);
-    let states = 1_u32 << ESTABLISHED;
-    request(&[&[family, 0, 0, 0], &states.to_ne_bytes(), &[0; 4], &1_u32.to_ne_bytes(), &[0; 8]])
+    request(&[&[family, 0, 0, 0], &(1_u32 << state).to_ne_bytes(), &[0; 4], &show.to_ne_bytes(), &[0; 8]])
 }
 
 /// Whether a `struct unix_diag_msg` has this `sun_path`: a connection has the name of the listener it came through.

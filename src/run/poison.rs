@@ -57,6 +57,11 @@ impl Server {
     }
 }
 
+/// A number for the datagram at the head of a queue; 0: there is none.
+pub(super) fn first_datagram(socket: BorrowedFd<'_>) -> u32 {
+    look(socket, RecvFlags::PEEK).map_or(0, |head| (head.mark >> 32) as u32)
+}
+
 /// Receives, or with `PEEK` looks at, the first datagram; never waits.
 fn look(socket: BorrowedFd<'_>, flags: RecvFlags) -> Option<Head> {
     let mut buffer = [MaybeUninit::uninit(); COMPARED_BYTES];

@@ -4,16 +4,18 @@ use heapless::Vec;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use rustix::io::{Errno, fcntl_dupfd_cloexec};
+use rustix::io::{Errno, fcntl_dupfd_cloexec, ioctl_fionread};
 
 use super::accept::run_deadline;
 use super::end::End;
 use super::history::{Cause, Event, What};
+use super::poison::first_datagram;
 use super::tables::{Ending, Order};
 use super::{Child, Phase, Seconds, Server, Tick, Why};
 use crate::limits::{BACKOFF_RESET_MS, SERVICE_LISTENERS, SHORT_RUN_MS, SHORT_RUNS};
+use crate::open::connections::waiting;
 use crate::plan::steps::Stage;
-use crate::plan::{FIRST_FD, Policy, Restart};
+use crate::plan::{FIRST_FD, Policy, Restart, SocketKind};
 use crate::spawn::{Start, StartFailed};
 use crate::sys::wait::wait;
 
@@ -106,7 +108,7 @@ impl Server {
         self.restore(service);
         let short = ran_ms < SHORT_RUN_MS && ending == Ending::Unasked && !asked;
         let left = short && self.is_readable(service);
-        let unread = left && !self.has_arrived(service);
+        let unread = left && !self.has_read(service);
         self.unsuspect(service);
         self.backend_ends(service, true);
         if policy.flush_pending && !policy.accept {
@@ -135,7 +137,7 @@ impl Server {
         if order != Order::None {
             return self.obey(service, order);
         }
-        if !asked && wants_restart(policy, end, clean, timed_out) && !self.state_of(service).paused {
+        if !asked && wants_restart(policy.restart, end, clean, timed_out) && !self.state_of(service).paused {
             return self.rest_for_restart(service, policy);
         }
         self.rest_or_wait(service, if unread && clean { Why::Unread } else { Why::Failure });
@@ -172,7 +174,12 @@ impl Server {
 
     /// From now on it is looked whether anything arrives during a run: an edge in a set that nobody waits on.
     pub(super) fn suspect(&mut self, service: usize) {
+        let reads = self.state(service).short_runs >= SHORT_RUNS;
         for row in self.listeners_of(service) {
+            let queue = if reads { self.queue(row) } else { 0 };
+            if let Some(listener) = self.tables.listeners.get_mut(row).filter(|_| reads) {
+                listener.queue = queue;
+            }
             if let Some(opened) = self.tables.opened(row) {
                 let data = EventData::new_u64(service as u64);
                 // with OUT as well, which a datagram socket nearly always is, an edge is told of even if the service has
@@ -215,14 +222,32 @@ impl Server {
         }
     }
 
-    /// Something may have arrived during the run: what waits need not be what was there before. Not so only if that was
+    /// Whether a run that has left something in its sockets may have read something else, as a service does that serves one
+    /// client and ends: something has arrived meanwhile, or what waits is not what was there before. Not so only if that was
     /// watched.
-    fn has_arrived(&mut self, service: usize) -> bool {
-        if !self.state(service).suspected {
-            return !self.forwards(service); // who waits there was not served
+    fn has_read(&mut self, service: usize) -> bool {
+        if self.forwards(service) {
+            return false; // who waits there was not served
+        }
+        if !self.state(service).suspected || self.state(service).short_runs < SHORT_RUNS {
+            return true;
         }
         self.collect_arrivals();
-        self.state(service).arrived
+        let before = |row: usize| self.tables.listeners.get(row).map_or(0, |listener| listener.queue);
+        let differs = |row| self.queue(row) != before(row);
+        self.state_of(service).arrived || self.listeners_of(service).any(differs)
+    }
+
+    /// A number that changes when something is taken out of a socket: how many connections or bytes wait, or what the first
+    /// datagram is.
+    fn queue(&self, row: usize) -> u32 {
+        let (Some(opened), Some(spec)) = (self.tables.opened(row), self.plan.listeners.get(row)) else { return 0 };
+        let socket = opened.socket.as_fd();
+        match spec.kind {
+            SocketKind::Stream | SocketKind::SequentialPacket => waiting(socket),
+            SocketKind::Datagram => first_datagram(socket),
+            SocketKind::Fifo => ioctl_fionread(socket).map_or(0, |bytes| u32::try_from(bytes).unwrap_or(u32::MAX)),
+        }
     }
 
     /// Something waits in the sockets.
@@ -235,13 +260,43 @@ impl Server {
 }
 
 /// Restart= (systemd.service(5), table "Exit causes and the effect of the Restart= settings").
-fn wants_restart(policy: &Policy, end: End, clean: bool, timed_out: bool) -> bool {
-    match policy.restart {
+fn wants_restart(restart: Restart, end: End, clean: bool, timed_out: bool) -> bool {
+    match restart {
         Restart::No => false,
         Restart::Always => true,
         Restart::OnSuccess => clean,
         Restart::OnFailure => !clean,
         Restart::OnAbnormal => !clean && (timed_out || end.signal().is_some()),
         Restart::OnAbort => !clean && !timed_out && end.signal().is_some(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn restart_follows_the_table_of_systemd() {
+        let (term, segv) = (End::Signal(15, false), End::Signal(11, false));
+        // a clean exit status, one that is not, a clean signal, one that is not, the end of its time
+        let causes = [
+            (End::Status(0), true, false),
+            (End::Status(1), false, false),
+            (term, true, false),
+            (segv, false, false),
+            (term, false, true),
+            (End::Status(0), false, true),
+        ];
+        for (restart, wanted) in [
+            (Restart::No, "......"),
+            (Restart::Always, "xxxxxx"),
+            (Restart::OnSuccess, "x.x..."),
+            (Restart::OnFailure, ".x.xxx"),
+            (Restart::OnAbnormal, "...xxx"),
+            (Restart::OnAbort, "...x.."),
+        ] {
+            let found = causes.map(|(end, clean, timed_out)| wants_restart(restart, end, clean, timed_out));
+            assert_eq!(found.map(|starts| if starts { "x" } else { "." }).concat(), wanted, "{restart:?}");
+        }
     }
 }

@@ -285,6 +285,8 @@ pub struct Listener {
     pub retry: Tick,
     /// What is to be done before it is watched again.
     pub change: Change,
+    /// What stands for its queue as it was when the run began; known only if it is watched whether that reads its input.
+    pub queue: u32,
 }
 
 /// How far an open socket is from what the plan says.
@@ -300,8 +302,15 @@ pub enum Change {
 
 impl Listener {
     /// A listener that is not open.
-    pub const CLOSED: Self =
-        Self { opened: None, watch: Watch::Out, generation: 0, tries: 0, retry: Tick(0), change: Change::None };
+    pub const CLOSED: Self = Self {
+        opened: None,
+        watch: Watch::Out,
+        generation: 0,
+        tries: 0,
+        retry: Tick(0),
+        change: Change::None,
+        queue: 0,
+    };
 }
 
 /// What epoll does for a socket.

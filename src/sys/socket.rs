@@ -99,6 +99,13 @@ pub fn queued(socket: BorrowedFd<'_>) -> usize {
     if told == 0 { usize::try_from(bytes).unwrap_or(0) } else { 0 }
 }
 
+/// Connections that wait to be accepted; `None`: this is no TCP listener (tcp(7), `TCP_INFO`: `tcpi_unacked`).
+pub fn waiting(listener: BorrowedFd<'_>) -> Option<u32> {
+    const UNACKED: usize = 6;
+    let (words, whole) = words::<{ UNACKED + 1 }>(listener, libc::IPPROTO_TCP, libc::TCP_INFO).ok()?;
+    Some(words[UNACKED]).filter(|_| whole)
+}
+
 /// Packets that the kernel has dropped at this socket: turned away by its filter, or its queue was full. `None`: not
 /// known, before Linux 4.12 and for what is not a socket (`SO_MEMINFO`, linux/sock_diag.h: `SK_MEMINFO_DROPS`).
 pub fn drops(socket: BorrowedFd<'_>) -> Option<u32> {

@@ -5,6 +5,7 @@ use crate::client::*;
 use crate::daemon::Daemon;
 use crate::harness::{Ctx, Need::*, PATIENCE, Test, sleep_ms, stand_in, wait_until, within};
 use crate::test;
+use dormouse::limits::POISON_RUNS;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,12 @@ pub const TESTS: &[Test] = &[
     test!(trap_11_rate_limit_keeps_the_port),
     test!(trap_32_daemonising_service, Part("takeover")),
     test!(trap_32_as_daemon_does_it, Part("takeover")),
+    test!(a_service_that_fails_at_once_and_is_restarted),
+    test!(trap_06_failures_that_read_their_input_drop_nothing),
+    test!(one_client_a_run),
+    test!(one_unix_client_a_run, Part("local")),
+    test!(one_datagram_a_run),
+    test!(one_line_of_a_fifo_a_run, Part("local")),
     test!(a_service_that_ends_well_at_once_and_is_restarted),
     test!(two_thousand_connections_at_once),
     test!(two_thousand_connections_as_shipped),
@@ -267,6 +274,73 @@ fn trap_32_as_daemon_does_it(ctx: &mut Ctx) {
         assert_eq!(daemon.log().matches("why=knock").count(), 1, "{}", daemon.log());
         assert_eq!(daemon.descendants().len(), 1);
     }
+}
+
+/// Nor is Restart=on-failure one to start ten times a second what fails.
+fn a_service_that_fails_at_once_and_is_restarted(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let exec = noted(ctx, "exit 1");
+    let more = "Restart=on-failure\nRestartSec=0\n";
+    let daemon = ctx.start(&format!("[x]\nListenStream=127.0.0.1:{port}\n{more}ExecStart={exec}\n"));
+    let _client = connect(port);
+    assert_calm(&daemon, || runs(ctx));
+}
+
+/// As many failures as drop a datagram, but each of another one.
+fn trap_06_failures_that_read_their_input_drop_nothing(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let exec = ctx.script("service", &format!("dd bs=2000 count=1 2>/dev/null >>{}\nexit 1\n", ctx.path("runs")));
+    let config = format!("[x]\nListenDatagram=127.0.0.1:{port}\nStandardInput=socket\nExecStart={exec}\n");
+    let daemon = ctx.start(&config);
+    let client = udp();
+    for number in 0..=POISON_RUNS {
+        client.send_to(format!("{number}\n").as_bytes(), local(port)).unwrap();
+    }
+    daemon.wait_log(&format!("why=failure count={POISON_RUNS}"));
+    assert!(!daemon.log().contains("dropped"), "{}", daemon.log());
+}
+
+/// Not a storm: each run serves one of those who wait, and ends well, so the next one begins at once.
+fn assert_served_one_by_one(daemon: &Daemon, served: impl Fn() -> usize, all: usize) {
+    wait_until("all are served", || served() == all || daemon.log().contains("rest service=x"));
+    assert_eq!((served(), daemon.log().contains("rest service=x")), (all, false), "{}", daemon.log());
+}
+
+fn one_client_a_run(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let daemon = ctx.start(&format!("[x]\nListenStream=127.0.0.1:{port}\nExecStart={}\n", stand_in("answer here 1")));
+    let clients: Vec<_> = (0..8).map(|_| connect(port)).collect();
+    let served = clients.into_iter().map(read_all).filter(|answer| answer.starts_with("here")).count();
+    assert_served_one_by_one(&daemon, || served, 8);
+}
+
+fn one_unix_client_a_run(ctx: &mut Ctx) {
+    let path = ctx.path("x.sock");
+    let daemon = ctx.start(&format!("[x]\nListenStream={path}\nExecStart={}\n", stand_in("answer here 1")));
+    let clients: Vec<_> = (0..8).map(|_| std::os::unix::net::UnixStream::connect(&path).unwrap()).collect();
+    clients.iter().for_each(|client| client.set_read_timeout(Some(PATIENCE)).unwrap());
+    let served = clients.into_iter().map(read_all).filter(|answer| answer.starts_with("here")).count();
+    assert_served_one_by_one(&daemon, || served, 8);
+}
+
+fn one_datagram_a_run(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let exec = ctx.script("service", &format!("dd bs=2000 count=1 2>/dev/null >>{}\n", ctx.path("runs")));
+    let config = format!("[x]\nListenDatagram=127.0.0.1:{port}\nStandardInput=socket\nExecStart={exec}\n");
+    let daemon = ctx.start(&config);
+    let client = udp();
+    for number in 0..8 {
+        client.send_to(format!("{number}\n").as_bytes(), local(port)).unwrap();
+    }
+    assert_served_one_by_one(&daemon, || runs(ctx), 8);
+}
+
+fn one_line_of_a_fifo_a_run(ctx: &mut Ctx) {
+    let fifo = ctx.path("fifo");
+    let exec = ctx.script("service", &format!("dd bs=2 count=1 <&3 2>/dev/null >>{}\n", ctx.path("runs")));
+    let daemon = ctx.start(&format!("[x]\nListenFIFO={fifo}\nExecStart={exec}\n"));
+    std::fs::OpenOptions::new().write(true).open(&fifo).unwrap().write_all(&b"x\n".repeat(8)).unwrap();
+    assert_served_one_by_one(&daemon, || runs(ctx), 8);
 }
 
 /// Restart=always is no leave to start ten times a second what ends well when there is nothing to do.
