@@ -22,6 +22,8 @@ pub const STOP_TESTS: &[Test] = &[
     test!(no_connection_lost_to_an_idle_stop, Directive("StopWhenIdleSec")),
     test!(unix_service_stopped_when_idle, Directive("StopWhenIdleSec")),
     test!(datagram_service_stopped_when_quiet, Directive("StopWhenQuietSec")),
+    test!(datagrams_keep_a_quiet_service_awake, Directive("StopWhenQuietSec")),
+    test!(a_datagram_that_waits_keeps_a_quiet_service_awake, Directive("StopWhenQuietSec")),
     test!(busy_service_is_not_quiet, Directive("StopWhenQuietSec")),
     test!(minimum_run_time_is_kept, Directive("StopWhenIdleSec")),
 ];
@@ -197,6 +199,41 @@ fn datagram_service_stopped_when_quiet(ctx: &mut Ctx) {
         assert!(udp_ask(port, "knock").starts_with("heard"));
         wait_until("the service is put to sleep", || running(&daemon).is_none());
     }
+}
+
+/// Each is answered at once and costs next to no CPU time.
+fn datagrams_keep_a_quiet_service_awake(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let config =
+        format!("[x]\nListenDatagram=127.0.0.1:{port}\nStopWhenQuietSec=1\nExecStart={}\n", stand_in("udp heard 0"));
+    let daemon = ctx.start(&config);
+    assert!(udp_ask(port, "knock").starts_with("heard"));
+    let first = running(&daemon);
+    for _ in 0..16 {
+        sleep_ms(250);
+        assert!(udp_ask(port, "knock").starts_with("heard"));
+        assert_eq!(running(&daemon), first);
+    }
+}
+
+/// It does nothing about it yet, but there is something to do.
+fn a_datagram_that_waits_keeps_a_quiet_service_awake(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let go = ctx.path("go");
+    let exec = ctx.script("service", &format!("read line <{go}\nexec {}\n", stand_in("udp heard 1")));
+    shell(&format!("mkfifo {go}"));
+    let config = format!("[x]\nListenDatagram=127.0.0.1:{port}\nStopWhenQuietSec=1\nExecStart={exec}\n");
+    let daemon = ctx.start(&config);
+    let client = udp();
+    client.send_to(b"knock", local(port)).unwrap();
+    wait_until("the service runs", || running(&daemon).is_some());
+    let first = running(&daemon);
+    sleep_ms(4000);
+    assert_eq!(running(&daemon), first);
+    std::fs::write(&go, "go\n").unwrap();
+    let mut buffer = [0; 100];
+    let length = client.recv(&mut buffer).unwrap();
+    assert!(buffer[..length].starts_with(b"heard"));
 }
 
 fn busy_service_is_not_quiet(ctx: &mut Ctx) {

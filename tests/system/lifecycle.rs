@@ -1,7 +1,7 @@
 //! The life of the daemon and of its services: start, stop, restart, time limits, orders from the command line.
 
 use crate::client::*;
-use crate::daemon::{is_live, kill, session_of};
+use crate::daemon::{is_live, kill, proc_status, session_of};
 use crate::harness::{
     Ctx, Need::*, Test, dormouse as dormouse_path, has_control, has_part, sleep_ms, stand_in, wait_until,
 };
@@ -14,6 +14,9 @@ pub const TESTS: &[Test] = &[
     test!(kill_follows_when_term_is_ignored),
     test!(a_rest_that_is_over_at_the_end_costs_nothing),
     test!(kill_mode_process_leaves_the_rest),
+    test!(kill_mode_process_kills_nobody_else),
+    test!(who_stands_still_is_asked_to_end),
+    test!(no_end_of_patience_by_zero),
     test!(kill_mode_mixed),
     test!(kill_signal_is_sent_first),
     test!(send_sigkill_no),
@@ -22,6 +25,9 @@ pub const TESTS: &[Test] = &[
     test!(restart_always_after_a_pause),
     test!(success_exit_status),
     test!(runtime_max),
+    test!(runtime_max_is_a_failure),
+    test!(failure_that_is_ignored),
+    test!(runtime_max_of_a_connection),
     test!(detach_writes_the_pidfile, Part("detach")),
     test!(orders_stop_start_restart, Command("stop")),
     test!(orders_pause_resume, Command("pause")),
@@ -103,6 +109,43 @@ fn kill_mode_process_leaves_the_rest(ctx: &mut Ctx) {
     daemon.stop();
     assert!(is_live(pids[0]) && !is_live(pids[1]));
     kill(pids[0], libc::SIGKILL);
+}
+
+/// Not asked, and not killed either when the main process has had its time.
+fn kill_mode_process_kills_nobody_else(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let exec = deaf(ctx);
+    let mut daemon = ctx.start(&one(port, "KillMode=process\nTimeoutStopSec=1\n", &exec));
+    let _client = connect(port);
+    let pids = pids(ctx);
+    daemon.stop();
+    assert!(is_live(pids[0]) && !is_live(pids[1]));
+    kill(pids[0], libc::SIGKILL);
+}
+
+/// A stopped process handles its signal only when it goes on.
+fn who_stands_still_is_asked_to_end(ctx: &mut Ctx) {
+    for mode in ["control-group", "mixed", "process"] {
+        let (port, note) = (ctx.port(), ctx.path(mode));
+        let exec = ctx.script("service", &format!("trap 'echo term >{note}; exit 0' TERM\nkill -STOP $$\nsleep 60\n"));
+        let mut daemon = ctx.start(&one(port, &format!("KillMode={mode}\nTimeoutStopSec=10\n"), &exec));
+        let _client = connect(port);
+        let stands = |pid: &i32| proc_status(*pid, "State").starts_with('T');
+        wait_until("the service stands still", || daemon.descendants().iter().any(stands));
+        daemon.stop();
+        assert_eq!(ctx.lines(mode), ["term"], "{mode}");
+    }
+}
+
+/// systemd's other word for "infinity".
+fn no_end_of_patience_by_zero(ctx: &mut Ctx) {
+    let (port, note) = (ctx.port(), ctx.path("note"));
+    let exec = ctx.script("service", &format!("trap 'sleep 1; echo end >{note}; exit 0' TERM\nsleep 60 & wait\n"));
+    let mut daemon = ctx.start(&one(port, "KillMode=mixed\nTimeoutStopSec=0\n", &exec));
+    let _client = connect(port);
+    wait_until("the service runs", || daemon.descendants().len() == 2);
+    daemon.stop();
+    assert_eq!(ctx.lines("note"), ["end"]);
 }
 
 /// TERM to the main process only, KILL to what is left.
@@ -217,6 +260,31 @@ fn success_exit_status(ctx: &mut Ctx) {
     assert_eq!(runs(ctx), 1, "42 is a good end here");
 }
 
+/// `-` in front of the program: however it ends, that is no failure.
+fn failure_that_is_ignored(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let file = ctx.path("runs");
+    let exec = ctx.script("service", &format!("echo run >>{file}\n{}\nexit 1\n", stand_in("answer here 1")));
+    let daemon = ctx.start(&one(port, "Restart=on-failure\nRestartSec=100ms\n", &format!("-{exec}")));
+    for _ in 0..5 {
+        assert!(talk(port).starts_with("here"));
+    }
+    wait_until("the last one has ended", || daemon.log().matches("status=1").count() == 5);
+    assert_eq!((runs(ctx), daemon.log().contains("rest service=x")), (5, false), "{}", daemon.log());
+}
+
+/// Who is asked to end because his time is over has failed, even if he does so well.
+fn runtime_max_is_a_failure(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let file = ctx.path("runs");
+    let body = format!("trap 'exit 0' TERM\necho run >>{file}\nwhile :; do sleep 0.1; done\n");
+    let exec = ctx.script("service", &body);
+    let daemon = ctx.start(&one(port, "RuntimeMaxSec=1\nRestart=on-failure\nRestartSec=100ms\n", &exec));
+    let _client = connect(port);
+    daemon.wait_log("why=restart");
+    wait_until("another run", || runs(ctx) == 2);
+}
+
 fn runtime_max(ctx: &mut Ctx) {
     let port = ctx.port();
     let daemon = ctx.start(&one(port, "RuntimeMaxSec=1\nTimeoutStopSec=1\n", &stand_in("answer here")));
@@ -225,6 +293,14 @@ fn runtime_max(ctx: &mut Ctx) {
     wait_until("its time is over", || daemon.descendants().is_empty());
     let second = talk(port);
     assert!(second.starts_with("here") && second != first, "the next client gets a new instance");
+}
+
+fn runtime_max_of_a_connection(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let _daemon = ctx.start(&one(port, "Accept=yes\nRuntimeMaxSec=1\n", "/bin/cat"));
+    let start = std::time::Instant::now();
+    assert_eq!(talk(port), "");
+    assert!(start.elapsed().as_millis() >= 1000, "{:?}", start.elapsed());
 }
 
 fn detach_writes_the_pidfile(ctx: &mut Ctx) {

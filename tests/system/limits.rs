@@ -3,6 +3,7 @@
 use crate::client::*;
 use crate::harness::{Ctx, Need::*, PATIENCE, Test, has_control, sleep_ms, stand_in, wait_until, within};
 use crate::test;
+use dormouse::limits::INTERNAL_CONNECTIONS;
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
@@ -13,10 +14,13 @@ pub const TESTS: &[Test] = &[
     test!(max_connections_per_source),
     test!(max_connections_per_source_counts_v4_mapped_as_v4),
     test!(max_connections_per_source_of_unix_peers),
+    test!(max_connections_per_source_without_a_process_of_its_own, Directive("ConnectTo"), Directive("Internal")),
+    test!(clients_of_built_in_services_wait_for_room, Directive("Internal")),
     test!(trigger_limit_rests_and_heals),
     test!(trigger_limit_of_a_waiting_service),
     test!(poll_limit_slows_down),
     test!(start_limit_is_not_for_ever),
+    test!(start_limit_of_good_ends),
     test!(max_connection_rate_per_source, Directive("MaxConnectionRate")),
     test!(address_rules_per_connection),
     test!(address_rules_of_a_listener_that_is_handed_over),
@@ -64,17 +68,19 @@ fn max_connections(ctx: &mut Ctx) {
 }
 
 fn max_connections_per_source(ctx: &mut Ctx) {
-    let port = ctx.port();
-    let config =
-        format!("[x]\nListenStream=127.0.0.1:{port}\nAccept=yes\nMaxConnectionsPerSource=1\nExecStart=/bin/cat\n");
-    let daemon = ctx.start(&config);
+    let (port, other) = (ctx.port(), ctx.port());
+    let section = |name: &str, port: u16| {
+        format!("[{name}]\nListenStream=127.0.0.1:{port}\nAccept=yes\nMaxConnectionsPerSource=1\nExecStart=/bin/cat\n")
+    };
+    let daemon = ctx.start(&[section("x", port), section("y", other)].concat());
     let one = served(port, "127.0.0.1");
     let _two = served(port, "127.0.0.2");
     assert_eq!(talk_from("127.0.0.1", port).as_deref(), Some(""));
     assert_eq!(talk_from("127.0.0.2", port).as_deref(), Some(""));
     let _three = served(port, "127.0.0.3");
+    let _elsewhere = served(other, "127.0.0.1");
     drop(one);
-    wait_until("a place is free", || daemon.descendants().len() == 2);
+    wait_until("a place is free", || daemon.descendants().len() == 3);
     served(port, "127.0.0.1");
 }
 
@@ -96,6 +102,49 @@ fn max_connections_per_source_of_unix_peers(ctx: &mut Ctx) {
     first.write_all(b"x\n").unwrap();
     assert_eq!(read_line(&mut first), "x");
     assert_eq!(unix_talk(&path).unwrap_or_default(), "", "the same user once more");
+}
+
+/// Connections that are forwarded, and those of a built-in service.
+fn max_connections_per_source_without_a_process_of_its_own(ctx: &mut Ctx) {
+    let (forwarded, echo) = (ctx.port(), ctx.port());
+    let more = "MaxConnectionsPerSource=1\n";
+    let _daemon = ctx.start(&format!(
+        "[f]\nListenStream=127.0.0.1:{forwarded}\nConnectTo=127.0.0.1:{echo}\n{more}\
+         [e]\nListenStream=127.0.0.1:{echo}\nInternal=echo\n{more}"
+    ));
+    for port in [forwarded, echo] {
+        let one = served(port, "127.0.0.2");
+        assert_eq!(talk_from("127.0.0.2", port).as_deref(), Some(""));
+        drop(one);
+        wait_until("a place is free", || {
+            let mut next = connect_from(source("127.0.0.2"), local(port), PATIENCE).unwrap();
+            next.write_all(b"x\n").is_ok()
+                && std::io::Read::read(&mut next, &mut [0; 1]).is_ok_and(|length| length == 1)
+        });
+        wait_until("the one behind it is closed, too", || {
+            let mut next = connect_from(source("127.0.0.1"), local(echo), PATIENCE).unwrap();
+            next.write_all(b"x\n").is_ok()
+                && std::io::Read::read(&mut next, &mut [0; 1]).is_ok_and(|length| length == 1)
+        });
+    }
+}
+
+/// All of them together share one table.
+fn clients_of_built_in_services_wait_for_room(ctx: &mut Ctx) {
+    let (echo, discard) = (ctx.port(), ctx.port());
+    let section = |name: &str, port: u16| format!("[{name}]\nListenStream=127.0.0.1:{port}\nInternal={name}\n");
+    let daemon = ctx.start(&[section("echo", echo), section("discard", discard)].concat());
+    let mut clients: Vec<_> = (0..INTERNAL_CONNECTIONS).map(|_| served(echo, "127.0.0.1")).collect();
+    let (mut late, mut other) = (connect(echo), connect(discard));
+    late.write_all(b"late\n").unwrap();
+    daemon.wait_log("what=connections");
+    late.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    assert!(std::io::Read::read(&mut late, &mut [0; 1]).is_err(), "neither served nor closed");
+    clients.truncate(INTERNAL_CONNECTIONS - 2);
+    late.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert_eq!(read_line(&mut late), "late");
+    other.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(read_all(&mut other), "");
 }
 
 fn trigger_limit_rests_and_heals(ctx: &mut Ctx) {
@@ -135,22 +184,49 @@ fn poll_limit_slows_down(ctx: &mut Ctx) {
         "[x]\nListenStream=127.0.0.1:{port}\nAccept=yes\nPollLimitIntervalSec=2\nPollLimitBurst=3\nExecStart=/bin/echo here\n"
     );
     let daemon = ctx.start(&config);
+    let start = Instant::now();
     for _ in 0..12 {
         assert_eq!(talk(port), "here\n", "slowed down, never refused");
     }
+    let took = start.elapsed();
+    assert!(took > Duration::from_secs(5), "twelve clients at three in two seconds took {took:?}");
     assert!(daemon.log_bytes() < 4000, "{}", daemon.log());
+}
+
+/// The times at which the service of a test was started, in ms.
+fn starts_ms(ctx: &Ctx) -> Vec<u64> {
+    ctx.lines("starts").iter().map(|line| line.parse().unwrap()).collect()
+}
+
+/// A script that notes when it was started, then does `rest`.
+fn timed(ctx: &Ctx, rest: &str) -> String {
+    ctx.script("service", &format!("date +%s%3N >>{}\n{rest}\n", ctx.path("starts")))
 }
 
 fn start_limit_is_not_for_ever(ctx: &mut Ctx) {
     let port = ctx.port();
-    let config = format!(
-        "[x]\nListenStream=127.0.0.1:{port}\nStartLimitIntervalSec=4\nStartLimitBurst=2\nExecStart={}\n",
-        stand_in("answer here 1")
-    );
-    let _daemon = ctx.start(&config);
-    for _ in 0..5 {
-        assert!(talk(port).starts_with("here"), "the client waits for the window to pass");
+    let exec = timed(ctx, &format!("test -e {} || exit 1\nexec {}", ctx.path("well"), stand_in("answer here 1")));
+    let limit = "StartLimitIntervalSec=4\nStartLimitBurst=2\n";
+    let _daemon = ctx.start(&format!("[x]\nListenStream=127.0.0.1:{port}\n{limit}ExecStart={exec}\n"));
+    let client = connect(port);
+    wait_until("a start when the window is over", || starts_ms(ctx).len() == 3);
+    let starts = starts_ms(ctx);
+    assert!(starts[1] - starts[0] < 2000 && starts[2] - starts[0] >= 3900, "{starts:?}");
+    ctx.file("well", "");
+    assert!(read_all(client).starts_with("here"), "the client waits for the window to pass");
+}
+
+/// Restart= starts again what has ended well, no more often than StartLimitBurst= allows.
+fn start_limit_of_good_ends(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let exec = timed(ctx, &format!("exec {}", stand_in("answer here 1")));
+    let more = "Restart=always\nRestartSec=100ms\nStartLimitIntervalSec=3\nStartLimitBurst=2\n";
+    let _daemon = ctx.start(&format!("[x]\nListenStream=127.0.0.1:{port}\n{more}ExecStart={exec}\n"));
+    for _ in 0..4 {
+        assert!(talk(port).starts_with("here"), "nobody is refused");
     }
+    let starts = starts_ms(ctx);
+    assert!(starts[3] - starts[0] >= 2900, "{starts:?}");
 }
 
 fn max_connection_rate_per_source(ctx: &mut Ctx) {

@@ -56,6 +56,7 @@ mod reload_load;
 mod samples;
 mod sandbox;
 mod scarce;
+mod seldom;
 mod serve;
 mod sleep;
 mod sockopts;
@@ -94,6 +95,7 @@ fn main() {
         storms::TESTS,
         control::TESTS,
         scarce::TESTS,
+        seldom::TESTS,
         traps_process::TESTS,
         traps_net::TESTS,
         faults::TESTS,
