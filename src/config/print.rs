@@ -6,6 +6,7 @@ use super::address::{ListenAddress, Prefix};
 use super::command::Command;
 use super::directive::{Id, Syntax, Unit};
 use super::draft::{Draft, ServiceDraft};
+use super::lex;
 use super::names;
 use super::scalar::{size_text, span_text};
 use super::value::{ExitStatus, INFINITY, Rlimit, Stream, Value};
@@ -44,7 +45,9 @@ fn address(id: Id, address: &ListenAddress, out: &mut String) {
 }
 
 fn line(id: Id, text: &str, out: &mut String) {
-    add(out, &[id.name(), "=", text, "\n"]);
+    // a path may end in what is nothing at the end of a line, or goes on with the next one
+    let end = if text.ends_with(' ') || lex::backslashes(text) % 2 == 1 { "/\n" } else { "\n" };
+    add(out, &[id.name(), "=", text, end]);
 }
 
 /// The lines of one directive.
