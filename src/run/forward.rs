@@ -138,6 +138,8 @@ impl Server {
         *side = Side::new(Some(socket));
         (side.told, side.writable) = (!connected, connected);
         pair.stage = Stage::Connecting;
+        let deadline = pair.deadline;
+        self.due_at(deadline); // it may never say anything
         if let Err(errno) = self.enlist(slot, BACKEND) {
             return self.connect_failed(slot, errno);
         }

@@ -4,6 +4,7 @@ use crate::client::*;
 use crate::harness::{Ctx, Need::*, PATIENCE, Test, sleep_ms, wait_until};
 use crate::test;
 use crate::trace::Trace;
+use dormouse::limits::BACKEND_WAIT_MS;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener};
 use std::process::Command;
@@ -13,6 +14,7 @@ pub const TESTS: &[Test] = &[
     test!(backend_is_started_on_demand, Directive("ConnectTo")),
     test!(backend_that_opens_its_port_late, Directive("ConnectTo")),
     test!(a_client_costs_no_look_at_the_limits, Directive("ConnectTo"), Prog("strace")),
+    test!(a_silent_backend_is_given_up_in_time, Directive("ConnectTo"), Prog("strace")),
     test!(clients_of_a_late_backend_leave_it_descriptors, Directive("ConnectTo"), Prog("prlimit"), Prog("python3")),
     test!(plain_redirect_without_a_program, Directive("ConnectTo")),
     test!(half_close_is_kept, Directive("ConnectTo")),
@@ -115,6 +117,29 @@ fn a_client_costs_no_look_at_the_limits(ctx: &mut Ctx) {
     }
     let (looks, seconds) = (trace.end().len(), start.elapsed().as_secs() as usize);
     assert!((1..=seconds + 2).contains(&looks) || seconds >= CLIENTS, "{looks} in {seconds} s");
+}
+
+/// One that says neither yes nor no, as behind a firewall: here the queue of its listener is full. Nothing else may happen
+/// before the time is over, so the loop itself has to wake up then.
+fn a_silent_backend_is_given_up_in_time(ctx: &mut Ctx) {
+    use rustix::net::{AddressFamily, SocketType, bind, listen, socket};
+    let [port, behind] = [ctx.port(), ctx.port()];
+    let silent = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    bind(&silent, &local(behind)).unwrap();
+    listen(&silent, 0).unwrap();
+    let _first = connect(behind);
+    let daemon = ctx.start(&format!("[x]\nListenStream=127.0.0.1:{port}\nConnectTo=127.0.0.1:{behind}\n"));
+    let trace = Trace::attach(&daemon, &ctx.path("trace"), &["-e", "trace=epoll_pwait"]);
+    daemon.rest();
+    let before = trace.lines().len();
+    let _client = connect(port);
+    daemon.rest();
+    let _next = connect(port); // strace tells how long a sleep was to be when it is over
+    let due = |line: &String| {
+        let timeout = line.split(", ").find_map(|word| word.parse::<u64>().ok().filter(|ms| *ms > 1_000));
+        timeout.is_some_and(|ms| ms <= BACKEND_WAIT_MS)
+    };
+    wait_until("it sleeps until the backend is given up", || trace.lines()[before..].iter().any(due));
 }
 
 fn plain_redirect_without_a_program(ctx: &mut Ctx) {
