@@ -106,23 +106,20 @@ fn max_connections_per_source_of_unix_peers(ctx: &mut Ctx) {
 
 /// Connections that are forwarded, and those of a built-in service.
 fn max_connections_per_source_without_a_process_of_its_own(ctx: &mut Ctx) {
-    let (forwarded, echo) = (ctx.port(), ctx.port());
+    let (forwarded, behind, echo) = (ctx.port(), ctx.port(), ctx.port());
     let more = "MaxConnectionsPerSource=1\n";
     let _daemon = ctx.start(&format!(
-        "[f]\nListenStream=127.0.0.1:{forwarded}\nConnectTo=127.0.0.1:{echo}\n{more}\
+        "[f]\nListenStream=127.0.0.1:{forwarded}\nConnectTo=127.0.0.1:{behind}\n{more}\
+         [b]\nListenStream=127.0.0.1:{behind}\nInternal=echo\n\
          [e]\nListenStream=127.0.0.1:{echo}\nInternal=echo\n{more}"
     ));
     for port in [forwarded, echo] {
-        let one = served(port, "127.0.0.2");
-        assert_eq!(talk_from("127.0.0.2", port).as_deref(), Some(""));
+        let one = served(port, "127.0.0.1");
+        assert_eq!(talk_from("127.0.0.1", port).as_deref(), Some(""));
+        served(port, "127.0.0.2");
         drop(one);
         wait_until("a place is free", || {
-            let mut next = connect_from(source("127.0.0.2"), local(port), PATIENCE).unwrap();
-            next.write_all(b"x\n").is_ok()
-                && std::io::Read::read(&mut next, &mut [0; 1]).is_ok_and(|length| length == 1)
-        });
-        wait_until("the one behind it is closed, too", || {
-            let mut next = connect_from(source("127.0.0.1"), local(echo), PATIENCE).unwrap();
+            let mut next = connect_from(source("127.0.0.1"), local(port), PATIENCE).unwrap();
             next.write_all(b"x\n").is_ok()
                 && std::io::Read::read(&mut next, &mut [0; 1]).is_ok_and(|length| length == 1)
         });

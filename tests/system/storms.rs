@@ -280,7 +280,8 @@ fn trap_32_as_daemon_does_it(ctx: &mut Ctx) {
 fn a_service_that_fails_at_once_and_is_restarted(ctx: &mut Ctx) {
     let port = ctx.port();
     let exec = noted(ctx, "exit 1");
-    let more = "Restart=on-failure\nRestartSec=0\n";
+    // without StartLimitBurst=, which would do
+    let more = "Restart=on-failure\nRestartSec=0\nStartLimitBurst=0\n";
     let daemon = ctx.start(&format!("[x]\nListenStream=127.0.0.1:{port}\n{more}ExecStart={exec}\n"));
     let _client = connect(port);
     assert_calm(&daemon, || runs(ctx));
