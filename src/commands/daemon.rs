@@ -10,6 +10,7 @@ use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use super::report;
 use crate::cli::{self, Options, exit};
 use crate::config::{Draft, Fault};
+use crate::handover::codec::Descriptor;
 use crate::limits::SERVICE_LISTENERS;
 use crate::logging::{insist, say};
 use crate::notify::Notify;
@@ -147,7 +148,10 @@ pub(super) fn server(plan: &'static Plan, notify: Notify, origin: &mut Origin) -
     }
     let least = plan.first_own();
     match origin {
-        Origin::Lost if cfg!(feature = "reload") => fill(plan, tables, adopt::adopt_all(plan, least, &mut |_| {})),
+        Origin::Lost if cfg!(feature = "reload") => {
+            let sockets = environment::inherited().into_iter().filter_map(|number| Descriptor(number).reclaim(least));
+            fill(plan, tables, adopt::adopt_all(plan, sockets));
+        }
         Origin::Resume(resume) if cfg!(feature = "reload") => {
             fill(plan, tables, Vec::new());
             resume.services(plan);

@@ -78,17 +78,19 @@ pub fn adopt(plan: &Plan, least: RawFd, closed: &mut dyn FnMut(Closed<'_>)) -> V
         let name = names.get(index).filter(|_| names.len() == count).cloned().unwrap_or_default();
         match environment::reclaim(number, least) {
             Ok(socket) => inherited.push((name, socket)),
-            Err(errno) => closed((&name, Some(errno))),
+            Err(errno) => {
+                environment::forsake(number); // no child may get it
+                closed((&name, Some(errno)));
+            }
         }
     }
     assign(plan, inherited, closed)
 }
 
-/// Takes over whatever socket was inherited by any number and has the address of a listener: what an image of this
-/// process has left whose state cannot be read. As [`adopt`] otherwise.
-pub fn adopt_all(plan: &Plan, least: RawFd, closed: &mut dyn FnMut(Closed<'_>)) -> Vec<Adopted> {
-    let sockets = environment::inherited().into_iter().filter_map(|number| environment::reclaim(number, least).ok());
-    assign(plan, sockets.map(|socket| (String::new(), socket)).collect(), closed)
+/// Gives listeners whatever of `sockets` has their address: what an image of this process has left whose state cannot be
+/// read. The others are closed.
+pub fn adopt_all(plan: &Plan, sockets: impl Iterator<Item = OwnedFd>) -> Vec<Adopted> {
+    assign(plan, sockets.map(|socket| (String::new(), socket)).collect(), &mut |_| {})
 }
 
 /// An environment variable that is text.

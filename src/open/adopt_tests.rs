@@ -116,6 +116,8 @@ fn what_a_parent_hands_over_is_taken_and_the_variables_are_gone() {
 fn child() {
     let fifo = std::env::current_dir().unwrap().join("fifo");
     with_plan(&[("x", &[("ListenFIFO", fifo.to_str().unwrap())])], |plan, _| {
+        // there is no descriptor so high: it stays as it was
+        assert_eq!(environment::reclaim(3, i32::MAX).unwrap_err(), Errno::INVAL);
         let mut closed = Vec::new();
         let adopted = adopt(plan, 20, &mut |(name, errno)| closed.push((name.to_owned(), errno)));
         assert_eq!(closed, [("stranger".to_owned(), None)]);

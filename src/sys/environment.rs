@@ -179,6 +179,12 @@ pub fn close_inherited() {
     close_all(inherited().into_iter());
 }
 
+/// Closes the inherited descriptor `number`, if it is one.
+pub fn forsake(number: RawFd) {
+    let inherited = with_flags(number).is_ok_and(|(_, flags)| !flags.contains(FdFlags::CLOEXEC));
+    close_all(inherited.then_some(number).into_iter());
+}
+
 fn close_all(numbers: impl Iterator<Item = RawFd>) {
     for number in numbers {
         // SAFETY: it was open before this program ran and has not been taken over, so nothing here owns it.
@@ -190,17 +196,19 @@ fn close_all(numbers: impl Iterator<Item = RawFd>) {
 /// descriptor that a parent meant for us can lie where our own are about to go).
 ///
 /// # Errors
-/// EBADF: no such descriptor, or one with `FD_CLOEXEC`, which is one of our own and not inherited. EMFILE: it is closed.
+/// EBADF: no such descriptor, or one with `FD_CLOEXEC`, which is one of our own and not inherited. EMFILE, ENOMEM: it is
+/// as it was, and may be taken over later.
 pub fn reclaim(number: RawFd, least: RawFd) -> Result<OwnedFd, Errno> {
     let (borrowed, flags) = with_flags(number)?;
     if flags.contains(FdFlags::CLOEXEC) {
         return Err(Errno::BADF);
     }
+    let moved = if number < least { Some(fcntl_dupfd_cloexec(borrowed, least)?) } else { None };
     fcntl_setfd(borrowed, FdFlags::CLOEXEC)?;
     // SAFETY: it is open (asked above) and was inherited, so nothing in this process owns it yet; everything that we
     // open ourselves has FD_CLOEXEC.
     let taken = unsafe { OwnedFd::from_raw_fd(number) };
-    if number < least { fcntl_dupfd_cloexec(&taken, least) } else { Ok(taken) }
+    Ok(moved.unwrap_or(taken))
 }
 
 /// Lets a descriptor stay open over the next exec, or not.
