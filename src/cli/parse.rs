@@ -194,8 +194,11 @@ impl Given {
             Id::Print => options.print = true,
             Id::Control if cfg!(feature = "control") => options.control = Control::of(value),
             Id::Json => options.json = true,
-            Id::Dialect if cfg!(feature = "inetd") && !options.inetd.set_dialect(&value) => {
-                return bad("dialect", &value, Say::Dialects, command);
+            Id::Dialect if cfg!(feature = "inetd") => {
+                let known = options.inetd.set_dialect(&value);
+                if !known {
+                    return bad("dialect", &value, Say::Dialects, command);
+                }
             }
             Id::Help => self.help = true,
             Id::Version => self.version = true,

@@ -184,7 +184,10 @@ pub(super) fn server(plan: &'static Plan, notify: Notify, origin: &mut Origin) -
             server.resume(resume, least);
             environment::close_inherited();
         }
-        _ => server.open_notifications(None), // what was inherited is taken over, the rest is closed
+        _ => {
+            server.open_notifications(None);
+            server.watch_names(None);
+        } // what was inherited is taken over, the rest is closed
     }
     server.open_all();
     Ok((server, reserved))

@@ -169,9 +169,6 @@ fn open(options: &Options, notify: Notify, pid_file: Option<&PidFile>) -> Result
     let plan = daemon::settle(plan)?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(limits::UMASK));
     let (mut server, reserved) = daemon::server(plan, notify, &mut Origin::Fresh)?;
-    if cfg!(feature = "reload") {
-        server.watch_names(None);
-    }
     if let Some(path) = control(options) {
         server.open_control(&path, 0);
     }

@@ -3,11 +3,12 @@
 //! Watched only while something is left out because such a name is missing.
 
 use core::mem::MaybeUninit;
-use rustix::fd::{AsRawFd, OwnedFd};
+use rustix::fd::OwnedFd;
 use rustix::fs::inotify::{CreateFlags, Reader, WatchFlags, add_watch, init};
-use rustix::io::{Errno, fcntl_dupfd_cloexec};
+use rustix::io::Errno;
 
 use crate::plan::FIRST_OWN_FD;
+use crate::sys::process::above;
 
 /// Where names are looked up, see [`crate::sys::users`].
 const FILES: [&[u8]; 4] = [b"passwd", b"group", b"services", b"hosts"];
@@ -22,7 +23,7 @@ pub fn watch() -> Result<OwnedFd, Errno> {
     let events = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
     // programs that change them write another file and give it the name, people write into it
     add_watch(&events, c"/etc", WatchFlags::MOVED_TO | WatchFlags::CLOSE_WRITE)?;
-    if events.as_raw_fd() >= FIRST_OWN_FD { Ok(events) } else { fcntl_dupfd_cloexec(&events, FIRST_OWN_FD) }
+    Ok(above(events, FIRST_OWN_FD))
 }
 
 /// Reads what has come. True: such a file has been written. News that was lost counts as such.

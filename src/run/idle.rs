@@ -1,8 +1,9 @@
 //! Sleep: a service that nobody uses is stopped, and its sockets wake it again.
 //!
-//! A running service that may sleep is looked at from time to time; while nothing runs there is no timer and no look. Connections are counted by the kernel ([`connections`]), which also
-//! remembers for a minute those that the service closed first. A datagram leaves an edge in a set that nobody waits on
-//! ([`Server::collect_arrivals`]). Only a short visit that the client ended, between two looks, goes unseen.
+//! A running service that may sleep is looked at from time to time; while nothing runs there is no timer and no look.
+//! Connections are counted by the kernel ([`connections`]), which also remembers for a minute those that the service
+//! closed first. A datagram leaves an edge in a set that nobody waits on ([`Server::collect_arrivals`]). Only a short
+//! visit that the client ended, between two looks, goes unseen.
 //!
 //! Between a look and a stop somebody may come. So the session is stopped by SIGSTOP first, and looked at again when
 //! every thread of it stands still: what came before that is seen now, what comes later stays in the queue, which is

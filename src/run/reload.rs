@@ -131,7 +131,7 @@ impl Server {
     /// Watches the names of this machine, if something is left out for one of them; `before`: as the image before did, so
     /// that nothing is missed which has come meanwhile.
     pub fn watch_names(&mut self, before: Option<OwnedFd>) {
-        if self.plan.own.awaits_names {
+        if cfg!(feature = "reload") && self.plan.own.awaits_names {
             self.names = before
                 .or_else(|| names::watch().ok())
                 .filter(|names| Token::Names.watch(&self.epoll, names.as_fd(), EventFlags::IN).is_ok());

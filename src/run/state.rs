@@ -2,7 +2,8 @@
 //! start-up that may take memory. Rows are numbered as in the plan that wrote them and are matched by name and address.
 //!
 //! Order: version; what the hand-over is about; services; listeners; children; services that were taken over; parked
-//! connections; those of built-in services; forwarded ones; pipes to the log; connections of each source; events; clients of the control socket; the version again, which shows that nothing is missing.
+//! connections; those of built-in services; forwarded ones; pipes to the log; connections of each source; events;
+//! clients of the control socket; the version again, which shows that nothing is missing.
 
 use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::io::pread;
