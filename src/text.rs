@@ -264,6 +264,22 @@ pub fn decimal(value: u64, room: &mut [u8; DECIMAL_BYTES]) -> &[u8] {
     room.get(start..).unwrap_or_default()
 }
 
+/// Adds a number with at least `width` digits.
+pub fn padded(value: u64, width: usize, out: &mut String) {
+    let mut room = [b'0'; DECIMAL_BYTES];
+    let digits = decimal(value, &mut room).len();
+    let shown = &room[DECIMAL_BYTES - digits.max(width).min(DECIMAL_BYTES)..];
+    out.push_str(core::str::from_utf8(shown).unwrap_or_default());
+}
+
+/// Adds a number whose last `places` digits stand behind the point: 61250 with 3 of them is `61.250`.
+pub fn fraction(number: u64, places: u32, out: &mut String) {
+    let one = 10_u64.pow(places);
+    padded(number / one, 1, out);
+    out.push('.');
+    padded(number % one, places as usize, out);
+}
+
 /// Four hexadecimal digits.
 pub fn hexadecimal(value: u16) -> [u8; 4] {
     [12, 8, 4, 0].map(|shift| b"0123456789abcdef"[usize::from(value >> shift & 15)])

@@ -1,6 +1,5 @@
 //! `dormouse explain NAME`: exactly what the child of a service gets.
 
-use super::ask::span::fraction;
 use super::say::Say;
 use super::{context, daemon, read};
 use crate::cli::{self, Options, exit};
@@ -11,7 +10,7 @@ use crate::plan::address::{self, Text};
 use crate::plan::steps::{Reader, Step};
 use crate::plan::{ListenerSpec, Plan, Policy, ServiceSpec, SocketKind, Stdio};
 use crate::run::family_name;
-use crate::text::{join, strings};
+use crate::text::{fraction, join, strings};
 
 /// Reads the configuration and shows one service of it.
 #[inline(never)] // its frame must not be part of the loop's caller

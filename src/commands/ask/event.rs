@@ -1,9 +1,9 @@
 //! One event as a line for people.
 
-use super::span::{fraction, utc, wall_ms};
+use super::span::{utc, wall_ms};
 use crate::config::signal_word;
 use crate::control::{Fields, Value, field};
-use crate::text::{add, split_last};
+use crate::text::{add, fraction, split_last};
 
 /// `2026-11-22T16:45:01Z exit service=web pid=812 signal=TERM ran=1.500s`, in the order of the row and the words of the
 /// log. Adds it to `out`, and takes no other memory.

@@ -2,9 +2,9 @@
 
 use super::event::age_ms;
 use super::model::{Row, Service, Status};
-use super::span::{fraction, wall_ms};
+use super::span::wall_ms;
 use crate::control::{Fields, Value, escape};
-use crate::text::add;
+use crate::text::{add, fraction};
 
 /// `status --json`.
 pub(super) fn status(status: &Status) -> String {

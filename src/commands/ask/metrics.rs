@@ -1,9 +1,8 @@
 //! The counters as OpenMetrics text (OpenMetrics 1.0): families one after the other, their samples together.
 
 use super::model::{Row, Service, Status};
-use super::span::fraction;
 use crate::commands::say::Say;
-use crate::text::{add, split_last};
+use crate::text::{add, fraction, split_last};
 
 /// States of a service, each a sample of 0 or 1.
 const STATES: [&str; 5] = ["waiting", "running", "stopping", "resting", "paused"];

@@ -17,7 +17,7 @@ mod json;
 mod metrics;
 mod model;
 mod process;
-pub(super) mod span;
+mod span;
 mod table;
 
 use std::ffi::OsString;

@@ -1,7 +1,7 @@
 //! Times and sizes for people.
 
 use crate::sys::clock;
-use crate::text::{DECIMAL_BYTES, decimal};
+use crate::text::padded;
 
 /// A duration: `250ms`, `3.2s`, `5min 3s`, `2h 5min`, `3d 4h`.
 pub(super) fn span(ms: u64) -> String {
@@ -37,7 +37,7 @@ pub(super) fn memory(kb: u64) -> String {
 fn counted(parts: &[(u64, &str)]) -> String {
     let mut out = String::new();
     for (number, end) in parts {
-        digits(*number, 1, &mut out);
+        padded(*number, 1, &mut out);
         out.push_str(end);
     }
     out
@@ -52,25 +52,9 @@ pub(super) fn wall_ms(age_ms: u64) -> u64 {
 pub(super) fn utc(ms: u64, out: &mut String) {
     let shape = [(4, '-'), (2, '-'), (2, 'T'), (2, ':'), (2, ':'), (2, 'Z')];
     for (value, (width, end)) in clock::date(ms / 1000).into_iter().zip(shape) {
-        digits(value.into(), width, out);
+        padded(value.into(), width, out);
         out.push(end);
     }
-}
-
-/// Adds a number whose last `places` digits stand behind the point: 61250 with 3 of them is `61.250`.
-pub(crate) fn fraction(number: u64, places: u32, out: &mut String) {
-    let one = 10_u64.pow(places);
-    digits(number / one, 1, out);
-    out.push('.');
-    digits(number % one, places as usize, out);
-}
-
-/// Adds a number with at least `width` digits.
-fn digits(value: u64, width: usize, out: &mut String) {
-    let mut room = [b'0'; DECIMAL_BYTES];
-    let digits = decimal(value, &mut room).len();
-    let shown = &room[DECIMAL_BYTES - digits.max(width).min(DECIMAL_BYTES)..];
-    out.push_str(core::str::from_utf8(shown).unwrap_or_default());
 }
 
 #[cfg(test)]
