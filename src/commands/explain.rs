@@ -154,10 +154,7 @@ fn setup(plan: &Plan, policy: &Policy, text: &mut Told) {
             Step::Directory(optional, path) => {
                 path.to_string_lossy().into_owned() + if optional { Say::RootInstead.text() } else { "" }
             }
-            Step::Folder(mode, _, _, path) => {
-                let missing = if mode & Step::LEADS != 0 { Say::IfMissing.text() } else { "" };
-                [&path.to_string_lossy(), " ", &config::octal((mode & !Step::LEADS).into()), missing].concat()
-            }
+            Step::Folder(mode, _, _, path) => [&path.to_string_lossy(), " ", &config::octal(mode.into())].concat(),
             Step::Groups(bytes) => {
                 let ids = bytes.as_chunks::<4>().0.iter().map(|id| u32::from_ne_bytes(*id).to_string());
                 join(&ids.collect::<Vec<_>>(), " ")

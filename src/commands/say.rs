@@ -50,7 +50,6 @@ texts! {
              of a client with a name REMOTE_ADDR IPCREMOTEPATH\n";
         Before "\nbefore the program is executed\n  own session, default signals, none blocked\n";
         RootInstead " (/ if it is missing)";
-        IfMissing ", if it is missing";
         IsMissing "{0} is missing";
         Idle "{0} s without a connection";
         Quiet "{0} s without CPU time and input";

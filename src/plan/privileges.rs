@@ -1,7 +1,6 @@
 //! Users, groups, capabilities, limits, folders: the directives that become steps of a child's set-up program.
 
 use core::ffi::CStr;
-use std::borrow::Cow;
 use std::ffi::CString;
 
 use rustix::process::{getegid, geteuid};
@@ -106,9 +105,6 @@ pub(super) const FOLDERS: [(Id, Id, &str, &str); 4] = [
     (Id::LogsDirectory, Id::LogsDirectoryMode, "/var/log", "LOGS_DIRECTORY"),
 ];
 
-/// The mode of folders above those: only made when they are missing.
-const LEADS: u16 = Step::LEADS | 0o755;
-
 struct Builder<'w, 'a> {
     steps: Steps,
     work: &'w mut Work<'a>,
@@ -156,13 +152,8 @@ impl Builder<'_, '_> {
                 continue;
             }
             let base = environment::folder(base);
-            // those of the system are there, those of a user may be missing
-            let there = if matches!(base, Cow::Owned(_)) { 1 } else { base.len() + 1 };
             for folder in folders {
                 let path = [&base, "/", folder].concat();
-                for (at, _) in path.match_indices('/').filter(|(at, _)| *at >= there) {
-                    self.path(id, Some(&path[..at]), |path| Step::Folder(LEADS, u32::MAX, u32::MAX, path));
-                }
                 self.path(id, Some(&path), |path| Step::Folder(mode, uid, gid, path));
             }
         }

@@ -38,18 +38,12 @@ pub enum Step<'a> {
     Directory(bool, &'a CStr),
     /// Never again more privileges by exec.
     NoNewPrivileges,
-    /// A folder, made when it is missing: mode, owner and group (`u32::MAX`: not changed), path. With [`Step::LEADS`] in
-    /// the mode one that is there stays as it is.
+    /// A folder, made when it is missing: mode, owner and group (`u32::MAX`: not changed), path.
     Folder(u16, u32, u32, &'a CStr),
     /// The kernel sends this signal when Dormouse dies.
     ParentDeath(u8),
     /// A file that was missing when the configuration was read: ENOENT, or EAGAIN when it is there by now.
     Await(&'a CStr),
-}
-
-impl Step<'_> {
-    /// Beside the permission bits of a folder: it only leads to others.
-    pub const LEADS: u16 = 0o10000;
 }
 
 /// How [`Step::Open`] opens.

@@ -7,6 +7,7 @@
 //! through a pipe.
 
 mod environment;
+mod files;
 mod setup;
 
 pub use environment::Connection;

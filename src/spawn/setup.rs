@@ -8,9 +8,9 @@ use rustix::io::Errno;
 use rustix::process::PidfdFlags;
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
-use super::{Start, StartFailed, gets_descriptors};
+use super::{Start, StartFailed, files, gets_descriptors};
 use crate::limits::GROUPS;
-use crate::plan::steps::{OpenMode, Reader, Stage, Step};
+use crate::plan::steps::{Reader, Stage, Step};
 use crate::plan::{FIRST_FD, Policy, Stdio};
 use crate::sys::clock::{self, Tick};
 use crate::sys::process::{self, Image, Sharing};
@@ -168,7 +168,7 @@ fn carry_out(step: &Step<'_>) -> Result<(), Errno> {
             rustix::process::umask(rustix::fs::Mode::from_raw_mode(u32::from(mask)));
             Ok(())
         }
-        Step::Open(fd, mode, path) => open(i32::from(fd), mode, path),
+        Step::Open(fd, mode, path) => files::open(i32::from(fd), mode, path),
         Step::Copy(from, to) => process::install_descriptor(i32::from(from), i32::from(to)),
         Step::Groups(bytes) => set_groups(bytes),
         Step::Group(id) => {
@@ -193,7 +193,7 @@ fn carry_out(step: &Step<'_>) -> Result<(), Errno> {
         Step::KeepCapabilities => rustix::thread::set_keep_capabilities(true),
         Step::Ambient(set) => raise_ambient(set),
         Step::Await(path) => rustix::fs::access(path, Access::EXISTS).and(Err(Errno::AGAIN)),
-        Step::Folder(mode, uid, gid, path) => make_folder(mode, uid, gid, path),
+        Step::Folder(mode, uid, gid, path) => files::make_folder(mode, uid, gid, path),
         Step::NoNewPrivileges => rustix::thread::set_no_new_privs(true),
     }
 }
@@ -210,37 +210,6 @@ fn write_file(path: &CStr, text: &[u8]) -> Result<(), Errno> {
     use rustix::fs::{Mode, OFlags};
     let file = rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
     rustix::io::write(&file, text).map(drop)
-}
-
-/// The parent stands still until the program is executed, so nothing here may wait: a FIFO whose other end nobody has
-/// opened (then it is ENXIO, or empty), a serial line without a carrier. The program gets what blocks as usual.
-fn open(fd: i32, mode: OpenMode, path: &CStr) -> Result<(), Errno> {
-    let flags = match mode {
-        OpenMode::Read => OFlags::RDONLY,
-        OpenMode::Write => OFlags::WRONLY | OFlags::CREATE,
-        OpenMode::Append => OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND,
-        OpenMode::Truncate => OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC,
-    };
-    process::install_file(path, flags | OFlags::NONBLOCK, fd)?;
-    process::set_flags(fd, flags & OFlags::APPEND)
-}
-
-/// The folder has its mode and owner afterwards, whoever made it; one that only leads to it stays as it is.
-fn make_folder(mode: u16, uid: u32, gid: u32, path: &CStr) -> Result<(), Errno> {
-    use rustix::process::{Gid, Uid};
-    let leads = mode & Step::LEADS != 0;
-    let mode = rustix::fs::Mode::from_raw_mode(u32::from(mode & !Step::LEADS));
-    match rustix::fs::mkdir(path, mode) {
-        Err(Errno::EXIST) if leads => return Ok(()),
-        Ok(()) | Err(Errno::EXIST) if uid == u32::MAX && gid == u32::MAX => Ok(()),
-        Ok(()) | Err(Errno::EXIST) => {
-            let (uid, gid) = (Some(uid).filter(|id| *id != u32::MAX), Some(gid).filter(|id| *id != u32::MAX));
-            rustix::fs::chown(path, uid.map(Uid::from_raw), gid.map(Gid::from_raw))
-        }
-        Err(errno) => Err(errno),
-    }?;
-    // umask(2) has taken its part of the mode
-    rustix::fs::chmod(path, mode)
 }
 
 fn set_groups(bytes: &[u8]) -> Result<(), Errno> {

@@ -25,6 +25,7 @@ pub const TESTS: &[Test] = &[
     test!(unset_environment),
     test!(standard_output_to_a_file),
     test!(standard_output_appended),
+    test!(standard_output_follows_no_link_of_the_service, Root),
     test!(standard_output_null_and_error_to_the_client),
     test!(standard_input_from_a_file),
     test!(step_that_fails_is_named),
@@ -265,6 +266,26 @@ fn standard_output_appended(ctx: &mut Ctx) {
         assert_eq!(talk(port), "");
         wait_until("the files grow", || ctx.lines("out").len() == 1 + count && ctx.lines("err").len() == count);
     }
+}
+
+/// Who may write to a folder of logs can put a link to somebody else's file there.
+fn standard_output_follows_no_link_of_the_service(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let theirs = ctx.file("theirs", "theirs\n");
+    let out = ctx.path("out");
+    std::os::unix::fs::symlink(&theirs, &out).unwrap();
+    let of = |user| output(std::process::Command::new("chown").args(["-h", user, &out]));
+    let config = format!(
+        "[x]\nListenStream=127.0.0.1:{port}\nAccept=yes\nUser=daemon\nStandardOutput=append:{out}\nExecStart=/bin/echo new\n"
+    );
+    of("daemon");
+    let daemon = ctx.start(&config);
+    let _client = connect(port);
+    daemon.wait_log("StandardOutput");
+    daemon.wait_log("ELOOP");
+    assert_eq!(ctx.lines("theirs"), ["theirs"]);
+    of("root");
+    wait_until("root's is followed", || ctx.lines("theirs") == ["theirs", "new"]);
 }
 
 fn standard_output_null_and_error_to_the_client(ctx: &mut Ctx) {

@@ -35,6 +35,7 @@ pub const TESTS: &[Test] = &[
     test!(links_have_their_own_drop_ins, Root, Part("units")),
     test!(folders_of_an_ordinary_user, Part("units"), Root, Prog("setpriv")),
     test!(folders_are_made_before_the_start, Root, Part("units")),
+    test!(a_link_in_the_place_of_a_folder_gives_nothing_away, Root, Part("units")),
     test!(a_faulty_unit_keeps_no_other_down, Part("units")),
     test!(a_unit_that_becomes_faulty_keeps_its_sockets, Part("units"), Part("reload")),
     test!(a_unit_comes_with_its_names, Part("units"), Part("reload"), Root, Prog("unshare")),
@@ -257,20 +258,37 @@ fn links_have_their_own_drop_ins(ctx: &mut Ctx) {
 
 fn folders_are_made_before_the_start(ctx: &mut Ctx) {
     let port = ctx.port();
-    let exec = ctx.script("service", "stat -c '%a %U' $(echo $RUNTIME_DIRECTORY | tr : ' ') /run/deep /run/kept\n");
+    let exec = ctx.script("service", "stat -Lc '%a %U' $(echo $RUNTIME_DIRECTORY | tr : ' ') /run/deep /run/kept\n");
     ctx.file("units/a.socket", &format!("[Socket]\nListenStream=127.0.0.1:{port}\nAccept=yes\n"));
-    let service = "StandardInput=socket\nUser=daemon\nRuntimeDirectory=one one/two deep/two kept/two\nRuntimeDirectoryMode=0750\n";
+    let service = "StandardInput=socket\nUser=daemon\nRuntimeDirectory=one one/two deep/two kept/two link\nRuntimeDirectoryMode=0750\n";
     ctx.file("units/a@.service", &format!("[Service]\nExecStart={exec}\n{service}"));
     let launch = launch(ctx).wrapped(&["unshare", "-m"]);
     let daemon =
-        launch.in_shell("mount -t tmpfs -o mode=755 tmpfs /run && mkdir -m 711 /run/kept && exec \"$@\"").start();
+        launch.in_shell("mount -t tmpfs -o mode=755 tmpfs /run && cd /run && mkdir -m 711 kept real && ln -s real link && exec \"$@\"").start();
     for _ in 0..2 {
-        assert_eq!(
-            talk(port),
-            "750 daemon\n750 daemon\n750 daemon\n750 daemon\n755 root\n711 root\n",
-            "{}",
-            daemon.log()
-        );
+        assert_eq!(talk(port), "750 daemon\n".repeat(5) + "755 root\n711 root\n", "{}", daemon.log());
+    }
+}
+
+/// Who has the folder above can put a link to somebody else's folder there, in the place of the last one or of one above.
+fn a_link_in_the_place_of_a_folder_gives_nothing_away(ctx: &mut Ctx) {
+    let theirs = ctx.file("run/theirs/.keep", "").replace("/.keep", "");
+    let moved = "mv /run/$1/$2 /run/$1/before && ln -s /run/theirs /run/$1/$2; echo done\n";
+    let exec = ctx.script("service", moved);
+    for (name, below) in [("last", ""), ("above", "/three")] {
+        let port = ctx.port();
+        ctx.file(&format!("{name}/a.socket"), &format!("[Socket]\nListenStream=127.0.0.1:{port}\nAccept=yes\n"));
+        let service = "[Service]\nStandardInput=socket\nUser=daemon\nRuntimeDirectoryMode=0770\n";
+        let folders = format!("RuntimeDirectory={name} {name}/two{below}\nExecStart={exec} {name} two\n");
+        ctx.file(&format!("{name}/a@.service"), &[service, &folders].concat());
+        let launch = Launch::new(&ctx.dir, 1, Some(ctx.path(name))).wrapped(&["unshare", "-m"]);
+        let mount = format!("mount --bind {} /run && exec \"$@\"", ctx.path("run"));
+        let daemon = launch.in_shell(&mount).start();
+        assert_eq!(talk(port), "done\n", "{}", daemon.log());
+        let _waits = connect(port);
+        daemon.wait_log("ELOOP");
+        assert_eq!(output(Command::new("stat").args(["-c", "%U %a", &theirs])), "root 755\n");
+        assert_eq!(std::fs::read_dir(&theirs).unwrap().count(), 1);
     }
 }
 
