@@ -8,7 +8,7 @@ use super::directive::Id;
 use super::fault::Place;
 use super::message::Code;
 use super::problem::{Parsed, Problem, fail, wrong};
-use super::scalar::{digits, number};
+use super::scalar::number;
 use super::value::path;
 use crate::limits;
 use crate::sys::users;
@@ -41,21 +41,18 @@ pub struct Listen {
 /// An address to listen on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ListenAddress {
-    /// A port on all addresses: `[::]`, or 0.0.0.0 where the kernel has no IPv6.
-    Port(PortRef),
-    /// A port on one address.
+    /// A port.
     Inet {
-        /// The address.
-        ip: IpAddr,
+        /// The address; `None`: all of them, `[::]`, or 0.0.0.0 where the kernel has no IPv6.
+        ip: Option<IpAddr>,
         /// The interface of a link-local address, a name or number (RFC 4007).
         scope: Option<String>,
-        /// The port.
-        port: PortRef,
+        /// 1 to 65535, or a name in services(5), which is looked up at load.
+        port: String,
     },
-    /// A unix socket or FIFO in the file system. At most [`limits::UNIX_PATH_BYTES`] bytes (FIFO: 4095).
-    Path(String),
-    /// A unix socket in the abstract namespace, without the `@`; unix(7).
-    Abstract(String),
+    /// A unix socket or FIFO in the file system, by its path: at most [`limits::UNIX_PATH_BYTES`] bytes (FIFO: 4095). Or a
+    /// unix socket in the abstract namespace, by its name behind an `@`; unix(7).
+    Local(String),
     /// A socket of virtual machines, vsock(7).
     Vsock {
         /// Context id; `None`: any.
@@ -65,21 +62,12 @@ pub enum ListenAddress {
     },
 }
 
-/// A port by number, or by its name in services(5), which is looked up at load.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PortRef {
-    /// 1 to 65535.
-    Number(u16),
-    /// A name in services(5).
-    Name(String),
-}
-
-/// A range of addresses. The bits of the address after the first `len` are zero.
+/// A range of addresses. An IPv4 range a.b.c.d/n is ::ffff:a.b.c.d/(96 + n); a shorter one holds IPv6 addresses only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Prefix {
-    /// The first address.
-    pub address: IpAddr,
-    /// Bits that count: 0 to 32 for IPv4, 0 to 128 for IPv6.
+    /// The first address; the bits after the first `len` are zero.
+    pub first: u128,
+    /// Bits that count, 0 to 128.
     pub len: u8,
 }
 
@@ -103,17 +91,17 @@ impl Kind {
 impl ListenAddress {
     /// Whether it has a name in the file system.
     pub fn is_path(&self) -> bool {
-        matches!(self, Self::Path(_))
+        matches!(self, Self::Local(name) if name.starts_with('/'))
     }
 
     /// Whether it is a unix socket (of either namespace) or FIFO.
     pub fn is_local(&self) -> bool {
-        matches!(self, Self::Path(_) | Self::Abstract(_))
+        matches!(self, Self::Local(_))
     }
 
     /// Whether it belongs to IPv4 or IPv6.
     pub fn is_ip(&self) -> bool {
-        matches!(self, Self::Port(_) | Self::Inet { .. })
+        matches!(self, Self::Inet { .. })
     }
 }
 
@@ -123,17 +111,19 @@ pub(super) fn listen(kind: Kind, text: &str) -> Parsed<ListenAddress> {
         return if text.starts_with(['/', '@']) { wrong(Code::LocalNotInBuild, text) } else { inet(text) };
     }
     if kind == Kind::Fifo {
-        return Ok(ListenAddress::Path(path(text)?));
+        return Ok(ListenAddress::Local(path(text)?));
     }
-    if text.starts_with('/') {
-        let path = path(text)?;
-        return unix_length(text, path.len()).map(|()| ListenAddress::Path(path));
+    if text == "@" {
+        return wrong(Code::AbstractEmpty, text);
     }
-    if let Some(name) = text.strip_prefix('@') {
-        if name.is_empty() {
-            return wrong(Code::AbstractEmpty, text);
+    if text.starts_with(['/', '@']) {
+        let name = if text.starts_with('@') { text.to_owned() } else { path(text)? };
+        let bytes = name.len() - usize::from(text.starts_with('@'));
+        if bytes <= limits::UNIX_PATH_BYTES {
+            return Ok(ListenAddress::Local(name));
         }
-        return unix_length(text, name.len()).map(|()| ListenAddress::Abstract(name.to_owned()));
+        let (bytes, most) = (bytes.to_string(), limits::UNIX_PATH_BYTES.to_string());
+        return fail(Problem::new(Code::UnixPathLong, 0..text.len(), &[&bytes, &most]));
     }
     let address = match text.strip_prefix("vsock:") {
         Some(rest) if kind == Kind::Datagram => return fail(Problem::new(Code::VsockDatagram, 0..text.len(), &[rest])),
@@ -152,22 +142,15 @@ pub(super) fn backend(text: &str) -> Parsed<ListenAddress> {
     if let Some((host, digits)) = named {
         let Some(&ip) = users::hosts(host).first() else { return wrong(Code::BackendHost, text) };
         let port = port(digits).map_err(|problem| problem.moved(host.len() + 1))?;
-        return Ok(ListenAddress::Inet { ip, scope: None, port });
+        return Ok(ListenAddress::Inet { ip: Some(ip), scope: None, port });
     }
     match listen(Kind::Stream, text)? {
-        ListenAddress::Port(port) => Ok(ListenAddress::Inet { ip: Ipv4Addr::LOCALHOST.into(), scope: None, port }),
+        ListenAddress::Inet { ip: None, scope, port } => {
+            Ok(ListenAddress::Inet { ip: Some(Ipv4Addr::LOCALHOST.into()), scope, port })
+        }
         ListenAddress::Vsock { cid: None, .. } => wrong(Code::BackendVsock, text),
         address => Ok(address),
     }
-}
-
-/// A unix address of so many bytes fits into sun_path.
-fn unix_length(text: &str, bytes: usize) -> Parsed<()> {
-    if bytes <= limits::UNIX_PATH_BYTES {
-        return Ok(());
-    }
-    let (bytes, most) = (bytes.to_string(), limits::UNIX_PATH_BYTES.to_string());
-    fail(Problem::new(Code::UnixPathLong, 0..text.len(), &[&bytes, &most]))
 }
 
 /// `cid:port`; the cid may be empty.
@@ -195,7 +178,7 @@ fn inet(text: &str) -> Parsed<ListenAddress> {
         }
         let start = text.len() - tail.len();
         let port = port(digits).map_err(|problem| problem.moved(start))?;
-        return Ok(ListenAddress::Inet { ip: address.into(), scope: scope.map(str::to_owned), port });
+        return Ok(ListenAddress::Inet { ip: Some(address.into()), scope: scope.map(str::to_owned), port });
     }
     let Some((address, digits)) = split_last(text, b':') else {
         if text.parse::<IpAddr>().is_ok() {
@@ -204,7 +187,7 @@ fn inet(text: &str) -> Parsed<ListenAddress> {
         if text.contains('/') && !text.starts_with(|c: char| c.is_ascii_digit()) {
             return wrong(Code::RelativePath, text);
         }
-        return port(text).map(ListenAddress::Port);
+        return Ok(ListenAddress::Inet { ip: None, scope: None, port: port(text)? });
     };
     let Ok(ip) = address.parse::<Ipv4Addr>() else {
         if text.parse::<Ipv6Addr>().is_ok() || address.parse::<Ipv6Addr>().is_ok() {
@@ -213,7 +196,7 @@ fn inet(text: &str) -> Parsed<ListenAddress> {
         return fail(Problem::new(Code::BadIp, 0..address.len(), &[address]));
     };
     let port = port(digits).map_err(|problem| problem.moved(address.len() + 1))?;
-    Ok(ListenAddress::Inet { ip: ip.into(), scope: None, port })
+    Ok(ListenAddress::Inet { ip: Some(ip.into()), scope: None, port })
 }
 
 /// `text%scope` in its two parts.
@@ -227,44 +210,29 @@ fn is_scope(scope: &str) -> bool {
 }
 
 /// A port by number, or a name as services(5) has them: letters, digits and `-_.+`, at least one letter.
-fn port(text: &str) -> Parsed<PortRef> {
-    if digits(text) {
-        return match number(text) {
-            Some(number) if number > 0 => Ok(PortRef::Number(number)),
-            _ => wrong(Code::BadPort, text),
-        };
+fn port(text: &str) -> Parsed<String> {
+    if let Some(number) = number::<u16>(text).filter(|number| *number > 0) {
+        return Ok(number.to_string());
     }
     let named = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.+".contains(&b));
     let letters = text.bytes().any(|b| b.is_ascii_alphabetic()) && !text.starts_with('-');
-    if named && letters { Ok(PortRef::Name(text.to_owned())) } else { wrong(Code::BadPort, text) }
+    if named && letters { Ok(text.to_owned()) } else { wrong(Code::BadPort, text) }
 }
 
 /// Names that stand for prefixes, systemd.resource-control(5).
-const NAMED: [(&str, [(IpAddr, u8); 2]); 4] = [
-    ("any", [(V4_ANY, 0), (V6_ANY, 0)]),
-    ("localhost", [(v4(127, 0), 8), (IpAddr::V6(Ipv6Addr::LOCALHOST), 128)]),
-    ("link-local", [(v4(169, 254), 16), (v6(0xfe80), 64)]),
-    ("multicast", [(v4(224, 0), 4), (v6(0xff00), 8)]),
+const NAMED: [(&str, [&str; 2]); 4] = [
+    ("any", ["0.0.0.0/0", "::/0"]),
+    ("localhost", ["127.0.0.0/8", "::1"]),
+    ("link-local", ["169.254.0.0/16", "fe80::/64"]),
+    ("multicast", ["224.0.0.0/4", "ff00::/8"]),
 ];
-
-const V4_ANY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-const V6_ANY: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
-
-const fn v4(a: u8, b: u8) -> IpAddr {
-    IpAddr::V4(Ipv4Addr::new(a, b, 0, 0))
-}
-
-const fn v6(a: u16) -> IpAddr {
-    IpAddr::V6(Ipv6Addr::new(a, 0, 0, 0, 0, 0, 0, 0))
-}
 
 /// Reads one word of an IPAddress list into one or two prefixes.
 ///
 /// `rounded` tells whether the address had bits behind its prefix, which are cleared as systemd does.
 pub(super) fn prefix(text: &str, out: &mut Vec<Prefix>) -> Parsed<bool> {
     if let Some((_, pair)) = NAMED.iter().find(|(name, _)| *name == text) {
-        out.extend(pair.iter().map(|&(address, len)| Prefix { address, len }));
-        return Ok(false);
+        return pair.iter().try_fold(false, |_, range| prefix(range, out));
     }
     let (address, len) = text.split_once('/').map_or((text, None), |(address, len)| (address, Some(len)));
     let Ok(address) = address.parse::<IpAddr>() else { return wrong(Code::BadPrefix, text) };
@@ -278,55 +246,56 @@ pub(super) fn prefix(text: &str, out: &mut Vec<Prefix>) -> Parsed<bool> {
     };
     let range = Prefix::new(address, len);
     out.push(range);
-    Ok(range.address != address)
-}
-
-/// The bytes of an address at the beginning of 16.
-fn octets(address: IpAddr) -> [u8; 16] {
-    match address {
-        IpAddr::V4(ip) => {
-            let [a, b, c, d] = ip.octets();
-            [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
-        }
-        IpAddr::V6(ip) => ip.octets(),
-    }
+    Ok(range.first != Prefix::only(address).first)
 }
 
 impl Prefix {
-    /// The range of the addresses that begin with the first `len` bits of this one.
-    pub(super) fn new(address: IpAddr, len: u8) -> Self {
-        let mut bytes = octets(address);
-        for (index, byte) in bytes.iter_mut().enumerate() {
-            let kept = usize::from(len).saturating_sub(8 * index);
-            *byte &= !0xff_u8.checked_shr(u32::try_from(kept).unwrap_or(8)).unwrap_or(0);
-        }
-        Self { address: Self::like(address, bytes), len }
+    /// Bits before the address in an IPv4 range.
+    pub const IPV4: u8 = 96;
+
+    /// The range of this address alone.
+    pub const fn only(address: IpAddr) -> Self {
+        let address = match address {
+            IpAddr::V4(address) => address.to_ipv6_mapped(),
+            IpAddr::V6(address) => address,
+        };
+        Self { first: address.to_bits(), len: 128 }
     }
 
-    /// An address of the same family from bytes.
-    fn like(address: IpAddr, bytes: [u8; 16]) -> IpAddr {
-        match bytes {
-            [a, b, c, d, ..] if address.is_ipv4() => IpAddr::from([a, b, c, d]),
-            _ => IpAddr::from(bytes),
-        }
+    /// The range of the addresses that begin with the first `len` bits of this one.
+    pub fn new(address: IpAddr, len: u8) -> Self {
+        Self::only(address).wider(if address.is_ipv4() { Self::IPV4 + len } else { len })
+    }
+
+    /// The range of this length that it is in.
+    #[inline(never)]
+    fn wider(&self, len: u8) -> Self {
+        Self { first: self.first & u128::MAX.checked_shl(128 - u32::from(len)).unwrap_or(0), len }
+    }
+
+    /// Whether it is one of IPv4 addresses.
+    pub const fn is_ipv4(&self) -> bool {
+        self.len >= Self::IPV4 && self.first >> 32 == 0xffff
     }
 
     /// Whether all addresses of the other range are in this one.
-    pub(super) fn contains(&self, other: &Self) -> bool {
-        let same = self.address.is_ipv4() == other.address.is_ipv4();
-        same && self.len <= other.len && Self::new(other.address, self.len) == *self
+    pub fn contains(&self, other: &Self) -> bool {
+        self.is_ipv4() == other.is_ipv4() && self.len <= other.len && other.wider(self.len) == *self
     }
 
     /// The two ranges that make up this one, which must be more than one address.
-    pub(super) fn halves(&self) -> [Self; 2] {
-        let (mut bytes, len) = (octets(self.address), self.len + 1);
-        bytes[usize::from(self.len / 8) % 16] |= 0x80 >> (self.len % 8);
-        [Self { len, ..*self }, Self { address: Self::like(self.address, bytes), len }]
+    pub const fn halves(&self) -> [Self; 2] {
+        let len = self.len + 1;
+        [Self { len, ..*self }, Self { first: self.first | 1 << (127 - self.len % 128), len }]
     }
 
     /// Its text, as the reader takes it.
     pub fn text(&self) -> String {
-        [&self.address.to_string(), "/", &self.len.to_string()].concat()
+        let (address, len): (IpAddr, u8) = match Ipv6Addr::from_bits(self.first).to_ipv4_mapped() {
+            Some(address) if self.is_ipv4() => (address.into(), self.len - Self::IPV4),
+            _ => (Ipv6Addr::from_bits(self.first).into(), self.len),
+        };
+        [&address.to_string(), "/", &len.to_string()].concat()
     }
 }
 
@@ -334,29 +303,18 @@ impl ListenAddress {
     /// Its text, as the reader takes it.
     pub fn text(&self) -> String {
         match self {
-            Self::Port(port) => port.text(),
-            Self::Inet { ip, scope, port } => {
+            Self::Inet { ip: None, port, .. } => port.clone(),
+            Self::Inet { ip: Some(ip), scope, port } => {
                 let (ip, v4) = (ip.to_string(), ip.is_ipv4());
                 let (open, close) = if v4 { ("", ":") } else { ("[", "]:") };
                 let (mark, scope) = scope.as_deref().map_or(("", ""), |scope| ("%", scope));
-                [open, &ip, close, &port.text(), mark, scope].concat()
+                [open, &ip, close, port, mark, scope].concat()
             }
-            Self::Path(path) => path.clone(),
-            Self::Abstract(name) => ["@", name].concat(),
+            Self::Local(name) => name.clone(),
             Self::Vsock { cid, port } => {
                 let cid = cid.map(|cid| cid.to_string()).unwrap_or_default();
                 ["vsock:", &cid, ":", &port.to_string()].concat()
             }
-        }
-    }
-}
-
-impl PortRef {
-    /// Its text, as the reader takes it.
-    pub fn text(&self) -> String {
-        match self {
-            Self::Number(number) => number.to_string(),
-            Self::Name(name) => name.clone(),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Users, ports by name, programs and folders are looked up by the plan station. A directive that does nothing where it
 //! stands is a warning; one that would seem to protect something and doesn't is an error.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::Ipv6Addr;
 
 use super::address::{Kind, ListenAddress};
 use super::collide;
@@ -348,12 +348,9 @@ impl Check<'_> {
 
 /// Whether a connection to `backend` arrives at this socket of ours. `both`: one for IPv6 takes IPv4 as well.
 fn leads_to(backend: &ListenAddress, listen: &ListenAddress, both: bool) -> bool {
-    let ListenAddress::Inet { ip, port, .. } = backend else { return backend == listen };
-    let (own, at) = match listen {
-        ListenAddress::Port(port) => (IpAddr::V6(Ipv6Addr::UNSPECIFIED), port),
-        ListenAddress::Inet { ip, port, .. } => (*ip, port),
-        _ => return false,
-    };
+    let ListenAddress::Inet { ip: Some(ip), port, .. } = backend else { return backend == listen };
+    let ListenAddress::Inet { ip: own, port: at, .. } = listen else { return false };
+    let own = own.unwrap_or(Ipv6Addr::UNSPECIFIED.into());
     let of_ours = ip.is_loopback() || ip.is_unspecified();
     let heard = own.is_unspecified() && (own.is_ipv4() == ip.is_ipv4() || both && own.is_ipv6());
     at == port && (own == *ip || of_ours && (heard || ip.is_unspecified() && own.is_loopback()))

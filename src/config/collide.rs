@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 
-use super::address::{Listen, ListenAddress, PortRef};
+use super::address::{Listen, ListenAddress};
 use super::directive::Id;
 use super::draft::ServiceDraft;
 use super::fault::Fault;
@@ -48,11 +48,7 @@ pub(super) fn check(services: &[ServiceDraft], faults: &mut Vec<Fault>) {
 fn key(address: &ListenAddress) -> u32 {
     let sum = |text: &str| text.bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
     match address {
-        ListenAddress::Port(PortRef::Number(port)) => u32::from(*port),
-        ListenAddress::Inet { port: PortRef::Number(port), .. } => u32::from(*port),
-        ListenAddress::Port(PortRef::Name(name)) | ListenAddress::Inet { port: PortRef::Name(name), .. } => sum(name),
-        ListenAddress::Path(path) => sum(path),
-        ListenAddress::Abstract(name) => sum(name),
+        ListenAddress::Inet { port: name, .. } | ListenAddress::Local(name) => sum(name),
         ListenAddress::Vsock { port, .. } => *port,
     }
 }
@@ -62,29 +58,29 @@ fn meeting(one: (&ServiceDraft, &Listen), two: (&ServiceDraft, &Listen)) -> Opti
     let (a, b) = (one.1, two.1);
     match (&a.address, &b.address) {
         // A path is one file, whatever kind of socket it is; abstract names are kept apart by kind (unix(7)).
-        (ListenAddress::Path(x), ListenAddress::Path(y)) => (x == y).then_some(Meeting::Always),
-        (ListenAddress::Abstract(x), ListenAddress::Abstract(y)) => {
-            (a.kind == b.kind && x == y).then_some(Meeting::Always)
+        (ListenAddress::Local(x), ListenAddress::Local(y)) => {
+            (x == y && (a.kind == b.kind || a.address.is_path())).then_some(Meeting::Always)
         }
         (ListenAddress::Vsock { cid: x, port: p }, ListenAddress::Vsock { cid: y, port: q }) => {
             (p == q && (x == y || x.is_none() || y.is_none())).then_some(Meeting::Always)
         }
-        _ if a.kind == b.kind && a.address.is_ip() && b.address.is_ip() => inet(one, two),
+        _ if a.kind == b.kind => inet(one, two),
         _ => None,
     }
 }
 
 fn inet(one: (&ServiceDraft, &Listen), two: (&ServiceDraft, &Listen)) -> Option<Meeting> {
     let ((s, a), (t, b)) = (one, two);
+    let ListenAddress::Inet { ip: x, scope: scope_x, port: port_x } = &a.address else { return None };
+    let ListenAddress::Inet { ip: y, scope: scope_y, port: port_y } = &b.address else { return None };
     let apart = s.text(Id::BindToDevice).zip(t.text(Id::BindToDevice)).is_some_and(|(x, y)| x != y);
     let shared = s.flag(Id::ReusePort) && t.flag(Id::ReusePort);
-    let ((x, scope_x, port_x), (y, scope_y, port_y)) = (parts(&a.address)?, parts(&b.address)?);
-    let scopes = scope_x.zip(scope_y).is_some_and(|(x, y)| x != y);
+    let scopes = scope_x.as_ref().zip(scope_y.as_ref()).is_some_and(|(x, y)| x != y);
     if apart || shared || scopes || port_x != port_y {
         return None;
     }
-    let any = |ip: Option<IpAddr>| ip.is_none_or(|ip| ip.is_unspecified());
-    let v6 = |ip: Option<IpAddr>| ip.is_none_or(|ip| ip.is_ipv6());
+    let any = |ip: &Option<IpAddr>| ip.is_none_or(|ip| ip.is_unspecified());
+    let v6 = |ip: &Option<IpAddr>| ip.is_none_or(|ip| ip.is_ipv6());
     if v6(x) == v6(y) {
         return (any(x) || any(y) || x == y).then_some(Meeting::Always);
     }
@@ -95,14 +91,5 @@ fn inet(one: (&ServiceDraft, &Listen), two: (&ServiceDraft, &Listen)) -> Option<
         "ipv6-only" => None,
         "both" => Some(Meeting::Always),
         _ => Some(Meeting::Maybe),
-    }
-}
-
-/// Address (`None`: all), scope and port.
-fn parts(address: &ListenAddress) -> Option<(Option<IpAddr>, Option<&str>, &PortRef)> {
-    match address {
-        ListenAddress::Port(port) => Some((None, None, port)),
-        ListenAddress::Inet { ip, scope, port } => Some((Some(*ip), scope.as_deref(), port)),
-        _ => None,
     }
 }

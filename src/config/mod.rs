@@ -40,7 +40,7 @@ mod value;
 mod words;
 mod xinetd;
 
-pub use address::{Kind, Listen, ListenAddress, PortRef, Prefix};
+pub use address::{Kind, Listen, ListenAddress, Prefix};
 pub use check::check;
 pub use command::{Command, PROGRAM_PATH, expand, find_program, is_per_start};
 pub use directive::{Directive, Group, Id, Syntax, Unit};

@@ -18,10 +18,8 @@ pub(super) fn fault(service: &ServiceDraft, place: Place) -> Option<Fault> {
     let named = |listen: &&Listen| {
         let pairs = arguments.iter().zip(arguments.iter().skip(1));
         pairs.into_iter().any(|(before, word)| match &listen.address {
-            address if address.is_path() => names(word, &address.text(), true),
-            ListenAddress::Port(port) | ListenAddress::Inet { port, .. } => {
-                names(word, &port.text(), words::index(OPTIONS, before).is_some())
-            }
+            ListenAddress::Local(path) if listen.address.is_path() => names(word, path, true),
+            ListenAddress::Inet { port, .. } => names(word, port, words::index(OPTIONS, before).is_some()),
             _ => false,
         })
     };

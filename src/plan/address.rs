@@ -33,14 +33,13 @@ pub fn inet(ip: IpAddr, port: u16, scope: u32) -> Vec<u8> {
     }
 }
 
-/// A `sockaddr_un` with the path and its NUL. A FIFO has the same.
-pub fn path(path: &str) -> Vec<u8> {
-    [&UNIX.to_ne_bytes()[..], path.as_bytes(), &[0]].concat()
-}
-
-/// A `sockaddr_un` in the abstract namespace.
-pub fn abstract_name(name: &str) -> Vec<u8> {
-    [&UNIX.to_ne_bytes()[..], &[0], name.as_bytes()].concat()
+/// A `sockaddr_un`: with a path and its NUL, or behind an `@` with a name of the abstract namespace. A FIFO has the same.
+pub fn local(name: &str) -> Vec<u8> {
+    let family = UNIX.to_ne_bytes();
+    match name.strip_prefix('@') {
+        Some(name) => [&family, &[0][..], name.as_bytes()].concat(),
+        None => [&family, name.as_bytes(), &[0]].concat(),
+    }
 }
 
 /// A `sockaddr_vm`.
@@ -129,8 +128,8 @@ mod tests {
             (inet("::".parse().unwrap(), 80, 0), "[::]:80"),
             (inet("fe80::1".parse().unwrap(), 80, 3), "[fe80::1%3]:80"),
             (late, "[fe80::1%wlan0]:80"),
-            (path("/run/x y"), "/run/x y"),
-            (abstract_name("name"), "@name"),
+            (local("/run/x y"), "/run/x y"),
+            (local("@name"), "@name"),
             (vsock(None, 80), "vsock::80"),
             (vsock(Some(3), 80), "vsock:3:80"),
         ] {
@@ -140,8 +139,8 @@ mod tests {
 
     #[test]
     fn a_path_is_known_as_one() {
-        assert_eq!((ip(&path("/run/x")), unix_path(b"/run/x")), (None, None));
-        assert_eq!(unix_path(&abstract_name("name")), None);
-        assert_eq!(unix_path(&path("/run/x")), Some(c"/run/x"));
+        assert_eq!((ip(&local("/run/x")), unix_path(b"/run/x")), (None, None));
+        assert_eq!(unix_path(&local("@name")), None);
+        assert_eq!(unix_path(&local("/run/x")), Some(c"/run/x"));
     }
 }

@@ -3,98 +3,63 @@
 //! The rule is systemd's (systemd.resource-control(5), IPAddressAllow=): a source that the Allow list names is let in;
 //! else one that the Deny list names is turned away; else it is let in.
 //!
-//! A table is rows of [`ROW`] bytes: the length of the prefix in bits, then an IPv6 address. An IPv4 prefix a.b.c.d/n
-//! stands there as ::ffff:a.b.c.d/(96 + n). A shorter prefix holds IPv6 addresses only, except that of length 0, which
-//! is everything. So an IPv6 `::/0` alone becomes two rows, `::/1` and `8000::/1`.
+//! A table is rows of [`ROW`] bytes: the length of a [`Prefix`], then its first address. In a table that of length 0 is
+//! everything, so an IPv6 `::/0` alone becomes two rows, `::/1` and `8000::/1`.
 //!
 //! [`allowed`] is the rule for Accept=yes, where the program sees each connection. For a socket that is handed over,
 //! [`program`] gives the same rule to the kernel, which then holds after the hand-over too, and a source that is turned
 //! away can't even wake the service.
 
-use core::net::{IpAddr, Ipv6Addr};
+use crate::config::Prefix;
+use core::net::IpAddr;
 
 /// Bytes of one row.
 pub const ROW: usize = 17;
 /// Bytes of one instruction (`struct sock_filter`).
 pub const INSTRUCTION: usize = 8;
 
-/// Bits before the address in an IPv4 row.
-const MAPPED: u8 = 96;
-
 /// Adds the row or rows of one prefix to a table, unless a row that is there holds it already.
-///
-/// `len`: 0 to 32 for IPv4, 0 to 128 for IPv6; more counts as the whole address. Bits behind it may have any value.
-pub fn add(table: &mut Vec<u8>, address: IpAddr, len: u8) {
-    match address {
-        IpAddr::V4(address) => add_row(table, MAPPED + len.min(32), address.to_ipv6_mapped()),
-        IpAddr::V6(_) if len == 0 => {
-            add_row(table, 1, Ipv6Addr::UNSPECIFIED);
-            add_row(table, 1, Ipv6Addr::new(0x8000, 0, 0, 0, 0, 0, 0, 0));
-        }
-        IpAddr::V6(address) => add_row(table, len.min(128), address),
+pub fn add(table: &mut Vec<u8>, prefix: Prefix) {
+    if prefix.len == 0 {
+        prefix.halves().iter().for_each(|half| add_row(table, half));
+    } else {
+        add_row(table, &prefix);
     }
     // Both families whole: one row says it.
-    let whole = |row: &[u8; ROW]| row[0] == 1 || (row[0] == MAPPED && is_mapped(bits(row)));
-    if rows(table).filter(|row| whole(row)).count() == 3 {
-        table.clear();
-        table.extend([0; ROW]);
+    let whole = |row: &Prefix| row.len == 1 || row.len == Prefix::IPV4 && row.is_ipv4();
+    if rows(table).filter(whole).count() == 3 {
+        *table = vec![0; ROW];
     }
 }
 
-fn add_row(table: &mut Vec<u8>, len: u8, address: Ipv6Addr) {
-    let first = first(address.to_bits(), len);
-    if rows(table).any(|row| row[0] <= len && holds(row, first)) {
+fn add_row(table: &mut Vec<u8>, new: &Prefix) {
+    if rows(table).any(|row| holds(&row, new)) {
         return;
     }
     // The wider one takes the place of those that it holds.
     let mut kept = Vec::new();
-    for row in rows(table) {
-        if row[0] < len || is_mapped(bits(row)) != is_mapped(first) || !holds_bits(first, len, bits(row)) {
-            kept.extend_from_slice(row);
-        }
+    for row in rows(table).filter(|row| !new.contains(row)).chain([*new]) {
+        kept.push(row.len);
+        kept.extend_from_slice(&row.first.to_be_bytes());
     }
-    kept.push(len);
-    kept.extend_from_slice(&first.to_be_bytes());
     *table = kept;
 }
 
 /// Whether a source may connect or send. Takes no memory; costs one comparison a row.
 pub fn allowed(allow: &[u8], deny: &[u8], source: IpAddr) -> bool {
-    let source = match source {
-        IpAddr::V4(address) => address.to_ipv6_mapped(),
-        IpAddr::V6(address) => address,
-    };
-    let source = source.to_bits();
-    rows(allow).any(|row| holds(row, source)) || !rows(deny).any(|row| holds(row, source))
+    let source = Prefix::only(source);
+    rows(allow).any(|row| holds(&row, &source)) || !rows(deny).any(|row| holds(&row, &source))
 }
 
 /// The rows of a table.
-fn rows(table: &[u8]) -> impl Iterator<Item = &[u8; ROW]> {
-    table.as_chunks().0.iter()
+fn rows(table: &[u8]) -> impl Iterator<Item = Prefix> {
+    let bits = |row: &[u8; ROW]| row[1..].iter().fold(0, |bits, &byte| bits << 8 | u128::from(byte));
+    table.as_chunks().0.iter().map(move |row| Prefix { first: bits(row), len: row[0] })
 }
 
-/// The address of a row.
-fn bits(row: &[u8; ROW]) -> u128 {
-    row[1..].iter().fold(0, |bits, &byte| bits << 8 | u128::from(byte))
-}
-
-/// Is the address in the row's prefix?
-fn holds(row: &[u8; ROW], address: u128) -> bool {
-    holds_bits(bits(row), row[0], address)
-}
-
-fn holds_bits(prefix: u128, len: u8, address: u128) -> bool {
-    len == 0 || ((len >= MAPPED || !is_mapped(address)) && first(address, len) == prefix)
-}
-
-/// An IPv4 address, written as IPv6?
-fn is_mapped(address: u128) -> bool {
-    address >> 32 == 0xffff
-}
-
-/// The first address of a prefix.
-fn first(address: u128, len: u8) -> u128 {
-    address & u128::MAX.checked_shl(128 - u32::from(len)).unwrap_or(0)
+/// Whether a row holds a range.
+fn holds(row: &Prefix, range: &Prefix) -> bool {
+    row.len == 0 || row.contains(range)
 }
 
 /// The rule as a classic BPF program, [`INSTRUCTION`] bytes for each `struct sock_filter`. Empty when the rule turns
@@ -163,12 +128,12 @@ const fn verdict(keep: bool) -> Instruction {
 
 /// One family's part: Allow, then Deny, then the rest is let in. What follows a prefix that holds everything is left
 /// out.
-fn part(allow: &[u8], deny: &[u8], prefix: fn(&[u8; ROW], &mut State) -> Option<Vec<Instruction>>) -> Vec<Instruction> {
+fn part(allow: &[u8], deny: &[u8], prefix: fn(&Prefix, &mut State) -> Option<Vec<Instruction>>) -> Vec<Instruction> {
     let mut code = Vec::new();
     let mut state = State::default();
     for (table, keep) in [(allow, true), (deny, false)] {
         for row in rows(table) {
-            let Some(mut tests) = prefix(row, &mut state) else { continue };
+            let Some(mut tests) = prefix(&row, &mut state) else { continue };
             let everything = tests.is_empty();
             skip_verdict(&mut tests);
             code.extend(tests);
@@ -203,29 +168,27 @@ fn skip_verdict(tests: &mut [Instruction]) {
 }
 
 /// The tests of an IPv4 packet for one row; `None`: the row is for IPv6.
-fn four(row: &[u8; ROW], state: &mut State) -> Option<Vec<Instruction>> {
-    let (prefix, len) = (bits(row), row[0]);
-    if len != 0 && (len < MAPPED || !is_mapped(prefix)) {
+fn four(row: &Prefix, state: &mut State) -> Option<Vec<Instruction>> {
+    if row.len != 0 && !row.is_ipv4() {
         return None;
     }
     let mut tests = Vec::new();
-    word(&mut tests, state, 12, low(prefix), len.saturating_sub(MAPPED));
+    word(&mut tests, state, 12, low(row.first), row.len.saturating_sub(Prefix::IPV4));
     Some(tests)
 }
 
 /// The tests of an IPv6 packet for one row; `None`: the row is for IPv4.
-fn six(row: &[u8; ROW], state: &mut State) -> Option<Vec<Instruction>> {
-    let (prefix, len) = (bits(row), row[0]);
-    if len >= MAPPED && is_mapped(prefix) {
+fn six(row: &Prefix, state: &mut State) -> Option<Vec<Instruction>> {
+    if row.is_ipv4() {
         return None;
     }
     let mut tests = Vec::new();
     for (i, offset) in [8, 12, 16, 20].into_iter().enumerate() {
-        let bits = len.saturating_sub(u8::try_from(i * 32).unwrap_or(0));
-        word(&mut tests, state, offset, low(prefix >> (96 - 32 * i)), bits.min(32));
+        let bits = row.len.saturating_sub(u8::try_from(i * 32).unwrap_or(0));
+        word(&mut tests, state, offset, low(row.first >> (96 - 32 * i)), bits.min(32));
     }
     // Where tests of several words may have failed, A can hold any of these words.
-    if len > 32 {
+    if row.len > 32 {
         state.word = None;
     }
     Some(tests)

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::sys::random::Random;
-use core::net::Ipv4Addr;
+use core::net::{Ipv4Addr, Ipv6Addr};
 
 /// Runs a program on a packet whose IP header is `ip`. Jumps and loads out of range end the test.
 fn run(program: &[u8], ip: &[u8]) -> bool {
@@ -47,7 +47,7 @@ impl Random {
         }
         let bits = bits.iter().fold(0, |all, &word| all << 32 | u128::from(word));
         // IPv4 written as IPv6 is never on the wire, and the plain rule below does not know it.
-        Ipv6Addr::from_bits(if is_mapped(bits) { 1 } else { bits }).into()
+        Ipv6Addr::from_bits(if bits >> 32 == 0xffff { 1 } else { bits }).into()
     }
 
     fn prefix(&mut self) -> (IpAddr, u8) {
@@ -69,7 +69,7 @@ fn model(list: &[(IpAddr, u8)], source: IpAddr) -> bool {
 
 fn table(list: &[(IpAddr, u8)]) -> Vec<u8> {
     let mut out = Vec::new();
-    list.iter().for_each(|&(address, len)| add(&mut out, address, len));
+    list.iter().for_each(|&(address, len)| add(&mut out, Prefix::new(address, len)));
     out
 }
 

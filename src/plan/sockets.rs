@@ -6,7 +6,7 @@ use super::compile::{ended, row, row_of};
 use super::options::{OR_NEXT, REQUIRED, Record};
 use super::work::Work;
 use super::{ListenerSpec, SocketSpec, Span, address, filter};
-use crate::config::{Code, Fault, Id, Kind, Listen, ListenAddress, PortRef, ServiceDraft, tell};
+use crate::config::{Code, Fault, Id, Kind, Listen, ListenAddress, ServiceDraft, tell};
 use crate::limits::FILTER_INSTRUCTIONS;
 use crate::sys::users;
 use crate::text;
@@ -104,7 +104,7 @@ pub fn add(work: &mut Work<'_>, common: &mut Common, service: u16) -> (u16, u16)
 pub fn access(draft: &ServiceDraft) -> (Vec<u8>, Vec<u8>) {
     let table = |id| {
         let mut table = Vec::new();
-        draft.prefixes(id).iter().for_each(|prefix| filter::add(&mut table, prefix.address, prefix.len));
+        draft.prefixes(id).iter().for_each(|prefix| filter::add(&mut table, *prefix));
         table
     };
     if cfg!(feature = "access") { (table(Id::IPAddressAllow), table(Id::IPAddressDeny)) } else { Default::default() }
@@ -171,7 +171,7 @@ fn add_one(work: &mut Work<'_>, listen: &Listen, common: &mut Common, service: u
         }
     };
     common.last = Some((shape, socket));
-    let fallback_v4 = matches!(listen.address, ListenAddress::Port(_)) && class & (TCP4 | UDP4) != 0;
+    let fallback_v4 = matches!(listen.address, ListenAddress::Inet { ip: None, .. }) && class & (TCP4 | UDP4) != 0;
     work.plan.listeners.push(ListenerSpec { service, socket, kind: listen.kind, fallback_v4, address }).ok()
 }
 
@@ -267,32 +267,27 @@ fn options(draft: &ServiceDraft, class: u8) -> Vec<u8> {
 /// The address as bind(2) takes it.
 fn address_bytes(listen: &Listen, faults: &mut Vec<Fault>) -> Option<Vec<u8>> {
     Some(match &listen.address {
-        ListenAddress::Port(port) => address::inet(Ipv6Addr::UNSPECIFIED.into(), number(port, listen, faults)?, 0),
         ListenAddress::Inet { ip, scope, port } => {
             let port = number(port, listen, faults)?;
             let index = scope.as_ref().and_then(|scope| text::number(scope, 10));
-            let mut bytes = address::inet(*ip, port, index.unwrap_or(0));
+            let ip = ip.unwrap_or(Ipv6Addr::UNSPECIFIED.into());
+            let mut bytes = address::inet(ip, port, index.unwrap_or(0));
             if let (Some(name), None, IpAddr::V6(_)) = (scope, index, ip) {
                 bytes.extend(name.as_bytes());
             }
             bytes
         }
-        ListenAddress::Path(path) => address::path(path),
-        ListenAddress::Abstract(name) => address::abstract_name(name),
+        ListenAddress::Local(name) => address::local(name),
         ListenAddress::Vsock { cid, port } => address::vsock(*cid, *port),
     })
 }
 
 /// A port as a number.
-fn number(port: &PortRef, listen: &Listen, faults: &mut Vec<Fault>) -> Option<u16> {
-    let name = match port {
-        PortRef::Number(number) => return Some(*number),
-        PortRef::Name(name) => name,
-    };
+fn number(port: &str, listen: &Listen, faults: &mut Vec<Fault>) -> Option<u16> {
     let protocol = if listen.kind == Kind::Datagram { "udp" } else { "tcp" };
-    let number = users::service_port(name, protocol);
+    let number = text::number(port, 10).or_else(|| users::service_port(port, protocol));
     if number.is_none() {
-        tell(faults, Code::NoPortName, listen.place, &[protocol, name]);
+        tell(faults, Code::NoPortName, listen.place, &[protocol, port]);
     }
     number
 }

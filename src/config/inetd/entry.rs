@@ -415,11 +415,10 @@ fn leave_v4(service: &mut ServiceDraft, other: &ServiceDraft) {
     }
     let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
     for listen in &mut service.listens {
-        let ListenAddress::Port(port) = &listen.address else { continue };
-        let v4 = ListenAddress::Inet { ip: any, scope: None, port: port.clone() };
+        let ListenAddress::Inet { ip: ip @ None, port, .. } = &mut listen.address else { continue };
+        let v4 = ListenAddress::Inet { ip: Some(any), scope: None, port: port.clone() };
         if other.listens.iter().any(|other| other.kind == listen.kind && other.address == v4) {
-            let ip = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
-            listen.address = ListenAddress::Inet { ip, scope: None, port: port.clone() };
+            *ip = Some(Ipv6Addr::UNSPECIFIED.into());
             let place = listen.place;
             let _ = service.set(Id::BindIPv6Only, "ipv6-only", place, &mut Vec::new()); // a word of its list
             return;
@@ -428,7 +427,7 @@ fn leave_v4(service: &mut ServiceDraft, other: &ServiceDraft) {
 }
 
 fn is_v6(listen: &Listen) -> bool {
-    matches!(listen.address, ListenAddress::Inet { ip: IpAddr::V6(_), .. })
+    matches!(listen.address, ListenAddress::Inet { ip: Some(IpAddr::V6(_)), .. })
 }
 
 /// The name of a service, with an address or a number behind it where it is taken.

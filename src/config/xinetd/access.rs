@@ -26,7 +26,7 @@ pub(super) fn prefixes(text: &str, out: &mut Vec<Prefix>) -> bool {
         // The zeros at the end of an IPv4 address stand for anything.
         let zeros = address.octets().iter().rev().take_while(|octet| **octet == 0).count();
         let len = u8::try_from(32 - 8 * zeros).unwrap_or(32);
-        out.push(Prefix { address: address.into(), len });
+        out.push(Prefix::new(address.into(), len));
         return true;
     }
     let text = if text == "::/0" { "any" } else { text }; // the mapped addresses are among them
