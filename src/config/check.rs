@@ -12,7 +12,7 @@ use super::draft::{Draft, Links, ServiceDraft};
 use super::fault::{Fault, Place, at_most, tell};
 use super::message::{Code, Reason};
 use super::own_port;
-use super::value::{Stream, Value};
+use super::value::Value;
 use crate::limits;
 
 /// Adds the faults of everything that was read to the draft.
@@ -212,7 +212,7 @@ impl Check<'_> {
         let yes = [(Id::Accept, "=yes"), (Id::BothWays, "=yes")].into_iter().filter(|(id, _)| service.flag(*id));
         let internal = Some((Id::Internal, "=")).filter(|(id, _)| service.is_set(*id));
         let streams = [Id::StandardInput, Id::StandardOutput, Id::StandardError];
-        let is_socket = |id: &Id| service.stream(*id) == Some(&Stream::Socket);
+        let is_socket = |id: &Id| service.text(*id) == Some("socket");
         let streams = streams.into_iter().filter(is_socket).map(|id| (id, "=socket"));
         for (id, value) in yes.chain(internal).chain(streams) {
             let what = [id.name(), value].concat();
@@ -232,7 +232,7 @@ impl Check<'_> {
     fn one_socket(&mut self) {
         let service = self.service;
         let count = service.listens.len() + self.more;
-        if service.flag(Id::BothWays) && !matches!(service.stream(Id::StandardInput), None | Some(Stream::Socket)) {
+        if service.flag(Id::BothWays) && !matches!(service.text(Id::StandardInput), None | Some("socket")) {
             self.at(Code::BothWaysInput, Id::StandardInput, &[]);
         }
         let with_path = service.listens.iter().filter(|listen| listen.address.is_path()).count();
@@ -243,7 +243,7 @@ impl Check<'_> {
             return;
         }
         let streams = [Id::StandardInput, Id::StandardOutput, Id::StandardError];
-        let asks = |id: &Id| service.stream(*id) == Some(&Stream::Socket);
+        let asks = |id: &Id| service.text(*id) == Some("socket");
         let both = service.flag(Id::BothWays).then_some((Id::BothWays, "=yes"));
         if let Some((id, value)) = streams.into_iter().find(asks).map(|id| (id, "=socket")).or(both) {
             let what = [id.name(), value].concat();

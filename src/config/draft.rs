@@ -5,14 +5,14 @@
 
 use std::ops::Range;
 
-use super::address::{Listen, ListenAddress, Prefix};
+use super::address::{self, Listen, ListenAddress, Prefix};
 use super::command::Command;
 use super::directive::{Id, Syntax};
 use super::fault::{Fault, Place, Sources, count};
 use super::lex::backslashes;
 use super::message::Code;
 use super::problem::{Parsed, Problem, fail};
-use super::value::{self, ExitStatus, Rlimit, Stream, Value};
+use super::value::{self, Value};
 use super::{names, suggest};
 
 /// How the names of services begin that tcpmux serves.
@@ -177,11 +177,6 @@ impl ServiceDraft {
                 (old.place, old.inherited) = (new.place, false);
                 match (&mut old.value, new.value) {
                     (Value::List(list), Value::List(more)) => merge(list, more, new.id.syntax()),
-                    (Value::Prefixes(list), Value::Prefixes(more)) => list.extend(more),
-                    (Value::ExitStatuses(list), Value::ExitStatuses(more)) => {
-                        let new: Vec<_> = more.into_iter().filter(|status| !list.contains(status)).collect();
-                        list.extend(new);
-                    }
                     (value, new) => *value = new,
                 }
             }
@@ -197,15 +192,13 @@ impl ServiceDraft {
     }
 
     /// Sets what nobody has set: another form than the native one has another default.
-    pub(super) fn default_to(&mut self, id: Id, value: Value) {
-        if let Err(index) = self.settings.binary_search_by_key(&id, |setting| setting.id) {
+    pub(super) fn default_to(&mut self, id: Id, text: &str) {
+        if let (Err(index), Ok(value)) = (
+            self.settings.binary_search_by_key(&id, |setting| setting.id),
+            value::parse(id.syntax(), text, &mut Vec::new()),
+        ) {
             self.settings.insert(index, Setting { id, place: self.place, value, inherited: true });
         }
-    }
-
-    /// Sets a value that was read elsewhere.
-    pub(super) fn put_value(&mut self, id: Id, place: Place, value: Value) {
-        self.put(Setting { id, place, value, inherited: false }, &mut Vec::new());
     }
 
     /// Takes a setting back.
@@ -276,19 +269,14 @@ impl ServiceDraft {
         self.setting(id).map(|setting| &setting.value)
     }
 
-    /// The number of a Bool, Choice, Uint, Span or Timeout (microseconds), Size (bytes), Mode, Signal, Tos or Capabilities
-    /// directive; [`INFINITY`](super::INFINITY): for ever, no limit.
+    /// The number of a Bool, Choice, Uint, Int, Span or Timeout (microseconds), Size (bytes), Mode, Signal, Tos or
+    /// Capabilities directive; [`INFINITY`](super::INFINITY): for ever, no limit.
     pub fn number(&self, id: Id) -> Option<u64> {
         let number = |value: &Value| match value {
             Value::Number(number) => Some(*number),
             _ => None,
         };
         self.value(id).map_or_else(|| number(&default(id)?), number)
-    }
-
-    /// The number of an Int directive, when set; none of them has a default.
-    pub fn integer(&self, id: Id) -> Option<i64> {
-        if let Some(Value::Integer(number)) = self.value(id) { Some(*number) } else { None }
     }
 
     /// Whether a Bool directive is yes.
@@ -314,7 +302,7 @@ impl ServiceDraft {
         self.number(id).and_then(|index| all.get(usize::try_from(index).ok()?).copied())
     }
 
-    /// Name, word or path of a directive that holds one.
+    /// Name, word, path or standard stream of a directive that holds one, when set.
     pub fn text(&self, id: Id) -> Option<&str> {
         if let Some(Value::Text(text)) = self.value(id) { Some(text) } else { None }
     }
@@ -325,13 +313,12 @@ impl ServiceDraft {
     }
 
     /// IPAddressAllow or IPAddressDeny.
-    pub fn prefixes(&self, id: Id) -> &[Prefix] {
-        if let Some(Value::Prefixes(list)) = self.value(id) { list } else { &[] }
-    }
-
-    /// StandardInput, StandardOutput or StandardError, when set.
-    pub fn stream(&self, id: Id) -> Option<&Stream> {
-        if let Some(Value::Stream(stream)) = self.value(id) { Some(stream) } else { None }
+    pub fn prefixes(&self, id: Id) -> Vec<Prefix> {
+        let mut out = Vec::new();
+        for word in self.list(id) {
+            let _ = address::prefix(word, &mut out); // it was read before
+        }
+        out
     }
 
     /// Whether connections are accepted here: Accept=yes, a service that is built in, or a backend.
@@ -354,23 +341,22 @@ impl ServiceDraft {
         if let Some(Value::Command(command)) = self.value(Id::ExecStart) { Some(command) } else { None }
     }
 
-    /// SuccessExitStatus, without the ends that always count as clean.
-    pub fn exit_statuses(&self) -> &[ExitStatus] {
-        if let Some(Value::ExitStatuses(list)) = self.value(Id::SuccessExitStatus) { list } else { &[] }
+    /// Ends that count as clean: statuses, and signals as 256 + their number.
+    pub fn exit_statuses(&self) -> impl Iterator<Item = u16> {
+        self.list(Id::SuccessExitStatus).iter().filter_map(|text| names::exit_status(text).ok())
     }
 
-    /// Every resource limit that was set, in the order of the table; see [`names::resource`].
-    pub fn rlimits(&self) -> impl Iterator<Item = (Id, Rlimit)> {
-        self.settings().filter_map(|(id, value)| match value {
-            Value::Limit(limit) => Some((id, *limit)),
+    /// Every resource limit that was set, soft and hard, in the order of the table; see [`names::resource`].
+    pub fn rlimits(&self) -> impl Iterator<Item = (Id, [u64; 2])> {
+        self.settings().filter_map(|(id, value)| match (id.syntax(), value) {
+            (Syntax::Limit(unit), Value::Text(text)) => Some((id, value::rlimit(text, unit).ok()?)),
             _ => None,
         })
     }
 
     /// What standard input is when nothing was set: the socket for a service with Accept=yes, else /dev/null.
-    pub fn input(&self) -> Stream {
-        let silent = if self.flag(Id::Accept) { Stream::Socket } else { Stream::Null };
-        self.stream(Id::StandardInput).cloned().unwrap_or(silent)
+    pub fn input(&self) -> &str {
+        self.text(Id::StandardInput).unwrap_or(if self.flag(Id::Accept) { "socket" } else { "null" })
     }
 }
 

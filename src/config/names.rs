@@ -5,7 +5,6 @@ use super::message::Code;
 use super::problem::{Parsed, Problem, fail, wrong};
 use super::scalar::{digits, number};
 use super::suggest;
-use super::value::ExitStatus;
 use super::words;
 use crate::packed::{joined, told};
 
@@ -96,16 +95,14 @@ const STATUS_NUMBERS: [u8; 66] = [
     230, 231, 232, 233, 235, 236, 237, 238, 239, 240, 241, 242, 243, 245,
 ];
 
-/// An exit status by number or name, or a signal by name. A number is always a status.
-pub(super) fn exit_status(text: &str) -> Parsed<ExitStatus> {
+/// An exit status by number or name, or a signal by name, as 256 + its number. A number is always a status.
+pub(super) fn exit_status(text: &str) -> Parsed<u16> {
     if digits(text) {
-        return number(text).map_or_else(|| wrong(Code::BadStatus, text), |code| Ok(ExitStatus::Code(code)));
+        return number::<u8>(text).map_or_else(|| wrong(Code::BadStatus, text), |code| Ok(code.into()));
     }
-    if let Some(index) = words::index(STATUSES, text) {
-        return Ok(ExitStatus::Code(STATUS_NUMBERS[index]));
-    }
-    match signal_number(text) {
-        Some(signal) => Ok(ExitStatus::Signal(signal)),
+    let code = words::index(STATUSES, text).map(|index| STATUS_NUMBERS[index].into());
+    match code.or_else(|| Some(256 + u16::from(signal_number(text)?))) {
+        Some(status) => Ok(status),
         None => fail(Problem::about(Code::BadStatus, text).with_hint(suggest::hint(text, STATUSES))),
     }
 }

@@ -2,14 +2,14 @@
 //!
 //! Reading the text again gives an equal draft; a test holds that for every directive.
 
-use super::address::{ListenAddress, Prefix};
+use super::address::ListenAddress;
 use super::command::Command;
-use super::directive::{Id, Syntax, Unit};
+use super::directive::{Form, Id, Syntax};
 use super::draft::{Draft, ServiceDraft};
 use super::lex;
 use super::names;
 use super::scalar::{size_text, span_text};
-use super::value::{ExitStatus, INFINITY, Rlimit, Stream, Value};
+use super::value::Value;
 use super::words;
 use crate::text::add;
 
@@ -54,50 +54,40 @@ fn line(id: Id, text: &str, out: &mut String) {
 fn setting(id: Id, value: &Value, out: &mut String) {
     match value {
         Value::Number(number) => line(id, &number_text(id.syntax(), *number), out),
-        Value::Integer(number) => line(id, &number.to_string(), out),
-        Value::Text(text) if matches!(id.syntax(), Syntax::Path | Syntax::Directory) => {
-            line(id, &text.replace('%', "%%"), out);
-        }
+        Value::Text(text) if id.syntax().form() == Form::Percent => line(id, &text.replace('%', "%%"), out),
         Value::Text(text) => line(id, text, out),
         Value::List(list) if id.syntax() == Syntax::EnvironmentFile => {
             list.iter().for_each(|path| line(id, &path.replace('%', "%%"), out));
         }
-        Value::List(list) => wrapped(id, list.iter().map(|word| quoted(word)), out),
-        Value::Prefixes(list) => wrapped(id, list.iter().map(Prefix::text), out),
-        Value::ExitStatuses(list) => wrapped(id, list.iter().map(status_text), out),
+        Value::List(list) => wrapped(id, list, out),
         Value::Listen(backend) => address(id, backend, out),
         Value::Command(command) => line(id, &command_text(command), out),
-        Value::Stream(stream) => line(id, &stream_text(stream), out),
-        Value::Limit(limit) => line(id, &limit_text(id.syntax(), *limit), out),
     }
 }
 
 /// A list, as many words to a line as look well.
-fn wrapped(id: Id, words: impl Iterator<Item = String>, out: &mut String) {
+fn wrapped(id: Id, words: &[String], out: &mut String) {
     let mut text = String::new();
     for word in words {
-        if !text.is_empty() && text.len() + word.len() > WIDTH {
+        let mut quoted = String::new();
+        words::quote(word, false, &mut quoted);
+        if !text.is_empty() && text.len() + quoted.len() > WIDTH {
             line(id, &text, out);
             text.clear();
         }
         if !text.is_empty() {
             text.push(' ');
         }
-        text.push_str(&word);
+        text.push_str(&quoted);
     }
     line(id, &text, out);
-}
-
-fn quoted(word: &str) -> String {
-    let mut out = String::new();
-    words::quote(word, false, &mut out);
-    out
 }
 
 fn number_text(syntax: Syntax, number: u64) -> String {
     match syntax {
         Syntax::Bool => if number == 0 { "no" } else { "yes" }.to_owned(),
         Syntax::Choice(list) => usize::try_from(number).map_or("", |index| words::nth(list, index)).to_owned(),
+        Syntax::Int(..) => number.cast_signed().to_string(),
         Syntax::Span(_) | Syntax::Timeout => span_text(number),
         Syntax::Size(_) => size_text(number),
         Syntax::Mode => octal(number),
@@ -113,13 +103,6 @@ pub fn octal(mode: u64) -> String {
     [9, 6, 3, 0].into_iter().map(|shift| char::from(b'0' + (mode >> shift & 7).to_le_bytes()[0])).collect()
 }
 
-fn status_text(status: &ExitStatus) -> String {
-    match status {
-        ExitStatus::Code(code) => code.to_string(),
-        ExitStatus::Signal(signal) => names::signal_name(*signal),
-    }
-}
-
 fn command_text(command: &Command) -> String {
     let marks = [(command.ignore_failure, "-"), (command.named, "@"), (command.literal, ":")];
     let mut out: String = marks.into_iter().filter(|(set, _)| *set).map(|(_, mark)| mark).collect();
@@ -131,31 +114,4 @@ fn command_text(command: &Command) -> String {
         words::quote(word, false, &mut out);
     }
     out
-}
-
-fn stream_text(stream: &Stream) -> String {
-    let (word, path) = match stream {
-        Stream::Null => ("null", ""),
-        Stream::Socket => ("socket", ""),
-        Stream::Inherit => ("inherit", ""),
-        Stream::Syslog => ("syslog", ""),
-        Stream::Kmsg => ("kmsg", ""),
-        Stream::Log => ("log", ""),
-        Stream::File(path) => ("file:", &**path),
-        Stream::Append(path) => ("append:", &**path),
-        Stream::Truncate(path) => ("truncate:", &**path),
-    };
-    [word, &path.replace('%', "%%")].concat()
-}
-
-fn limit_text(syntax: Syntax, limit: Rlimit) -> String {
-    let text = |number: u64| match syntax {
-        _ if number == INFINITY => "infinity".to_owned(),
-        Syntax::Limit(Unit::Bytes) => size_text(number),
-        _ => number.to_string(),
-    };
-    if limit.soft == limit.hard {
-        return text(limit.soft);
-    }
-    [&text(limit.soft), ":", &text(limit.hard)].concat()
 }

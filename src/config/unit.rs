@@ -16,7 +16,6 @@ use super::problem::{Parsed, Problem};
 use super::scalar;
 use super::specifier::Specifiers;
 use super::suggest;
-use super::value::{Stream, Value};
 use super::words;
 use crate::sys::users;
 use crate::text::join;
@@ -326,15 +325,14 @@ impl Unit {
             let accept = self.draft.flag(Id::Accept);
             if !self.draft.is_set(Id::ConnectTo) {
                 // there it would be clients that are counted, and not wake-ups
-                self.draft.default_to(Id::PollLimitBurst, Value::Number(if accept { 150 } else { 15 }));
+                self.draft.default_to(Id::PollLimitBurst, if accept { "150" } else { "15" });
             }
             if accept {
-                self.draft.default_to(Id::MaxConnections, Value::Number(64));
-                self.draft.default_to(Id::TriggerLimitBurst, Value::Number(200));
+                self.draft.default_to(Id::MaxConnections, "64");
+                self.draft.default_to(Id::TriggerLimitBurst, "200");
             }
             if self.notifies {
-                // main
-                self.draft.default_to(Id::NotifyAccess, Value::Number(1));
+                self.draft.default_to(Id::NotifyAccess, "main");
             }
         }
         if self.commands > 1 {
@@ -366,7 +364,7 @@ impl Unit {
         }
         let walls = || self.lost[0].iter().any(|(name, _)| words::index(NO_NEW_PRIVILEGES, name).is_some());
         if self.dynamic_user.is_some() || self.draft.is_set(Id::User) && walls() {
-            self.draft.default_to(Id::NoNewPrivileges, Value::Number(1));
+            self.draft.default_to(Id::NoNewPrivileges, "yes");
         }
     }
 
@@ -379,7 +377,7 @@ impl Unit {
             self.draft.forget(Id::User);
             "nobody".clone_into(&mut name);
         }
-        self.draft.default_to(Id::User, Value::Text(name));
+        self.draft.default_to(Id::User, &name);
         if self.draft.text(Id::Group).is_some_and(|name| !scalar::digits(name) && users::group(name).is_none()) {
             self.draft.forget(Id::Group);
         }
@@ -390,19 +388,19 @@ impl Unit {
     fn streams(&mut self) {
         let unit = &mut self.draft;
         if unit.flag(Id::Accept) {
-            unit.default_to(Id::StandardInput, Value::Stream(Stream::Null));
+            unit.default_to(Id::StandardInput, "null");
         }
-        let socket = unit.stream(Id::StandardInput) == Some(&Stream::Socket);
-        if matches!(unit.stream(Id::StandardOutput), None | Some(Stream::Inherit)) {
+        let socket = unit.text(Id::StandardInput) == Some("socket");
+        if matches!(unit.text(Id::StandardOutput), None | Some("inherit")) {
             unit.forget(Id::StandardOutput);
             if socket {
-                unit.default_to(Id::StandardOutput, Value::Stream(Stream::Socket));
+                unit.default_to(Id::StandardOutput, "socket");
             }
         }
-        if matches!(unit.stream(Id::StandardError), None | Some(Stream::Inherit)) {
+        if matches!(unit.text(Id::StandardError), None | Some("inherit")) {
             unit.forget(Id::StandardError);
-            if !matches!(unit.stream(Id::StandardOutput), None | Some(Stream::Log)) {
-                unit.default_to(Id::StandardError, Value::Stream(Stream::Inherit));
+            if !matches!(unit.text(Id::StandardOutput), None | Some("log")) {
+                unit.default_to(Id::StandardError, "inherit");
             }
         }
     }

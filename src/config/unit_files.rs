@@ -16,7 +16,6 @@ use super::message::Code;
 use super::native::check_name;
 use super::specifier::UnitName;
 use super::unit::Unit;
-use super::value::Value;
 use crate::sys::file;
 
 /// Where systemd looks for units, the first first.
@@ -118,7 +117,7 @@ impl<'a> Reader<'a> {
         }
         if let Some((_, section)) = self.services.iter().find(|(known, _)| *known == service.0) {
             unit.draft.name.clone_from(&name.0);
-            unit.draft.default_to(Id::Service, Value::Text(section.clone()));
+            unit.draft.default_to(Id::Service, section);
         } else {
             let Some(path) = find(folders, &service) else {
                 let mut fault = Fault::new(Code::UnitNoService, whole, &[&name.0, &service.0]);
@@ -133,7 +132,7 @@ impl<'a> Reader<'a> {
             load(draft, &mut unit, &path, &service, folders);
         }
         if !unit.draft.flag(Id::Accept) && unit.draft.name != name.stem() {
-            unit.draft.default_to(Id::FileDescriptorName, Value::Text(name.0));
+            unit.draft.default_to(Id::FileDescriptorName, &name.0);
         }
         Some(unit.finish(draft))
     }

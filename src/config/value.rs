@@ -22,67 +22,17 @@ const PATH_BYTES: usize = 4095;
 /// What a directive holds. Which kind it is follows from the directive's [`Syntax`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
-    /// Bool, Choice (the index), Uint, Span (microseconds), Size (bytes), Mode, Signal, Tos, Capabilities (a bit each).
+    /// Bool, Choice (the index), Uint, Int, Span (microseconds), Size (bytes), Mode, Signal, Tos, Capabilities (a bit each).
     Number(u64),
-    /// A number with sign.
-    Integer(i64),
-    /// Name, word, path.
+    /// Name, word, path, standard stream, resource limit. What needs to be read again is so written that its reader takes
+    /// it.
     Text(String),
-    /// Names, paths, `NAME=VALUE` words, names of variables.
+    /// Names, paths, `NAME=VALUE` words, names of variables, address ranges, ends that count as clean.
     List(Vec<String>),
-    /// Address ranges.
-    Prefixes(Vec<Prefix>),
     /// One socket address.
     Listen(ListenAddress),
     /// A command line.
     Command(Command),
-    /// Where a standard stream goes.
-    Stream(Stream),
-    /// A resource limit.
-    Limit(Rlimit),
-    /// Ends that count as clean.
-    ExitStatuses(Vec<ExitStatus>),
-}
-
-/// A standard stream, systemd.exec(5).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Stream {
-    /// `null`: /dev/null.
-    Null,
-    /// `socket`: the socket of the service.
-    Socket,
-    /// `inherit`: what the descriptor before it is (output: input; error: output).
-    Inherit,
-    /// `syslog`: lines to the system log.
-    Syslog,
-    /// `kmsg`: lines to the kernel's log.
-    Kmsg,
-    /// `log`: where dormouse itself logs.
-    Log,
-    /// `file:PATH`: read or written from its beginning, made when missing, not emptied.
-    File(String),
-    /// `append:PATH`: written at its end, made when missing.
-    Append(String),
-    /// `truncate:PATH`: emptied first, made when missing.
-    Truncate(String),
-}
-
-/// A resource limit, getrlimit(2). [`INFINITY`]: none. Seconds for LimitCPU, microseconds for LimitRTTIME.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rlimit {
-    /// The limit in force.
-    pub soft: u64,
-    /// How far the program may raise it.
-    pub hard: u64,
-}
-
-/// One end that counts as clean.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ExitStatus {
-    /// The status that the program exits with.
-    Code(u8),
-    /// The signal that ends it.
-    Signal(u8),
 }
 
 /// Reads a value. `notes` gets what is worth a warning.
@@ -93,7 +43,7 @@ pub fn parse(syntax: Syntax, text: &str, notes: &mut Vec<Problem>) -> Parsed<Val
         Syntax::Bool => Value::Number(scalar::boolean(text)?.into()),
         Syntax::Choice(words) => Value::Number(scalar::choice(words, text)?),
         Syntax::Uint(min, max) => Value::Number(scalar::unsigned(text, min.into(), max.into())?),
-        Syntax::Int(min, max) => Value::Integer(scalar::signed(text, min.into(), max.into())?),
+        Syntax::Int(min, max) => Value::Number(scalar::signed(text, min.into(), max.into())?.cast_unsigned()),
         Syntax::Span(max) => Value::Number(scalar::span(text, scalar::SECOND, most(max, scalar::SECOND))?),
         Syntax::Timeout => match scalar::span(text, scalar::SECOND, INFINITY)? {
             0 => Value::Number(INFINITY),
@@ -119,11 +69,11 @@ pub fn parse(syntax: Syntax, text: &str, notes: &mut Vec<Problem>) -> Parsed<Val
         Syntax::Assignments => each_word(text, &|word| assignment(word, false))?,
         Syntax::Unset => each_word(text, &|word| assignment(word, true))?,
         Syntax::Variables => each_word(text, &variable)?,
-        Syntax::Limit(unit) if cfg!(feature = "exec") => Value::Limit(rlimit(text, unit)?),
+        Syntax::Limit(unit) if cfg!(feature = "exec") => Value::Text(rlimit_text(rlimit(text, unit)?, unit)),
         Syntax::ExitStatuses => exit_statuses(text)?,
         Syntax::Capabilities if cfg!(feature = "exec") => Value::Number(names::merge_capabilities(text, None)?),
-        Syntax::Input => Value::Stream(stream(text, true)?),
-        Syntax::Output => Value::Stream(stream(text, false)?),
+        Syntax::Input => Value::Text(stream(text, true)?),
+        Syntax::Output => Value::Text(stream(text, false)?),
         // not part of this build, and refused as directives
         Syntax::Backend
         | Syntax::Prefixes
@@ -154,13 +104,15 @@ fn each_word(text: &str, read: &dyn Fn(&Word) -> Parsed<String>) -> Parsed<Value
 fn prefixes(text: &str, notes: &mut Vec<Problem>) -> Parsed<Value> {
     let mut list = Vec::new();
     for word in words::plain(text) {
-        let rounded = address::prefix(&text[word.clone()], &mut list).map_err(|problem| problem.moved(word.start))?;
+        let mut ranges = Vec::new();
+        let rounded = address::prefix(&text[word.clone()], &mut ranges).map_err(|problem| problem.moved(word.start))?;
+        list.extend(ranges.iter().map(Prefix::text));
         if rounded {
-            let used = list.last().map(Prefix::text).unwrap_or_default();
-            notes.push(*Problem::new(Code::PrefixRounded, word.clone(), &[&text[word], &used]));
+            let used = list.last().map_or("", |used| used);
+            notes.push(*Problem::new(Code::PrefixRounded, word.clone(), &[&text[word], used]));
         }
     }
-    Ok(Value::Prefixes(list))
+    Ok(Value::List(list))
 }
 
 /// A user or group: a number, or a name as the relaxed rule of systemd has them.
@@ -266,8 +218,8 @@ fn assignment(word: &Word, name_is_enough: bool) -> Parsed<String> {
     if is_variable(name) { Ok(word.text.clone()) } else { wrong(Code::BadVariable, name) }
 }
 
-/// `soft[:hard]` in the unit of the limit.
-fn rlimit(text: &str, unit: Unit) -> Parsed<Rlimit> {
+/// `soft[:hard]` of getrlimit(2) in the unit of the limit; [`INFINITY`]: none.
+pub(super) fn rlimit(text: &str, unit: Unit) -> Parsed<[u64; 2]> {
     let read = |text: &str| match unit {
         _ if text == "infinity" => Ok(INFINITY),
         Unit::Count => scalar::unsigned(text, 0, INFINITY - 1)
@@ -279,39 +231,50 @@ fn rlimit(text: &str, unit: Unit) -> Parsed<Rlimit> {
         Unit::Nice => scalar::nice(text),
     };
     let Some((soft, hard)) = text.split_once(':') else {
-        return read(text).map(|both| Rlimit { soft: both, hard: both });
+        return read(text).map(|both| [both; 2]);
     };
     let start = soft.len() + 1;
-    let limit = Rlimit { soft: read(soft)?, hard: read(hard).map_err(|problem| problem.moved(start))? };
-    if limit.soft > limit.hard { wrong(Code::SoftOverHard, text) } else { Ok(limit) }
+    let (soft, hard) = (read(soft)?, read(hard).map_err(|problem| problem.moved(start))?);
+    if soft > hard { wrong(Code::SoftOverHard, text) } else { Ok([soft, hard]) }
+}
+
+fn rlimit_text([soft, hard]: [u64; 2], unit: Unit) -> String {
+    let text = |number: u64| match unit {
+        _ if number == INFINITY => "infinity".to_owned(),
+        Unit::Bytes => scalar::size_text(number),
+        _ => number.to_string(),
+    };
+    if soft == hard { text(soft) } else { [&text(soft), ":", &text(hard)].concat() }
 }
 
 fn exit_statuses(text: &str) -> Parsed<Value> {
     let mut list = Vec::new();
     for word in words::plain(text) {
         let status = names::exit_status(&text[word.clone()]).map_err(|problem| problem.moved(word.start))?;
-        if !list.contains(&status) {
-            list.push(status);
-        }
+        list.push(
+            u8::try_from(status).map_or_else(|_| names::signal_name(status.to_le_bytes()[0]), |code| code.to_string()),
+        );
     }
-    Ok(Value::ExitStatuses(list))
+    Ok(Value::List(list))
 }
 
-/// The words of StandardInput= (`input`) or StandardOutput= and StandardError=.
-fn stream(text: &str, input: bool) -> Parsed<Stream> {
-    let file = |skip: usize| path(&text[skip..]).map_err(|problem| problem.moved(skip));
-    Ok(match text {
-        "null" => Stream::Null,
-        "socket" => Stream::Socket,
-        _ if text.starts_with("file:") => Stream::File(file(5)?),
-        _ if input => return wrong(Code::BadInput, text),
-        "inherit" => Stream::Inherit,
-        "syslog" => Stream::Syslog,
-        "kmsg" => Stream::Kmsg,
-        "log" => Stream::Log,
-        "journal" | "journal+console" | "syslog+console" | "kmsg+console" => return wrong(Code::Journal, text),
-        _ if text.starts_with("append:") => Stream::Append(file(7)?),
-        _ if text.starts_with("truncate:") => Stream::Truncate(file(9)?),
-        _ => return wrong(Code::BadOutput, text),
-    })
+/// The words of StandardInput= (`input`) or StandardOutput= and StandardError=, systemd.exec(5). `inherit` is what the
+/// descriptor before it is, `log` where dormouse itself logs; files are made when they are missing.
+fn stream(text: &str, input: bool) -> Parsed<String> {
+    let known = if input { "null socket" } else { "null socket inherit syslog kmsg log" };
+    let files = if input { &["file:"][..] } else { &["file:", "append:", "truncate:"] };
+    if words::index(known, text).is_some() {
+        return Ok(text.to_owned());
+    }
+    if let Some((how, name)) = files.iter().find_map(|how| Some((how, text.strip_prefix(how)?))) {
+        return Ok([how, &*path(name).map_err(|problem| problem.moved(how.len()))?].concat());
+    }
+    wrong(
+        match text {
+            _ if input => Code::BadInput,
+            "journal" | "journal+console" | "syslog+console" | "kmsg+console" => Code::Journal,
+            _ => Code::BadOutput,
+        },
+        text,
+    )
 }

@@ -79,9 +79,9 @@ struct Setup {
 impl Setup {
     fn new(work: &mut Work<'_>) -> Self {
         let identity = privileges::identity(work);
-        let streams = streams(work);
+        let (streams, wanted) = streams(work);
         let (environment, missing) = environment::compose(work, identity.user.as_ref());
-        let steps = privileges::steps(work, &identity, &streams.wanted, &missing);
+        let steps = privileges::steps(work, &identity, &wanted, &missing);
         let as_root = identity.user.as_ref().is_none_or(|user| user.uid == 0);
         let sockets = sockets::Common::new(work);
         Self { streams, environment, steps, sockets, as_root, program: String::new(), remote: false, policy: None }

@@ -2,7 +2,7 @@
 
 use super::work::Work;
 use super::{KillMode, Policy, Rate, Restart, Span, Stdio};
-use crate::config::{Code, ExitStatus, INFINITY, Id, ServiceDraft, Stream};
+use crate::config::{Code, INFINITY, Id, ServiceDraft};
 use crate::limits::CHILDREN;
 use crate::logging::Target;
 use crate::sys::users;
@@ -18,57 +18,54 @@ const KILL_MODE: [KillMode; 4] = [KillMode::Session, KillMode::Mixed, KillMode::
 
 /// Standard input, output and error of a service, and the log that [`Stdio::Log`] means.
 pub(super) struct Streams {
-    /// As configured, "inherit" resolved.
-    pub(super) wanted: [Stream; 3],
     /// Where each one goes.
-    pub(super) stdio: [Stdio; 3],
+    stdio: [Stdio; 3],
     log: Target,
 }
 
-/// Resolves the three streams. Unset means: input and output of a connection are the socket, everything else that is
+/// Resolves the three streams; with them as configured, "inherit" resolved. Unset means: input and output of a connection are the socket, everything else that is
 /// written goes to the log, and a listening socket is never written to.
-pub(super) fn streams(work: &mut Work<'_>) -> Streams {
+pub(super) fn streams<'a>(work: &mut Work<'a>) -> (Streams, [&'a str; 3]) {
     let (draft, context) = (work.draft, work.context);
     let unset = if context.keep_streams { Stdio::Inherit } else { Stdio::Log };
     let input = draft.input();
-    let first = match (&input, draft.is_set(Id::StandardInput)) {
-        (Stream::Null, false) if draft.flag(Id::BothWays) => Stdio::Socket,
-        (Stream::Null, false) if context.keep_streams => Stdio::Inherit,
+    let first = match (input, draft.is_set(Id::StandardInput)) {
+        ("null", false) if draft.flag(Id::BothWays) => Stdio::Socket,
+        ("null", false) if context.keep_streams => Stdio::Inherit,
         (stream, _) => direct(stream),
     };
-    let (output, second) = match draft.stream(Id::StandardOutput) {
-        None if first == Stdio::Socket && draft.flag(Id::Accept) => (Stream::Socket, Stdio::Socket),
-        None => (Stream::Inherit, unset),
-        Some(Stream::Inherit) => (input.clone(), first),
-        Some(stream) => (stream.clone(), direct(stream)),
-    };
-    let (error, third) = match draft.stream(Id::StandardError) {
-        None => (Stream::Inherit, unset),
-        Some(Stream::Inherit) => (output.clone(), second),
-        Some(stream) => (stream.clone(), direct(stream)),
-    };
-    let log = log_of(work, [&output, &error], [second, third]);
     // a file that is read cannot be inherited for writing; it is opened anew, for writing
-    Streams { wanted: [input, output, error], stdio: [first, second, third], log }
+    let resolve = |id, before| match draft.text(id) {
+        None => ("inherit", unset),
+        Some("inherit") => before,
+        Some(stream) => (stream, direct(stream)),
+    };
+    let (output, second) = match draft.text(Id::StandardOutput) {
+        None if first == Stdio::Socket && draft.flag(Id::Accept) => ("socket", Stdio::Socket),
+        _ => resolve(Id::StandardOutput, (input, first)),
+    };
+    let (error, third) = resolve(Id::StandardError, (output, second));
+    let log = log_of(work, [output, error], [second, third]);
+    (Streams { stdio: [first, second, third], log }, [input, output, error])
 }
 
-fn direct(stream: &Stream) -> Stdio {
+fn direct(stream: &str) -> Stdio {
     match stream {
-        Stream::Null => Stdio::Null,
-        Stream::Socket => Stdio::Socket,
-        Stream::Inherit => Stdio::Inherit,
-        Stream::Syslog | Stream::Kmsg | Stream::Log => Stdio::Log,
-        Stream::File(_) | Stream::Append(_) | Stream::Truncate(_) => Stdio::File,
+        "null" => Stdio::Null,
+        "socket" => Stdio::Socket,
+        "inherit" => Stdio::Inherit,
+        "syslog" | "kmsg" | "log" => Stdio::Log,
+        _ => Stdio::File,
     }
 }
 
 /// One log per service: output and error cannot go to two different ones.
-fn log_of(work: &mut Work<'_>, streams: [&Stream; 2], stdio: [Stdio; 2]) -> Target {
+fn log_of(work: &mut Work<'_>, streams: [&str; 2], stdio: [Stdio; 2]) -> Target {
     let own = work.context.log;
     let logs =
         streams.into_iter().zip(stdio).filter(|(_, stdio)| *stdio == Stdio::Log).map(|(stream, _)| match stream {
-            Stream::Syslog => Target::Syslog,
-            Stream::Kmsg => Target::Kmsg,
+            "syslog" => Target::Syslog,
+            "kmsg" => Target::Kmsg,
             _ => own,
         });
     let logs: Vec<_> = logs.collect();
@@ -160,17 +157,10 @@ pub(super) fn milliseconds(draft: &ServiceDraft, id: Id) -> u32 {
 /// Ends that count as clean besides status 0, as [`Policy::success`] has them. The signals are those of
 /// systemd.service(5), SuccessExitStatus=.
 fn success(draft: &ServiceDraft) -> Vec<u8> {
+    let always = [libc::SIGHUP, libc::SIGINT, libc::SIGTERM, libc::SIGPIPE];
+    let always = always.into_iter().map(|signal| 256 + u16::from(signal.to_le_bytes()[0]));
     let mut bytes = Vec::new();
-    let mut add = |signal: bool, number: u8| bytes.extend((u16::from(signal) << 8 | u16::from(number)).to_ne_bytes());
-    for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGTERM, libc::SIGPIPE] {
-        add(true, signal.to_le_bytes()[0]);
-    }
-    for status in draft.exit_statuses() {
-        match *status {
-            ExitStatus::Code(code) => add(false, code),
-            ExitStatus::Signal(signal) => add(true, signal),
-        }
-    }
+    always.chain(draft.exit_statuses()).for_each(|status| bytes.extend(status.to_ne_bytes()));
     bytes
 }
 

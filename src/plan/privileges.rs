@@ -7,7 +7,7 @@ use rustix::process::{getegid, geteuid};
 
 use super::steps::{OpenMode, Step, Steps};
 use super::work::Work;
-use crate::config::{self, Code, Id, ServiceDraft, Stream};
+use crate::config::{self, Code, Id, ServiceDraft};
 use crate::limits::GROUPS;
 use crate::sys::environment;
 use crate::sys::users::{self, User};
@@ -64,7 +64,7 @@ fn unlisted(draft: &ServiceDraft, name: &str) -> Option<User> {
 /// The set-up program, in the order in which systemd does the same (systemd.exec(5)): what needs privileges first,
 /// the working folder as the new user, so that it may lie where root has no access. Files of EnvironmentFile= that are
 /// `missing` keep the program from starting.
-pub(super) fn steps(work: &mut Work<'_>, identity: &Identity, streams: &[Stream; 3], missing: &[&str]) -> Steps {
+pub(super) fn steps(work: &mut Work<'_>, identity: &Identity, streams: &[&str; 3], missing: &[&str]) -> Steps {
     let draft = work.draft;
     let mut list = Builder { steps: Steps::default(), work };
     if cfg!(feature = "exec") {
@@ -128,15 +128,16 @@ impl Builder<'_, '_> {
     /// Limit...=, Nice= and OOMScoreAdjust=.
     fn limits(&mut self) {
         let draft = self.work.draft;
-        for (id, limit) in draft.rlimits() {
+        for (id, [soft, hard]) in draft.rlimits() {
             if let Some(resource) = config::resource(id).and_then(|number| u8::try_from(number).ok()) {
-                self.push(id, &Step::Limit(resource, limit.soft, limit.hard));
+                self.push(id, &Step::Limit(resource, soft, hard));
             }
         }
-        if let Some(nice) = draft.integer(Id::Nice).and_then(|nice| i8::try_from(nice).ok()) {
+        let signed = |id| draft.number(id).map(u64::cast_signed);
+        if let Some(nice) = signed(Id::Nice).and_then(|nice| i8::try_from(nice).ok()) {
             self.push(Id::Nice, &Step::Nice(nice));
         }
-        if let Some(score) = draft.integer(Id::OOMScoreAdjust) {
+        if let Some(score) = signed(Id::OOMScoreAdjust) {
             self.push(Id::OOMScoreAdjust, &Step::OomScore(score.to_string().as_bytes()));
         }
     }
@@ -160,14 +161,14 @@ impl Builder<'_, '_> {
     }
 
     /// Files for standard input, output and error; output and error on the same file share one open file.
-    fn streams(&mut self, streams: &[Stream; 3]) {
+    fn streams(&mut self, streams: &[&str; 3]) {
         for (fd, stream) in (0_u8..).zip(streams) {
-            let (mode, path) = match stream {
-                Stream::File(path) if fd == 0 => (OpenMode::Read, path),
-                Stream::File(path) => (OpenMode::Write, path),
-                Stream::Append(path) => (OpenMode::Append, path),
-                Stream::Truncate(path) => (OpenMode::Truncate, path),
-                _ => continue,
+            let Some((how, path)) = stream.split_once(':') else { continue };
+            let mode = match how {
+                "append" => OpenMode::Append,
+                "truncate" => OpenMode::Truncate,
+                _ if fd == 0 => OpenMode::Read,
+                _ => OpenMode::Write,
             };
             let id = [Id::StandardInput, Id::StandardOutput, Id::StandardError][usize::from(fd)];
             if fd == 2 && *stream == streams[1] {

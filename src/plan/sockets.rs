@@ -104,7 +104,7 @@ pub fn add(work: &mut Work<'_>, common: &mut Common, service: u16) -> (u16, u16)
 pub fn access(draft: &ServiceDraft) -> (Vec<u8>, Vec<u8>) {
     let table = |id| {
         let mut table = Vec::new();
-        draft.prefixes(id).iter().for_each(|prefix| filter::add(&mut table, *prefix));
+        draft.prefixes(id).into_iter().for_each(|prefix| filter::add(&mut table, prefix));
         table
     };
     if cfg!(feature = "access") { (table(Id::IPAddressAllow), table(Id::IPAddressDeny)) } else { Default::default() }
@@ -245,7 +245,7 @@ fn spec(work: &mut Work<'_>, listen: &Listen, class: u8, common: &Common) -> Soc
 fn options(draft: &ServiceDraft, class: u8) -> Vec<u8> {
     let mut list = Vec::new();
     for &(id, _, flags, level, name, form) in OPTIONS.iter().filter(|row| row.1 & class != 0) {
-        let number = || draft.number(id).or_else(|| draft.integer(id).and_then(|n| u64::try_from(n).ok()));
+        let number = || draft.number(id);
         let value = match form {
             Form::Always => Some(1),
             Form::Set => draft.is_set(id).then_some(1),

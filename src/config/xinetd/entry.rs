@@ -1,12 +1,11 @@
 //! One service of xinetd, as directives.
 
-use super::super::address::prefix;
+use super::super::address::Prefix;
 use super::super::directive::{Id, Syntax};
 use super::super::draft::{Draft, MUX, ServiceDraft, locate};
 use super::super::fault::{Fault, Place, Severity, tell};
 use super::super::message::{Code, Reason};
 use super::super::native::check_name;
-use super::super::value::Value;
 use super::super::words::{self, quote};
 use super::{Attribute, Block, Operator, access};
 use crate::text::{base_name, join, number};
@@ -311,19 +310,12 @@ impl<'a> Entry<'a> {
         }
         let [only_from, no_access] = lists;
         let closed = self.attribute("only_from").is_some();
-        let place = self.place(if closed { "only_from" } else { "no_access" });
-        let mut put = |id: Id, list: Vec<_>| {
-            if !list.is_empty() {
-                self.service.put_value(id, place, Value::Prefixes(list));
-            }
-        };
+        let text = |list: &[Prefix]| join(&list.iter().map(Prefix::text).collect::<Vec<_>>(), " ");
         if closed {
-            put(Id::IPAddressAllow, access::allowed(&only_from, &no_access));
-            let mut all = Vec::new();
-            let _ = prefix("any", &mut all); // a word that it knows
-            put(Id::IPAddressDeny, all);
+            self.set(Id::IPAddressAllow, &text(&access::allowed(&only_from, &no_access)), "only_from");
+            self.set(Id::IPAddressDeny, "any", "only_from");
         } else {
-            put(Id::IPAddressDeny, no_access);
+            self.set(Id::IPAddressDeny, &text(&no_access), "no_access");
         }
         Ok(())
     }
