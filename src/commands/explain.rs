@@ -140,7 +140,7 @@ fn setup(plan: &Plan, policy: &Policy, text: &mut Told) {
         let mut name = stage.name();
         let what = match step {
             Step::Limit(resource, soft, hard) => {
-                let is_it = |id: &&Id| config::resource(**id) == Some(resource.into());
+                let is_it = |id: &&Id| config::resource(**id) == Some(resource);
                 name = Id::ALL.iter().find(is_it).map_or(name, |id| id.name());
                 join(&[limit(soft), limit(hard)], ":")
             }

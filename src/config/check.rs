@@ -57,45 +57,25 @@ struct Check<'a> {
     faults: &'a mut Vec<Fault>,
 }
 
-/// Directives that do nothing where none of the sockets is what they need: what is said then.
-const NEEDS: [(Id, Reason); 36] = [
-    (Id::BindIPv6Only, Reason::NoIp),
-    (Id::Backlog, Reason::NoConnections),
-    (Id::BindToDevice, Reason::NoIp),
-    (Id::SocketUser, Reason::NoPath),
-    (Id::SocketGroup, Reason::NoPath),
-    (Id::SocketMode, Reason::NoPath),
-    (Id::DirectoryMode, Reason::NoPath),
-    (Id::RemoveOnStop, Reason::NoPath),
-    (Id::MaxConnections, Reason::NoAccept),
-    (Id::MaxConnectionsPerSource, Reason::NoAccept),
-    (Id::KeepAlive, Reason::NoTcp),
-    (Id::KeepAliveTimeSec, Reason::NoTcp),
-    (Id::KeepAliveIntervalSec, Reason::NoTcp),
-    (Id::KeepAliveProbes, Reason::NoTcp),
-    (Id::NoDelay, Reason::NoTcp),
-    (Id::DeferAcceptSec, Reason::NoTcp),
-    (Id::TCPCongestion, Reason::NoTcp),
-    (Id::IPTOS, Reason::NoIp),
-    (Id::IPTTL, Reason::NoIp),
-    (Id::ReusePort, Reason::NoIp),
-    (Id::FreeBind, Reason::NoIp),
-    (Id::Transparent, Reason::NoIp),
-    (Id::Broadcast, Reason::NoDatagram),
-    (Id::PassCredentials, Reason::NoUnix),
-    (Id::PassPacketInfo, Reason::NoDatagram),
-    (Id::FlushPending, Reason::Accepts),
-    (Id::IPAddressAllow, Reason::NoIp),
-    (Id::IPAddressDeny, Reason::NoIp),
-    (Id::Restart, Reason::Accepts),
-    (Id::RestartSec, Reason::Accepts),
-    (Id::NotifyAccess, Reason::Accepts),
-    (Id::StopWhenIdleSec, Reason::NoProgramSet),
-    (Id::StopWhenQuietSec, Reason::NoProgramSet),
-    (Id::MinRunSec, Reason::Accepts),
-    (Id::EvictUnderPressure, Reason::Accepts),
-    (Id::MaxConnectionRate, Reason::NoAccept),
-];
+/// What is said where none of the sockets is what a directive needs, so that it does nothing.
+#[rustfmt::skip]
+fn need(id: Id) -> Option<Reason> {
+    Some(match id {
+        Id::SocketUser | Id::SocketGroup | Id::SocketMode | Id::DirectoryMode | Id::RemoveOnStop => Reason::NoPath,
+        Id::KeepAlive | Id::KeepAliveTimeSec | Id::KeepAliveIntervalSec | Id::KeepAliveProbes
+        | Id::NoDelay | Id::DeferAcceptSec | Id::TCPCongestion => Reason::NoTcp,
+        Id::BindIPv6Only | Id::BindToDevice | Id::IPTOS | Id::IPTTL | Id::ReusePort | Id::FreeBind | Id::Transparent
+        | Id::IPAddressAllow | Id::IPAddressDeny => Reason::NoIp,
+        Id::PassCredentials => Reason::NoUnix,
+        Id::Broadcast | Id::PassPacketInfo => Reason::NoDatagram,
+        Id::Backlog => Reason::NoConnections,
+        Id::MaxConnections | Id::MaxConnectionsPerSource | Id::MaxConnectionRate => Reason::NoAccept,
+        Id::FlushPending | Id::Restart | Id::RestartSec | Id::NotifyAccess | Id::MinRunSec | Id::EvictUnderPressure =>
+            Reason::Accepts,
+        Id::StopWhenIdleSec | Id::StopWhenQuietSec => Reason::NoProgramSet,
+        _ => return None,
+    })
+}
 
 /// Directives that say something about another one, and do nothing without it.
 const COMPANIONS: [(Id, Id); 6] = [
@@ -297,7 +277,7 @@ impl Check<'_> {
             return;
         }
         for (id, value) in self.service.settings().filter(|(id, _)| self.service.is_own(*id)) {
-            let Some((_, why)) = NEEDS.into_iter().find(|(needing, _)| *needing == id) else { continue };
+            let Some(why) = need(id) else { continue };
             let off = *value == Value::Number(0);
             let told = self.service.is_set(Id::Service) && !is_of_socket(id);
             if !off && !told && self.holds(why) {
@@ -328,7 +308,7 @@ impl Check<'_> {
         }
     }
 
-    /// Whether a reason of [`NEEDS`] holds: no socket is as it would have to be.
+    /// Whether a reason of [`need`] holds: no socket is as it would have to be.
     fn holds(&self, why: Reason) -> bool {
         let accept = self.service.flag(Id::Accept);
         !self.service.listens.iter().any(|listen| match why {

@@ -177,32 +177,21 @@ pub(super) fn tos_text(number: u64) -> String {
 }
 
 /// The resource of a Limit directive for prlimit(2): the constants differ between processors.
-pub fn resource(id: Id) -> Option<u32> {
-    #[allow(
-        clippy::cast_sign_loss,
-        clippy::cast_possible_truncation,
-        reason = "below 16, of another type in each libc"
-    )]
-    const RESOURCES: [(Id, u8); 16] = [
-        (Id::LimitCPU, libc::RLIMIT_CPU as u8),
-        (Id::LimitFSIZE, libc::RLIMIT_FSIZE as u8),
-        (Id::LimitDATA, libc::RLIMIT_DATA as u8),
-        (Id::LimitSTACK, libc::RLIMIT_STACK as u8),
-        (Id::LimitCORE, libc::RLIMIT_CORE as u8),
-        (Id::LimitRSS, libc::RLIMIT_RSS as u8),
-        (Id::LimitNOFILE, libc::RLIMIT_NOFILE as u8),
-        (Id::LimitAS, libc::RLIMIT_AS as u8),
-        (Id::LimitNPROC, libc::RLIMIT_NPROC as u8),
-        (Id::LimitMEMLOCK, libc::RLIMIT_MEMLOCK as u8),
-        (Id::LimitLOCKS, libc::RLIMIT_LOCKS as u8),
-        (Id::LimitSIGPENDING, libc::RLIMIT_SIGPENDING as u8),
-        (Id::LimitMSGQUEUE, libc::RLIMIT_MSGQUEUE as u8),
-        (Id::LimitNICE, libc::RLIMIT_NICE as u8),
-        (Id::LimitRTPRIO, libc::RLIMIT_RTPRIO as u8),
-        (Id::LimitRTTIME, libc::RLIMIT_RTTIME as u8),
-    ];
-    RESOURCES.iter().find(|(limit, _)| *limit == id).map(|(_, resource)| u32::from(*resource))
+pub fn resource(id: Id) -> Option<u8> {
+    let index = (id as usize).checked_sub(Id::LimitCPU as usize)?;
+    RESOURCES.get(index).copied()
 }
+
+/// In the order of the table.
+#[allow(clippy::cast_sign_loss, clippy::cast_possible_truncation, reason = "below 16, of another type in each libc")]
+#[rustfmt::skip]
+const RESOURCES: [u8; 16] = [
+    libc::RLIMIT_CPU as u8, libc::RLIMIT_FSIZE as u8, libc::RLIMIT_DATA as u8, libc::RLIMIT_STACK as u8,
+    libc::RLIMIT_CORE as u8, libc::RLIMIT_RSS as u8, libc::RLIMIT_NOFILE as u8, libc::RLIMIT_AS as u8,
+    libc::RLIMIT_NPROC as u8, libc::RLIMIT_MEMLOCK as u8, libc::RLIMIT_LOCKS as u8, libc::RLIMIT_SIGPENDING as u8,
+    libc::RLIMIT_MSGQUEUE as u8, libc::RLIMIT_NICE as u8, libc::RLIMIT_RTPRIO as u8, libc::RLIMIT_RTTIME as u8,
+];
+const _: () = assert!(Id::LimitRTTIME as usize - Id::LimitCPU as usize == RESOURCES.len() - 1);
 
 #[cfg(test)]
 mod tests {

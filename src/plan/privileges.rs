@@ -129,7 +129,7 @@ impl Builder<'_, '_> {
     fn limits(&mut self) {
         let draft = self.work.draft;
         for (id, [soft, hard]) in draft.rlimits() {
-            if let Some(resource) = config::resource(id).and_then(|number| u8::try_from(number).ok()) {
+            if let Some(resource) = config::resource(id) {
                 self.push(id, &Step::Limit(resource, soft, hard));
             }
         }
