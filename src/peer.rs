@@ -3,7 +3,7 @@
 use core::fmt::{self, Write};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use heapless::Vec;
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix, SocketAddrV4, SocketAddrV6, getpeername};
 
 use crate::sys::socket::{self, Credentials};
@@ -49,7 +49,10 @@ pub struct Source(pub [u8; 16]);
 impl Peer {
     /// Reads the address that accept4(2) or getsockname(2) gave. The user of a unix peer comes from `connection`.
     pub fn of(address: Option<SocketAddrAny>, connection: &impl AsFd) -> Self {
-        let Some(address) = address else { return Self::Unknown };
+        address.map_or(Self::Unknown, |address| Self::at(address, connection.as_fd()))
+    }
+
+    fn at(address: SocketAddrAny, connection: BorrowedFd<'_>) -> Self {
         match address.address_family() {
             AddressFamily::INET => SocketAddrV4::try_from(address).map_or(Self::Unknown, |v4| Self::Internet {
                 ip: IpAddr::V4(*v4.ip()),
@@ -80,7 +83,7 @@ impl Peer {
         matches!(self, Self::Internet { ip, .. } if ip.is_loopback())
     }
 
-    fn unix(address: SocketAddrAny, connection: &impl AsFd) -> Self {
+    fn unix(address: SocketAddrAny, connection: BorrowedFd<'_>) -> Self {
         let mut path = Vec::new();
         if let Ok(address) = SocketAddrUnix::try_from(address) {
             if let Some(name) = address.abstract_name().filter(|name| !name.is_empty()) {
@@ -90,7 +93,7 @@ impl Peer {
                 let _ = path.extend_from_slice(name);
             }
         }
-        match socket::credentials(connection.as_fd()) {
+        match socket::credentials(connection) {
             Ok(Credentials { uid, gid, .. }) => Self::Unix { uid, gid, path },
             Err(_) => Self::Unknown,
         }

@@ -11,6 +11,7 @@ use super::problem::{Parsed, Problem, fail, wrong};
 use super::scalar::number;
 use super::value::path;
 use crate::limits;
+use crate::peer::mapped;
 use crate::sys::users;
 use crate::text::split_last;
 
@@ -254,12 +255,8 @@ impl Prefix {
     pub const IPV4: u8 = 96;
 
     /// The range of this address alone.
-    pub const fn only(address: IpAddr) -> Self {
-        let address = match address {
-            IpAddr::V4(address) => address.to_ipv6_mapped(),
-            IpAddr::V6(address) => address,
-        };
-        Self { first: address.to_bits(), len: 128 }
+    pub fn only(address: IpAddr) -> Self {
+        Self { first: mapped(address).to_bits(), len: 128 }
     }
 
     /// The range of the addresses that begin with the first `len` bits of this one.
@@ -290,6 +287,7 @@ impl Prefix {
     }
 
     /// Its text, as the reader takes it.
+    #[inline(never)]
     pub fn text(&self) -> String {
         let (address, len): (IpAddr, u8) = match Ipv6Addr::from_bits(self.first).to_ipv4_mapped() {
             Some(address) if self.is_ipv4() => (address.into(), self.len - Self::IPV4),
