@@ -1,8 +1,8 @@
 //! How the state is written: values one after the other, numbers in native byte order, texts with their length in front,
 //! lists with a mark before each row that says that there is one. Each value has one function for both ways, so that they
-//! cannot differ: a writer takes what it is given, a reader puts something else in its place. The writer takes no memory;
-//! the reader runs before the seal, believes nothing and never panics: from the first byte that is wrong on it gives blank
-//! values, and says so at the end.
+//! cannot differ: a writer takes what it is given, a reader puts something else in its place. Behind the last value stands
+//! a hash of all of them, without which nothing is believed. The writer takes no memory; the reader runs before the seal and
+//! never panics: where there is no value it gives a blank one.
 
 use core::mem::discriminant;
 use rustix::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -12,6 +12,7 @@ use crate::logging::insist;
 use crate::peer::Source;
 use crate::sys::clock::Tick;
 use crate::sys::environment::{borrow_inherited, reclaim, set_inheritable};
+use crate::text::{HASH_START, hash};
 
 /// Bytes that are collected for one write(2).
 const BUFFER_BYTES: usize = 1024;
@@ -20,8 +21,6 @@ const BUFFER_BYTES: usize = 1024;
 pub trait Codec {
     /// Writes these bytes, or replaces them with those that were read.
     fn pass(&mut self, bytes: &mut [u8]);
-    /// What was read is no value of its type.
-    fn refuse(&mut self) {}
     /// A descriptor goes this way, by its number.
     fn descriptor(&mut self, _number: RawFd) {}
 }
@@ -61,13 +60,15 @@ pub trait Field: Clone {
 pub struct Writer {
     file: OwnedFd,
     buffer: heapless::Vec<u8, BUFFER_BYTES>,
+    /// Of all that was written.
+    hash: u64,
     failed: Option<Errno>,
 }
 
 impl Writer {
     /// Writes to this file, from where it stands.
     pub const fn new(file: OwnedFd) -> Self {
-        Self { file, buffer: heapless::Vec::new(), failed: None }
+        Self { file, buffer: heapless::Vec::new(), hash: HASH_START, failed: None }
     }
 
     fn push(&mut self, byte: u8) {
@@ -79,6 +80,7 @@ impl Writer {
 
     fn flush(&mut self) {
         let mut rest = self.buffer.as_slice();
+        self.hash = hash(self.hash, rest);
         while !rest.is_empty() && self.failed.is_none() {
             match write(self.file.as_fd(), rest) {
                 Ok(written) => rest = rest.get(written..).unwrap_or(&[]),
@@ -89,11 +91,14 @@ impl Writer {
         self.buffer.clear();
     }
 
-    /// Writes what is left and gives the file back.
+    /// Writes what is left, with a hash of everything behind it, and gives the file back.
     ///
     /// # Errors
     /// The first that write(2) gave.
     pub fn finish(mut self) -> Result<OwnedFd, Errno> {
+        self.flush();
+        let mut end = self.hash;
+        end.pass(&mut self);
         self.flush();
         self.failed.map_or(Ok(self.file), Err)
     }
@@ -117,15 +122,13 @@ impl Codec for Inheritable {
 }
 
 /// Reads values from bytes.
-pub struct Reader<'a> {
-    rest: &'a [u8],
-    failed: bool,
-}
+pub struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
-    /// Reads these.
-    pub const fn new(bytes: &'a [u8]) -> Self {
-        Self { rest: bytes, failed: false }
+    /// Reads what a [`Writer`] has finished; `None`: these are other bytes.
+    pub fn new(bytes: &'a [u8]) -> Option<Self> {
+        let (bytes, end) = bytes.split_last_chunk()?;
+        (hash(HASH_START, bytes).to_ne_bytes() == *end).then_some(Self(bytes))
     }
 
     /// The next value.
@@ -141,7 +144,7 @@ impl<'a> Reader<'a> {
         self.take(length.into()).unwrap_or_default()
     }
 
-    /// A list, each row by `get`. It ends where something is wrong.
+    /// A list, each row by `get`.
     pub fn list<T>(&mut self, get: impl Fn(&mut Self) -> T) -> Vec<T> {
         let mut rows = Vec::new();
         while self.get() {
@@ -150,17 +153,9 @@ impl<'a> Reader<'a> {
         rows
     }
 
-    /// Whether every value was there, and nothing is left.
-    pub const fn is_whole(&self) -> bool {
-        !self.failed && self.rest.is_empty()
-    }
-
     fn take(&mut self, length: usize) -> Option<&'a [u8]> {
-        let Some((bytes, rest)) = self.rest.split_at_checked(length) else {
-            self.refuse();
-            return None;
-        };
-        self.rest = rest;
+        let (bytes, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
         Some(bytes)
     }
 }
@@ -170,10 +165,6 @@ impl Codec for Reader<'_> {
         if let Some(read) = self.take(bytes.len()) {
             bytes.copy_from_slice(read);
         }
-    }
-
-    fn refuse(&mut self) {
-        (self.rest, self.failed) = (&[], true);
     }
 }
 
@@ -242,11 +233,7 @@ pub fn word<T: Copy>(value: &mut T, words: &[T], by: &mut dyn Codec) {
 fn choose(before: usize, count: usize, by: &mut dyn Codec) -> usize {
     let mut number = u8::try_from(before).unwrap_or(0);
     number.pass(by);
-    if usize::from(number) < count {
-        return number.into();
-    }
-    by.refuse();
-    before
+    if usize::from(number) < count { number.into() } else { before }
 }
 
 impl Field for bool {
@@ -359,13 +346,11 @@ mod tests {
             to.put_bytes(&long);
             to.put(Tick::NEVER);
         });
-        let mut reader = Reader::new(&bytes);
+        let mut reader = Reader::new(&bytes).unwrap();
         assert_eq!(reader.get::<Row>(), Row { number: 70_000, yes: true });
         assert_eq!(reader.get_bytes(), &long[..]);
         assert_eq!(reader.get::<Tick>(), Tick::NEVER);
-        assert!(reader.is_whole());
-        assert_eq!(reader.get::<u8>(), 0);
-        assert!(!reader.is_whole());
+        assert_eq!((reader.get::<u8>(), reader.get::<bool>()), (0, false), "there is nothing more");
     }
 
     #[test]
@@ -376,30 +361,27 @@ mod tests {
     }
 
     #[test]
-    fn what_ends_too_early_is_nothing() {
+    fn what_is_not_as_it_was_written_is_nothing() {
         let bytes = written(|to| to.put_bytes(b"text"));
+        assert!(Reader::new(&bytes).is_some());
         for length in 0..bytes.len() {
-            let mut reader = Reader::new(&bytes[..length]);
-            assert_eq!(reader.get_bytes(), b"");
-            assert!(!reader.is_whole());
+            assert!(Reader::new(&bytes[..length]).is_none(), "{length} bytes of it");
         }
-        let mut reader = Reader::new(&[2, 1]);
-        assert!(!reader.get::<bool>());
-        assert!(!reader.get::<bool>(), "nothing is believed behind what was wrong");
-        assert!(!reader.is_whole());
+        for bit in 0..8 * bytes.len() {
+            let mut changed = bytes.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            assert!(Reader::new(&changed).is_none(), "without bit {bit}");
+        }
+        assert!(Reader::new(&[&bytes[..], &[0]].concat()).is_none());
     }
 
     #[test]
-    fn a_list_ends_where_it_is_broken() {
-        let bytes = written(|to| to.put_list([7_u16, 8, 9].into_iter()));
-        let mut reader = Reader::new(&bytes);
-        assert_eq!(reader.list(Reader::get::<u16>), [7, 8, 9]);
-        assert!(reader.is_whole());
-        for (length, most) in [(0, 0), (4, 2), (9, 3)] {
-            let mut reader = Reader::new(&bytes[..length]);
-            assert!(reader.list(Reader::get::<u16>).len() <= most);
-            assert!(!reader.is_whole());
-        }
+    fn what_another_version_has_written_never_panics() {
+        let of = |bytes: &[u8]| written(|to| bytes.iter().for_each(|&byte| to.put(byte)));
+        let (long, word, list) = (of(&[4, 0, b'x']), of(&[2, 1]), of(&[1, 7, 0, 1, 8]));
+        assert_eq!(Reader::new(&long).unwrap().get_bytes(), b"");
+        assert!(!Reader::new(&word).unwrap().get::<bool>());
+        assert_eq!(Reader::new(&list).unwrap().list(Reader::get::<u16>), [7, 0]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //!
 //! Order: version; what the hand-over is about; services; listeners; children; services that were taken over; parked
 //! connections; those of built-in services; forwarded ones; pipes to the log; connections of each source; events;
-//! clients of the control socket; the version again, which shows that nothing is missing.
+//! clients of the control socket.
 
 use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::io::pread;
@@ -230,7 +230,6 @@ impl Server {
         to.put_list((history.oldest()..history.next()).filter_map(|number| history.get(number)).copied());
         tables.clients.iter().filter(|client| client.is_kept()).for_each(|client| client.put(to));
         to.put(false);
-        to.put(VERSION);
     }
 
     fn put_listener(&self, to: &mut dyn Codec, row: usize, listener: &Listener) {
@@ -281,12 +280,15 @@ impl State {
                 more => done += more,
             }
         }
-        Self::parse(Reader::new(&bytes))
+        Self::parse(&bytes)
     }
 
-    fn parse(mut from: Reader<'_>) -> Option<Self> {
-        let version: u32 = from.get();
-        let state = Self {
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let mut from = Reader::new(bytes)?;
+        if from.get::<u32>() != VERSION {
+            return None;
+        }
+        Some(Self {
             about: from.get(),
             services: from.list(kept),
             listeners: from.list(kept),
@@ -300,9 +302,7 @@ impl State {
             next_event: from.get(),
             events: from.list(Reader::get),
             clients: from.list(kept),
-        };
-        let versions = [version, from.get()];
-        (versions == [VERSION; 2] && from.is_whole()).then_some(state)
+        })
     }
 }
 
