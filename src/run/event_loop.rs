@@ -66,7 +66,7 @@ impl Server {
                 Some(Token::Notifications) if cfg!(feature = "notify") => self.on_notifications(),
                 Some(Token::Pressure) if cfg!(feature = "pressure") => self.on_pressure(event.flags),
                 Some(Token::Process(pid)) if cfg!(feature = "takeover") => self.on_foreign_end(pid),
-                Some(Token::Internal(serial)) if cfg!(feature = "internal") => self.on_internal(serial),
+                Some(Token::Internal(serial)) if cfg!(feature = "internal") => self.on_internal(serial, event.flags),
                 _ => {} // signals and clients of the control socket, see above and below; what is not built in
             }
         }

@@ -48,7 +48,13 @@ impl InternalConnection {
 
     /// What epoll is to look for.
     fn interest(&self) -> EventFlags {
-        if self.blocked || self.what == Internal::Chargen { EventFlags::OUT } else { EventFlags::IN }
+        if self.what == Internal::Tcpmux {
+            EventFlags::IN | EventFlags::RDHUP | EventFlags::ET // half a request stays in the queue
+        } else if self.blocked || self.what == Internal::Chargen {
+            EventFlags::OUT
+        } else {
+            EventFlags::IN
+        }
     }
 }
 
@@ -129,7 +135,7 @@ impl Server {
 
     /// Something can be moved. A serial that nobody has is that of a connection closed in the same turn.
     #[inline(never)] // its buffers are no part of the loop's own frame
-    pub(super) fn on_internal(&mut self, serial: u32) {
+    pub(super) fn on_internal(&mut self, serial: u32, flags: EventFlags) {
         let Some(index) = self.tables.internal.iter().position(|row| row.serial == serial) else { return };
         let Some(connection) = self.tables.internal.get_mut(index) else { return };
         let before = connection.interest();
@@ -137,7 +143,7 @@ impl Server {
         let next = match connection.what {
             Internal::Echo => echo(connection),
             Internal::Chargen => chargen(connection),
-            Internal::Tcpmux => self.on_request(index),
+            Internal::Tcpmux => self.on_request(index, flags),
             _ => discard(connection),
         };
         match next {

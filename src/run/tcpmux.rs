@@ -2,7 +2,8 @@
 //! The services are the sections named `tcpmux/NAME`; a `+` before the name means that we say that it has begun.
 
 use heapless::Vec;
-use rustix::fd::{AsFd, AsRawFd, BorrowedFd};
+use rustix::event::epoll::EventFlags;
+use rustix::fd::AsRawFd;
 use rustix::net::{RecvFlags, recv};
 
 use super::history::Refusal;
@@ -12,7 +13,6 @@ use crate::config::MUX;
 use crate::peer::Peer;
 use crate::plan::ServiceSpec;
 use crate::sys::process::set_nonblocking;
-use crate::sys::socket::set_number;
 
 /// Bytes of a request with its CR LF; a longer one is refused. Names of services are shorter.
 const REQUEST_BYTES: usize = 128;
@@ -20,8 +20,9 @@ const REQUEST_BYTES: usize = 128;
 const LIST_BYTES: usize = 1024;
 
 impl Server {
-    /// A request may be there. Only its own bytes are taken: what follows belongs to the service.
-    pub(super) fn on_request(&mut self, index: usize) -> Next {
+    /// A request may be there. Only its own bytes are taken: what follows belongs to the service. What is not whole yet
+    /// stays where it is, and wakes us when there is more of it, or when no more will come.
+    pub(super) fn on_request(&mut self, index: usize, events: EventFlags) -> Next {
         let Some(connection) = self.tables.internal.get(index) else { return Next::Close };
         let mut request = [0; REQUEST_BYTES];
         let flags = RecvFlags::DONTWAIT;
@@ -32,9 +33,12 @@ impl Server {
         };
         let seen = request.get(..length).unwrap_or(&[]);
         let Some(end) = seen.iter().position(|&byte| byte == b'\n') else {
-            // what is here must not wake us again, only more of it
-            let waits = length < REQUEST_BYTES && wake_at(connection.socket.as_fd(), length + 1);
-            return if waits { Next::Stay } else { self.say(index, b"-Request too long\r\n") };
+            let ended = events.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR);
+            return match length < REQUEST_BYTES {
+                true if ended => Next::Close,
+                true => Next::Stay,
+                false => self.say(index, b"-Request too long\r\n"),
+            };
         };
         let mut taken = [0; REQUEST_BYTES];
         let taken = taken.get_mut(..=end).unwrap_or(&mut []);
@@ -103,13 +107,7 @@ impl Server {
             self.say(index, b"+Go\r\n");
         }
         let connection = self.release(index);
-        wake_at(connection.socket.as_fd(), 1);
         let _ = set_nonblocking(connection.socket.as_raw_fd(), policy.nonblocking); // it was ours until now
         self.serve(service, usize::from(connection.listener), connection.socket, peer);
     }
-}
-
-/// Has so many bytes wake us (`SO_RCVLOWAT`, socket(7)). False: the kernel does not want to.
-fn wake_at(socket: BorrowedFd<'_>, bytes: usize) -> bool {
-    set_number(socket, libc::SOL_SOCKET, libc::SO_RCVLOWAT, bytes).is_ok()
 }

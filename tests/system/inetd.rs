@@ -5,6 +5,7 @@ use crate::daemon::{Daemon, Launch, descendants, is_live};
 use crate::harness::{Ctx, Need::*, PATIENCE, Test, dormouse, prog, sleep_ms, stand_in, wait_until};
 use crate::test;
 use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,7 @@ pub const TESTS: &[Test] = &[
     test!(two_thousand_connections_at_once, Part("inetd")),
     test!(tcpmux_starts_services_by_name, Part("inetd"), Part("internal")),
     test!(tcpmux_takes_its_own_bytes_only, Part("inetd"), Part("internal")),
+    test!(half_a_request_to_tcpmux_costs_nothing, Part("internal"), Part("local")),
     test!(connections_of_built_in_services_are_few_and_end, Part("inetd"), Part("internal")),
     test!(a_reload_keeps_built_in_connections, Part("inetd"), Part("internal"), Command("reload")),
     test!(a_reload_leaves_faulty_lines_out, Part("inetd"), Command("reload")),
@@ -273,6 +275,22 @@ fn tcpmux_takes_its_own_bytes_only(ctx: &mut Ctx) {
     client.write_all(b"t\r\nlate\n").unwrap();
     client.shutdown(std::net::Shutdown::Write).unwrap();
     assert_eq!(read_all(client), "+Go\r\nlate\n");
+}
+
+/// A queue with half a request in it is readable, and stays so; one whose client has hung up is even at its end.
+fn half_a_request_to_tcpmux_costs_nothing(ctx: &mut Ctx) {
+    let (port, path) = (ctx.port(), ctx.path("mux"));
+    let daemon = ctx.start(&format!(
+        "[tcpmux]\nListenStream=127.0.0.1:{port}\nListenStream={path}\nInternal=tcpmux\n\
+         [tcpmux/cat]\nAccept=yes\nExecStart=/bin/cat\n"
+    ));
+    assert_eq!(ask(port, "ca"), "", "nothing more can come");
+    let mut local = UnixStream::connect(&path).unwrap();
+    local.write_all(b"ca").unwrap();
+    daemon.cost(|| sleep_ms(1000)).assert_small();
+    local.write_all(b"t\r\nthis is for cat\n").unwrap();
+    local.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(read_all(local), "this is for cat\n");
 }
 
 fn connections_of_built_in_services_are_few_and_end(ctx: &mut Ctx) {
