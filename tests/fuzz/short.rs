@@ -4,10 +4,13 @@
 
 #[path = "../content.rs"]
 mod content;
+mod doors;
 mod mutate;
 #[path = "../../src/sys/random.rs"]
 mod random;
+mod words;
 
+use doors::Doors;
 use mutate::{Plans, Reader};
 use random::Random;
 use std::path::Path;
@@ -42,4 +45,20 @@ fn xinetd() {
 #[test]
 fn inetd() {
     run(Reader::Inetd, 1_000);
+}
+
+#[test]
+fn command_lines() {
+    let mut random = Random(88_172_645_463_325_252);
+    (0..20_000).for_each(|_| words::round(&mut random));
+}
+
+#[test]
+#[cfg_attr(not(feature = "all"), ignore = "a door of each kind")]
+fn a_daemon() {
+    let folder = std::env::temp_dir().join(format!("dormouse-fuzz-{}", std::process::id()));
+    let mut random = Random(88_172_645_463_325_252);
+    let mut doors = Doors::open(Path::new(env!("CARGO_BIN_EXE_dormouse")), &folder);
+    (0..2_000).for_each(|_| doors.round(&mut random));
+    doors.close();
 }
