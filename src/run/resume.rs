@@ -15,7 +15,6 @@ use super::{Listener, Phase, Server, Tables, Watched, Why};
 use crate::detach::PidFile;
 use crate::handover::codec::{Field, is_zero};
 use crate::logging::say;
-use crate::open::adopt::is_kind;
 use crate::open::kept::{discard, discard_links, marks};
 use crate::open::{Identity, Opened};
 use crate::peer::Peer;
@@ -81,7 +80,6 @@ impl Resume {
                 let spec = plan.listeners.get(row);
                 spec.is_some_and(|spec| spec.kind == old.kind && plan.arena.get(spec.address) == address)
                     && tables.listeners.get(row).is_some_and(closed)
-                    && is_kind(socket.as_fd(), old.kind)
             };
             let Some(row) = (0..plan.listeners.len()).find(wanted) else {
                 discard(address, old.identity, symlinks);

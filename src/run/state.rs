@@ -6,6 +6,7 @@
 //! clients of the control socket.
 
 use rustix::fd::{AsRawFd, OwnedFd};
+use rustix::fs::SeekFrom;
 use rustix::io::pread;
 
 use super::control::KeptClient;
@@ -270,7 +271,8 @@ fn kept<T: Field>(from: &mut Reader<'_>) -> Kept<T> {
 impl State {
     /// Reads a whole file.
     pub(super) fn read(file: &OwnedFd) -> Option<Self> {
-        let length = usize::try_from(rustix::fs::fstat(file).ok()?.st_size).ok()?;
+        // unlike fstat(2) this needs no memory
+        let length = usize::try_from(rustix::fs::seek(file, SeekFrom::End(0)).ok()?).ok()?;
         let mut bytes = vec![0; length];
         let mut done = 0;
         while done < length {

@@ -4,7 +4,7 @@
 use crate::client::*;
 use crate::daemon::Daemon;
 use crate::forward::backend;
-use crate::harness::{Ctx, Need::*, Test, dormouse as dormouse_path};
+use crate::harness::{Ctx, Need::*, Test, dormouse as dormouse_path, wait_until};
 use crate::reload::reload;
 use crate::test;
 use crate::trace::Trace;
@@ -15,6 +15,7 @@ use std::process::Command;
 
 pub const TESTS: &[Test] = &[
     test!(nothing_is_lost_by_a_shortage_after_exec, Prog("strace"), Part("reload"), Part("forward"), Part("internal")),
+    test!(sockets_outlive_a_state_that_cannot_be_read, Prog("strace"), Part("reload"), Part("access"), Root),
     test!(no_memory_at_the_first_start, Prog("strace")),
 ];
 
@@ -29,10 +30,16 @@ const CALLS: &[(&str, &str, Which)] = &[
     ("epoll_create1", "", Which::First),
     ("epoll_create1", "", Which::Last),
     ("signalfd4", "", Which::First),
+    ("fstat", MEMORY_FILE, Which::Each),
+    ("newfstatat", MEMORY_FILE, Which::Each),
+    ("getsockopt", "", Which::Each),
     ("newfstatat", "x.sock\"", Which::First),
     ("newfstatat", "control.sock\"", Which::First),
     ("epoll_ctl", "EPOLL_CTL_ADD", Which::Each),
 ];
+
+/// What memfd_create(2) has made, and no library is.
+const MEMORY_FILE: &str = "S_IFREG|0777";
 
 #[derive(Clone, Copy, PartialEq)]
 enum Which {
@@ -55,10 +62,11 @@ fn places(lines: &[String], name: &str, part: &str, which: Which) -> Vec<usize> 
     }
 }
 
-/// A reload under strace, perhaps with a fault.
-fn traced(ctx: &Ctx, daemon: &Daemon, name: &str, inject: Option<usize>) -> Vec<String> {
+/// A reload under strace, perhaps with a fault: an error, and which of the calls has it.
+fn traced(ctx: &Ctx, daemon: &Daemon, name: &str, inject: Option<(&str, usize)>) -> Vec<String> {
     let mut options = vec!["-e".to_string(), format!("trace={name},execve")];
-    options.extend(inject.into_iter().flat_map(|at| ["-e".into(), format!("inject={name}:error=ENOMEM:when={at}")]));
+    let fault = |(error, at)| ["-e".into(), format!("inject={name}:error={error}:when={at}")];
+    options.extend(inject.into_iter().flat_map(fault));
     let options: Vec<&str> = options.iter().map(String::as_str).collect();
     let trace = Trace::attach(daemon, &ctx.path("trace"), &options);
     reload(daemon);
@@ -97,7 +105,7 @@ fn nothing_is_lost_by_a_shortage_after_exec(ctx: &mut Ctx) {
     for &(name, part, which) in CALLS {
         let lines = traced(ctx, &daemon, name, None);
         for at in places(&lines, name, part, which) {
-            let lines = traced(ctx, &daemon, name, Some(at));
+            let lines = traced(ctx, &daemon, name, Some(("ENOMEM", at)));
             let Some(fault) = lines.iter().find(|line| line.contains("INJECTED")) else { continue };
             faults += 1;
             let lost: Vec<_> = open.difference(&sockets(&daemon)).cloned().collect();
@@ -109,6 +117,38 @@ fn nothing_is_lost_by_a_shortage_after_exec(ctx: &mut Ctx) {
     assert!(faults >= 10, "{faults} faults"); // not all calls have the same name everywhere
     assert_eq!(unix_talk(&path).unwrap(), "here\n");
     assert!(daemon.log().contains("out of memory (ENOMEM); trying again"), "{}", daemon.log());
+}
+
+/// Nothing but the sockets is left then: they go to the listeners with their addresses, with those who wait in them, and who
+/// serves one goes on.
+fn sockets_outlive_a_state_that_cannot_be_read(ctx: &mut Ctx) {
+    let (queue, ruled, path) = (ctx.port(), ctx.port(), ctx.path("x.sock"));
+    let (rules, fifo) = ("IPAddressDeny=any\nIPAddressAllow=127.0.0.1", ctx.path("fifo"));
+    let daemon = ctx.start(&format!(
+        "[queue]\nListenStream=127.0.0.1:{queue}\nStandardInput=null\nExecStart=/bin/sleep 1000\n\
+         [ruled]\nListenStream=127.0.0.1:{ruled}\nListenDatagram=127.0.0.1:{ruled}\n{rules}\nExecStart=/bin/sleep 1000\n\
+         [file]\nListenStream={path}\nListenFIFO={fifo}\nExecStart=/bin/sleep 1000\n"
+    ));
+    let _waits = connect(queue);
+    wait_until("it is served", || daemon.descendants().len() == 1);
+    reload(&daemon);
+    let (mut open, children) = (sockets(&daemon), daemon.descendants());
+    let lines = traced(ctx, &daemon, "pread64", None);
+    open = &open & &sockets(&daemon); // without what serves one reload
+    let control = shell("awk '/control.sock/ {print $7}' /proc/thread-self/net/unix");
+    open.remove(&format!("socket:[{}]", control.trim_end())); // that is made anew
+    let place = *places(&lines, "pread64", "", Which::Last).first().expect("the state is read");
+    let options = ["-e", "trace=pread64", "-e", &format!("inject=pread64:error=EIO:when={place}")];
+    let trace = Trace::attach(&daemon, &ctx.path("trace"), &options);
+    daemon.signal(libc::SIGHUP);
+    wait_until("it goes on", || daemon.log().matches("ready services=").count() == 2);
+    let lines = trace.end();
+    assert!(daemon.log().contains("sockets are kept"), "{}", daemon.log());
+    assert!(lines.iter().any(|line| line.contains("INJECTED")), "{}", lines.join("\n"));
+    daemon.wait_log("why=background");
+    assert_eq!(daemon.descendants(), children, "nobody is started a second time\n{}", daemon.log());
+    let lost: Vec<_> = open.difference(&sockets(&daemon)).cloned().collect();
+    assert!(lost.is_empty(), "{lost:?}\n{}", daemon.log());
 }
 
 /// A supervisor is told by the exit code, and its owner by a line; there is nothing to wait for.
