@@ -126,7 +126,7 @@ fn assign(plan: &Plan, inherited: Vec<(String, OwnedFd)>, closed: &mut dyn FnMut
 }
 
 /// Is it a socket of this type, or a FIFO?
-pub fn is_kind(socket: BorrowedFd<'_>, kind: SocketKind) -> bool {
+pub(super) fn is_kind(socket: BorrowedFd<'_>, kind: SocketKind) -> bool {
     match kind {
         SocketKind::Fifo => fstat(socket).is_ok_and(|file| FileType::from_raw_mode(file.st_mode) == FileType::Fifo),
         _ => sockopt::socket_type(socket) == Ok(socket_type(kind)),
@@ -174,7 +174,7 @@ fn is_named(plan: &Plan, listener: usize, name: &str) -> bool {
 fn prepare(plan: &Plan, listener: usize, socket: BorrowedFd<'_>) -> Result<Identity, Errno> {
     let (row, spec) = plan.listener(listener);
     let filter = plan.arena.get(spec.filter());
-    if !filter.is_empty() {
+    if !filter.is_empty() && !socket::has_filter(socket, filter) {
         socket::attach_filter(socket, filter)?;
     }
     socket::lock_filter(socket);

@@ -166,6 +166,17 @@ pub fn attach_filter(socket: BorrowedFd<'_>, program: &[u8]) -> Result<(), Errno
     set_number(socket, libc::SOL_SOCKET, libc::SO_LOCK_FILTER, 1)
 }
 
+/// Whether a socket has this filter already: one that an earlier Dormouse has locked cannot be attached again. Takes memory.
+pub fn has_filter(socket: BorrowedFd<'_>, program: &[u8]) -> bool {
+    let mut found = std::vec![0; program.len()];
+    let count = socklen_t::try_from(program.len() / size_of::<libc::sock_filter>()).unwrap_or(0);
+    let mut len = count; // this option counts instructions
+    let (fd, at) = (socket.as_raw_fd(), found.as_mut_ptr().cast());
+    // SAFETY: the kernel writes at most `len` instructions, for which there is room, and sets `len`.
+    let told = unsafe { get(fd, libc::SOL_SOCKET, libc::SO_GET_FILTER, at, &mut len) };
+    told.is_ok() && len == count && found == program
+}
+
 /// Locks the filter of a socket, if it has one.
 pub fn lock_filter(socket: BorrowedFd<'_>) {
     // asked with no room for it the kernel tells how long it is

@@ -12,6 +12,7 @@ pub const TESTS: &[Test] = &[
     test!(trap_18_no_stale_listen_variables, Part("adopt")),
     test!(trap_21_blocking_listener_shared_with_another_process, Part("adopt")),
     test!(a_filter_of_the_owner_stays, Part("adopt"), Root, Prog("python3")),
+    test!(address_rules_of_the_daemon_before, Part("adopt"), Part("access"), Root, Prog("python3")),
 ];
 
 /// The words in front of the daemon that open `sockets` for it.
@@ -115,4 +116,26 @@ fn a_filter_of_the_owner_stays(ctx: &mut Ctx) {
     for _ in 0..2 {
         assert_eq!(talk(port), "[Errno 1] Operation not permitted");
     }
+}
+
+/// The owner gives the same socket to one daemon after the other. The first has locked the rules, and the second has the same.
+fn address_rules_of_the_daemon_before(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let owner = format!(
+        "import os, select, socket, sys\ns = socket.create_server(('127.0.0.1', {port}))\n\
+         os.dup2(s.fileno(), 3)\nos.set_inheritable(3, True)\nfirst = os.pidfd_open(os.getpid())\n\
+         if os.fork() == 0:\n    if os.fork(): os._exit(0)\n    select.select([first], [], [])\n\
+         os.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid()))\nos.execv(sys.argv[1], sys.argv[1:])\n"
+    );
+    let owner = ctx.file("owner.py", &owner);
+    let (rules, exec) = ("IPAddressDeny=any\nIPAddressAllow=127.0.0.1", stand_in("answer here 1"));
+    let config = format!("[x]\nListenStream=127.0.0.1:{port}\n{rules}\nExecStart={exec}\n");
+    let mut daemon = ctx.launch(&config).wrapped(&["/usr/bin/python3", &owner]).start();
+    assert!(talk(port).starts_with("here"));
+    daemon.wait_log("exit service=x");
+    daemon.signal(libc::SIGSTOP);
+    let client = connect(port);
+    daemon.kill();
+    assert!(read_all(client).starts_with("here"), "{}", daemon.log());
+    assert!(!daemon.log().contains("cannot be used"), "{}", daemon.log());
 }
