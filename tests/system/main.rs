@@ -72,13 +72,23 @@ mod unix;
 use harness::Test;
 use libtest_mimic::Arguments;
 
-fn main() {
-    if let Some(report) = stand_in::line_of_corpus() {
-        return stand_in::inherited(&report);
-    }
+/// Whether this process is no test, but what a test has started: it has done its work then.
+fn is_stand_in() -> bool {
     let argv: Vec<String> = std::env::args().collect();
-    if argv.get(1).is_some_and(|word| word == "--as-service") {
+    if let Some(report) = stand_in::line_of_corpus() {
+        stand_in::inherited(&report);
+    } else if let Some(part) = std::env::var_os("DORMOUSE_HANDOVER") {
+        reload::check_for_another_version(&part.to_string_lossy());
+    } else if argv.get(1).is_some_and(|word| word == "--as-service") {
         stand_in::run(&argv[2..]);
+    } else {
+        return false;
+    }
+    true
+}
+
+fn main() {
+    if is_stand_in() {
         return;
     }
     raise_descriptor_limit();

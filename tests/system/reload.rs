@@ -17,6 +17,7 @@ pub const TESTS: &[Test] = &[
     test!(an_upgrade_that_waits_for_a_reload_is_told_of_by_its_name, Part("reload")),
     test!(upgrade_keeps_sockets_and_children, Part("reload")),
     test!(upgrade_refuses_other_programs, Part("reload")),
+    test!(upgrade_refuses_another_version_of_the_state, Part("reload")),
     test!(trap_16_queued_clients_are_not_reset, Part("reload")),
     test!(limits_apply_to_the_next_start, Part("reload")),
     test!(a_child_of_a_service_that_is_gone_goes_on, Part("reload")),
@@ -201,6 +202,27 @@ fn upgrade_refuses_other_programs(ctx: &mut Ctx) {
     assert!(!order(&daemon, libc::SIGUSR2));
     std::fs::remove_file(&program).unwrap();
     assert!(!order(&daemon, libc::SIGUSR2));
+    assert_eq!(talk(port), "here\n");
+    reload(&daemon);
+    assert_eq!(talk(port), "here\n");
+}
+
+/// The test program as the checker of a Dormouse that is to come: the beginning of what that writes stays for ever.
+pub fn check_for_another_version(part: &str) {
+    let plan = part.split(' ').nth(2).expect("a descriptor");
+    let mut plan = std::fs::File::options().write(true).open(format!("/proc/self/fd/{plan}")).unwrap();
+    plan.write_all(&[&b"dormouse"[..], &u32::MAX.to_ne_bytes()].concat()).unwrap();
+}
+
+fn upgrade_refuses_another_version_of_the_state(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let program = own_program(ctx);
+    let mut daemon = ctx.launch(&one(port, "Accept=yes\n", "/bin/echo here")).program(&program).start();
+    replace(&std::env::current_exe().unwrap().display().to_string(), &program);
+    assert!(!order(&daemon, libc::SIGUSR2));
+    let refusal = format!("the new program takes over state version {}, this one has ", u32::MAX);
+    assert!(daemon.log().contains(&refusal), "{}", daemon.log());
+    assert!(daemon.alive());
     assert_eq!(talk(port), "here\n");
     reload(&daemon);
     assert_eq!(talk(port), "here\n");

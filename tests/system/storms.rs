@@ -28,6 +28,7 @@ pub const TESTS: &[Test] = &[
     test!(trap_32_as_daemon_does_it, Part("takeover")),
     test!(a_service_that_fails_at_once_and_is_restarted),
     test!(trap_06_failures_that_read_their_input_drop_nothing),
+    test!(failures_are_forgotten_after_a_long_run),
     test!(one_client_a_run),
     test!(one_unix_client_a_run, Part("local")),
     test!(one_datagram_a_run),
@@ -305,6 +306,19 @@ fn trap_06_failures_that_read_their_input_drop_nothing(ctx: &mut Ctx) {
 fn assert_served_one_by_one(daemon: &Daemon, served: impl Fn() -> usize, all: usize) {
     wait_until("all are served", || served() == all || daemon.log().contains("rest service=x"));
     assert_eq!((served(), daemon.log().contains("rest service=x")), (all, false), "{}", daemon.log());
+}
+
+/// Runs that fail at once make the rest longer each time; one that has lasted begins the count anew, however it ends.
+fn failures_are_forgotten_after_a_long_run(ctx: &mut Ctx) {
+    let (port, count) = (ctx.port(), ctx.path("count"));
+    let exec = ctx.script("run", &format!("echo >> {count}\n[ $(wc -l < {count}) = 4 ] && sleep 10.2\nexit 1\n"));
+    let daemon = ctx.start(&format!("[x]\nListenStream=127.0.0.1:{port}\nExecStart={exec}\n"));
+    let _client = connect(port);
+    wait_until("the fourth run fails", || daemon.log().matches("exit service=x").count() == 4);
+    wait_until("it rests", || daemon.log().matches("rest service=x").count() == 4);
+    let log = daemon.log();
+    let counts: Vec<_> = log.split(" count=").skip(1).map(|rest| &rest[..1]).collect();
+    assert_eq!(counts, ["1", "2", "3", "1"], "{log}");
 }
 
 fn one_client_a_run(ctx: &mut Ctx) {

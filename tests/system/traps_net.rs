@@ -4,6 +4,7 @@ use crate::client::*;
 use crate::harness::{Ctx, Need::*, PATIENCE, Test, has_part, stand_in, wait_until};
 use crate::test;
 use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::process::Command;
 use std::time::Duration;
 
 pub const TESTS: &[Test] = &[
@@ -12,6 +13,7 @@ pub const TESTS: &[Test] = &[
     test!(trap_14_bind_is_tried_again),
     test!(trap_15_restart_while_a_child_holds_the_socket),
     test!(trap_33_holder_of_the_port_is_named, Part("takeover")),
+    test!(what_another_user_runs_is_not_taken_over, Root, Prog("setpriv"), Prog("python3"), Part("takeover")),
     test!(port_that_is_not_for_everybody, Root, Prog("setpriv")),
     test!(trap_38_bare_port_takes_both_families),
     test!(trap_38_v6_only_on_request),
@@ -91,6 +93,33 @@ fn trap_33_holder_of_the_port_is_named(ctx: &mut Ctx) {
     daemon.wait_log(&port.to_string());
     let own = std::process::id().to_string();
     assert!(daemon.log().contains(&own), "the holder {own} is not named:\n{}", daemon.log());
+}
+
+/// The program of the service, on its port, but of somebody else: he would get its clients for ever, and its rights.
+fn what_another_user_runs_is_not_taken_over(ctx: &mut Ctx) {
+    std::fs::set_permissions(&ctx.dir, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    for (user, taken) in [("0", true), ("65534", false)] {
+        let port = ctx.port();
+        let text = format!(
+            "import os, socket\nif os.getsid(0) != os.getpid(): os.setsid()\n\
+             ours = 'LISTEN_FDS' in os.environ\n\
+             s = socket.socket(fileno=3) if ours else socket.create_server(('127.0.0.1', {port}))\n\
+             while True:\n    client, _ = s.accept()\n    client.sendall(b'%d' % os.getuid())\n    client.close()\n"
+        );
+        let words = ["/usr/bin/python3", &ctx.file(&format!("{user}.py"), &text)];
+        let mut command = Command::new("setpriv");
+        let mut holder = command.args(["--reuid", user, "--clear-groups"]).args(words).spawn().unwrap();
+        wait_until("it serves", || try_connect(local(port), Duration::from_secs(1)).is_ok());
+        let daemon = ctx.start(&format!("[x]\nListenStream=127.0.0.1:{port}\nExecStart={}\n", words.join(" ")));
+        daemon.wait_log(if taken { "taken over" } else { "holder=" });
+        assert_eq!(daemon.log().contains("taken over"), taken, "{}", daemon.log());
+        assert_eq!(talk(port), user);
+        holder.kill().unwrap();
+        holder.wait().unwrap();
+        wait_until("one of its own serves", || {
+            try_connect(local(port), Duration::from_secs(1)).is_ok_and(|client| read_all(client) == "0")
+        });
+    }
 }
 
 fn port_that_is_not_for_everybody(ctx: &mut Ctx) {
