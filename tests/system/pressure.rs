@@ -17,6 +17,8 @@ pub const TESTS: &[Test] = &[
     test!(only_the_main_process_may_announce, Directive("NotifyAccess")),
     test!(a_start_waits_for_memory, Directive("MemoryAvailableMin"), Root, Prog("unshare")),
     test!(the_longest_idle_service_gives_way, Directive("EvictUnderPressure"), Root, Prog("unshare")),
+    test!(who_has_just_begun_does_not_give_way, Directive("EvictUnderPressure"), Root, Prog("unshare")),
+    test!(files_that_are_cached_are_no_want, Directive("MemoryAvailableMin"), Root, Prog("unshare")),
     test!(starts_at_once_wait_for_each_other, Directive("EvictUnderPressure"), Root, Prog("unshare")),
     test!(connected_services_give_way_last, Directive("EvictUnderPressure"), Root, Prog("unshare")),
     test!(connected_services_give_way_where_they_may, Directive("EvictUnderPressure"), Root, Prog("unshare")),
@@ -154,6 +156,40 @@ fn the_longest_idle_service_gives_way(ctx: &mut Ctx) {
     }
     assert!(daemon.log().contains("why=memory after="), "{}", daemon.log());
     assert_eq!(group.kills(), "oom_kill 0");
+    daemon.stop();
+}
+
+/// MinRunSec=: the one that is idle for longest has not run for so long.
+fn who_has_just_begun_does_not_give_way(ctx: &mut Ctx) {
+    let _alone = alone();
+    let Some(group) = Group::new(ctx, "48M", 48 << 20) else { return };
+    let (ports, config) = three(ctx, FAT, "EvictUnderPressure=idle\n");
+    let mut daemon = group.start(ctx, &config.replacen("MemoryAvailableMin", "MinRunSec=1h\nMemoryAvailableMin", 1));
+    for (port, name) in ports.into_iter().zip(["a ", "b ", "c "]) {
+        assert!(talk(port).starts_with(name), "{}", daemon.log());
+        sleep_ms(30);
+    }
+    assert!(daemon.log().contains("stop service=b "), "{}", daemon.log());
+    assert!(!daemon.log().contains("stop service=a "), "{}", daemon.log());
+    assert_eq!(group.kills(), "oom_kill 0");
+    daemon.stop();
+}
+
+/// What files are kept in counts as room: the kernel gives it back as soon as somebody wants it.
+fn files_that_are_cached_are_no_want(ctx: &mut Ctx) {
+    if shell(&format!("stat -f -c %T {}", ctx.dir.display())).starts_with("tmpfs") {
+        return ctx.skip("the folder of the tests lies in memory");
+    }
+    let Some(group) = Group::new(ctx, "48M", 48 << 20) else { return };
+    let (ports, config) = three(ctx, FAT, "");
+    let mut daemon = group.start(ctx, &config);
+    let file = ctx.path("file");
+    shell(&format!("{}dd if=/dev/zero of={file} bs=1M count=64 conv=fsync 2>/dev/null", group.enter()));
+    let used = ["memory.usage_in_bytes", "memory.current"].map(|file| fs::read_to_string(group.0.join(file)));
+    let used = used.into_iter().flatten().find_map(|text| text.trim_end().parse::<u64>().ok());
+    assert!(used.is_some_and(|bytes| bytes > 40 << 20), "{used:?} bytes are in use");
+    assert!(talk(ports[0]).starts_with("a "));
+    assert!(!daemon.log().contains("why=memory"), "{}", daemon.log());
     daemon.stop();
 }
 
