@@ -134,7 +134,7 @@ fn an_interface_that_goes_and_another_comes(ctx: &mut Ctx) {
         talk_to("10.99.2.1", bound).as_deref() == Some("here\n")
             && link_local("fe80::78", "nest0", local).as_deref() == Some("here\n")
     };
-    assert!(served());
+    wait_until("both are served", served);
     for round in 0..3 {
         if round == 2 && crate::harness::has_control() && crate::harness::has_part("reload") {
             daemon.tell(&["reload"]);
