@@ -15,7 +15,7 @@ use super::session::memory_kb;
 use super::tables::{Ending, Life};
 use super::{Phase, Seconds, Server, Tick, Token, Why};
 use crate::limits::{GROWING, GROWING_MS, LOAD_LOOK_MS, MEMORY_LOOK_MS};
-use crate::logging::say;
+use crate::logging::{insist, say};
 use crate::plan::{Evict, Plan, Policy, sleep::hundredths};
 use crate::sys::file;
 use crate::sys::proc::{c_str, field, for_each_of, number, read};
@@ -128,7 +128,7 @@ pub(super) fn open(plan: &Plan, group: &Group) -> Option<OwnedFd> {
 
 fn trigger(file: &CStr) -> Option<OwnedFd> {
     let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let trigger = openat(CWD, file, flags, Mode::empty()).ok()?;
+    let trigger = insist(|| openat(CWD, file, flags, Mode::empty())).ok()?;
     rustix::io::write(&trigger, TRIGGER).ok()?;
     Some(trigger)
 }

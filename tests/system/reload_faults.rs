@@ -16,6 +16,7 @@ use std::process::Command;
 pub const TESTS: &[Test] = &[
     test!(nothing_is_lost_by_a_shortage_after_exec, Prog("strace"), Part("reload"), Part("forward"), Part("internal")),
     test!(sockets_outlive_a_state_that_cannot_be_read, Prog("strace"), Part("reload"), Part("access"), Root),
+    test!(memory_is_watched_after_a_shortage, Prog("strace"), Part("reload"), Directive("EvictUnderPressure")),
     test!(no_memory_at_the_first_start, Prog("strace")),
 ];
 
@@ -149,6 +150,22 @@ fn sockets_outlive_a_state_that_cannot_be_read(ctx: &mut Ctx) {
     assert_eq!(daemon.descendants(), children, "nobody is started a second time\n{}", daemon.log());
     let lost: Vec<_> = open.difference(&sockets(&daemon)).cloned().collect();
     assert!(lost.is_empty(), "{lost:?}\n{}", daemon.log());
+}
+
+fn memory_is_watched_after_a_shortage(ctx: &mut Ctx) {
+    if std::fs::File::options().write(true).open("/proc/pressure/memory").is_err() {
+        return ctx.skip("this kernel tells of no pressure");
+    }
+    let port = ctx.port();
+    let daemon =
+        ctx.start(&format!("[x]\nListenStream=127.0.0.1:{port}\nEvictUnderPressure=yes\nExecStart=/bin/sleep 1000\n"));
+    let triggers = || shell(&format!("ls -l /proc/{}/fd", daemon.pid)).matches("pressure").count();
+    assert_eq!(triggers(), 1);
+    let lines = traced(ctx, &daemon, "openat", None);
+    let place = *places(&lines, "openat", "pressure", Which::Last).first().expect("it is opened");
+    let lines = traced(ctx, &daemon, "openat", Some(("ENOMEM", place)));
+    assert!(lines.iter().any(|line| line.contains("pressure") && line.contains("INJECTED")), "{}", lines.join("\n"));
+    assert_eq!(triggers(), 1, "{}", daemon.log());
 }
 
 /// A supervisor is told by the exit code, and its owner by a line; there is nothing to wait for.
