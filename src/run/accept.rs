@@ -23,7 +23,7 @@ impl Server {
         if !runs && self.is_held_back(service) {
             return;
         }
-        if !runs && self.tables.children.is_full() {
+        if !runs && spec.has_program() && self.tables.children.is_full() {
             return self.rest_by_scarcity(service, "children", Errno::AGAIN);
         }
         if forwards && let Some(errno) = self.has_no_room() {

@@ -445,3 +445,7 @@ mod tests {
         assert_eq!(Seconds(61_005).to_string(), "61.005s");
     }
 }
+
+#[cfg(test)]
+#[path = "full_tests.rs"]
+mod full_tests;
