@@ -6,7 +6,8 @@ use super::adopt::{is_at, is_kind};
 use super::holder::Holder;
 use super::{Identity, Opened, out_of_the_way};
 use crate::plan::Plan;
-use rustix::fd::AsFd;
+use crate::sys::socket;
+use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
@@ -18,11 +19,21 @@ use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open}
 pub fn take_over(plan: &Plan, listener: usize, holder: &Holder) -> Result<Opened, Errno> {
     let pid = Pid::from_raw(holder.pid).ok_or(Errno::SRCH)?;
     let process = pidfd_open(pid, PidfdFlags::empty())?;
-    let socket = out_of_the_way(plan, pidfd_getfd(&process, holder.descriptor, PidfdGetfdFlags::empty())?)?;
+    let taken = out_of_the_way(plan, pidfd_getfd(&process, holder.descriptor, PidfdGetfdFlags::empty())?)?;
     let row = &plan.listeners[listener];
-    if is_kind(socket.as_fd(), row.kind) && is_at(plan, row, socket.as_fd()) {
-        Ok(Opened { socket, identity: Identity::default() })
+    if is_kind(taken.as_fd(), row.kind) && is_at(plan, row, taken.as_fd()) {
+        Ok(Opened { socket: taken, identity: Identity::default() })
     } else {
         Err(Errno::ADDRINUSE)
     }
+}
+
+/// Gives a socket that was taken over the address rules of its listener. False: it has others, which are locked.
+pub fn obeys(plan: &Plan, listener: usize, socket: BorrowedFd<'_>) -> bool {
+    let (_, spec) = plan.listener(listener);
+    let filter = plan.arena.get(spec.filter());
+    if filter.is_empty() {
+        return socket::option(socket, libc::SOL_SOCKET, libc::SO_LOCK_FILTER) != Ok(1);
+    }
+    socket::has_filter(socket, filter) || socket::attach_filter(socket, filter).is_ok()
 }

@@ -13,11 +13,11 @@ use super::end::End;
 use super::session::signal_session;
 use super::state::KeptForeign;
 use super::stop::SIGCONT;
-use super::{Child, Phase, Server, Token};
+use super::{Change, Child, Phase, Server, Token};
 use crate::handover::codec::Descriptor;
 use crate::limits::SCARCE_CEILING_MS;
 use crate::open::holder::{Holder, holds};
-use crate::open::takeover::take_over;
+use crate::open::takeover::{obeys, take_over};
 use crate::plan::Policy;
 use crate::plan::steps::{Reader, Step};
 use crate::sys::proc::{self, Process, c_str, path};
@@ -61,7 +61,11 @@ impl Server {
         if !known && !self.watch_foreign(service, policy, leader) {
             return false;
         }
+        let obeys = obeys(self.plan, row, opened.socket.as_fd());
         self.put_in(row, opened);
+        if !obeys && let Some(listener) = self.tables.listeners.get_mut(row) {
+            listener.change = Change::Renew; // when the service ends
+        }
         true
     }
 

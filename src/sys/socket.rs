@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 use super::process::check;
+use crate::limits::FILTER_INSTRUCTIONS;
 
 /// Bytes of the longest socket address (`struct sockaddr_storage`, socket(7)).
 pub const ADDRESS_BYTES: usize = 128;
@@ -166,15 +167,16 @@ pub fn attach_filter(socket: BorrowedFd<'_>, program: &[u8]) -> Result<(), Errno
     set_number(socket, libc::SOL_SOCKET, libc::SO_LOCK_FILTER, 1)
 }
 
-/// Whether a socket has this filter already: one that an earlier Dormouse has locked cannot be attached again. Takes memory.
+/// Whether a socket has this filter already: one that an earlier Dormouse has locked cannot be attached again.
+#[inline(never)] // its buffer is no part of the loop's own frame
 pub fn has_filter(socket: BorrowedFd<'_>, program: &[u8]) -> bool {
-    let mut found = std::vec![0; program.len()];
-    let count = socklen_t::try_from(program.len() / size_of::<libc::sock_filter>()).unwrap_or(0);
-    let mut len = count; // this option counts instructions
+    let mut found = [0; FILTER_INSTRUCTIONS * size_of::<libc::sock_filter>()];
+    let mut len = socklen_t::try_from(FILTER_INSTRUCTIONS).unwrap_or(0); // this option counts them
     let (fd, at) = (socket.as_raw_fd(), found.as_mut_ptr().cast());
     // SAFETY: the kernel writes at most `len` instructions, for which there is room, and sets `len`.
     let told = unsafe { get(fd, libc::SOL_SOCKET, libc::SO_GET_FILTER, at, &mut len) };
-    told.is_ok() && len == count && found == program
+    let whole = found.get(..len as usize * size_of::<libc::sock_filter>());
+    told.is_ok() && whole == Some(program)
 }
 
 /// Locks the filter of a socket, if it has one.

@@ -2,7 +2,8 @@
 //! is turned away neither wakes the service nor costs the daemon anything, and the service cannot lift them.
 
 use crate::client::*;
-use crate::harness::{Ctx, Need::*, PATIENCE, Test, has_control, sleep_ms, stand_in};
+use crate::daemon::kill;
+use crate::harness::{Ctx, Need::*, PATIENCE, Test, has_control, sleep_ms, stand_in, wait_until};
 use crate::random::Random;
 use crate::test;
 use crate::trace::Trace;
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 pub const TESTS: &[Test] = &[
     test!(a_refused_source_costs_nothing_and_is_counted, Root, Prog("strace")),
     test!(a_service_cannot_lift_the_rules, Root),
+    test!(rules_of_a_service_that_is_taken_over, Root, Part("takeover"), Part("reload"), Part("access")),
     test!(a_port_scan_starts_nothing, Directive("DeferAcceptSec")),
     test!(the_kernel_agrees_with_the_rule, Root, Prog("ip")),
 ];
@@ -74,6 +76,34 @@ fn a_service_cannot_lift_the_rules(ctx: &mut Ctx) {
     assert!(stranger.is_err(), "the rules hold while the service runs");
     assert!(talk(port).starts_with("here"));
     assert_eq!(daemon.descendants().len(), 1);
+}
+
+/// They are those of the configuration now: at once where there were none, or else when the service ends, as nobody can take
+/// the old ones off its socket.
+fn rules_of_a_service_that_is_taken_over(ctx: &mut Ctx) {
+    let passes = |from: &str, port| {
+        let client = connect_from(from.parse().unwrap(), local(port), Duration::from_millis(500));
+        client.is_ok_and(|client| read_all(client).starts_with("here"))
+    };
+    let deny = |address| format!("IPAddressDeny={address}\n");
+    let [none, second, third] = [String::new(), deny("127.0.0.2"), deny("127.0.0.3")];
+    for (before, now, at_once) in [(&none, &second, true), (&second, &third, false), (&second, &none, false)] {
+        let port = ctx.port();
+        let exec = stand_in("answer here");
+        let config = |rules| format!("[x]\nListenStream=0.0.0.0:{port}\n{rules}ExecStart={exec}\n");
+        let mut first = ctx.start(&config(before));
+        assert!(talk(port).starts_with("here"));
+        first.signal(libc::SIGQUIT);
+        first.wait();
+        let daemon = ctx.start(&config(now));
+        daemon.wait_log("taken over");
+        let obeyed = || passes("127.0.0.2", port) != (now == &second) && passes("127.0.0.3", port) != (now == &third);
+        assert_eq!(obeyed(), at_once, "{now:?} after {before:?}");
+        let pid = daemon.log().split("pid=").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+        kill(pid, libc::SIGTERM);
+        daemon.wait_log("exit service=x");
+        wait_until("the rules of now are obeyed", obeyed);
+    }
 }
 
 /// DeferAcceptSec=: who connects without a word, or resets the connection as scanners do, does not wake the service. (Who
