@@ -252,8 +252,9 @@ fn killed_and_started_again_with_clients_connected(ctx: &mut Ctx) {
          [y]\nListenStream={path}\nAccept=yes\nExecStart=/bin/echo here\n"
     );
     let mut daemon = ctx.start(&config);
-    let clients: Vec<_> = (0..5).map(|_| connect(port)).collect();
-    wait_until("their services run", || daemon.descendants().len() == 5);
+    let mut clients: Vec<_> = (0..5).map(|_| connect(port)).collect();
+    // before it executes its program a child has all that the daemon has
+    clients.iter_mut().for_each(|client| exchange(client, "before"));
     let services = daemon.descendants();
     daemon.kill();
     let again = ctx.start(&config);
