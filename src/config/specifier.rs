@@ -56,7 +56,7 @@ pub(super) struct Specifiers {
 }
 
 /// The value in which a connection's number is put at each start; only a template of Accept=yes has it.
-const PER_CONNECTION: [char; 4] = ['i', 'I', 'n', 'N'];
+const PER_CONNECTION: [char; 5] = ['i', 'I', 'n', 'N', 'f'];
 
 impl Specifiers {
     /// The text with its specifiers replaced, in a form that its reader takes as meant; `None`: it has none. Unknown
@@ -99,6 +99,7 @@ impl Specifiers {
             match letter {
                 'i' => return Ok(Some(instance)),
                 'I' => return Ok(Some(INSTANCE_PATH.to_string())),
+                'f' => return Ok(Some(['/', INSTANCE_PATH].iter().collect())),
                 'n' => return Ok(Some([unit.prefix(), "@", &instance, ".", unit.kind()].concat())),
                 'N' => return Ok(Some([unit.prefix(), "@", &instance].concat())),
                 _ => {}
@@ -108,7 +109,7 @@ impl Specifiers {
             return fail(Problem::new(Code::ConnectionSpecifier, at.clone(), &[&text[at.clone()]]));
         }
         let last = split_last(unit.prefix(), b'-').map_or(unit.prefix(), |(_, last)| last);
-        let of_path = |text: &str| ["/", &unescape(text)].concat();
+        let of_path = |text: &str| ["/", unescape(text).trim_start_matches('/')].concat(); // "-" alone is the root
         let value = match letter {
             'n' => unit.0.clone(),
             'N' => unit.stem().to_owned(),
@@ -116,7 +117,7 @@ impl Specifiers {
             'P' => unescape(unit.prefix()),
             'i' => unit.instance().unwrap_or_default().to_owned(),
             'I' => unescape(unit.instance().unwrap_or_default()),
-            'f' => of_path(unit.instance().filter(|instance| !instance.is_empty()).unwrap_or(unit.prefix())),
+            'f' => of_path(unit.instance().unwrap_or(unit.prefix())),
             'j' => last.to_owned(),
             'J' => unescape(last),
             'y' => self.path.clone(),
@@ -258,6 +259,8 @@ mod tests {
             "d-e d/e /d/e b\\x2dc b-c /etc/x/a.socket /etc/x"
         );
         assert_eq!(expanded("a.socket", "[%i] %f", Form::Plain), "[] /a");
+        assert_eq!(expanded("a@-.socket", "%i %f", Form::Plain), "- /");
+        assert_eq!(expanded("a@.service", "%i %I %f %p", Form::Command), "%i %I /%I a");
     }
 
     #[test]
@@ -272,7 +275,9 @@ mod tests {
         let mut notes = Vec::new();
         assert_eq!(specifiers.expand("+%F", Form::Words, &mut notes), Ok(Some("+%%F".to_owned())));
         assert_eq!(notes[0].fault.code, Code::UnknownSpecifier);
-        for (text, code) in [("a%i", Code::ConnectionSpecifier), ("%d", Code::SpecifierValue)] {
+        for (text, code) in
+            [("a%i", Code::ConnectionSpecifier), ("%f", Code::ConnectionSpecifier), ("%d", Code::SpecifierValue)]
+        {
             assert_eq!(specifiers.expand(text, Form::Words, &mut notes).unwrap_err().fault.code, code);
         }
     }

@@ -198,7 +198,8 @@ fn connections_have_names(ctx: &mut Ctx) {
         let client = connect(port);
         let own = client.local_addr().unwrap();
         let name = format!("{number}-127.0.0.1:{port}-{own}");
-        let expected = format!("{name} {} log@{name}.service log@{name} log  %i\n", name.replace('-', "/"));
+        let path = name.replace('-', "/");
+        let expected = format!("{name} {path} /{path} log@{name}.service log@{name} log  %i\n");
         assert_eq!(read_all(client), expected, "{}", daemon.log());
     }
     let me = std::process::id();
