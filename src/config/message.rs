@@ -196,8 +196,8 @@ messages! {
     SetTwice: Warning, "{0}= was set before in this section; this line wins", "", "remove one of the lines";
     InDefaults: Error, "{0}= belongs to one service, not to [defaults]", "", "move it into the section of its service";
     CommentKept: Warning,
-        "this looks like a comment, but it is part of the value",
-        "", "a comment needs a line of its own";
+        "this is part of the value, with the blank before it",
+        "", "a comment, or another address or directive, needs a line of its own";
     // Lines and sections.
     LineLong: Error, "this line has {0} bytes, continuation lines included; {1} are possible", "", "";
     ControlCharacter: Error,

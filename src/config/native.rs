@@ -171,16 +171,21 @@ fn after_blank(value: &str, mark: u8) -> Option<usize> {
     value.as_bytes().windows(2).position(|pair| pair == [b' ', mark]).map(|blank| blank + 1)
 }
 
-/// The warning about a `# text` at the end of a value that takes any text.
+/// The warning about a `# text` at the end of a value that takes any text; in that of a path, about what is meant as
+/// another one, or as another setting.
 fn comment(id: Id, value: &str) -> Option<Problem> {
-    let at = after_blank(value, b'#')?;
-    let any = match id.syntax().form() {
-        Form::Percent => true,
+    let (any, is_path) = match id.syntax().form() {
+        Form::Percent => (true, true),
         // Quoted text may hold the same two characters.
-        Form::Command => !value.contains(['"', '\'']),
-        _ => id.syntax() == Syntax::FdName,
+        Form::Command => (!value.contains(['"', '\'']), false),
+        _ => (id.syntax() == Syntax::FdName, false),
     };
-    any.then(|| *Problem::new(Code::CommentKept, at..value.len(), &[]))
+    // a slash alone keeps the blank before it at the end of a path
+    let is_more = |word: &str| word.len() > 1 && word.starts_with(['/', '@']) || word.contains('=');
+    let is_meant = |rest: &str| rest.starts_with('#') || is_path && rest.split(' ').next().is_some_and(is_more);
+    let words = value.match_indices(' ').map(|(blank, _)| blank + 1);
+    let at = words.filter(|_| any).find(|&at| is_meant(&value[at..]))?;
+    Some(*Problem::new(Code::CommentKept, at..value.len(), &[]))
 }
 
 /// Whether a character can stand in the name of a service.
