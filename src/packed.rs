@@ -107,18 +107,20 @@ impl<'a> Coder<'a> {
     }
 }
 
-/// Pieces one after the other, and how many bytes they are.
-pub(crate) const fn join<const N: usize>(pieces: &[&str]) -> ([u8; N], usize) {
+/// The pieces of all lists one after the other, and how many bytes they are.
+pub(crate) const fn join<const N: usize>(mut lists: &[&[&str]]) -> ([u8; N], usize) {
     let mut out = ([0; N], 0);
-    let mut index = 0;
-    while index < pieces.len() {
-        let piece = pieces[index].as_bytes();
-        let mut at = 0;
-        while at < piece.len() {
-            out.0[out.1] = piece[at];
-            (out.1, at) = (out.1 + 1, at + 1);
+    while let [first, rest @ ..] = lists {
+        let mut pieces = *first;
+        while let [piece, rest @ ..] = pieces {
+            let mut bytes = piece.as_bytes();
+            while let [byte, rest @ ..] = bytes {
+                out.0[out.1] = *byte;
+                (out.1, bytes) = (out.1 + 1, rest);
+            }
+            pieces = rest;
         }
-        index += 1;
+        lists = rest;
     }
     out
 }
@@ -175,7 +177,7 @@ pub(crate) const fn first<const N: usize>(bytes: &[u8]) -> [u8; N] {
 /// A text that the compiler joins from several.
 macro_rules! joined {
     ($($piece:expr),* $(,)?) => {{
-        const JOINED: ([u8; 1 << 11], usize) = $crate::packed::join(&[$($piece),*]);
+        const JOINED: ([u8; 1 << 11], usize) = $crate::packed::join(&[&[$($piece),*]]);
         const BYTES: &[u8; JOINED.1] = &$crate::packed::first(&JOINED.0);
         match core::str::from_utf8(BYTES) {
             Ok(text) => text,

@@ -7,49 +7,43 @@ use super::inetd::USAGE;
 use super::say::Say;
 use crate::packed::{self, nth, packed};
 
-/// What is to be done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Command {
-    /// Holds the sockets and starts the services.
-    #[default]
-    Run,
-    /// Reports the faults of a configuration.
-    Check,
-    /// Tries a service without a configuration.
-    Activate,
-    /// Shows what a child would get.
-    Explain,
-    /// What is held and what runs, a line for each service.
-    List,
-    /// The same with everything that is known.
-    Status,
-    /// Events as they happen.
-    Watch,
-    /// Events that are kept in memory.
-    History,
-    /// The counters as OpenMetrics.
-    Metrics,
-    /// Starts a service now.
-    Start,
-    /// Ends a service.
-    Stop,
-    /// Both.
-    Restart,
-    /// Looks away from the sockets of a service.
-    Pause,
-    /// Looks at them again.
-    Resume,
-    /// Takes the configuration that is on the disk now.
-    Reload,
-    /// Takes the program that is on the disk now as well.
-    Upgrade,
-    /// Prints another program's configuration in the native form.
-    Convert,
-    /// Tells how to use a command.
-    Help,
-    /// Prints the version.
-    Version,
+/// Makes [`Command`], [`COMMANDS`] and their texts from one list: word, what may follow it, what the command does in one
+/// line of at most 52 bytes, what else `help COMMAND` tells.
+macro_rules! commands {
+    ($(@$built:expr => $($command:ident $word:literal, $synopsis:literal, $line:literal, $details:expr;)*)*) => {
+        /// What is to be done.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u8)]
+        pub enum Command {
+            $($(#[doc = $line] $command,)*)*
+            /// Prints the version.
+            Version,
+        }
+
+        /// The commands in the order of the help text.
+        pub static COMMANDS: [CommandRow; Command::Version as usize] = [$($(CommandRow {
+            word: $word,
+            command: if $built { Some(Command::$command) } else { None },
+            index: Command::$command as u8,
+        },)*)*];
+
+        const COMMAND_TEXTS: &[&str] = &[$($(told($synopsis), "\0", told($line), "\0", told($details), "\0",)*)*];
+    };
+}
+
+/// Makes `Id`, [`OPTIONS`] and their texts from one list: letter, word and argument, commands, and what the option does.
+macro_rules! options {
+    ($($id:ident $short:expr, $usage:literal, $commands:expr, $line:literal;)*) => {
+        /// Names an option for the parser, in the order of the table.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(super) enum Id { $($id,)* }
+
+        /// The options in the order of the help text.
+        pub static OPTIONS: [OptionRow; [$(Id::$id),*].len()] =
+            [$(OptionRow { short: $short, usage: $usage, commands: $commands, id: Id::$id },)*];
+
+        const OPTION_TEXTS: &[&str] = &[$(told($line), "\0",)*];
+    };
 }
 
 impl Command {
@@ -110,93 +104,51 @@ parts! {
     "notify" "pressure" "print" "reload" "suggest" "takeover" "units" "xinetd"
 }
 
-/// The commands in the order of the help text.
-pub static COMMANDS: [CommandRow; ROWS.len()] = {
-    let mut rows = [CommandRow { word: "", command: None, index: 0 }; ROWS.len()];
-    let mut at = 0;
-    while at < ROWS.len() {
-        rows[at] = CommandRow { word: ROWS[at].word, command: ROWS[at].command, index: at as u8 };
-        at += 1;
-    }
-    rows
-};
-
-/// One command with its texts.
-struct Row {
-    word: &'static str,
-    synopsis: &'static str,
-    line: &'static str,
-    details: &'static str,
-    command: Option<Command>,
-}
-
-const ROWS: [Row; 18] = [
-    command(
-        Command::Run,
-        true,
-        ["run", "[-c PATH]...", "hold the sockets, start services on demand (default)"],
+commands! {
+    @true =>
+    Run "run", "[-c PATH]...", "hold the sockets, start services on demand (default)",
         "Stays in the foreground unless -d is given; TERM and INT end it.\n\
-         Exit codes: 0 done, 2 usage, 71 a system call failed, 78 faulty configuration.\n",
-    ),
-    command(
-        Command::Check,
-        true,
-        ["check", "[-c PATH]... [--print]", "report every fault of the configuration"],
+         Exit codes: 0 done, 2 usage, 71 a system call failed, 78 faulty configuration.\n";
+    Check "check", "[-c PATH]... [--print]", "report every fault of the configuration",
         "Exit codes: 0 it is sound, 78 run would not start, 1 run would serve it without\n\
-         what is faulty: units of a folder, services of inetd and xinetd.\n",
-    ),
-    command(
-        Command::Activate,
-        cfg!(feature = "activate"),
-        ["activate", "-l ADDR... [OPTION]... [--] PROG ARG...", "try a service without any configuration"],
+         what is faulty: units of a folder, services of inetd and xinetd.\n";
+    @cfg!(feature = "activate") =>
+    Activate "activate", "-l ADDR... [OPTION]... [--] PROG ARG...", "try a service without any configuration",
         "ADDR is as in ListenStream=: a port, HOST:PORT, [IP6]:PORT, a path or @NAME.\n\
          tcp: udp: unix: unixgram: seqpacket: or fifo: before it gives its type.\n\
-         What follows PROG belongs to PROG. Example:\n  dormouse activate -l 8080 -a --inetd cat\n",
-    ),
-    command(
-        Command::Explain,
-        cfg!(feature = "explain"),
-        ["explain", "[-c PATH]... NAME", "show the descriptors, environment and ids of a child"],
-        "Exit codes: 0 done, 1 no such service, 78 faulty configuration.\n",
-    ),
-    command(
-        Command::Convert,
-        cfg!(feature = "inetd"),
-        ["convert", "[--dialect NAME] PATH...", "print inetd.conf, xinetd or units in the native form"],
+         What follows PROG belongs to PROG. Example:\n  dormouse activate -l 8080 -a --inetd cat\n";
+    @cfg!(feature = "explain") =>
+    Explain "explain", "[-c PATH]... NAME", "show the descriptors, environment and ids of a child",
+        "Exit codes: 0 done, 1 no such service, 78 faulty configuration.\n";
+    @cfg!(feature = "inetd") =>
+    Convert "convert", "[--dialect NAME] PATH...", "print inetd.conf, xinetd or units in the native form",
         "PATH is a .socket or .service file, one of xinetd, an inetd.conf, or a folder of them.\n\
          What could not be carried over stands in a comment. The files are not changed.\n\
-         Exit codes: 0 done, 78 something could not be carried over.\n",
-    ),
-    command(Command::Help, cfg!(feature = "help"), ["help", "[COMMAND]", "tell more about a command"], ""),
-    asking(
-        Command::List,
-        ["list", "[--json]", "show the services: state, counts, addresses"],
+         Exit codes: 0 done, 78 something could not be carried over.\n";
+    @cfg!(feature = "help") =>
+    Help "help", "[COMMAND]", "tell more about a command", "";
+    @cfg!(feature = "control") =>
+    List "list", "[--json]", "show the services: state, counts, addresses",
         "STATE: waiting, running, stopping, resting (until a known time) or paused.\n\
-         --json prints an array of the objects that status --json has in \"services\".\n",
-    ),
-    asking(
-        Command::Status,
-        ["status", "[--json] [NAME]...", "show all about services, or about Dormouse itself"],
+         --json prints an array of the objects that status --json has in \"services\".\n";
+    Status "status", "[--json] [NAME]...", "show all about services, or about Dormouse itself",
         "--json prints {\"daemon\": {...}, \"services\": [...]}, where a service has its own\n\
          members, the objects \"counts\", \"starts\" and \"last\" (null: never ended), and the\n\
          arrays \"sockets\" and \"processes\". More members may come; those that are there\n\
-         keep their meaning. What ends in _ms or _us is an age or a duration.\n",
-    ),
-    asking(Command::Watch, ["watch", "[--json] [NAME]", "show events as they happen, until interrupted"], EVENTS),
-    asking(Command::History, ["history", "[--json] [NAME]", "show the past events that are kept in memory"], EVENTS),
-    asking(
-        Command::Metrics,
-        ["metrics", "", "print the counters as OpenMetrics text"],
-        "For a textfile collector, or behind a service with Accept=yes.\n",
-    ),
-    asking(Command::Start, ["start", "NAME...", "start a service with Accept=no without a client"], ORDER),
-    asking(Command::Stop, ["stop", "NAME...", "end a service; its sockets stay armed"], ORDER),
-    asking(Command::Restart, ["restart", "NAME...", "end a service and start it again"], ORDER),
-    asking(Command::Pause, ["pause", "NAME...", "disarm the sockets; clients wait in them"], ORDER),
-    asking(Command::Resume, ["resume", "NAME...", "arm the sockets again"], ORDER),
-    reloading(Command::Reload, ["reload", "", "switch to the configuration as it is on disk now"]),
-    reloading(Command::Upgrade, ["upgrade", "", "switch to the program and configuration on disk"]),
-];
+         keep their meaning. What ends in _ms or _us is an age or a duration.\n";
+    Watch "watch", "[--json] [NAME]", "show events as they happen, until interrupted", EVENTS;
+    History "history", "[--json] [NAME]", "show the past events that are kept in memory", EVENTS;
+    Metrics "metrics", "", "print the counters as OpenMetrics text",
+        "For a textfile collector, or behind a service with Accept=yes.\n";
+    Start "start", "NAME...", "start a service with Accept=no without a client", ORDER;
+    Stop "stop", "NAME...", "end a service; its sockets stay armed", ORDER;
+    Restart "restart", "NAME...", "end a service and start it again", ORDER;
+    Pause "pause", "NAME...", "disarm the sockets; clients wait in them", ORDER;
+    Resume "resume", "NAME...", "arm the sockets again", ORDER;
+    @cfg!(feature = "control") && cfg!(feature = "reload") =>
+    Reload "reload", "", "switch to the configuration as it is on disk now", RELOAD;
+    Upgrade "upgrade", "", "switch to the program and configuration on disk", RELOAD;
+}
 
 const EVENTS: &str = "--json prints an object a line: \"time\" (seconds of 1970), \"service\", \"what\"...\n";
 const RELOAD: &str = "The configuration is read as a whole first; a faulty one changes nothing. Sockets with\n\
@@ -205,54 +157,9 @@ const RELOAD: &str = "The configuration is read as a whole first; a faulty one c
                       Exit codes: 0 done, 1 refused, or no daemon is there, 78 faulty configuration.\n";
 const ORDER: &str = "Exit codes: 0 done, 1 no such service, it failed, or no daemon is there.\n";
 
-/// A command: whether it is built in, its word, what may follow, what it does, and what else there is to tell.
-const fn command(command: Command, is_built_in: bool, texts: [&'static str; 3], details: &'static str) -> Row {
-    let [word, synopsis, line] = texts;
-    let command = if is_built_in { Some(command) } else { None };
-    Row { word, synopsis: told(synopsis), line: told(line), details: told(details), command }
-}
-
-/// One that asks the daemon.
-const fn asking(asked: Command, texts: [&'static str; 3], details: &'static str) -> Row {
-    command(asked, cfg!(feature = "control"), texts, details)
-}
-
-/// One that lets the daemon begin anew.
-const fn reloading(asked: Command, texts: [&'static str; 3]) -> Row {
-    command(asked, cfg!(feature = "control") && cfg!(feature = "reload"), texts, RELOAD)
-}
-
 /// A text that only the help shows.
 const fn told(text: &'static str) -> &'static str {
     if cfg!(feature = "help") { text } else { "" }
-}
-
-/// Names an option for the parser, in the order of the table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Id {
-    Config,
-    Print,
-    Control,
-    Json,
-    Dialect,
-    Detach,
-    Pidfile,
-    NotifyFd,
-    Listen,
-    Accept,
-    Datagram,
-    SeqPacket,
-    Inetd,
-    FdName,
-    SetEnv,
-    Now,
-    Once,
-    Log,
-    LogLevel,
-    Verbose,
-    Quiet,
-    Help,
-    Version,
 }
 
 /// In the place of a letter; no word of a command line holds it.
@@ -283,7 +190,7 @@ impl OptionRow {
 
     /// What it does, in one line of at most 52 bytes.
     pub fn line(&self) -> &'static str {
-        part(3 * ROWS.len() + self.id as usize)
+        part(3 * COMMANDS.len() + self.id as usize)
     }
 
     /// Whether `command` takes it.
@@ -316,77 +223,40 @@ const ORDERS: u32 =
 /// Those that ask a running daemon.
 const ASK: u32 = JSON | ORDERS | bit(Command::Metrics) | bit(Command::Reload) | bit(Command::Upgrade);
 
-const fn row(short: u8, usage: &'static str, commands: u32, id: Id, line: &'static str) -> (OptionRow, &'static str) {
-    (OptionRow { short, usage, commands, id }, told(line))
-}
-
 /// Those that take `--control`.
 const CONTROL: u32 = if cfg!(feature = "control") { RUN | ASK } else { 0 };
 
-/// The options in the order of the help text.
-pub static OPTIONS: [OptionRow; LINES.len()] = {
-    let mut rows = [LINES[0].0; LINES.len()];
-    let mut at = 0;
-    while at < LINES.len() {
-        assert!(LINES[at].0.id as usize == at);
-        rows[at] = LINES[at].0;
-        at += 1;
-    }
-    rows
-};
-
-/// The same with what each does.
-const LINES: [(OptionRow, &str); 23] = [
-    row(b'c', "config PATH", RUN | CHECK | EXPLAIN, Id::Config, "file or folder to read (/etc/dormouse.conf)"),
-    row(NONE, "print", PRINT, Id::Print, "write the configuration in the native form"),
-    row(NONE, "control PATH|off", CONTROL, Id::Control, "the control socket (/run/dormouse.sock)"),
-    row(NONE, "json", JSON, Id::Json, "print JSON, for programs"),
-    row(NONE, "dialect NAME", DIALECT, Id::Dialect, "busybox, openbsd, freebsd, inetutils or xinetd"),
-    row(b'd', "detach", DETACH, Id::Detach, "go to the background when all sockets are open"),
-    row(NONE, "pidfile FILE", DETACH, Id::Pidfile, "write the process id there, and lock it"),
-    row(NONE, "notify-fd N", NOTIFY, Id::NotifyFd, "write a newline there when ready (s6)"),
-    row(b'l', "listen ADDR", ACTIVATE, Id::Listen, "listen there (repeatable)"),
-    row(b'a', "accept", ACTIVATE, Id::Accept, "start PROG once per connection"),
-    row(b'd', "datagram", ACTIVATE, Id::Datagram, "datagram sockets"),
-    row(NONE, "seqpacket", ACTIVATE, Id::SeqPacket, "sequential packet sockets"),
-    row(NONE, "inetd", ACTIVATE, Id::Inetd, "the socket is descriptor 0 and 1, not 3"),
-    row(NONE, "fdname NAME[:NAME]...", ACTIVATE, Id::FdName, "names for LISTEN_FDNAMES"),
-    row(b'E', "setenv NAME[=VALUE]", ACTIVATE, Id::SetEnv, "set or pass on a variable (repeatable)"),
-    row(NONE, "now", ACTIVATE, Id::Now, "start PROG at once"),
-    row(NONE, "once", ACTIVATE, Id::Once, "become PROG, do not wait for its end"),
-    row(NONE, "log stderr|syslog|kmsg", RUN, Id::Log, "where the log goes (stderr; with -d syslog)"),
-    row(NONE, "log-level LEVEL", RUN | ACTIVATE, Id::LogLevel, "error, warn, info (default), debug or trace"),
-    row(b'v', "verbose", RUN | ACTIVATE, Id::Verbose, "one level more (repeatable)"),
-    row(b'q', "quiet", RUN | ACTIVATE, Id::Quiet, "one level less (repeatable)"),
-    row(b'h', "help", HELP, Id::Help, "print this help"),
-    row(b'V', "version", ALL, Id::Version, "print the version and the parts of this build"),
-];
+options! {
+    Config b'c', "config PATH", RUN | CHECK | EXPLAIN, "file or folder to read (/etc/dormouse.conf)";
+    Print NONE, "print", PRINT, "write the configuration in the native form";
+    Control NONE, "control PATH|off", CONTROL, "the control socket (/run/dormouse.sock)";
+    Json NONE, "json", JSON, "print JSON, for programs";
+    Dialect NONE, "dialect NAME", DIALECT, "busybox, openbsd, freebsd, inetutils or xinetd";
+    Detach b'd', "detach", DETACH, "go to the background when all sockets are open";
+    Pidfile NONE, "pidfile FILE", DETACH, "write the process id there, and lock it";
+    NotifyFd NONE, "notify-fd N", NOTIFY, "write a newline there when ready (s6)";
+    Listen b'l', "listen ADDR", ACTIVATE, "listen there (repeatable)";
+    Accept b'a', "accept", ACTIVATE, "start PROG once per connection";
+    Datagram b'd', "datagram", ACTIVATE, "datagram sockets";
+    SeqPacket NONE, "seqpacket", ACTIVATE, "sequential packet sockets";
+    Inetd NONE, "inetd", ACTIVATE, "the socket is descriptor 0 and 1, not 3";
+    FdName NONE, "fdname NAME[:NAME]...", ACTIVATE, "names for LISTEN_FDNAMES";
+    SetEnv b'E', "setenv NAME[=VALUE]", ACTIVATE, "set or pass on a variable (repeatable)";
+    Now NONE, "now", ACTIVATE, "start PROG at once";
+    Once NONE, "once", ACTIVATE, "become PROG, do not wait for its end";
+    Log NONE, "log stderr|syslog|kmsg", RUN, "where the log goes (stderr; with -d syslog)";
+    LogLevel NONE, "log-level LEVEL", RUN | ACTIVATE, "error, warn, info (default), debug or trace";
+    Verbose b'v', "verbose", RUN | ACTIVATE, "one level more (repeatable)";
+    Quiet b'q', "quiet", RUN | ACTIVATE, "one level less (repeatable)";
+    Help b'h', "help", HELP, "print this help";
+    Version b'V', "version", ALL, "print the version and the parts of this build";
+}
 
 /// The help texts: three for each command, one for each option, that of `inetd`. Behind them stand those of errors.
-const TEXT_COUNT: usize = 3 * ROWS.len() + LINES.len() + 1;
+const TEXT_COUNT: usize = 3 * COMMANDS.len() + OPTIONS.len() + 1;
 
 /// All of them, each with its end.
-const TEXTS: &([u8; 1 << 13], usize) = &{
-    let mut pieces = ["\0"; 2 * TEXT_COUNT + Say::ALL.len()];
-    let mut index = 0;
-    while index < TEXT_COUNT {
-        let (row, option) = (index / 3, index.saturating_sub(3 * ROWS.len()));
-        pieces[2 * index] = match index % 3 {
-            _ if index == TEXT_COUNT - 1 => USAGE,
-            _ if row >= ROWS.len() => LINES[option].1,
-            0 => ROWS[row].synopsis,
-            1 => ROWS[row].line,
-            _ => ROWS[row].details,
-        };
-        index += 1;
-    }
-    index = 0;
-    while index < Say::ALL.len() {
-        pieces[2 * TEXT_COUNT + index] = Say::ALL[index];
-        index += 1;
-    }
-    packed::join(&pieces)
-};
+const TEXTS: &([u8; 1 << 13], usize) = &packed::join(&[COMMAND_TEXTS, OPTION_TEXTS, &[USAGE, "\0"], Say::ALL]);
 
 /// The same. Other texts are packed behind it.
 const TEXT: &str = packed::text(TEXTS);

@@ -112,7 +112,7 @@ texts! {
     }
 }
 
-const TEXT: &str = packed::text(const { &packed::join::<{ 1 << 13 }>(Say::PIECES) });
+const TEXT: &str = packed::text(const { &packed::join::<{ 1 << 13 }>(&[Say::PIECES]) });
 
 packed! {
     PACKED (WHOLE) = TEXT, after crate::cli::WHOLE.2, Some(&crate::cli::PACKED); fn all

@@ -39,14 +39,14 @@ macro_rules! messages {
         pub(super) enum Reason { $($($reason,)*)* }
 
         /// A line for each message, then one for each reason.
-        const LINES: &([u8; 1 << 15], usize) = &packed::join(&[
+        const LINES: &([u8; 1 << 15], usize) = &packed::join(&[&[
             $($(
                 told($built, concat!(stringify!($severity), "\t", $message, "\t", $expected)),
                 told($built && cfg!(feature = "help"), concat!("\t", $hint)),
                 "\0",
             )*)*
             $($(told($told, $text), "\0",)*)*
-        ]);
+        ]]);
     };
 }
 
