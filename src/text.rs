@@ -232,12 +232,29 @@ fn floor(text: &[u8], at: usize) -> usize {
 
 /// Letters that must be changed, added, left out or swapped to make one word of the other, for "did you mean".
 #[cfg(feature = "suggest")]
-pub use strsim::osa_distance as edits;
+use strsim::osa_distance as edits;
 
 /// Without the feature `suggest` all words are too far from each other.
 #[cfg(not(feature = "suggest"))]
-pub const fn edits(_: &str, _: &str) -> usize {
+const fn edits(_: &str, _: &str) -> usize {
     usize::MAX
+}
+
+/// The word that `text` is probably a slip of: the same but for case, or few enough edits away. Takes memory.
+pub fn nearest<'a>(text: &str, words: &mut dyn Iterator<Item = &'a str>) -> Option<&'a str> {
+    let lower = text.to_ascii_lowercase();
+    let mut most = (lower.chars().count() / 3).clamp(1, 4) + 1;
+    let mut nearest = None;
+    for word in words.filter(|_| cfg!(feature = "suggest")) {
+        let known = word.to_ascii_lowercase();
+        // a name that was cut short is one edit away
+        let short = lower.len() > 4 && known.starts_with(&lower) && known != lower;
+        let distance = if short { 1 } else { edits(&lower, &known) };
+        if distance < most {
+            (most, nearest) = (distance, Some(word));
+        }
+    }
+    nearest
 }
 
 /// Writes `value` in decimal and gives its digits, which are the last ones of `room`.

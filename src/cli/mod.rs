@@ -135,13 +135,13 @@ pub struct Listen {
 /// The kind of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// `SOCK_STREAM`.
+    /// SOCK_STREAM.
     Stream,
-    /// `SOCK_DGRAM`.
+    /// SOCK_DGRAM.
     Datagram,
-    /// `SOCK_SEQPACKET`.
-    SeqPacket,
-    /// A named pipe, fifo(7).
+    /// SOCK_SEQPACKET.
+    SequentialPacket,
+    /// A FIFO in the file system, fifo(7).
     Fifo,
 }
 

@@ -6,7 +6,7 @@ use super::{Activate, Control, Inetd, Kind, Listen, Options, UsageError};
 use crate::limits::FD_NAME_BYTES;
 use crate::logging::Target;
 use crate::packed::fill;
-use crate::text::{edits, number};
+use crate::text::{nearest, number};
 use lexopt::Arg;
 use log::LevelFilter;
 use std::ffi::{OsStr, OsString};
@@ -215,7 +215,7 @@ impl Given {
             Id::Listen => self.listen.push(value),
             Id::Accept => activate.accept = true,
             Id::Datagram => self.set_kind(Kind::Datagram)?,
-            Id::SeqPacket => self.set_kind(Kind::SeqPacket)?,
+            Id::SeqPacket => self.set_kind(Kind::SequentialPacket)?,
             Id::Inetd => activate.inetd = true,
             Id::FdName => activate.names = fd_names(&value)?,
             Id::SetEnv => activate.environment.push(variable(value)?),
@@ -311,7 +311,7 @@ fn listen(word: OsString, default: Kind) -> Result<Listen> {
         (b"udp:", Kind::Datagram, Say::Port),
         (b"unix:", Kind::Stream, Say::Path),
         (b"unixgram:", Kind::Datagram, Say::Path),
-        (b"seqpacket:", Kind::SeqPacket, Say::Path),
+        (b"seqpacket:", Kind::SequentialPacket, Say::Path),
         (b"fifo:", Kind::Fifo, Say::Fifo),
     ];
     let bytes = word.as_bytes();
@@ -404,21 +404,6 @@ pub(super) fn about(error: &lexopt::Error) -> (Say, &str) {
 /// The word of a command.
 pub fn word(command: Command) -> &'static str {
     COMMANDS.iter().find(|row| row.command == Some(command)).map_or("dormouse", |row| row.word)
-}
-
-/// The candidate that `found` is probably a slip of: at most a third of its letters differ.
-fn nearest(found: &str, candidates: &mut dyn Iterator<Item = &'static str>) -> Option<&'static str> {
-    if !cfg!(feature = "suggest") {
-        return None;
-    }
-    let mut nearest = (usize::MAX, None);
-    for candidate in candidates {
-        let distance = edits(found, candidate);
-        if distance < nearest.0 && distance <= (candidate.len() / 3).max(1) {
-            nearest = (distance, Some(candidate));
-        }
-    }
-    nearest.1
 }
 
 /// At most 200 bytes of a word, with control characters and what is no UTF-8 as `\xNN`.

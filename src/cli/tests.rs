@@ -83,13 +83,13 @@ fn each_address_may_tell_its_type() {
         (Kind::Datagram, "[::1]:53"),
         (Kind::Stream, "/run/x"),
         (Kind::Datagram, "@x"),
-        (Kind::SeqPacket, "/run/y"),
+        (Kind::SequentialPacket, "/run/y"),
         (Kind::Fifo, "/run/z"),
         (Kind::Datagram, "53"),
         (Kind::Datagram, "/run/w"),
     ];
     assert_eq!(found, expected.map(|(kind, address)| (kind, OsString::from(address))));
-    assert_eq!(ok("activate --seqpacket -l /run/x cat").activate.listen[0].kind, Kind::SeqPacket);
+    assert_eq!(ok("activate --seqpacket -l /run/x cat").activate.listen[0].kind, Kind::SequentialPacket);
 }
 
 #[test]

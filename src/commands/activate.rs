@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 use super::daemon;
 use super::say::Say;
-use crate::cli::{self, Activate, Kind, Options, exit};
+use crate::cli::{self, Activate, Options, exit};
 use crate::config::{self, Draft, Place, ServiceDraft};
 use crate::limits::CHILDREN;
 use crate::logging::{self, Target, say};
@@ -70,13 +70,7 @@ fn draft(asked: &Activate, inherited: Vec<Option<(&'static str, String)>>) -> Re
         line(&mut lines, directive, &address);
     }
     for listen in &asked.listen {
-        let directive = match listen.kind {
-            Kind::Stream => "ListenStream",
-            Kind::Datagram => "ListenDatagram",
-            Kind::SeqPacket => "ListenSequentialPacket",
-            Kind::Fifo => "ListenFIFO",
-        };
-        line(&mut lines, directive, text(&listen.address)?);
+        line(&mut lines, listen.kind.directive().name(), text(&listen.address)?);
     }
     line(&mut lines, "Accept", if asked.accept { "yes" } else { "no" });
     if asked.inetd || asked.accept {

@@ -10,23 +10,11 @@ use super::message::Code;
 use super::problem::{Parsed, Problem, fail, wrong};
 use super::scalar::number;
 use super::value::path;
+pub use crate::cli::Kind;
 use crate::limits;
 use crate::peer::mapped;
 use crate::sys::users;
 use crate::text::split_last;
-
-/// What a Listen line opens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
-    /// ListenStream=: SOCK_STREAM.
-    Stream,
-    /// ListenDatagram=: SOCK_DGRAM.
-    Datagram,
-    /// ListenSequentialPacket=: SOCK_SEQPACKET.
-    SequentialPacket,
-    /// ListenFIFO=: a FIFO in the file system.
-    Fifo,
-}
 
 /// One socket of a service. Their order is the order of the descriptors.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -74,12 +74,12 @@ pub(super) fn not_a_number<T>(text: &str, numeric: bool, expected: &str) -> Pars
     fail(Problem::about(code, text).with_expected(expected.to_owned()))
 }
 
-/// Units of time spans in microseconds, systemd.time(7). Case matters: `M` is a month.
+/// Units of time spans in microseconds, systemd.time(7), the first name of each is printed. Case matters: `M` is a month.
 const SPANS: [(&str, u64); 9] = [
     ("us usec µs", 1),
     ("ms msec", 1_000),
     ("s sec second seconds", SECOND),
-    ("m min minute minutes", 60 * SECOND),
+    ("min m minute minutes", 60 * SECOND),
     ("h hr hour hours", 3_600 * SECOND),
     ("d day days", 86_400 * SECOND),
     ("w week weeks", 604_800 * SECOND),
@@ -144,9 +144,7 @@ fn scaled(text: &str, factor: u64) -> Option<Option<u64>> {
 
 /// A span in its shortest exact form, for printing.
 pub(super) fn span_text(micros: u64) -> String {
-    let units: [(&str, u64); 6] =
-        [("d", 86_400 * SECOND), ("h", 3_600 * SECOND), ("min", 60 * SECOND), ("s", SECOND), ("ms", 1_000), ("us", 1)];
-    with_unit(micros, &units)
+    with_unit(micros, &SPANS[..6]) // up to days
 }
 
 /// The largest unit that leaves no rest.
@@ -155,16 +153,16 @@ fn with_unit(number: u64, units: &[(&str, u64)]) -> String {
         0 => "0".to_owned(),
         INFINITY => "infinity".to_owned(),
         _ => {
-            let (name, factor) =
-                units.iter().find(|(_, factor)| number.is_multiple_of(*factor)).copied().unwrap_or(("", 1));
-            (number / factor).to_string() + name
+            let (names, factor) =
+                units.iter().rfind(|(_, factor)| number.is_multiple_of(*factor)).copied().unwrap_or(("", 1));
+            (number / factor).to_string() + words::nth(names, 0)
         }
     }
 }
 
-/// Units of sizes, largest first.
+/// Units of sizes.
 const SIZES: [(&str, u64); 6] =
-    [("E", 1 << 60), ("P", 1 << 50), ("T", 1 << 40), ("G", 1 << 30), ("M", 1 << 20), ("K", 1 << 10)];
+    [("K", 1 << 10), ("M", 1 << 20), ("G", 1 << 30), ("T", 1 << 40), ("P", 1 << 50), ("E", 1 << 60)];
 
 /// Bytes such as `64K` or `1.5M`; `infinity` where the maximum allows it.
 pub(super) fn size(text: &str, max: u64) -> Parsed<u64> {

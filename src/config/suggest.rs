@@ -5,7 +5,7 @@ use super::foreign::{Foreign, foreign};
 use super::message::{Code, Reason};
 use super::table::NAMES;
 use super::words;
-use crate::text::edits;
+use crate::text::nearest;
 
 /// Each directive with the words of other configurations, in lower case, that stand for the same. Packed with the
 /// messages.
@@ -21,37 +21,14 @@ pub(super) const ALIASES: &str = "\
     SocketMode socket-mode socketpermissions|LimitAS rlimit_as|LimitCPU rlimit_cpu|LimitNOFILE rlimit_files|\
     Backlog backlogsize|StandardError stderr|StandardOutput stdout|StandardInput stdin";
 
-/// The word of a list nearest to `text`: the same but for case, or few enough edits away. Blanks and ends of lines part
-/// the words; what stands behind a blank in its line does not count when `first`.
-fn nearest<'a>(text: &str, list: &'a str, first: bool) -> Option<&'a str> {
-    if !cfg!(feature = "suggest") {
-        return None;
-    }
-    let lower = text.to_ascii_lowercase();
-    let mut most = (lower.chars().count() / 3).clamp(1, 4) + 1;
-    let mut nearest = None;
-    for line in list.split('\n') {
-        for word in line.split(' ').take(if first { 1 } else { usize::MAX }) {
-            let known = word.to_ascii_lowercase();
-            // a name that was cut short is one edit away
-            let short = lower.len() > 4 && known.starts_with(&lower) && known != lower;
-            let distance = if short { 1 } else { edits(&lower, &known) };
-            if distance < most {
-                (most, nearest) = (distance, Some(word));
-            }
-        }
-    }
-    nearest
-}
-
 /// The directive nearest to a name.
 pub(super) fn directive(name: &str) -> Option<&'static str> {
-    nearest(name, NAMES, true)
+    nearest(name, &mut NAMES.lines().filter_map(|line| line.split(' ').next()))
 }
 
 /// The hint about the nearest word of a list with blanks between; empty without one.
 pub(super) fn hint(text: &str, list: &str) -> String {
-    did_you_mean(nearest(text, list, false))
+    did_you_mean(nearest(text, &mut list.split(' ')))
 }
 
 /// The hint about a near word; empty without one.
