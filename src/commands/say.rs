@@ -62,10 +62,9 @@ texts! {
         CannotAsk "cannot ask the daemon at {0}: {1}; {2}";
         Ended "the daemon has ended the connection";
         Daemon
-            "dormouse {version}, pid {pid}, up {uptime_ms}: {services} services, {sockets} sockets, {processes} processes\n";
-        Ending "it is ending\n";
-        Missing "{missing} sockets are not open and are tried again\n";
-        Late "late allocations {late_allocations}, lost log lines {lost_log_lines}, log level ";
+            "dormouse {version}, pid {pid}, up {uptime_ms}: {services} services, {sockets} sockets, {processes} processes\n\
+             [stopping:it is ending\n][missing:{missing} sockets are not open and are tried again\n]\
+             late allocations {late_allocations}, lost log lines {lost_log_lines}, log level ";
         Resting " for {rest_ms} (until ";
         Paused ", its sockets are paused";
         PerConnection "{program} for each connection";
@@ -75,8 +74,9 @@ texts! {
         Asleep "{asleep_ms}, {given_back_kb} given back; {slept_ms} in all";
         Slept "{slept_ms} in all, {given_back_kb} given back the last time";
         NotOpen "{kind} {address} (not open, tried again in {retry_ms})";
-        Drops ", {drops} packets dropped by the kernel";
-        CountedBy ", connections counted by {counted_by}";
+        OfKernel "[drops:, {drops} packets dropped by the kernel][counted_by:, connections counted by {counted_by}]";
+        // one that has ended has no memory
+        Process "{pid} {comm}, age {age_ms}[idle_ms:, idle {idle_ms}][memory_kb:, memory {memory_kb}][cpu_ms:, CPU {cpu_ms}]";
         Starts "{count}, last {last_us}, worst {worst_us}";
         // sysexits.h, and what shells say
         Statuses

@@ -45,8 +45,19 @@ impl Row {
         !matches!(self.text(key).as_str(), "" | "0" | "no")
     }
 
-    /// Adds a text to `out` in which `{key}` stands for a field, as people read it: the key tells its unit.
+    /// Adds a text to `out` in which `{key}` stands for a field, as people read it: the key tells its unit. What stands in
+    /// brackets behind a key and a colon is there if the field says something.
     pub(super) fn fill(&self, text: &str, out: &mut String) {
+        for (index, part) in text.split(['[', ']']).enumerate() {
+            match part.split_once(':').filter(|_| index % 2 == 1) {
+                None => self.fill_plain(part, out),
+                Some((key, part)) if self.has(key) => self.fill_plain(part, out),
+                Some(_) => {}
+            }
+        }
+    }
+
+    fn fill_plain(&self, text: &str, out: &mut String) {
         for (index, part) in text.split(['{', '}']).enumerate() {
             if index % 2 == 0 {
                 out.push_str(part);
@@ -58,13 +69,6 @@ impl Row {
                 ("kb", Some(kb)) => out.push_str(&memory(kb)),
                 _ => out.push_str(&self.text(part)),
             }
-        }
-    }
-
-    /// The same if this field says something.
-    pub(super) fn fill_if(&self, key: &str, text: &str, out: &mut String) {
-        if self.has(key) {
-            self.fill(text, out);
         }
     }
 

@@ -46,9 +46,6 @@ pub(super) fn list(status: &Status) -> String {
 /// Dormouse itself.
 pub(super) fn daemon(row: &Row) -> String {
     let mut out = row.filled(Say::Daemon.text());
-    row.fill_if("stopping", Say::Ending.text(), &mut out);
-    row.fill_if("missing", Say::Missing.text(), &mut out);
-    row.fill(Say::Late.text(), &mut out);
     out.push_str(&row.text("log_level").to_ascii_lowercase());
     out.push('\n');
     out
@@ -71,7 +68,7 @@ pub(super) fn service(service: &Service, out: &mut String) {
         let _ = writeln!(out, "  {title:<10} {text}");
     };
     for (index, row) in service.sockets.iter().enumerate() {
-        line(if index == 0 { "sockets" } else { "" }, &whole_socket(row));
+        line(if index == 0 { "sockets" } else { "" }, &(socket(row) + &row.filled(Say::OfKernel.text())));
     }
     let how = if row.has("accept") { Say::PerConnection.text() } else { Say::WithAll.text() };
     if row.has("backend") {
@@ -80,10 +77,8 @@ pub(super) fn service(service: &Service, out: &mut String) {
     if row.has("program") {
         line("program", &row.filled(if row.has("backend") { "{program}" } else { how }));
     }
-    let mut accepted = counts.filled("{accepted}, current ");
-    let limited = row.number("max_connections").is_some();
-    row.fill(if limited { Say::Limited.text() } else { "{live}" }, &mut accepted);
-    line("accepted", &accepted);
+    let live = if row.number("max_connections").is_some() { Say::Limited.text() } else { "{live}" };
+    line("accepted", &(counts.filled("{accepted}, current ") + &row.filled(live)));
     line("refused", &reasons(counts, "refused_", "refused"));
     line("rested", &reasons(counts, "rested_", ""));
     for (key, text) in [("failures", "{failures} in a row"), ("dropped", Say::Dropped.text())] {
@@ -115,14 +110,6 @@ fn socket(row: &Row) -> String {
     row.filled(if open { "{kind} {address}" } else { Say::NotOpen.text() })
 }
 
-/// [`socket`], and what the kernel tells of it.
-fn whole_socket(row: &Row) -> String {
-    let mut text = socket(row);
-    row.fill_if("drops", Say::Drops.text(), &mut text);
-    row.fill_if("counted_by", Say::CountedBy.text(), &mut text);
-    text
-}
-
 /// `3 (max-connections 2, address 1)`.
 fn reasons(counts: &Row, group: &str, total: &str) -> String {
     let each: Vec<(String, u64)> = counts.group(group).filter(|(_, count)| *count > 0).collect();
@@ -150,16 +137,13 @@ fn starts(row: &Row) -> String {
 }
 
 fn process(row: &Row) -> String {
-    let mut text = row.filled("{pid} {comm}, age {age_ms}");
-    row.fill_if("idle_ms", ", idle {idle_ms}", &mut text);
-    row.fill_if("memory_kb", ", memory {memory_kb}", &mut text); // one that has ended has none
-    row.fill_if("cpu_ms", ", CPU {cpu_ms}", &mut text);
+    let mut text = row.filled(Say::Process.text());
     if row.count("tasks") > 1 {
         row.fill(", {tasks} processes", &mut text);
     }
-    row.fill_if("peer", ", peer {peer}", &mut text);
+    row.fill("[peer:, peer {peer}]", &mut text);
     if row.text("stage") != "running" {
-        row.fill_if("stage", ", {stage}", &mut text);
+        row.fill("[stage:, {stage}]", &mut text);
     }
     text
 }
