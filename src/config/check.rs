@@ -14,6 +14,7 @@ use super::message::{Code, Reason};
 use super::own_port;
 use super::value::Value;
 use crate::limits;
+use crate::packed::fill;
 
 /// Adds the faults of everything that was read to the draft.
 pub fn check(draft: &mut Draft) {
@@ -107,7 +108,7 @@ impl Check<'_> {
         let own = |id: &Id| service.is_own(*id);
         for (id, _) in service.settings().filter(|(id, _)| own(id) && !is_of_socket(*id)) {
             if id.row().group == directive::Group::Sockets {
-                let why = ["it holds for the service as a whole and is taken from [", name, "]"].concat();
+                let why = fill(Reason::OfOwner.text(), &[name]);
                 self.at(Code::NoEffect, id, &[id.name(), &why]);
             } else {
                 self.at(Code::ServiceSetting, id, &[id.name(), name]);
@@ -292,14 +293,14 @@ impl Check<'_> {
         for (id, other) in COMPANIONS {
             let told = id == Id::RestartSec && service.flag(Id::Accept);
             if !told && service.is_own(id) && !service.is_set(other) && !service.has_failed(other) {
-                let why = ["there is no ", other.name(), "="].concat();
+                let why = fill(Reason::NoCompanion.text(), &[other.name()]);
                 self.at(Code::NoEffect, id, &[id.name(), &why]);
             }
         }
         let stops = [Id::StopWhenIdleSec, Id::StopWhenQuietSec, Id::EvictUnderPressure];
         if service.choice(Id::KillMode) == "none" {
             for id in stops.into_iter().filter(|id| service.is_own(*id)) {
-                self.at(Code::NoEffect, id, &[id.name(), "KillMode=none keeps the processes"]);
+                self.at(Code::NoEffect, id, &[id.name(), Reason::Keeps.text()]);
             }
         }
         let stopped = || stops.iter().any(|id| service.is_set(*id) || service.has_failed(*id));

@@ -7,6 +7,9 @@
 /// What leaving a directive out means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Foreign {
+    /// The service is less protected than under systemd, where it could gain no privileges either if it is not root's. That
+    /// part we can do.
+    Wall,
     /// The service is less protected than under systemd.
     Protection,
     /// Nothing: it describes the place of the unit among others, or a thing that can't happen here.
@@ -15,20 +18,23 @@ pub enum Foreign {
     Other,
 }
 
-/// Walls round a service.
+/// Walls that bring NoNewPrivileges=yes with them when the program is not root's, systemd.exec(5).
+const WALLS: &str = "\
+    LockPersonality MemoryDenyWriteExecute PrivateDevices ProtectClock ProtectHostname ProtectKernelLogs \
+    ProtectKernelModules ProtectKernelTunables RestrictAddressFamilies RestrictNamespaces RestrictRealtime \
+    RestrictSUIDSGID SystemCallArchitectures SystemCallFilter SystemCallLog";
+
+/// Other walls round a service.
 const PROTECTION: &str = "\
     AppArmorProfile BPFProgram BindPaths BindReadOnlyPaths DeviceAllow DevicePolicy DynamicUser ExecPaths \
     IPCNamespacePath IPEgressFilterPath IPIngressFilterPath InaccessibleDirectories InaccessiblePaths \
-    KeyringMode LockPersonality MemoryDenyWriteExecute MountFlags NFTSet NetworkNamespacePath NoExecPaths \
-    Personality PrivateBPF PrivateDevices PrivateIPC PrivateMounts PrivateNetwork PrivatePIDs PrivateTmp \
-    PrivateUsers ProcSubset ProtectClock ProtectControlGroups ProtectHome ProtectHostname ProtectKernelLogs \
-    ProtectKernelModules ProtectKernelTunables ProtectProc ProtectSystem ReadOnlyDirectories ReadOnlyPaths \
-    ReadWriteDirectories ReadWritePaths RemoveIPC RestrictAddressFamilies RestrictFileSystems \
-    RestrictNamespaces RestrictNetworkInterfaces RestrictRealtime RestrictSUIDSGID RootHash \
-    RootHashSignature RootImage RootImageOptions RootImagePolicy RootVerity SELinuxContext \
-    SELinuxContextFromNet SecureBits SmackLabel SmackLabelIPIn SmackLabelIPOut SmackProcessLabel \
-    SocketBindAllow SocketBindDeny SystemCallArchitectures SystemCallErrorNumber SystemCallFilter \
-    SystemCallLog TemporaryFileSystem UserNamespacePath";
+    KeyringMode MountFlags NFTSet NetworkNamespacePath NoExecPaths Personality PrivateBPF PrivateIPC \
+    PrivateMounts PrivateNetwork PrivatePIDs PrivateTmp PrivateUsers ProcSubset ProtectControlGroups \
+    ProtectHome ProtectProc ProtectSystem ReadOnlyDirectories ReadOnlyPaths ReadWriteDirectories \
+    ReadWritePaths RemoveIPC RestrictFileSystems RestrictNetworkInterfaces RootHash RootHashSignature \
+    RootImage RootImageOptions RootImagePolicy RootVerity SELinuxContext SELinuxContextFromNet SecureBits \
+    SmackLabel SmackLabelIPIn SmackLabelIPOut SmackProcessLabel SocketBindAllow SocketBindDeny \
+    SystemCallErrorNumber TemporaryFileSystem UserNamespacePath";
 
 /// Order, dependencies and descriptions of units, and what belongs to a start or a reload that systemd waits for.
 const MEANINGLESS: &str = "\
@@ -77,14 +83,15 @@ const OTHER: &str = "\
     WatchdogSec WatchdogSignal Writable";
 
 /// Where each list ends in [`HASHES`].
-const PROTECTIONS: usize = count(PROTECTION);
+const WALLS_END: usize = count(WALLS);
+const PROTECTIONS: usize = WALLS_END + count(PROTECTION);
 const MEANINGLESSES: usize = PROTECTIONS + count(MEANINGLESS);
 const OTHERS: usize = MEANINGLESSES + count(OTHER);
 
 /// The hashes of all names, list after list.
 static HASHES: [u32; OTHERS] = {
     let mut all = [0; OTHERS];
-    let lists = [(PROTECTION, 0), (MEANINGLESS, PROTECTIONS), (OTHER, MEANINGLESSES)];
+    let lists = [(WALLS, 0), (PROTECTION, WALLS_END), (MEANINGLESS, PROTECTIONS), (OTHER, MEANINGLESSES)];
     let mut list = 0;
     while list < lists.len() {
         fill(&mut all, lists[list].1, lists[list].0.as_bytes());
@@ -138,6 +145,7 @@ pub fn foreign(name: &str) -> Option<Foreign> {
     }
     let hash = hash(name.as_bytes());
     match HASHES.iter().position(|known| *known == hash) {
+        Some(index) if index < WALLS_END => Some(Foreign::Wall),
         Some(index) if index < PROTECTIONS => Some(Foreign::Protection),
         Some(index) if index < MEANINGLESSES => Some(Foreign::Meaningless),
         None if !name.starts_with("Condition") && !name.starts_with("Assert") => None,

@@ -361,6 +361,8 @@ messages! {
     ListenForms, "ListenStream=80 is TCP on all addresses, ListenDatagram=53 is UDP, /run/x a unix socket; one address a line";
     Script, "what it needs first can stand in a script that ends in exec PROGRAM";
     DefaultsName, "what holds for all sections after it is [defaults]";
+    NoComment, "a comment needs a line of its own; here it is part of the value";
+    NoQuotes, "leave the quotes out; here they are part of the value";
     // Why the sockets of a service leave a directive without effect.
     NoPath, "the service has no unix socket or FIFO with a path";
     NoTcp, "the service has no TCP socket";
@@ -370,6 +372,9 @@ messages! {
     NoConnections, "the service has no socket with connections";
     NoAccept, "it counts connections, which dormouse sees only with Accept=yes or ConnectTo=";
     NoProgramSet, "the service has no program";
+    NoCompanion, "there is no {0}=";
+    Keeps, "KillMode=none keeps the processes";
+    OfOwner, "it holds for the service as a whole and is taken from [{0}]";
     NoStop, "nothing stops the service: it has none of StopWhenIdleSec=, StopWhenQuietSec= and EvictUnderPressure=";
     Accepts, "with Accept=yes each process belongs to its connection and ends with it";
     @cfg!(feature = "suggest") =>

@@ -97,12 +97,12 @@ impl Reader {
             if failed
                 && (after_blank(value, b'#').is_some() || after_blank(value, b';').is_some() && fault.hint.is_empty())
             {
-                fault.hint = "a comment needs a line of its own; here it is part of the value".to_owned();
+                Reason::NoComment.text().clone_into(&mut fault.hint);
             } else if failed
                 && value.starts_with(['"', '\''])
                 && matches!(id.syntax().form(), Form::Plain | Form::Percent)
             {
-                fault.hint = "leave the quotes out; here they are part of the value".to_owned();
+                Reason::NoQuotes.text().clone_into(&mut fault.hint);
             } else if matches!((id.syntax(), fault.code), (Syntax::Listen(_), Code::BadPort | Code::BadIp)) {
                 Reason::ListenForms.text().clone_into(&mut fault.hint);
             }

@@ -48,7 +48,7 @@ pub(super) fn meant(name: &str) -> Option<&'static str> {
 pub(super) fn unknown(name: &str, place: Place) -> Fault {
     let word = meant(name);
     let code = match foreign(name).filter(|_| word.is_none()) {
-        Some(Foreign::Protection) => Code::NoProtection,
+        Some(Foreign::Wall | Foreign::Protection) => Code::NoProtection,
         Some(_) => Code::NotCarriedOut,
         None => Code::UnknownDirective,
     };

@@ -16,7 +16,6 @@ use super::problem::{Parsed, Problem};
 use super::scalar;
 use super::specifier::Specifiers;
 use super::suggest;
-use super::words;
 use crate::sys::users;
 use crate::text::join;
 
@@ -44,12 +43,6 @@ const OF_SERVICES: [Id; 9] = [
 const OF_SOCKETS: &str = "\
     ExecSt IPEgress IPIngress Listen MessageQueue NetworkNamespacePath Pass PipeSize \
     PrivateNetwork SELinuxContextFromNet SmackLabel SocketProtocol Timestamping Writable";
-
-/// Walls that bring NoNewPrivileges=yes with them when the program is not root's, systemd.exec(5). That part we can do.
-const NO_NEW_PRIVILEGES: &str = "\
-    LockPersonality MemoryDenyWriteExecute PrivateDevices ProtectClock ProtectHostname ProtectKernelLogs \
-    ProtectKernelModules ProtectKernelTunables RestrictAddressFamilies RestrictNamespaces RestrictRealtime \
-    RestrictSUIDSGID SystemCallArchitectures SystemCallFilter SystemCallLog";
 
 /// One service as its unit files describe it.
 #[derive(Debug, Default)]
@@ -196,7 +189,7 @@ impl Unit {
                 Some(_) if self.section == Section::Socket && !OF_SOCKETS.split(' ').any(|of| name.starts_with(of)) => {
                     Route::Pass
                 }
-                Some(Foreign::Protection) => Route::Lost(0),
+                Some(Foreign::Wall | Foreign::Protection) => Route::Lost(0),
                 Some(Foreign::Other) => Route::Lost(1),
                 // Others read it, systemd.unit(5).
                 None if name.starts_with("X-") => Route::Pass,
@@ -362,7 +355,7 @@ impl Unit {
         if let Some(place) = self.dynamic_user {
             self.made_up(place, draft);
         }
-        let walls = || self.lost[0].iter().any(|(name, _)| words::index(NO_NEW_PRIVILEGES, name).is_some());
+        let walls = || self.lost[0].iter().any(|(name, _)| foreign(name) == Some(Foreign::Wall));
         if self.dynamic_user.is_some() || self.draft.is_set(Id::User) && walls() {
             self.draft.default_to(Id::NoNewPrivileges, "yes");
         }
