@@ -1,6 +1,7 @@
 //! The environment of a child as far as it is known at load: systemd.exec(5), "Environment Variables in Spawned
 //! Processes". What differs from start to start is added by the spawner.
 
+use std::cell::Cell;
 use std::path::Path;
 
 use rustix::io::Errno;
@@ -183,88 +184,79 @@ fn fits(pattern: &str, name: &str) -> bool {
     }
 }
 
-/// Where the reader of an environment file is.
-#[derive(Clone, Copy)]
-enum At {
-    Start,
-    Comment {
-        escaped: bool,
-    },
-    Name,
-    /// Behind the `=`, or behind a quote that was closed.
-    Before,
-    Value,
-    Escape,
-    Single,
-    Double {
-        escaped: bool,
-    },
-}
-
 /// Reads the lines of an environment file as systemd does (systemd.exec(5), EnvironmentFile=): comments with `#` or `;`,
 /// quotes at the beginning of a value, a backslash joins lines. What is not an assignment yields its line number.
 fn parse(text: &str) -> Vec<Result<(String, String), usize>> {
     let mut entries = Vec::new();
-    let (mut at, mut line, mut first) = (At::Start, 1, 1);
-    // blanks after `kept` are not part of the value
-    let (mut name, mut value, mut kept) = (String::new(), String::new(), 0);
-    let mut end = |name: &mut String, value: &mut String, kept: &mut usize, first, assigned| {
-        value.truncate(*kept);
-        let (known, value) = (std::mem::take(name).trim_ascii_end().to_owned(), std::mem::take(value));
-        *kept = 0;
-        let good = assigned && config::is_variable(&known) && !value.contains('\0');
-        entries.push(if good { Ok((known, value)) } else { Err(first) });
-        At::Start
-    };
-    for c in text.chars() {
-        let ends = matches!(c, '\n' | '\r');
-        let blank = ends || matches!(c, ' ' | '\t');
-        at = match (at, c) {
-            (At::Start, '#' | ';') => At::Comment { escaped: false },
-            (At::Start, _) if blank => At::Start,
-            (At::Start, _) => {
-                first = line;
-                name.push(c);
-                At::Name
+    let line = Cell::new(1);
+    let mut rest = text.chars().inspect(|c| line.set(line.get() + usize::from(*c == '\n')));
+    while let Some(first) = rest.find(|c| !ends(*c) && !is_blank(*c)) {
+        if matches!(first, '#' | ';') {
+            while let Some(c) = rest.next().filter(|c| !ends(*c)) {
+                // a comment goes on behind one, too
+                let _ = if c == '\\' { rest.next() } else { None };
             }
-            (At::Comment { escaped: false }, _) if ends => At::Start,
-            (At::Comment { escaped }, _) => At::Comment { escaped: c == '\\' && !escaped },
-            (At::Name, '=') => At::Before,
-            (At::Name, _) if ends => end(&mut name, &mut value, &mut kept, first, false),
-            (At::Name, _) => {
-                name.push(c);
-                At::Name
-            }
-            (At::Before | At::Value, _) if ends => end(&mut name, &mut value, &mut kept, first, true),
-            (At::Before | At::Value, '\\') => At::Escape,
-            (At::Before, '\'') => At::Single,
-            (At::Before, '"') => At::Double { escaped: false },
-            (At::Before, _) if blank => At::Before,
-            (At::Single, '\'') | (At::Double { escaped: false }, '"') => At::Before,
-            (At::Double { escaped: false }, '\\') => At::Double { escaped: true },
-            (at, _) => {
-                match at {
-                    At::Escape if ends => {}
-                    At::Double { escaped: true } if c == '\n' => {}
-                    At::Double { escaped: true } if !matches!(c, '"' | '\\' | '`' | '$') => value.extend(['\\', c]),
-                    _ => value.push(c),
-                }
-                if !(matches!(at, At::Value) && blank) {
-                    kept = value.len();
-                }
-                match at {
-                    At::Double { .. } => At::Double { escaped: false },
-                    At::Single => At::Single,
-                    _ => At::Value,
-                }
-            }
-        };
-        line += usize::from(c == '\n');
-    }
-    if !matches!(at, At::Start | At::Comment { .. }) {
-        end(&mut name, &mut value, &mut kept, first, !matches!(at, At::Name));
+            continue;
+        }
+        let start = line.get();
+        let mut name = String::from(first);
+        let mut next = rest.next();
+        while let Some(c) = next.filter(|c| *c != '=' && !ends(*c)) {
+            name.push(c);
+            next = rest.next();
+        }
+        name.truncate(name.trim_ascii_end().len());
+        let value = if next == Some('=') { Some(value(&mut rest)) } else { None };
+        let good = |value: &String| config::is_variable(&name) && !value.contains('\0');
+        entries.push(value.filter(good).map(|value| (name, value)).ok_or(start));
     }
     entries
+}
+
+/// What stands behind the `=`, up to the end of its line.
+fn value(rest: &mut dyn Iterator<Item = char>) -> String {
+    // blanks after `kept` are not part of the value; quotes mean something before its text only
+    let (mut value, mut kept, mut before) = (String::new(), 0, true);
+    while let Some(c) = rest.next().filter(|c| !ends(*c)) {
+        match c {
+            '\\' => {
+                let Some(c) = rest.next() else { break };
+                value.extend(Some(c).filter(|c| !ends(*c)));
+                before = false;
+            }
+            '\'' if before => value.extend(rest.take_while(|c| *c != '\'')),
+            '"' if before => {
+                while let Some(c) = rest.next().filter(|c| *c != '"') {
+                    match if c == '\\' { rest.next() } else { None } {
+                        None if c == '\\' => {}
+                        None => value.push(c),
+                        Some('\n') => {}
+                        Some(c @ ('"' | '\\' | '`' | '$')) => value.push(c),
+                        Some(c) => value.extend(['\\', c]),
+                    }
+                }
+            }
+            c if is_blank(c) && before => {}
+            c => {
+                value.push(c);
+                before = false;
+                if is_blank(c) {
+                    continue;
+                }
+            }
+        }
+        kept = value.len();
+    }
+    value.truncate(kept);
+    value
+}
+
+const fn ends(c: char) -> bool {
+    matches!(c, '\n' | '\r')
+}
+
+const fn is_blank(c: char) -> bool {
+    matches!(c, ' ' | '\t')
 }
 
 #[cfg(test)]
