@@ -190,13 +190,8 @@ impl Check<'_> {
             return;
         };
         let place = service.place(Id::ConnectTo);
-        let yes = [(Id::Accept, "=yes"), (Id::BothWays, "=yes")].into_iter().filter(|(id, _)| service.flag(*id));
-        let internal = Some((Id::Internal, "=")).filter(|(id, _)| service.is_set(*id));
-        let streams = [Id::StandardInput, Id::StandardOutput, Id::StandardError];
-        let is_socket = |id: &Id| service.text(*id) == Some("socket");
-        let streams = streams.into_iter().filter(is_socket).map(|id| (id, "=socket"));
-        for (id, value) in yes.chain(internal).chain(streams) {
-            let what = [id.name(), value].concat();
+        let internal = service.is_set(Id::Internal).then(|| (Id::Internal, "Internal=".to_owned()));
+        for (id, what) in takers(service).chain(internal) {
             self.faults.push(Fault::new(Code::ForwardOther, service.place(id), &[&what]).with_other(place));
         }
         let both = service.choice(Id::BindIPv6Only) != "ipv6-only";
@@ -223,11 +218,7 @@ impl Check<'_> {
         if service.flag(Id::Accept) || count <= 1 {
             return;
         }
-        let streams = [Id::StandardInput, Id::StandardOutput, Id::StandardError];
-        let asks = |id: &Id| service.text(*id) == Some("socket");
-        let both = service.flag(Id::BothWays).then_some((Id::BothWays, "=yes"));
-        if let Some((id, value)) = streams.into_iter().find(asks).map(|id| (id, "=socket")).or(both) {
-            let what = [id.name(), value].concat();
+        if let Some((id, what)) = takers(service).next() {
             self.at(Code::OneSocket, id, &[&what, &service.name, &count.to_string()]);
         }
     }
@@ -325,6 +316,14 @@ impl Check<'_> {
             _ => true, // it is no reason of that table
         })
     }
+}
+
+/// What hands a socket to a program in a way of its own: directives, with their values.
+fn takers(service: &ServiceDraft) -> impl Iterator<Item = (Id, String)> {
+    let streams = [Id::StandardInput, Id::StandardOutput, Id::StandardError];
+    let streams = streams.into_iter().filter(|id| service.text(*id) == Some("socket")).map(|id| (id, "=socket"));
+    let flags = [Id::BothWays, Id::Accept].into_iter().filter(|id| service.flag(*id)).map(|id| (id, "=yes"));
+    streams.chain(flags).map(|(id, value)| (id, [id.name(), value].concat()))
 }
 
 /// Whether a connection to `backend` arrives at this socket of ours. `both`: one for IPv6 takes IPv4 as well.

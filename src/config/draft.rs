@@ -13,7 +13,7 @@ use super::lex::backslashes;
 use super::message::Code;
 use super::problem::{Parsed, Problem, fail};
 use super::value::{self, Value};
-use super::{names, suggest};
+use super::{names, suggest, words};
 
 /// How the names of services begin that tcpmux serves.
 pub const MUX: &str = "tcpmux/";
@@ -92,6 +92,12 @@ impl Draft {
     pub fn service(&self, name: &str) -> Option<&ServiceDraft> {
         self.services.iter().find(|service| service.name == name)
     }
+}
+
+/// Whether Internal= knows a service of this name.
+pub(super) fn is_built_in(name: &str, datagram: bool) -> bool {
+    let Syntax::Choice(names) = Id::Internal.syntax() else { return false };
+    words::index(names, name).is_some() && !(datagram && name == "tcpmux")
 }
 
 /// A text that other forms than the native one may have: here a backslash at the end would go on in the next line.
@@ -291,10 +297,8 @@ impl ServiceDraft {
 
     /// The word of a Choice directive; empty when it has none.
     pub fn choice(&self, id: Id) -> &'static str {
-        let Syntax::Choice(words) = id.syntax() else { return "" };
-        self.number(id)
-            .and_then(|index| usize::try_from(index).ok())
-            .map_or("", |index| super::words::nth(words, index))
+        let Syntax::Choice(list) = id.syntax() else { return "" };
+        self.number(id).and_then(|index| usize::try_from(index).ok()).map_or("", |index| words::nth(list, index))
     }
 
     /// What a Choice directive chooses, of values in the order of its words in the table.

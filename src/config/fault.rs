@@ -26,6 +26,13 @@ pub struct Place {
     pub len: u32,
 }
 
+impl Place {
+    /// A whole line; line 0: the whole file.
+    pub fn line(file: u32, line: u32) -> Self {
+        Self { file, line, ..Self::default() }
+    }
+}
+
 /// How bad a fault is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {

@@ -185,12 +185,12 @@ fn take(draft: &mut Draft, name: &str, bytes: &[u8]) -> Option<(u32, Rc<str>)> {
     let bad = nul.map(|at| (Code::FileNul, at)).or(other.map(|at| (Code::FileNotUtf8, at)));
     let Some((code, at)) = bad else { return Some((file, text)) };
     let line = count(bytes[..at].iter().filter(|byte| **byte == b'\n').count() + 1);
-    tell(&mut draft.faults, code, Place { file, line, ..Place::default() }, &[]);
+    tell(&mut draft.faults, code, Place::line(file, line), &[]);
     None
 }
 
 /// A fault about a file as a whole.
 pub(super) fn push(draft: &mut Draft, path: &Path, code: Code, argument: &str) {
     let file = draft.sources.add(&path.to_string_lossy(), "");
-    tell(&mut draft.faults, code, Place { file, ..Place::default() }, &[argument]);
+    tell(&mut draft.faults, code, Place::line(file, 0), &[argument]);
 }

@@ -81,6 +81,8 @@ pub(super) fn backslashes(text: &str) -> usize {
 pub(super) enum Shape<'a> {
     /// The name of a section.
     Section(&'a str),
+    /// A section whose name has no end, which is a fault.
+    Open,
     /// A setting: its name (may be empty), and the byte at which its value begins.
     Setting(&'a str, usize),
 }
@@ -120,7 +122,7 @@ pub(super) fn shape<'a>(line: &'a Line, file: u32, faults: &mut Vec<Fault>) -> O
     if text.starts_with('[') {
         return match text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             Some(name) => Some(Shape::Section(name)),
-            None => fault(Fault::new(Code::OpenSection, whole(), &[])),
+            None => fault(Fault::new(Code::OpenSection, whole(), &[])).or(Some(Shape::Open)),
         };
     }
     let word = || text.split(is_blank).next().unwrap_or_default();
@@ -138,8 +140,7 @@ pub(super) fn carriage_return(draft: &mut Draft, file: u32, text: &str) {
     if text.as_bytes().contains(&b'\r')
         && let Some(index) = text.split('\n').position(|line| line.ends_with('\r'))
     {
-        let place = Place { file, line: count(index + 1), ..Place::default() };
-        tell(&mut draft.faults, Code::CarriageReturn, place, &[]);
+        tell(&mut draft.faults, Code::CarriageReturn, Place::line(file, count(index + 1)), &[]);
     }
 }
 

@@ -55,9 +55,7 @@ impl Reader {
         let (name, start) = match lex::shape(line, file, &mut draft.faults) {
             Some(Shape::Section(name)) => return self.section(draft, name, whole()),
             Some(Shape::Setting(name, start)) => (name, start),
-            None if draft.faults.last().is_some_and(|fault| fault.code == Code::OpenSection) => {
-                return self.enter(draft, whole());
-            }
+            Some(Shape::Open) => return self.enter(draft, whole()),
             None => return,
         };
         let fault = match self.target {

@@ -106,7 +106,7 @@ impl Unit {
             }
             Some(Shape::Section(name)) => self.section(name, line.place(file, 0..line.text.len()), faults),
             Some(Shape::Setting(name, start)) => self.setting(faults, file, line, name, start),
-            None if faults.last().is_some_and(|fault| fault.code == Code::OpenSection) => self.section = Section::Skip,
+            Some(Shape::Open) => self.section = Section::Skip,
             None => {}
         });
     }

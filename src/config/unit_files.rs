@@ -96,7 +96,7 @@ impl<'a> Reader<'a> {
     ) -> Option<ServiceDraft> {
         let mut unit = Unit::default();
         let file = load(draft, &mut unit, path, &name, folders)?;
-        let whole = Place { file, ..Place::default() };
+        let whole = Place::line(file, 0);
         if let Some((names, place)) = unit.strange_sockets() {
             tell(&mut draft.faults, Code::UnitNoSockets, place, &[&name.0, &names]);
             return None;

@@ -10,7 +10,7 @@ use super::readings::Reading;
 use crate::cli::Dialect;
 use crate::config::address::{Kind, Listen, ListenAddress};
 use crate::config::directive::Id;
-use crate::config::draft::{Draft, MUX, ServiceDraft};
+use crate::config::draft::{Draft, MUX, ServiceDraft, is_built_in};
 use crate::config::fault::{Fault, Place, tell};
 use crate::config::lex::Line;
 use crate::config::message::Code;
@@ -23,8 +23,6 @@ use crate::text::{base_name, join, split_last};
 
 /// Arguments that most inetds have room for.
 const ARGUMENTS: usize = 20;
-/// The services that are built in, as Internal= names them.
-const INTERNAL: &str = "echo discard chargen daytime time tcpmux";
 
 /// A line on its way to become a service.
 struct Entry<'a> {
@@ -307,8 +305,8 @@ impl Reader<'_> {
     /// `internal`: the service is found by its name.
     fn internal(&self, entry: &mut Entry<'_>, kind: Kind, flag: Wait) {
         let name = entry.service.name.split('/').next().unwrap_or_default().to_ascii_lowercase();
-        let mux = name == "tcpmux" && (kind != Kind::Stream || entry.text(0).starts_with(MUX));
-        if words::index(INTERNAL, &name).is_none() || mux || matches!(entry.text(2), "unix") {
+        let known = is_built_in(&name, kind != Kind::Stream) && !entry.text(0).starts_with(MUX);
+        if !known || entry.text(2) == "unix" {
             return tell(&mut entry.faults, Code::InetdInternal, entry.place, &[&entry.service.name]);
         }
         if flag.wait != (kind == Kind::Datagram) && self.dialect == Dialect::Busybox {

@@ -85,11 +85,7 @@ impl<'a> Reader<'a> {
                 self.line(draft, open.take());
             }
             if continues && !joined {
-                self.told(
-                    draft,
-                    Reading::ReadContinuation,
-                    Place { file: self.file, line: number, ..Place::default() },
-                );
+                self.told(draft, Reading::ReadContinuation, Place::line(self.file, number));
             }
             let (kept, joins) = self.backslash(draft, raw, number);
             open.get_or_insert_default().add(kept, number);
@@ -106,7 +102,7 @@ impl<'a> Reader<'a> {
     /// Takes a backslash at the end of a line away where it joins the line with the next.
     fn backslash<'t>(&mut self, draft: &mut Draft, raw: &'t str, number: u32) -> (&'t str, bool) {
         let Some(kept) = raw.strip_suffix('\\') else { return (raw, false) };
-        self.told(draft, Reading::ReadBackslash, Place { file: self.file, line: number, ..Place::default() });
+        self.told(draft, Reading::ReadBackslash, Place::line(self.file, number));
         if self.dialect == Dialect::Busybox { (kept, true) } else { (raw, false) }
     }
 
@@ -115,8 +111,7 @@ impl<'a> Reader<'a> {
         let Some(policy) = raw.strip_prefix("#@").filter(|_| self.dialect == Dialect::Freebsd) else { return };
         self.policy = !policy.trim_ascii().is_empty();
         if self.policy {
-            let place = Place { file: self.file, line: number, ..Place::default() };
-            tell(&mut draft.faults, Code::InetdPolicy, place, &[]);
+            tell(&mut draft.faults, Code::InetdPolicy, Place::line(self.file, number), &[]);
         }
     }
 

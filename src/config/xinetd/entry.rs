@@ -1,8 +1,8 @@
 //! One service of xinetd, as directives.
 
 use super::super::address::Prefix;
-use super::super::directive::{Id, Syntax};
-use super::super::draft::{Draft, MUX, ServiceDraft, locate};
+use super::super::directive::Id;
+use super::super::draft::{Draft, MUX, ServiceDraft, is_built_in, locate};
 use super::super::fault::{Fault, Place, Severity, tell};
 use super::super::message::{Code, Reason};
 use super::super::native::check_name;
@@ -68,12 +68,6 @@ pub(super) fn told(attribute: &Attribute) -> Option<Fault> {
         () => Code::XinetdUnknown,
     };
     Some(Fault::new(code, attribute.place, &[&attribute.name]))
-}
-
-/// Whether there is a built-in service of this name.
-fn is_internal(name: &str, datagram: bool) -> bool {
-    let Syntax::Choice(names) = Id::Internal.syntax() else { return false };
-    words::index(names, name).is_some() && !(datagram && name == "tcpmux")
 }
 
 /// Of a nice value that is out of range, the nearest one, as xinetd takes it.
@@ -251,7 +245,7 @@ impl<'a> Entry<'a> {
         }
         if self.has("type", "INTERNAL") {
             let name = self.block.name.to_ascii_lowercase();
-            if Id::Internal.row().later || !is_internal(&name, datagram) {
+            if Id::Internal.row().later || !is_built_in(&name, datagram) {
                 return Err(Reason::NotBuiltIn);
             }
             self.set(Id::Internal, &name, "");

@@ -97,8 +97,7 @@ impl Reader {
             }
         }
         if self.open.take().is_some() {
-            let end = Place { file, line: count(text.split('\n').count()), ..Place::default() };
-            tell(&mut draft.faults, Code::XinetdOpen, end, &[]);
+            tell(&mut draft.faults, Code::XinetdOpen, Place::line(file, count(text.split('\n').count())), &[]);
         }
     }
 
