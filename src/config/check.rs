@@ -137,10 +137,11 @@ impl Check<'_> {
         if internal && service.is_set(Id::ExecStart) {
             self.at(Code::InternalProgram, Id::ExecStart, &[]);
         }
-        if service.choice(Id::Internal) == "tcpmux"
-            && service.listens.iter().any(|listen| listen.kind == Kind::Datagram)
-        {
-            self.at(Code::InternalDatagram, Id::Internal, &[]);
+        let what = service.choice(Id::Internal);
+        let is_deaf = |kind| kind == Kind::Fifo || kind == Kind::Datagram && what == "tcpmux";
+        for listen in service.listens.iter().filter(|listen| internal && is_deaf(listen.kind)) {
+            let fault = Fault::new(Code::InternalKind, listen.place, &[what]);
+            self.faults.push(fault.with_other(service.place(Id::Internal)));
         }
         if service.command().is_none()
             && !internal

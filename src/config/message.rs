@@ -280,7 +280,8 @@ messages! {
         "",
         "right where the program looks for it among LISTEN_FDS, as puma does; one that takes no sockets needs ConnectTo=";
     InternalProgram: Error, "a service with Internal= has no program", "", "remove ExecStart= or Internal=";
-    InternalDatagram: Error, "tcpmux has no datagrams", "only ListenStream=", "";
+    InternalKind: Error,
+        "Internal={0} has no use for this socket", "ListenStream=, or for all but tcpmux ListenDatagram=", "";
     ForwardOther: Error,
         "{0} can't be together with ConnectTo=: connections are forwarded, and no program gets a socket",
         "", "remove one of them";
