@@ -93,7 +93,7 @@ impl Setup {
         }
         let mut policy = policy(work, &self.streams, identifier);
         policy.steps = work.store(self.steps.bytes());
-        policy.environment = work.store(&self.environment.to_bytes());
+        policy.environment = work.store(&ended(&self.environment.0));
         self.policy = Some((identifier.to_owned(), policy));
         policy
     }
@@ -225,7 +225,7 @@ fn command(work: &mut Work<'_>, setup: &mut Setup) -> Option<Words> {
         work.at_most(Code::InstanceLong, Id::ExecStart, [bytes, INSTANCE_WORDS_BYTES]);
     }
     work.at_most(Code::TooManyWords, Id::ExecStart, [argv.len(), ARGUMENTS]);
-    work.at_most(Code::TooManyWords, Id::Environment, [environment.len(), ENVIRONMENT - START_VARIABLES]);
+    work.at_most(Code::TooManyWords, Id::Environment, [environment.0.len(), ENVIRONMENT - START_VARIABLES]);
     if argv.iter().any(|word| word.contains('\0')) {
         work.fault(Code::HoldsNul, Id::ExecStart, &["ExecStart"]);
     }

@@ -17,38 +17,18 @@ use crate::text::{join, split_last};
 /// What programs get of ours where we are an ordinary user's (the same place).
 const OF_USER: [&str; 5] = ["HOME", "LOGNAME", "SHELL", "USER", "XDG_RUNTIME_DIR"];
 
-/// Variables in the order in which they were first set; a later value takes the place of an earlier one.
+/// Variables as `NAME=VALUE` in the order in which they were first set; a later value takes the place of an earlier one.
 #[derive(Default)]
-pub(super) struct Environment(Vec<(String, String)>);
+pub(super) struct Environment(pub(super) Vec<String>);
 
 impl Environment {
     /// The value of a variable.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
-    }
-
-    /// Number of variables.
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// As `NAME=VALUE`, each with its NUL.
-    pub(super) fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        for (name, value) in &self.0 {
-            bytes.extend_from_slice(name.as_bytes());
-            bytes.push(b'=');
-            bytes.extend_from_slice(value.as_bytes());
-            bytes.push(0);
-        }
-        bytes
+        self.0.iter().find_map(|known| known.strip_prefix(name)?.strip_prefix('='))
     }
 
     fn set(&mut self, name: &str, value: &str) {
-        match self.0.iter_mut().find(|(known, _)| known == name) {
-            Some((_, old)) => value.clone_into(old),
-            None => self.0.push((name.to_owned(), value.to_owned())),
-        }
+        self.assign(&[name, "=", value].concat());
     }
 
     /// RUNTIME_DIRECTORY and its kin.
@@ -71,17 +51,21 @@ impl Environment {
     }
 
     fn assign(&mut self, assignment: &str) {
-        if let Some((name, value)) = assignment.split_once('=') {
-            self.set(name, value);
+        match self.0.iter_mut().find(|known| name(known) == name(assignment)) {
+            Some(old) => assignment.clone_into(old),
+            None => self.0.push(assignment.to_owned()),
         }
     }
 
+    /// Takes out a variable, or an assignment.
     fn unset(&mut self, what: &str) {
-        match what.split_once('=') {
-            Some((name, value)) => self.0.retain(|known| (known.0.as_str(), known.1.as_str()) != (name, value)),
-            None => self.0.retain(|(known, _)| known != what),
-        }
+        self.0.retain(|known| known != what && name(known) != what);
     }
+}
+
+/// The name in an assignment.
+fn name(assignment: &str) -> &str {
+    assignment.split('=').next().unwrap_or_default()
 }
 
 /// Puts the environment of a service together; each source overrides those before it. With it come the files of
@@ -111,15 +95,14 @@ pub(super) fn compose<'a>(work: &mut Work<'a>, user: Option<&User>) -> (Environm
         missing.extend(read_files(work, file, &mut environment));
     }
     for what in draft.list(Id::UnsetEnvironment) {
-        let name = what.split('=').next().unwrap_or(what);
-        if config::is_per_start(name) {
-            work.fault(Code::OwnVariable, Id::UnsetEnvironment, &[name]);
+        if config::is_per_start(name(what)) {
+            work.fault(Code::OwnVariable, Id::UnsetEnvironment, &[name(what)]);
         }
         environment.unset(what);
     }
     // those of the hand-over protocol are ours to set: a second value would make a reader take the wrong one
-    for (name, _) in environment.0.iter().filter(|(name, _)| name.starts_with("LISTEN_")) {
-        work.fault(Code::OwnVariable, Id::Environment, &[name]);
+    for known in environment.0.iter().filter(|known| known.starts_with("LISTEN_")) {
+        work.fault(Code::OwnVariable, Id::Environment, &[name(known)]);
     }
     (environment, missing)
 }
