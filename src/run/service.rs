@@ -13,6 +13,7 @@ use super::poison::first_datagram;
 use super::tables::{Ending, Order};
 use super::{Child, Phase, Seconds, Server, Tick, Why};
 use crate::limits::{BACKOFF_RESET_MS, SERVICE_LISTENERS, SHORT_RUN_MS, SHORT_RUNS};
+use crate::logging::insist;
 use crate::open::connections::waiting;
 use crate::plan::steps::Stage;
 use crate::plan::{FIRST_FD, Policy, Restart, SocketKind};
@@ -185,7 +186,7 @@ impl Server {
                 // with OUT as well, which a datagram socket nearly always is, an edge is told of even if the service has
                 // taken what caused it
                 let flags = EventFlags::IN | EventFlags::OUT | EventFlags::ET;
-                let _ = epoll::add(&self.arrivals, &opened.socket, data, flags);
+                let _ = insist(|| epoll::add(&self.arrivals, &opened.socket, data, flags));
             }
         }
         self.collect_arrivals();

@@ -4,7 +4,7 @@
 use crate::client::*;
 use crate::daemon::Daemon;
 use crate::forward::backend;
-use crate::harness::{Ctx, Need::*, Test, dormouse as dormouse_path, wait_until};
+use crate::harness::{Ctx, Need::*, PATIENCE, Test, dormouse as dormouse_path, wait_until, within};
 use crate::reload::reload;
 use crate::test;
 use crate::trace::Trace;
@@ -80,6 +80,13 @@ fn sockets(daemon: &Daemon) -> BTreeSet<String> {
     targets.filter(|target| target.starts_with("socket:")).collect()
 }
 
+/// What the kernel looks at for the daemon, in all its epoll sets.
+fn watched(daemon: &Daemon) -> usize {
+    let open = std::fs::read_dir(format!("/proc/{}/fdinfo", daemon.pid)).unwrap().flatten();
+    let texts = open.filter_map(|fd| std::fs::read_to_string(fd.path()).ok());
+    texts.map(|text| text.lines().filter(|line| line.starts_with("tfd:")).count()).sum()
+}
+
 fn nothing_is_lost_by_a_shortage_after_exec(ctx: &mut Ctx) {
     let (queue, forwarded, echo) = (ctx.port(), ctx.port(), ctx.port());
     let behind = backend(|mut stream| {
@@ -102,7 +109,7 @@ fn nothing_is_lost_by_a_shortage_after_exec(ctx: &mut Ctx) {
     let (mut open, children) = (sockets(&daemon), daemon.descendants());
     reload(&daemon);
     open = &open & &sockets(&daemon); // without what serves one reload
-    let mut faults = 0;
+    let (all, mut faults) = (watched(&daemon), 0);
     for &(name, part, which) in CALLS {
         let lines = traced(ctx, &daemon, name, None);
         for at in places(&lines, name, part, which) {
@@ -113,6 +120,11 @@ fn nothing_is_lost_by_a_shortage_after_exec(ctx: &mut Ctx) {
             assert!(lost.is_empty(), "{lost:?} lost after {fault}\n{}", daemon.log());
             clients.iter_mut().for_each(|client| exchange(client, "behind"));
             assert_eq!(daemon.descendants(), children, "{fault}");
+            assert!(
+                within(PATIENCE, || watched(&daemon) == all),
+                "{} of {all} are watched after {fault}",
+                watched(&daemon)
+            );
         }
     }
     assert!(faults >= 10, "{faults} faults"); // not all calls have the same name everywhere
