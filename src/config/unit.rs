@@ -364,13 +364,17 @@ impl Unit {
     /// DynamicUser=: the name, without User= that of the unit, is a user of the machine or the one that is made up.
     fn made_up(&mut self, place: Place, draft: &mut Draft) {
         let known = |name: &str| scalar::digits(name) || users::user(name).is_some();
-        let mut name = self.draft.text(Id::User).unwrap_or(self.specifiers.unit.prefix()).to_owned();
-        if !known(&name) {
-            tell(&mut draft.faults, Code::DynamicUser, place, &[&name]);
+        let name = self.draft.text(Id::User).unwrap_or(self.specifiers.unit.prefix()).to_owned();
+        if known(&name) {
+            self.draft.default_to(Id::User, &name);
+        } else {
             self.draft.forget(Id::User);
-            "nobody".clone_into(&mut name);
         }
-        self.draft.default_to(Id::User, &name);
+        // the name of a unit may be one that no user can have
+        if !self.draft.is_set(Id::User) {
+            tell(&mut draft.faults, Code::DynamicUser, place, &[&name]);
+            self.draft.default_to(Id::User, "nobody");
+        }
         if self.draft.text(Id::Group).is_some_and(|name| !scalar::digits(name) && users::group(name).is_none()) {
             self.draft.forget(Id::Group);
         }

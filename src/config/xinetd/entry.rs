@@ -127,9 +127,12 @@ impl<'a> Entry<'a> {
         self.has("disable", "yes") || listed("disabled") == Some(true) || listed("enabled") == Some(false)
     }
 
-    /// Sets a directive that an attribute asks for.
+    /// Sets a directive that an attribute asks for, if it says anything.
     #[inline(never)]
     fn set(&mut self, id: Id, text: &str, attribute: &str) {
+        if text.is_empty() {
+            return;
+        }
         let place = self.place(attribute);
         if id.row().later {
             return tell(&mut self.faults, Code::XinetdLost, place, &[id.name()]);
@@ -163,9 +166,7 @@ impl<'a> Entry<'a> {
                 nice if id == Id::Nice => nearest_nice(nice),
                 text => text,
             };
-            if !text.is_empty() {
-                self.set(id, &text, name);
-            }
+            self.set(id, &text, name);
         }
         Ok(())
     }
@@ -283,9 +284,7 @@ impl<'a> Entry<'a> {
             quote(&variable, false, &mut variables);
             variables.push(' ');
         }
-        if !variables.is_empty() {
-            self.set(Id::Environment, variables.trim_ascii_end(), "env");
-        }
+        self.set(Id::Environment, variables.trim_ascii_end(), "env");
     }
 
     fn access(&mut self) -> Filled {
