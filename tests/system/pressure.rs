@@ -284,7 +284,7 @@ fn services_give_way_when_the_kernel_tells_of_pressure(ctx: &mut Ctx) {
     }
     let read = |name: &str| {
         let file = ctx.path(name);
-        let line = format!("{}dd if=/dev/zero of={file} bs=1M count=24; while cat {file}; do :; done", small.enter());
+        let line = format!("{}dd if=/dev/zero of={file} bs=1M count=24; while :; do cat {file}; done", small.enter());
         let mut command = Command::new("/bin/sh");
         command.args(["-c", &line]).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
         Process(command.spawn().unwrap())
