@@ -195,7 +195,7 @@ impl Syntax {
     pub fn form(self) -> Form {
         match self {
             Self::Path | Self::Directory | Self::EnvironmentFile => Form::Percent,
-            Self::Input | Self::Output | Self::Listen(_) => Form::Percent,
+            Self::Input | Self::Output | Self::Listen(_) | Self::Backend => Form::Percent,
             Self::Assignments | Self::Variables | Self::Unset => Form::Words,
             Self::Names | Self::Paths | Self::Folders => Form::Words,
             Self::Command => Form::Command,
