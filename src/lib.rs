@@ -42,8 +42,8 @@
 //!   `run/accept.rs` (Accept=yes, and from there to `run/forward.rs` with ConnectTo=), a death to `run/reap.rs`, a
 //!   failure to `run/failure.rs`.
 //! - Sleep: `run/idle.rs` decides, `open/connections.rs` asks the kernel who is connected; memory: `run/pressure.rs`.
-//! - Who asks about all this: `control` has the protocol, `run/control.rs` answers, `run/order.rs` obeys, `commands/ask`
-//!   is the other side.
+//! - Who asks about all this: `control` has the protocol, `run/control.rs` answers, `run/order.rs` obeys,
+//!   `commands/ask` is the other side.
 //! - Reload and upgrade: the story is told in [`handover`], its steps are in `run/reload.rs` (before exec) and
 //!   `run/resume.rs` (after it), and a field that must live on has its place in `run/state.rs`.
 //! - What changes while the program runs: `run/tables.rs`. What does not: [`plan::Plan`].
@@ -63,8 +63,8 @@
 //!
 //! - `simple_logger` for all lines: it allocates for each record and ends the program when standard error is gone. It
 //!   writes until the seal; then the sink of [`logging`] takes over.
-//! - `format!` for the errors of the command line: each use brought its own code, 5 kB of flash for the same texts. They
-//!   are templates in a packed table.
+//! - `format!` for the errors of the command line: each use brought its own code, 5 kB of flash for the same texts.
+//!   They are templates in a packed table.
 //! - A parser for each directive: one store and one reader by the syntax in the table are smaller, and cannot differ
 //!   from the manual.
 //! - strerror(3): it speaks differently on each C library, and costs more flash than a table of our own.

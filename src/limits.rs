@@ -32,8 +32,8 @@ pub const INTERNAL_IDLE_MS: u64 = 60_000;
 /// Bytes that a built-in service moves for one connection or datagram in one turn.
 pub const INTERNAL_BYTES: usize = 2048;
 
-/// Connections that are forwarded (ConnectTo=), of all services together, or fewer: each takes two descriptors. Reached:
-/// their clients wait in the backlog.
+/// Connections that are forwarded (ConnectTo=), of all services together, or fewer: each takes two descriptors.
+/// Reached: their clients wait in the backlog.
 pub const FORWARDED: usize = from_env(option_env!("DORMOUSE_FORWARDED"), 1024);
 /// Bytes that are read of a forwarded connection at once. Who sends as much is likely to send more, which then goes
 /// through a pipe, without a copy.
@@ -41,11 +41,11 @@ pub const FORWARD_BYTES: usize = 16 * 1024;
 /// Bytes of such a pipe, where the kernel allows: a stream takes a tenth less time than with the usual 64 kB, and twice
 /// as much is no faster.
 pub const STREAM_BYTES: usize = 256 * 1024;
-/// Pipes of this size at a time; the others have the usual one, so that clients who do not read hold little of the kernel's
-/// memory.
+/// Pipes of this size at a time; the others have the usual one, so that clients who do not read hold little of the
+/// kernel's memory.
 pub const LARGE_PIPES: u8 = 8;
-/// What a backend on this machine may be ahead of us (SO_RCVBUF, which the kernel doubles; it allows everybody as much).
-/// Without it that grows to megabytes for a stream, which leave the CPU's cache before they are sent on.
+/// What a backend on this machine may be ahead of us (SO_RCVBUF, which the kernel doubles; it allows everybody as
+/// much). Without it that grows to megabytes for a stream, which leave the CPU's cache before they are sent on.
 pub const BACKEND_AHEAD_BYTES: usize = 208 * 1024;
 /// What waits to be sent to a program on this machine (TCP_NOTSENT_LOWAT), for the same reason: where TCP is paced
 /// (BBR) a stream takes a sixth less time. To other machines it stays with the kernel's own limit.
@@ -115,8 +115,8 @@ pub const EVENTS_PER_TURN: usize = 16;
 pub const REAPS_PER_TURN: usize = 64;
 /// Stack of the child between clone and exec. It makes plain system calls only; measured use is under 2 kB.
 pub const CHILD_STACK_BYTES: usize = 16 * 1024;
-/// A child that has a folder to enter or a file to open, which may be on the network and not answer, is killed if it has
-/// not executed its program after this time: everything stands still for it.
+/// A child that has a folder to enter or a file to open, which may be on the network and not answer, is killed if it
+/// has not executed its program after this time: everything stands still for it.
 pub const EXECUTE_MS: u64 = 10_000;
 /// Bytes of one log line; the rest of a longer one is left out and marked with `...`.
 pub const LOG_LINE_BYTES: usize = 512;
@@ -129,8 +129,8 @@ pub const LOG_INTERVAL_MS: u64 = 5_000;
 pub const CHECK_OUTPUT_BYTES: usize = 16 * 1024;
 /// Time for a check of the configuration. A longer one is ended, and the answer is no.
 pub const CHECK_TIMEOUT_MS: u64 = 60_000;
-/// Pauses that the next image makes, all together, while it lacks memory or descriptors: a minute. Then it ends, and with it
-/// go the sockets, which nobody else holds.
+/// Pauses that the next image makes, all together, while it lacks memory or descriptors: a minute. Then it ends, and
+/// with it go the sockets, which nobody else holds.
 pub const PAUSES: u32 = 600;
 /// One of them.
 pub const PAUSE_MS: i64 = 100;
@@ -148,8 +148,8 @@ pub const BACKOFF_CEILING_MS: u64 = 15_000;
 pub const LEFTOVER_LOOK_MS: u64 = 250;
 /// Longest pause between two such looks.
 pub const LEFTOVER_CEILING_MS: u64 = 60_000;
-/// What is left of a service whose main process has ended well, and soon, has this time to leave its session (daemon(3))
-/// before it is asked to end.
+/// What is left of a service whose main process has ended well, and soon, has this time to leave its session
+/// (daemon(3)) before it is asked to end.
 pub const BACKGROUND_MS: u64 = 250;
 /// How often a resting service looks whether its missing program is there now (one access(2), no start).
 pub const PROGRAM_LOOK_MS: u64 = 250;
@@ -180,7 +180,8 @@ pub const IDLE_LOOK_MAX_MS: u64 = 60_000;
 pub const LOOKS_PER_TURN: usize = 8;
 /// How often a start that waits for memory looks again; the end of a service wakes it earlier.
 pub const MEMORY_LOOK_MS: u64 = 1_000;
-/// For so long after its start what MemoryAvailableMin= says that a service needs counts as taken, if it takes less yet.
+/// For so long after its start what MemoryAvailableMin= says that a service needs counts as taken, if it takes less
+/// yet.
 pub const GROWING_MS: u64 = 3_000;
 /// Such services at a time. More: their memory counts when they have taken it.
 pub const GROWING: usize = 16;
@@ -200,8 +201,8 @@ const _: () = assert!(BACKEND_FIRST_MS < BACKEND_CEILING_MS && BACKEND_CEILING_M
 const _: () = assert!(BACKOFF_FIRST_MS < BACKOFF_CEILING_MS && SCARCE_FIRST_MS < SCARCE_CEILING_MS);
 // a connection is one descriptor with one name of at most 255 bytes
 const _: () = assert!(INSTANCE_WORDS_BYTES + 255 + 16 <= FD_NAMES_BYTES && INSTANCE_BYTES < INSTANCE_WORDS_BYTES);
-// REMOTE_ADDR, REMOTE_HOST, TCPREMOTEIP and TCPLOCALIP with a scope (64 each), or IPCREMOTEPATH and REMOTE_ADDR of a unix
-// peer (128 each), and twelve numbers of at most 40 bytes with their names.
+// REMOTE_ADDR, REMOTE_HOST, TCPREMOTEIP and TCPLOCALIP with a scope (64 each), or IPCREMOTEPATH and REMOTE_ADDR of a
+// unix peer (128 each), and twelve numbers of at most 40 bytes with their names.
 const _: () = assert!(START_TEXT_BYTES >= 2 * 128 + 12 * 40 + FD_NAMES_BYTES);
 
 /// The number in `text`, or `default` where the variable was not set at build time.

@@ -28,7 +28,8 @@ impl Notify {
     /// (and marks it, so that no child gets it). Only before the loop; allocates.
     ///
     /// # Errors
-    /// `EBADF`: the descriptor is not open, not inherited (close-on-exec), or 0, 1 or 2. A NOTIFY_SOCKET that cannot be used is warned about and passed over.
+    /// `EBADF`: the descriptor is not open, not inherited (close-on-exec), or 0, 1 or 2. A NOTIFY_SOCKET that cannot be
+    /// used is warned about and passed over.
     pub fn take(fd: Option<i32>) -> Result<Self, Errno> {
         let mut notify = Self::default();
         if !cfg!(feature = "notify") {

@@ -1,10 +1,10 @@
 //! Texts that are packed at compile time: messages and help, which most runs never show.
 //!
-//! Each bit is predicted from the word it belongs to and the up to three bytes before it, and coded by how likely it was
-//! (a context model with an arithmetic coder), so that English takes a third of its room. The packer runs in the
-//! compiler; the program has the reader only. A text is unpacked as a whole, into `.bss`, when it is first asked for. That
-//! takes some milliseconds and [`MODEL_BYTES`] of heap, so a text that is packed must not be asked for after the seal. What
-//! the model has learned from one text it knows in those that are packed behind it.
+//! Each bit is predicted from the word it belongs to and the up to three bytes before it, and coded by how likely it
+//! was (a context model with an arithmetic coder), so that English takes a third of its room. The packer runs in the
+//! compiler; the program has the reader only. A text is unpacked as a whole, into `.bss`, when it is first asked for.
+//! That takes some milliseconds and [`MODEL_BYTES`] of heap, so a text that is packed must not be asked for after the
+//! seal. What the model has learned from one text it knows in those that are packed behind it.
 //!
 //! Builds with debug assertions have their texts plain, which spares them the time of the packer. In the others the
 //! compiler warns of a constant that takes it more than four million calls and turns of loops: so a bit costs few of
@@ -30,7 +30,8 @@ pub const MODEL_BYTES: usize = size_of::<[i16; SLOTS]>();
 
 /// What is known of the next bit, and the coder's interval. Both sides go through the same states.
 struct Coder<'a> {
-    /// For each slot the binary logarithm of the odds of a one, in 1/128, and in the last four bits how often it was used.
+    /// For each slot the binary logarithm of the odds of a one, in 1/128, and in the last four bits how often it was
+    /// used.
     weights: &'a mut [i16; SLOTS],
     /// The last four bytes.
     history: u32,

@@ -175,8 +175,8 @@ impl fmt::Display for Address<'_> {
     }
 }
 
-/// As the standard library prints it, without its padding. Written from the end: piece by piece into a [`LineIn`] the way
-/// from accept to exec is a seventh longer.
+/// As the standard library prints it, without its padding. Written from the end: piece by piece into a [`LineIn`] the
+/// way from accept to exec is a seventh longer.
 fn dotted(ip: Ipv4Addr, room: &mut [u8; 15]) -> &[u8] {
     let mut start = room.len();
     let mut put = |byte| {

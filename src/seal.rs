@@ -1,10 +1,11 @@
 //! The allocator seal: memory is taken while the program starts, and never again.
 //!
-//! Until [`seal`] the heap is a row of mapped chunks that are filled from one end. Nothing is given back, since a start-up
-//! is short and a command shorter: the compiler then leaves out all that would free something. The seal unmaps the
-//! chunks, so the parser's memory is gone before the first client comes; what goes on behind it keeps nothing there.
-//! Debug builds, which the tests run, count blocks and end the program if one lives at the seal. Afterwards an allocation
-//! is a bug: it ends the program in debug builds and is served but counted otherwise ([`late_allocations`], must be 0).
+//! Until [`seal`] the heap is a row of mapped chunks that are filled from one end. Nothing is given back, since a
+//! start-up is short and a command shorter: the compiler then leaves out all that would free something. The seal unmaps
+//! the chunks, so the parser's memory is gone before the first client comes; what goes on behind it keeps nothing
+//! there. Debug builds, which the tests run, count blocks and end the program if one lives at the seal. Afterwards an
+//! allocation is a bug: it ends the program in debug builds and is served but counted otherwise ([`late_allocations`],
+//! must be 0).
 #![allow(unsafe_code)]
 
 use core::alloc::{GlobalAlloc, Layout};
@@ -15,9 +16,9 @@ use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
 use crate::sys::patience;
 
-/// Bytes of the first chunk, which is enough for a few services, and of the others; a larger request gets a chunk of its
-/// own size. The pages of a chunk are there at once: taking them one by one, as they are touched, would be a fifth of
-/// the start-up.
+/// Bytes of the first chunk, which is enough for a few services, and of the others; a larger request gets a chunk of
+/// its own size. The pages of a chunk are there at once: taking them one by one, as they are touched, would be a fifth
+/// of the start-up.
 const CHUNK_BYTES: [usize; 2] = [32 * 1024, 128 * 1024];
 /// What stands at the beginning of each chunk.
 const HEADER_BYTES: usize = 32;

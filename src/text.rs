@@ -302,8 +302,8 @@ pub fn hexadecimal(value: u16) -> [u8; 4] {
     [12, 8, 4, 0].map(|shift| b"0123456789abcdef"[usize::from(value >> shift & 15)])
 }
 
-/// The number that these digits are, with nothing before, between or behind them. All numbers are read here: the standard
-/// library has a copy for each type.
+/// The number that these digits are, with nothing before, between or behind them. All numbers are read here: the
+/// standard library has a copy for each type.
 #[must_use]
 pub fn number<T: TryFrom<u64>>(text: impl AsRef<[u8]>, base: u32) -> Option<T> {
     T::try_from(digits(text.as_ref(), base)?).ok()

@@ -294,8 +294,8 @@ fn procd_script() -> Outcome {
     if found == expected { Ok(()) } else { Err(format!("found:\n{found}expected:\n{expected}").into()) }
 }
 
-/// A restart of what has a faulty unit in a folder, beside sound ones, by scripts that look before they leap. The programs
-/// are stubs.
+/// A restart of what has a faulty unit in a folder, beside sound ones, by scripts that look before they leap. The
+/// programs are stubs.
 fn scripts_start_what_runs() -> Outcome {
     const DORMOUSE: &str = "case $STATE in sound) ;; faulty) exit 78 ;; *) exit 1 ;; esac";
     const OPENRC: &str = r#". configs/openrc/dormouse; command=$1/dormouse; start_pre && RC_CMD=restart && stop_pre"#;
@@ -307,7 +307,8 @@ fn scripts_start_what_runs() -> Outcome {
     for (name, script) in [("dormouse", DORMOUSE), ("start-stop-daemon", daemon), ("buildroot", &buildroot)] {
         let draft = folder.join("draft").display().to_string();
         fs::write(&draft, format!("#!/bin/sh\n{script}\n"))?;
-        // by another process: a descriptor of ours could be inherited by what a neighbour starts, and make the file busy
+        // by another process: a descriptor of ours could be inherited by what a neighbour starts, and make the file
+        // busy
         run("install", &["-m", "755", &draft, &format!("{place}/{name}")])?;
     }
     let path = format!("{place}:{}", std::env::var("PATH").unwrap_or_default());

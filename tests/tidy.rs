@@ -69,6 +69,18 @@ fn files_are_short() {
     );
 }
 
+/// rustfmt sees to all but comments.
+#[test]
+fn comments_are_no_wider_than_code() {
+    let mut wide = Vec::new();
+    for (path, text) in files("src", &[".rs"]).into_iter().chain(files("tests", &[".rs"])) {
+        let is_wide = |line: &str| line.trim_start().starts_with("//") && line.chars().count() > 120;
+        let lines = (1..).zip(text.lines()).filter(|(_, line)| is_wide(line) && !line.contains(" | "));
+        wide.extend(lines.map(|(number, _)| format!("{path}:{number}")));
+    }
+    assert_none("comments of more than 120 characters", &wide);
+}
+
 /// A function ends at the closing brace in its own column: rustfmt sees to that.
 #[test]
 fn functions_are_short() {
@@ -271,8 +283,8 @@ fn paths_in_the_readme_exist() {
     assert_none("the README points to what is not there", &missing);
 }
 
-/// The tables begin as all zero, so that they lie in .bss: one row that does not would put them all into .data, into the
-/// flash and into RAM.
+/// The tables begin as all zero, so that they lie in .bss: one row that does not would put them all into .data, into
+/// the flash and into RAM.
 #[cfg(all(target_pointer_width = "64", target_endian = "little"))]
 #[test]
 fn the_tables_take_no_flash() {

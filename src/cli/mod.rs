@@ -85,8 +85,8 @@ impl Control {
 /// How inetd.conf is to be read, and what an inetd's own options add to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inetd {
-    /// Called by the name `inetd`: every file that is named is an inetd.conf, even without a dialect, and the habits are
-    /// those of an inetd.
+    /// Called by the name `inetd`: every file that is named is an inetd.conf, even without a dialect, and the habits
+    /// are those of an inetd.
     pub by_name: bool,
     /// `--dialect`: every file that is named is an inetd.conf, unless it ends as a unit file does.
     pub dialect: Option<Dialect>,

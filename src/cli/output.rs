@@ -15,8 +15,8 @@ pub fn print(text: &str) -> u8 {
     }
 }
 
-/// Writes `dormouse: ` and why this is the end as a line to standard error, and gives the exit code `code`; may block. A
-/// closed standard error is nobody's fault.
+/// Writes `dormouse: ` and why this is the end as a line to standard error, and gives the exit code `code`; may block.
+/// A closed standard error is nobody's fault.
 #[inline(never)]
 pub fn refuse(why: &dyn Display, code: u8) -> u8 {
     let mut line = String::new();

@@ -7,8 +7,8 @@ use super::inetd::USAGE;
 use super::say::Say;
 use crate::packed::{self, nth, packed};
 
-/// Makes [`Command`], [`COMMANDS`] and their texts from one list: word, what may follow it, what the command does in one
-/// line of at most 52 bytes, what else `help COMMAND` tells.
+/// Makes [`Command`], [`COMMANDS`] and their texts from one list: word, what may follow it, what the command does in
+/// one line of at most 52 bytes, what else `help COMMAND` tells.
 macro_rules! commands {
     ($(@$built:expr => $($command:ident $word:literal, $synopsis:literal, $line:literal, $details:expr;)*)*) => {
         /// What is to be done.
@@ -31,7 +31,8 @@ macro_rules! commands {
     };
 }
 
-/// Makes `Id`, [`OPTIONS`] and their texts from one list: letter, word and argument, commands, and what the option does.
+/// Makes `Id`, [`OPTIONS`] and their texts from one list: letter, word and argument, commands, and what the option
+/// does.
 macro_rules! options {
     ($($id:ident $short:expr, $usage:literal, $commands:expr, $line:literal;)*) => {
         /// Names an option for the parser, in the order of the table.
@@ -89,7 +90,8 @@ impl CommandRow {
 /// Makes [`PARTS`] and [`VERSION_TEXT`] from one list of names.
 macro_rules! parts {
     ($($name:literal)*) => {
-        /// The parts of the program that a build may leave out (`[features]` of Cargo.toml), and whether this one has them.
+        /// The parts of the program that a build may leave out (`[features]` of Cargo.toml), and whether this one has
+        /// them.
         pub const PARTS: [(&str, bool); [$($name),*].len()] = [$(($name, cfg!(feature = $name))),*];
 
         /// What `--version` prints: the version, and the parts that a build may leave out and this one has.

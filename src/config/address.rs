@@ -39,8 +39,8 @@ pub enum ListenAddress {
         /// 1 to 65535, or a name in services(5), which is looked up at load.
         port: String,
     },
-    /// A unix socket or FIFO in the file system, by its path: at most [`limits::UNIX_PATH_BYTES`] bytes (FIFO: 4095). Or a
-    /// unix socket in the abstract namespace, by its name behind an `@`; unix(7).
+    /// A unix socket or FIFO in the file system, by its path: at most [`limits::UNIX_PATH_BYTES`] bytes (FIFO: 4095).
+    /// Or a unix socket in the abstract namespace, by its name behind an `@`; unix(7).
     Local(String),
     /// A socket of virtual machines, vsock(7).
     Vsock {

@@ -8,7 +8,8 @@ use super::problem::{Parsed, Problem, fail};
 use super::value::is_variable;
 use super::words;
 
-/// Where a bare program name is looked up, in this order, and the PATH of a child that is given none; as systemd has both.
+/// Where a bare program name is looked up, in this order, and the PATH of a child that is given none; as systemd has
+/// both.
 pub const PROGRAM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// A command line.

@@ -159,7 +159,8 @@ impl Id {
     }
 }
 
-/// Where the name and the default of each directive begin in [`NAMES`]; each ends with one byte. The last one is the end.
+/// Where the name and the default of each directive begin in [`NAMES`]; each ends with one byte. The last one is the
+/// end.
 static BEGINS: [u16; 2 * Id::ALL.len() + 1] = {
     let (text, mut begins) = (NAMES.as_bytes(), [0; 2 * Id::ALL.len() + 1]);
     let (mut row, mut at) = (1, 0);

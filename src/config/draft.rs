@@ -82,8 +82,8 @@ impl Draft {
         faults
     }
 
-    /// The sections that add sockets to a service by Service=, in the order of the files. There are few or none, so that
-    /// who asks for many services finds them once.
+    /// The sections that add sockets to a service by Service=, in the order of the files. There are few or none, so
+    /// that who asks for many services finds them once.
     pub fn links(&self) -> Links<'_> {
         Links(self.services.iter().filter_map(|section| Some((section.text(Id::Service)?, section))).collect())
     }

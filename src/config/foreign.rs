@@ -1,14 +1,14 @@
 //! Directives that systemd has and this program does not: named in faults, so that nobody looks for a typing error.
 //!
 //! The list is that of systemd.directives(7) (version 258) for [Unit], [Service], [Socket] and [Install], less those of
-//! our own table. The names themselves would take five kilobytes, so the compiler leaves a hash of each. That some other
-//! name has one of these hashes is less likely than one in ten million.
+//! our own table. The names themselves would take five kilobytes, so the compiler leaves a hash of each. That some
+//! other name has one of these hashes is less likely than one in ten million.
 
 /// What leaving a directive out means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Foreign {
-    /// The service is less protected than under systemd, where it could gain no privileges either if it is not root's. That
-    /// part we can do.
+    /// The service is less protected than under systemd, where it could gain no privileges either if it is not root's.
+    /// That part we can do.
     Wall,
     /// The service is less protected than under systemd.
     Protection,

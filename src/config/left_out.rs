@@ -15,8 +15,8 @@ pub enum Tolerance {
     Strict,
     /// Lines of inetd.conf, and units that were found in a folder.
     Lenient,
-    /// As [`Self::Lenient`], but of units only those with these main files, each ended by a NUL. A reload must not close
-    /// the sockets of others because of a fault that is new.
+    /// As [`Self::Lenient`], but of units only those with these main files, each ended by a NUL. A reload must not
+    /// close the sockets of others because of a fault that is new.
     Known(String),
 }
 

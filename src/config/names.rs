@@ -75,8 +75,8 @@ pub fn signal_name(number: u8) -> String {
     }
 }
 
-/// Exit statuses by name, systemd.exec(5): of LSB and sysexits.h, and where units are read those that systemd itself ends
-/// with.
+/// Exit statuses by name, systemd.exec(5): of LSB and sysexits.h, and where units are read those that systemd itself
+/// ends with.
 const STATUSES: &str = joined!(OF_PROGRAMS, told(cfg!(feature = "units"), OF_SYSTEMD));
 const OF_PROGRAMS: &str = "\
     SUCCESS FAILURE INVALIDARGUMENT NOTIMPLEMENTED NOPERMISSION NOTINSTALLED NOTCONFIGURED NOTRUNNING \

@@ -74,7 +74,8 @@ pub(super) fn not_a_number<T>(text: &str, numeric: bool, expected: &str) -> Pars
     fail(Problem::about(code, text).with_expected(expected.to_owned()))
 }
 
-/// Units of time spans in microseconds, systemd.time(7), the first name of each is printed. Case matters: `M` is a month.
+/// Units of time spans in microseconds, systemd.time(7), the first name of each is printed. Case matters: `M` is a
+/// month.
 const SPANS: [(&str, u64); 9] = [
     ("us usec µs", 1),
     ("ms msec", 1_000),

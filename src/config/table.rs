@@ -7,8 +7,8 @@ use super::address::Kind;
 use super::directive::{Directive, Group, Syntax, Unit};
 use crate::limits;
 
-/// Makes [`Id`], [`TABLE`] and [`NAMES`] from one list, so that the number of a directive is the number of its row. Before
-/// rows stand the group that they belong to, and whether this build has them.
+/// Makes [`Id`], [`TABLE`] and [`NAMES`] from one list, so that the number of a directive is the number of its row.
+/// Before rows stand the group that they belong to, and whether this build has them.
 macro_rules! directives {
     ($(@$group:ident, $built:expr => $($id:ident: $syntax:expr, $default:literal, $help:literal;)*)*) => {
         /// The directives by name.

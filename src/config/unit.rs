@@ -380,8 +380,8 @@ impl Unit {
         }
     }
 
-    /// Standard streams by systemd's rules: input is /dev/null; output is a socket that input is, else the log; error is
-    /// what output is.
+    /// Standard streams by systemd's rules: input is /dev/null; output is a socket that input is, else the log; error
+    /// is what output is.
     fn streams(&mut self) {
         let unit = &mut self.draft;
         if unit.flag(Id::Accept) {

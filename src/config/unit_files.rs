@@ -1,8 +1,8 @@
 //! Which files make a unit: the .socket file, the .service file that it starts, and the drop-ins of both.
 //!
 //! A file's own folder is looked through first; where that folder is one of systemd's, the others of systemd are looked
-//! through as well, in its order, systemd.unit(5). Nothing is read twice, and a masked unit (a link to /dev/null) is not
-//! there.
+//! through as well, in its order, systemd.unit(5). Nothing is read twice, and a masked unit (a link to /dev/null) is
+//! not there.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};

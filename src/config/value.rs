@@ -22,10 +22,11 @@ const PATH_BYTES: usize = 4095;
 /// What a directive holds. Which kind it is follows from the directive's [`Syntax`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
-    /// Bool, Choice (the index), Uint, Int, Span (microseconds), Size (bytes), Mode, Signal, Tos, Capabilities (a bit each).
+    /// Bool, Choice (the index), Uint, Int, Span (microseconds), Size (bytes), Mode, Signal, Tos, Capabilities (a bit
+    /// each).
     Number(u64),
-    /// Name, word, path, standard stream, resource limit. What needs to be read again is so written that its reader takes
-    /// it.
+    /// Name, word, path, standard stream, resource limit. What needs to be read again is so written that its reader
+    /// takes it.
     Text(String),
     /// Names, paths, `NAME=VALUE` words, names of variables, address ranges, ends that count as clean.
     List(Vec<String>),

@@ -93,7 +93,8 @@ impl Write for Quoted<'_> {
     }
 }
 
-/// Gives a character as JSON has it within quotes (RFC 8259, section 7), and nothing that could steer a terminal: ASCII.
+/// Gives a character as JSON has it within quotes (RFC 8259, section 7), and nothing that could steer a terminal:
+/// ASCII.
 pub fn escape(c: char, put: &mut dyn FnMut(u8)) {
     match u8::try_from(c) {
         Ok(byte @ (b'"' | b'\\')) => [b'\\', byte].into_iter().for_each(put),

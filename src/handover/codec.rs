@@ -1,8 +1,8 @@
-//! How the state is written: values one after the other, numbers in native byte order, texts with their length in front,
-//! lists with a mark before each row that says that there is one. Each value has one function for both ways, so that they
-//! cannot differ: a writer takes what it is given, a reader puts something else in its place. Behind the last value stands
-//! a hash of all of them, without which nothing is believed. The writer takes no memory; the reader runs before the seal and
-//! never panics: where there is no value it gives a blank one.
+//! How the state is written: values one after the other, numbers in native byte order, texts with their length in
+//! front, lists with a mark before each row that says that there is one. Each value has one function for both ways, so
+//! that they cannot differ: a writer takes what it is given, a reader puts something else in its place. Behind the last
+//! value stands a hash of all of them, without which nothing is believed. The writer takes no memory; the reader runs
+//! before the seal and never panics: where there is no value it gives a blank one.
 
 use core::mem::discriminant;
 use rustix::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -192,7 +192,8 @@ impl<T: Field, const N: usize> Field for [T; N] {
     }
 }
 
-/// Makes an enumeration without data a [`Field`]: its position among all values, which need not be told if it has `ALL`.
+/// Makes an enumeration without data a [`Field`]: its position among all values, which need not be told if it has
+/// `ALL`.
 macro_rules! words {
     ($($type:ident)*) => {
         $(impl $crate::handover::codec::Field for $type {

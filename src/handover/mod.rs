@@ -78,8 +78,8 @@ impl Part {
     }
 }
 
-/// An image that follows another waits for what is short just now: there is no way back from it, and nobody else holds the
-/// sockets. Called before anything takes memory.
+/// An image that follows another waits for what is short just now: there is no way back from it, and nobody else holds
+/// the sockets. Called before anything takes memory.
 pub fn be_patient() {
     if cfg!(feature = "reload")
         && environment::value(VARIABLE).is_some_and(|part| part.as_bytes().starts_with(b"resume"))

@@ -76,7 +76,8 @@ pub fn init(level: LevelFilter) {
     sink::SINK.init(level);
 }
 
-/// Switches to the allocation-free sink on `target`. Called just before the allocator is sealed, after [`crate::detach`].
+/// Switches to the allocation-free sink on `target`. Called just before the allocator is sealed, after
+/// [`crate::detach`].
 ///
 /// A syslogd that is not there yet is tried again once a second, while there are lines. Without /dev/kmsg the log goes
 /// to standard error.

@@ -120,8 +120,9 @@ impl Sink {
         let _ = state.line.escaped().write_fmt(args);
         if is_safe_to_print() {
             let text = state.line.as_str();
-            // `threads` and `timestamps` are features that we leave out, so a line is `INFO  [target] text`. That cannot
-            // be turned into our `dormouse: text`; with our name as the target it is the closest look it can have.
+            // `threads` and `timestamps` are features that we leave out, so a line is `INFO  [target] text`. That
+            // cannot be turned into our `dormouse: text`; with our name as the target it is the closest look it can
+            // have.
             SimpleLogger::new()
                 .log(&Record::builder().level(level).target("dormouse").args(format_args!("{text}")).build());
             return;
@@ -192,8 +193,8 @@ impl State {
     }
 }
 
-/// `dormouse: warning: `, `<28>dormouse[12]: ` or `<4>dormouse: `. A line of our own, which has our `pid`, says itself that
-/// it is a warning or an error where it has no priority.
+/// `dormouse: warning: `, `<28>dormouse[12]: ` or `<4>dormouse: `. A line of our own, which has our `pid`, says itself
+/// that it is a warning or an error where it has no priority.
 fn head(line: &mut LineIn, target: Target, level: Level, ident: &[u8], pid: Option<u32>) {
     if target != Target::Stderr {
         let facility = if target == Target::Syslog { DAEMON } else { 0 };

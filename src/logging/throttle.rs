@@ -9,8 +9,8 @@ use crate::sys::clock::Tick;
 use crate::text::worded;
 use log::Level;
 
-/// Lines of all kinds together in [`LOG_INTERVAL_MS`]: 30 lines of 100 bytes in 5 s, and a count of 50 bytes for each of
-/// 32 rows, are 920 bytes a second.
+/// Lines of all kinds together in [`LOG_INTERVAL_MS`]: 30 lines of 100 bytes in 5 s, and a count of 50 bytes for each
+/// of 32 rows, are 920 bytes a second.
 const TOTAL_BURST: u16 = 3 * LOG_BURST;
 /// Rows of the table. Two keys that fall into the same row share its burst, so fewer lines get through, never more.
 const ROWS: usize = 32;
@@ -79,8 +79,8 @@ impl Throttle {
         untold: 0,
     };
 
-    /// Asks whether a line of `kind` about `key` (the row of a service, or 0) may be written at `now`. What was left out in
-    /// the interval before is to be told first, and is no longer counted here.
+    /// Asks whether a line of `kind` about `key` (the row of a service, or 0) may be written at `now`. What was left
+    /// out in the interval before is to be told first, and is no longer counted here.
     fn admit(&mut self, kind: Kind, key: u16, now: Tick) -> (bool, Option<LeftOut>) {
         let row = &mut self.rows[slot(kind, key)];
         let left_out = if now >= row.until { row.close(&mut self.untold) } else { None };
@@ -103,7 +103,8 @@ impl Throttle {
         (write, left_out)
     }
 
-    /// Hands every count whose interval has passed to `tell` and forgets it. For the loop, at [`Throttle::next_deadline`].
+    /// Hands every count whose interval has passed to `tell` and forgets it. For the loop, at
+    /// [`Throttle::next_deadline`].
     pub fn flush(&mut self, now: Tick, mut tell: impl FnMut(LeftOut)) {
         for row in &mut self.rows {
             if now >= row.until
@@ -123,8 +124,8 @@ impl Throttle {
         self.rows.iter().filter(|row| row.count > 0).map(|row| row.until).min().unwrap_or(Tick::NEVER)
     }
 
-    /// Writes a line of `kind` about `key` (the row of a service, or 0) at `level`, which is wanted, if there were not too
-    /// many, after one for those left out before it. `args` is formatted only then.
+    /// Writes a line of `kind` about `key` (the row of a service, or 0) at `level`, which is wanted, if there were not
+    /// too many, after one for those left out before it. `args` is formatted only then.
     pub fn record(&mut self, kind: Kind, key: u16, now: Tick, level: Level, args: core::fmt::Arguments<'_>) {
         let (write, left_out) = self.admit(kind, key, now);
         if let Some(left_out) = left_out {

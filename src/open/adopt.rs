@@ -87,8 +87,8 @@ pub fn adopt(plan: &Plan, least: RawFd, closed: &mut dyn FnMut(Closed<'_>)) -> V
     assign(plan, inherited, closed)
 }
 
-/// Gives listeners whatever of `sockets` has their address: what an image of this process has left whose state cannot be
-/// read. The others are closed.
+/// Gives listeners whatever of `sockets` has their address: what an image of this process has left whose state cannot
+/// be read. The others are closed.
 pub fn adopt_all(plan: &Plan, sockets: impl Iterator<Item = OwnedFd>) -> Vec<Adopted> {
     assign(plan, sockets.map(|socket| (String::new(), socket)).collect(), &mut |_| {})
 }

@@ -11,8 +11,8 @@ use crate::plan::address;
 use crate::sys::process::above;
 use crate::sys::socket;
 
-/// Begins to connect to an address of the plan, without waiting. The descriptor is `least` or above. True: it is connected
-/// already; else epoll(7) tells when it is.
+/// Begins to connect to an address of the plan, without waiting. The descriptor is `least` or above. True: it is
+/// connected already; else epoll(7) tells when it is.
 ///
 /// # Errors
 /// As socket(2) and connect(2); ENODEV: the interface of the address is not there.
@@ -33,8 +33,8 @@ pub fn connect(target: &[u8], least: i32) -> Result<(OwnedFd, bool), Errno> {
     }
 }
 
-/// Lets little wait between us and a program on this machine, in both directions (`SO_RCVBUF`; `TCP_NOTSENT_LOWAT`, Linux
-/// 3.12): worth its system calls for a stream only.
+/// Lets little wait between us and a program on this machine, in both directions (`SO_RCVBUF`; `TCP_NOTSENT_LOWAT`,
+/// Linux 3.12): worth its system calls for a stream only.
 pub fn keep_little(connection: &OwnedFd) {
     if Peer::connected(connection).is_loopback() {
         let _ = sockopt::set_socket_recv_buffer_size(connection, BACKEND_AHEAD_BYTES); // else: more

@@ -1,8 +1,8 @@
 //! Who holds an address that is in use, for one line in the log.
 //!
 //! /proc/net has the inode of the socket, /proc/PID/fd the process. Text of /proc instead of sock_diag(7), which many
-//! router kernels lack. This reads a line for each socket and each descriptor of the machine: asked once for an address,
-//! not at each try. Takes no memory; needs two descriptors for the time of the search.
+//! router kernels lack. This reads a line for each socket and each descriptor of the machine: asked once for an
+//! address, not at each try. Takes no memory; needs two descriptors for the time of the search.
 
 use crate::plan::{Plan, SocketKind, address};
 use crate::sys::proc::{self, c_str, path};

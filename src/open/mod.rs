@@ -64,7 +64,8 @@ pub struct Opened {
 
 /// Opens a listener: `listener` is its row in [`Plan::listeners`]. The descriptor is none that a child gets by number.
 ///
-/// A TCP socket takes four system calls (socket, `SO_REUSEADDR`, bind, listen) and one for each option that is asked for.
+/// A TCP socket takes four system calls (socket, `SO_REUSEADDR`, bind, listen) and one for each option that is asked
+/// for.
 ///
 /// # Errors
 /// The step that failed and why; then nothing is left open, and no file that was not there before.

@@ -1,4 +1,5 @@
-//! Waiting for a user, a group, a port or a machine by its name: inotify(7) says when one of their files is another one.
+//! Waiting for a user, a group, a port or a machine by its name: inotify(7) says when one of their files is another
+//! one.
 //!
 //! Watched only while something is left out because such a name is missing.
 

@@ -37,14 +37,14 @@ pub fn is_shut_down(socket: BorrowedFd<'_>) -> bool {
     ready(socket, PollFlags::RDHUP).intersects(PollFlags::HUP | PollFlags::RDHUP)
 }
 
-/// Takes away what a process may have left in a socket: a filter, a backlog of none, errors that it has not read. False:
-/// nobody reaches it any more, and it has to be made anew.
+/// Takes away what a process may have left in a socket: a filter, a backlog of none, errors that it has not read.
+/// False: nobody reaches it any more, and it has to be made anew.
 ///
-/// A child shares our socket, so its shutdown(2) is ours too. TCP stays "listening" and keeps address and port; listen(2)
-/// brings it back, for the child as well, and clients that were queued have been reset. A unix socket stays "listening" for
-/// good but refuses clients, and UDP reads as empty for ever: nothing takes that back. The path of a unix socket is free at
-/// once, since it refuses the probe like one that nobody holds; a new UDP socket may have to wait until the child has ended
-/// ([`OpenError::may_free`]).
+/// A child shares our socket, so its shutdown(2) is ours too. TCP stays "listening" and keeps address and port;
+/// listen(2) brings it back, for the child as well, and clients that were queued have been reset. A unix socket stays
+/// "listening" for good but refuses clients, and UDP reads as empty for ever: nothing takes that back. The path of a
+/// unix socket is free at once, since it refuses the probe like one that nobody holds; a new UDP socket may have to
+/// wait until the child has ended ([`OpenError::may_free`]).
 pub fn restore(plan: &Plan, listener: usize, socket: BorrowedFd<'_>) -> bool {
     let (row, spec) = plan.listener(listener);
     // one of our own, or of whom we have the socket from, is locked
@@ -56,8 +56,8 @@ pub fn restore(plan: &Plan, listener: usize, socket: BorrowedFd<'_>) -> bool {
     listens && !is_shut_down(socket)
 }
 
-/// Takes what the network has told of datagrams that were sent from a socket (ip(7), IP_RECVERR), if a process has asked for
-/// it and has not read it: it wakes us like a datagram, and none is there.
+/// Takes what the network has told of datagrams that were sent from a socket (ip(7), IP_RECVERR), if a process has
+/// asked for it and has not read it: it wakes us like a datagram, and none is there.
 fn forget_errors(socket: BorrowedFd<'_>) {
     if ready(socket, PollFlags::empty()).contains(PollFlags::ERR) {
         for (level, name) in [(libc::IPPROTO_IP, libc::IP_RECVERR), (libc::IPPROTO_IPV6, libc::IPV6_RECVERR)] {
@@ -67,9 +67,9 @@ fn forget_errors(socket: BorrowedFd<'_>) {
     }
 }
 
-/// Why nobody reaches an open listener any more, though nobody has touched it: its file was removed, or is another one; or
-/// its interface is gone, as a socket is bound to the interface and not to the name: one of the same name that has come since
-/// is another.
+/// Why nobody reaches an open listener any more, though nobody has touched it: its file was removed, or is another one;
+/// or its interface is gone, as a socket is bound to the interface and not to the name: one of the same name that has
+/// come since is another.
 pub fn is_lost(plan: &Plan, listener: usize, opened: &Opened) -> Option<&'static str> {
     let row = &plan.listeners[listener];
     let path = path(plan.arena.get(row.address)).filter(|_| opened.identity != Identity::default());

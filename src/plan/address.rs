@@ -33,7 +33,8 @@ pub fn inet(ip: IpAddr, port: u16, scope: u32) -> Vec<u8> {
     }
 }
 
-/// A `sockaddr_un`: with a path and its NUL, or behind an `@` with a name of the abstract namespace. A FIFO has the same.
+/// A `sockaddr_un`: with a path and its NUL, or behind an `@` with a name of the abstract namespace. A FIFO has the
+/// same.
 pub fn local(name: &str) -> Vec<u8> {
     let family = UNIX.to_ne_bytes();
     match name.strip_prefix('@') {

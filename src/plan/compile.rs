@@ -24,8 +24,8 @@ const START_VARIABLES: usize = 13;
 pub struct Context {
     /// Where children's lines go that are meant for the log.
     pub log: Target,
-    /// Standard descriptors that are not configured stay as ours, and of our environment nothing is passed on that is not
-    /// asked for (activate).
+    /// Standard descriptors that are not configured stay as ours, and of our environment nothing is passed on that is
+    /// not asked for (activate).
     pub keep_streams: bool,
     /// Names of the sockets, one for each, where they are not those of the configuration (activate).
     pub fd_names: Vec<String>,
@@ -33,8 +33,8 @@ pub struct Context {
     pub parent_death: Option<u8>,
 }
 
-/// Fills an empty plan from a draft. What is wrong is added to the draft's faults; with an error among them, from before
-/// or from here, the plan is of no use.
+/// Fills an empty plan from a draft. What is wrong is added to the draft's faults; with an error among them, from
+/// before or from here, the plan is of no use.
 pub fn compile(draft: &mut Draft, plan: &mut PlanTables, context: &Context) {
     let (mut all, mut gone) = (Vec::new(), Vec::new());
     let links = draft.links();

@@ -17,7 +17,8 @@ use crate::text::{join, split_last};
 /// What programs get of ours where we are an ordinary user's (the same place).
 const OF_USER: [&str; 5] = ["HOME", "LOGNAME", "SHELL", "USER", "XDG_RUNTIME_DIR"];
 
-/// Variables as `NAME=VALUE` in the order in which they were first set; a later value takes the place of an earlier one.
+/// Variables as `NAME=VALUE` in the order in which they were first set; a later value takes the place of an earlier
+/// one.
 #[derive(Default)]
 pub(super) struct Environment(pub(super) Vec<String>);
 
@@ -167,8 +168,8 @@ fn fits(pattern: &str, name: &str) -> bool {
     }
 }
 
-/// Reads the lines of an environment file as systemd does (systemd.exec(5), EnvironmentFile=): comments with `#` or `;`,
-/// quotes at the beginning of a value, a backslash joins lines. What is not an assignment yields its line number.
+/// Reads the lines of an environment file as systemd does (systemd.exec(5), EnvironmentFile=): comments with `#` or
+/// `;`, quotes at the beginning of a value, a backslash joins lines. What is not an assignment yields its line number.
 fn parse(text: &str) -> Vec<Result<(String, String), usize>> {
     let mut entries = Vec::new();
     let line = Cell::new(1);

@@ -143,8 +143,8 @@ impl PlanTables {
         }
     }
 
-    /// The plan for the loop: its rows side by side in as few pages as they need, while each of these tables begins in a
-    /// page of its own. The pages here go back to the kernel.
+    /// The plan for the loop: its rows side by side in as few pages as they need, while each of these tables begins in
+    /// a page of its own. The pages here go back to the kernel.
     ///
     /// # Errors
     /// Those of mmap(2).

@@ -7,8 +7,8 @@ use crate::limits::CHILDREN;
 use crate::logging::Target;
 use crate::sys::users;
 
-/// Starts in [`Id::TriggerLimitIntervalSec`] where nothing is set: per connection (no limit: each is asked for by a client
-/// of its own), otherwise (as systemd.socket(5)).
+/// Starts in [`Id::TriggerLimitIntervalSec`] where nothing is set: per connection (no limit: each is asked for by a
+/// client of its own), otherwise (as systemd.socket(5)).
 const TRIGGER_BURST: [u32; 2] = [0, 20];
 
 /// The words of Restart=, and of KillMode=.
@@ -23,8 +23,9 @@ pub(super) struct Streams {
     log: Target,
 }
 
-/// Resolves the three streams; with them as configured, "inherit" resolved. Unset means: input and output of a connection are the socket, everything else that is
-/// written goes to the log, and a listening socket is never written to.
+/// Resolves the three streams; with them as configured, "inherit" resolved. Unset means: input and output of a
+/// connection are the socket, everything else that is written goes to the log, and a listening socket is never written
+/// to.
 pub(super) fn streams<'a>(work: &mut Work<'a>) -> (Streams, [&'a str; 3]) {
     let (draft, context) = (work.draft, work.context);
     let unset = if context.keep_streams { Stdio::Inherit } else { Stdio::Log };

@@ -75,7 +75,8 @@ impl Sleep {
     }
 }
 
-/// The words of NotifyAccess=; the third is `exec`: it means the main process and the commands that systemd runs beside it.
+/// The words of NotifyAccess=; the third is `exec`: it means the main process and the commands that systemd runs beside
+/// it.
 const NOTIFY: [NotifyAccess; 4] = [NotifyAccess::None, NotifyAccess::Main, NotifyAccess::Main, NotifyAccess::All];
 
 /// Takes the directives. What `[defaults]` sets for services that it does not suit is left out.

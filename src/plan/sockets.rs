@@ -216,7 +216,8 @@ fn class(draft: &ServiceDraft, kind: Kind, bytes: &[u8]) -> u8 {
     }
 }
 
-/// How the socket is made. What does not fit this kind of socket has the same value in all rows, so that they are equal.
+/// How the socket is made. What does not fit this kind of socket has the same value in all rows, so that they are
+/// equal.
 fn spec(work: &mut Work<'_>, listen: &Listen, class: u8, common: &Common) -> SocketSpec {
     let draft = work.draft;
     let accepts = listen.kind.has_connections();

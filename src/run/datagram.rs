@@ -1,6 +1,6 @@
 //! Accept=yes for datagrams. A built-in service answers by itself. A program gets the socket, connected to the peer
-//! whose datagram lies at its head, and a new socket takes its place (the way of busybox inetd): so there is one process
-//! for each peer, and one datagram never starts two.
+//! whose datagram lies at its head, and a new socket takes its place (the way of busybox inetd): so there is one
+//! process for each peer, and one datagram never starts two.
 
 use core::mem::MaybeUninit;
 use rustix::fd::AsFd;

@@ -138,8 +138,8 @@ impl Server {
         }
     }
 
-    /// Everything that is due: rests, children, addresses, log lines that were left out. Each of them says as well when it
-    /// is due next ([`Server::due_at`]).
+    /// Everything that is due: rests, children, addresses, log lines that were left out. Each of them says as well when
+    /// it is due next ([`Server::due_at`]).
     fn on_deadlines(&mut self) {
         let now = self.now;
         self.deadline = Tick::NEVER;

@@ -24,8 +24,8 @@ use crate::sys::{clock, errno};
 const PATH_BYTES: usize = 4096;
 
 impl Server {
-    /// A program could not be started: rests, longer with each failure in a row; where the machine has no process or memory
-    /// for it, which is not the program's fault, a second at most.
+    /// A program could not be started: rests, longer with each failure in a row; where the machine has no process or
+    /// memory for it, which is not the program's fault, a second at most.
     pub(super) fn start_failed(&mut self, service: usize, failed: StartFailed) {
         // execve(2) tells that the user has too many processes where setuid(2) has passed over it
         if let (Stage::CLONE, Errno::AGAIN | Errno::NOMEM) | (Stage::EXEC, Errno::AGAIN | Errno::NFILE) =

@@ -1,5 +1,5 @@
-//! ConnectTo=: a connection is taken, the service is started where it has a program, and when the backend answers, bytes
-//! go both ways ([`super::pump`]).
+//! ConnectTo=: a connection is taken, the service is started where it has a program, and when the backend answers,
+//! bytes go both ways ([`super::pump`]).
 //!
 //! A client whose backend is not there yet waits in its row, unread. While the program runs the backend is tried again,
 //! by one of those who wait, with growing pauses; when it answers, all of them are connected. The listener stays
@@ -67,8 +67,8 @@ impl Server {
         }
     }
 
-    /// Why one more connection finds no row, or not both of its descriptors: a client that was taken for whom none is left to
-    /// reach the backend could not be given back.
+    /// Why one more connection finds no row, or not both of its descriptors: a client that was taken for whom none is
+    /// left to reach the backend could not be given back.
     pub(super) fn has_no_room(&mut self) -> Option<Errno> {
         /// Descriptors that the loop takes beside those of listeners: its own, clients of the control socket, pipes.
         const OTHERS: usize = 24;
@@ -84,9 +84,9 @@ impl Server {
         }
     }
 
-    /// Somebody waits for the backend of a service. Where runs have failed it is tried before the next one: a program that
-    /// went into the background is there all the same. Not so where something has run out: the next client would make the
-    /// service rest before the answer is there.
+    /// Somebody waits for the backend of a service. Where runs have failed it is tried before the next one: a program
+    /// that went into the background is there all the same. Not so where something has run out: the next client would
+    /// make the service rest before the answer is there.
     pub(super) fn want_backend(&mut self, service: usize) {
         let failed =
             |state: &ServiceState| state.phase == Phase::Waiting && state.failures > 0 && state.scarcities == 0;

@@ -166,7 +166,8 @@ impl Server {
         used == now
     }
 
-    /// For how long a service with this main process has not been used, or not worked, when it may sleep; a look of its own.
+    /// For how long a service with this main process has not been used, or not worked, when it may sleep; a look of its
+    /// own.
     pub(super) fn unused_ms(&mut self, service: usize, pid: i32) -> Option<u64> {
         let state = self.state_of(service);
         if !state.watched.is_looked_at() || state.watched.is_frozen() || state.phase != Phase::Running(pid) {

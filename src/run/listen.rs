@@ -219,8 +219,8 @@ impl Server {
         }
     }
 
-    /// An address or interface has appeared: every missing listener is tried at once, and those on an interface that was
-    /// gone are made anew.
+    /// An address or interface has appeared: every missing listener is tried at once, and those on an interface that
+    /// was gone are made anew.
     #[inline(never)] // its buffers are no part of the loop's own frame
     pub(super) fn on_addresses(&mut self) {
         if !self.addresses.as_ref().is_some_and(watch::drain) {
@@ -245,9 +245,9 @@ impl Server {
         (0..self.tables.listeners.len()).any(|row| open::has_interface(self.plan, row))
     }
 
-    /// A listener whose file or interface is gone, or another one, is made anew before it is watched again, as nobody could
-    /// reach it: some programs remove the socket when they end. Who waits in it is served first, unless the last run did not
-    /// do that.
+    /// A listener whose file or interface is gone, or another one, is made anew before it is watched again, as nobody
+    /// could reach it: some programs remove the socket when they end. Who waits in it is served first, unless the last
+    /// run did not do that.
     fn renew_lost(&mut self, service: usize, row: usize) {
         let listener = self.tables.listeners.get(row).filter(|listener| listener.watch != Watch::Armed);
         let Some(opened) = listener.and_then(|listener| listener.opened.as_ref()) else { return };
@@ -259,8 +259,8 @@ impl Server {
         }
     }
 
-    /// The process that had the sockets of a service has ended: they are as before, whatever it has done to them. One that it
-    /// has connected to a peer of its own hears everybody again.
+    /// The process that had the sockets of a service has ended: they are as before, whatever it has done to them. One
+    /// that it has connected to a peer of its own hears everybody again.
     pub(super) fn restore(&mut self, service: usize) {
         for row in self.listeners_of(service) {
             let opened = self.tables.opened(row);

@@ -1,5 +1,5 @@
-//! What services tell by sd_notify(3): they get NOTIFY_SOCKET where NotifyAccess= lets them. Of the messages one matters
-//! here: STOPPING=1. Who comes from then on is not for this instance, and it has TimeoutStopSec= to end.
+//! What services tell by sd_notify(3): they get NOTIFY_SOCKET where NotifyAccess= lets them. Of the messages one
+//! matters here: STOPPING=1. Who comes from then on is not for this instance, and it has TimeoutStopSec= to end.
 
 use core::mem::MaybeUninit;
 use rustix::event::epoll::EventFlags;
@@ -34,8 +34,8 @@ fn open() -> Result<OwnedFd, Errno> {
 }
 
 impl Server {
-    /// Opens the socket for the messages if a service may send any, or goes on with that of the image before. Without it
-    /// services are not told of any: who has taken the name would get what is meant for us.
+    /// Opens the socket for the messages if a service may send any, or goes on with that of the image before. Without
+    /// it services are not told of any: who has taken the name would get what is meant for us.
     pub fn open_notifications(&mut self, kept: Option<OwnedFd>) {
         if self.plan.policies.iter().all(|policy| policy.sleep.notify() == NotifyAccess::None) {
             return;

@@ -36,8 +36,8 @@ impl Group {
     /// No limit.
     pub const NONE: Self = Self { limit: Line::new(), usage: Line::new(), stat: Line::new(), pressure: Line::new() };
 
-    /// Finds the control group with a memory limit that this process is in (cgroups(7)), where a service cares for memory:
-    /// the innermost that has one, as a supervisor or a container may have put the limit further up. Allocates.
+    /// Finds the control group with a memory limit that this process is in (cgroups(7)), where a service cares for
+    /// memory: the innermost that has one, as a supervisor or a container may have put the limit further up. Allocates.
     pub fn find(&mut self, plan: &Plan) {
         let cares = |sleep: &crate::plan::Sleep| sleep.memory_min_kb() > 0 || sleep.evict() != Evict::No;
         if !plan.policies.iter().any(|policy| cares(&policy.sleep)) {
@@ -101,8 +101,8 @@ pub(super) fn available_kb(group: &Group) -> u64 {
 }
 
 /// kB available on the machine (proc_meminfo(5)): MemAvailable (Linux 3.14), but no more than what is free and what
-/// files are kept in. The difference is slab, which a small board does not get back in time: with 77 MB, 6 MB of it were
-/// promised, and somebody was killed for them.
+/// files are kept in. The difference is slab, which a small board does not get back in time: with 77 MB, 6 MB of it
+/// were promised, and somebody was killed for them.
 fn machine_kb(text: &[u8]) -> u64 {
     let field = |label| field(text, label);
     let parts = [field(b"MemFree:"), field(b"Active(file):"), field(b"Inactive(file):")];
@@ -162,8 +162,8 @@ impl Server {
         true
     }
 
-    /// kB that services which have just been started are still going to take. Without this, knocks at one moment would all
-    /// find the same room.
+    /// kB that services which have just been started are still going to take. Without this, knocks at one moment would
+    /// all find the same room.
     fn growing_kb(&self) -> u64 {
         let (mut sessions, mut needs) = (Vec::<i32, GROWING>::new(), Vec::<u64, GROWING>::new());
         for child in self.tables.children.iter().filter(|child| self.now.since_ms(child.since) < GROWING_MS) {
@@ -195,8 +195,8 @@ impl Server {
         }
     }
 
-    /// The kernel says that memory is short, or that the control group is gone: that it would say for ever, so memory is
-    /// looked at without its help from then on.
+    /// The kernel says that memory is short, or that the control group is gone: that it would say for ever, so memory
+    /// is looked at without its help from then on.
     #[inline(never)] // its buffers are no part of the loop's own frame
     pub(super) fn on_pressure(&mut self, flags: EventFlags) {
         if flags.contains(EventFlags::ERR) {

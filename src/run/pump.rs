@@ -1,9 +1,9 @@
 //! Forwarded connections: what one side sends goes to the other.
 //!
 //! A little is read into one buffer and sent at once: two system calls, and nothing is kept for an idle connection. Who
-//! fills the buffer sends a stream, which goes through a pipe by splice(2) and is not copied, until little comes at once.
-//! What the other side does not take waits in that pipe, and nothing more is read meanwhile. The kernel tells of each
-//! change once (`EPOLLET`), so what it has told is remembered here.
+//! fills the buffer sends a stream, which goes through a pipe by splice(2) and is not copied, until little comes at
+//! once. What the other side does not take waits in that pipe, and nothing more is read meanwhile. The kernel tells of
+//! each change once (`EPOLLET`), so what it has told is remembered here.
 
 use heapless::Vec;
 use rustix::event::epoll::EventFlags;

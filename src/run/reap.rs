@@ -16,8 +16,8 @@ use crate::plan::KillMode;
 use crate::sys::process::send_signal;
 
 impl Server {
-    /// Children have ended: reaps them, at most a fixed number, the rest in the next turn. Where `hurried`, orphans that
-    /// nothing waits for are left for later.
+    /// Children have ended: reaps them, at most a fixed number, the rest in the next turn. Where `hurried`, orphans
+    /// that nothing waits for are left for later.
     pub(super) fn on_children(&mut self, hurried: bool) {
         self.orphans = false;
         for _ in 0..REAPS_PER_TURN {
@@ -51,7 +51,8 @@ impl Server {
             return;
         }
         let Some(index) = self.tables.children.iter().position(|child| child.pid == pid && !child.is_leftover()) else {
-            // an orphan that was ours to reap (PID 1, subreaper): perhaps the last one of its session, see `check_leftovers`
+            // an orphan that was ours to reap (PID 1, subreaper): perhaps the last one of its session, see
+            // `check_leftovers`
             return self.due_at(self.now);
         };
         let Some(child) = self.tables.children.get(index) else { return };

@@ -1,5 +1,5 @@
-//! Reload and upgrade without losing a connection. The checker, a child, reads the new configuration while the loop goes
-//! on; then this process executes the program once more and stays itself. See [`crate::handover`].
+//! Reload and upgrade without losing a connection. The checker, a child, reads the new configuration while the loop
+//! goes on; then this process executes the program once more and stays itself. See [`crate::handover`].
 //!
 //! Until exec has succeeded nothing has changed: whatever fails before, the answer is no and everything goes on.
 
@@ -128,8 +128,8 @@ impl Server {
         }
     }
 
-    /// Watches the names of this machine, if something is left out for one of them; `before`: as the image before did, so
-    /// that nothing is missed which has come meanwhile.
+    /// Watches the names of this machine, if something is left out for one of them; `before`: as the image before did,
+    /// so that nothing is missed which has come meanwhile.
     pub fn watch_names(&mut self, before: Option<OwnedFd>) {
         if cfg!(feature = "reload") && self.plan.own.awaits_names {
             self.names = before
@@ -305,8 +305,8 @@ impl Server {
         refusal
     }
 
-    /// Whether the next image gets the descriptors that it cannot do without: there is no way back from it. It keeps the low
-    /// numbers free for children, and has a few of its own.
+    /// Whether the next image gets the descriptors that it cannot do without: there is no way back from it. It keeps
+    /// the low numbers free for children, and has a few of its own.
     fn has_spare_descriptors(&self) -> Result<(), Errno> {
         const OWN: usize = 8;
         let low = self.plan.most_listeners();

@@ -183,8 +183,8 @@ impl Server {
             }
             if let Some(opened) = self.tables.opened(row) {
                 let data = EventData::new_u64(service as u64);
-                // with OUT as well, which a datagram socket nearly always is, an edge is told of even if the service has
-                // taken what caused it
+                // with OUT as well, which a datagram socket nearly always is, an edge is told of even if the service
+                // has taken what caused it
                 let flags = EventFlags::IN | EventFlags::OUT | EventFlags::ET;
                 let _ = insist(|| epoll::add(&self.arrivals, &opened.socket, data, flags));
             }
@@ -223,9 +223,9 @@ impl Server {
         }
     }
 
-    /// Whether a run that has left something in its sockets may have read something else, as a service does that serves one
-    /// client and ends: something has arrived meanwhile, or what waits is not what was there before. Not so only if that was
-    /// watched.
+    /// Whether a run that has left something in its sockets may have read something else, as a service does that serves
+    /// one client and ends: something has arrived meanwhile, or what waits is not what was there before. Not so only if
+    /// that was watched.
     fn has_read(&mut self, service: usize) -> bool {
         if self.forwards(service) {
             return false; // who waits there was not served
@@ -239,8 +239,8 @@ impl Server {
         self.state_of(service).arrived || self.listeners_of(service).any(differs)
     }
 
-    /// A number that changes when something is taken out of a socket: how many connections or bytes wait, or what the first
-    /// datagram is.
+    /// A number that changes when something is taken out of a socket: how many connections or bytes wait, or what the
+    /// first datagram is.
     fn queue(&self, row: usize) -> u32 {
         let (Some(opened), Some(spec)) = (self.tables.opened(row), self.plan.listeners.get(row)) else { return 0 };
         let socket = opened.socket.as_fd();

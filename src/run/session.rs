@@ -29,8 +29,8 @@ fn sum(session: i32, of_one: &dyn Fn(&Process) -> u64) -> u64 {
     sum
 }
 
-/// Sends SIGSTOP to the processes of a session of which a thread does not stand still yet. True: all of them do; not where
-/// /proc shows none of them.
+/// Sends SIGSTOP to the processes of a session of which a thread does not stand still yet. True: all of them do; not
+/// where /proc shows none of them.
 pub(super) fn make_stand_still(session: i32) -> bool {
     let (mut met, mut still) = (false, true);
     for_each_of(&mut |of| of == session, &mut |process| {

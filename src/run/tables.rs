@@ -29,8 +29,8 @@ use crate::text::worded;
 
 /// All tables.
 ///
-/// In an order that needs few pages: what is filled from its end, the history and the stack of children, ends in the page
-/// in which the rows of services and listeners begin.
+/// In an order that needs few pages: what is filled from its end, the history and the stack of children, ends in the
+/// page in which the rows of services and listeners begin.
 #[repr(C, align(4096))]
 pub struct Tables {
     before_services: [u8; lead(0, size_of::<History>())],
@@ -68,8 +68,8 @@ pub struct Tables {
 /// A page of most machines; where they are larger the order costs nothing.
 const PAGE_BYTES: usize = 4096;
 
-/// Bytes to leave free, so that a table of so many `bytes`, with `before` bytes in front of all that, ends in the middle of
-/// a page.
+/// Bytes to leave free, so that a table of so many `bytes`, with `before` bytes in front of all that, ends in the
+/// middle of a page.
 const fn lead(before: usize, bytes: usize) -> usize {
     (PAGE_BYTES + PAGE_BYTES / 2 - (before + bytes) % PAGE_BYTES) % PAGE_BYTES
 }
@@ -117,7 +117,8 @@ pub(super) fn stored(row: usize) -> u16 {
 pub enum Phase {
     /// Its sockets are watched (with Accept=yes: also while children run).
     Waiting,
-    /// With Accept=no: this process has the sockets, we do not look at them. Where connections are forwarded to it we do.
+    /// With Accept=no: this process has the sockets, we do not look at them. Where connections are forwarded to it we
+    /// do.
     Running(i32),
     /// Nobody looks at its sockets until a known time; clients queue.
     Resting(Tick, Why),
@@ -285,7 +286,8 @@ pub struct Listener {
     pub retry: Tick,
     /// What is to be done before it is watched again.
     pub change: Change,
-    /// What stands for its queue as it was when the run began; known only if it is watched whether that reads its input.
+    /// What stands for its queue as it was when the run began; known only if it is watched whether that reads its
+    /// input.
     pub queue: u32,
 }
 
@@ -364,7 +366,8 @@ worded! {
 }
 
 impl Child {
-    /// One that was started at `since` for the service of this row, in a session of its own, for no client in particular.
+    /// One that was started at `since` for the service of this row, in a session of its own, for no client in
+    /// particular.
     pub fn new(pid: i32, service: usize, since: Tick, deadline: Tick) -> Self {
         Self {
             pid,

@@ -27,8 +27,8 @@ pub struct Variables {
     starts: heapless::Vec<u16, VARIABLES>,
 }
 
-/// The name that systemd gives to a connection (systemd.socket(5), Accept=): its number, our address, the client's; on a
-/// unix socket the client's process, 0 if not known, and its user.
+/// The name that systemd gives to a connection (systemd.socket(5), Accept=): its number, our address, the client's; on
+/// a unix socket the client's process, 0 if not known, and its user.
 fn instance(connection: &Connection<'_>, pid: u32) -> Line<INSTANCE_BYTES> {
     let Connection { peer, local, before, .. } = *connection;
     let mut name = Line::new();
@@ -71,9 +71,8 @@ impl Variables {
         Self { bytes: [0; START_TEXT_BYTES], used: 0, words: 0, starts: heapless::Vec::new() }
     }
 
-    /// Takes the words of a command line, each with its NUL, and puts the name of the connection in; `pid` is the process
-    /// behind a unix one. To be called first.
-    /// False: they do not fit.
+    /// Takes the words of a command line, each with its NUL, and puts the name of the connection in; `pid` is the
+    /// process behind a unix one. To be called first. False: they do not fit.
     pub fn put_words(&mut self, argv: &[u8], connection: &Connection<'_>, pid: u32) -> bool {
         let name = instance(connection, pid);
         let mut rest = argv;

@@ -1,7 +1,7 @@
 //! Files and folders that a program finds when it starts: StandardOutput= and its kin, RuntimeDirectory= and its kin.
 //!
-//! They are opened and made as root, and the folder above may belong to the service, which can put a link there. So only
-//! links of root's or our own are followed: nothing of others is written to or given away.
+//! They are opened and made as root, and the folder above may belong to the service, which can put a link there. So
+//! only links of root's or our own are followed: nothing of others is written to or given away.
 
 use core::ffi::CStr;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -12,9 +12,9 @@ use rustix::process::geteuid;
 use crate::plan::steps::OpenMode;
 use crate::sys::process;
 
-/// Opens a file as a standard descriptor. The parent stands still until the program is executed, so nothing here may wait:
-/// a FIFO whose other end nobody has opened (then it is ENXIO, or empty), a serial line without a carrier. The program gets
-/// what blocks as usual.
+/// Opens a file as a standard descriptor. The parent stands still until the program is executed, so nothing here may
+/// wait: a FIFO whose other end nobody has opened (then it is ENXIO, or empty), a serial line without a carrier. The
+/// program gets what blocks as usual.
 ///
 /// # Errors
 /// Those of open(2). ELOOP: it is a link of somebody else's.
@@ -30,8 +30,8 @@ pub(super) fn open(fd: i32, mode: OpenMode, path: &CStr) -> Result<(), Errno> {
     process::set_flags(fd, flags & OFlags::APPEND)
 }
 
-/// Makes a folder and those above it as far as they are missing. It has this mode and owner afterwards, whoever made it;
-/// `u32::MAX` leaves an owner or group as it is. Those above get 0755.
+/// Makes a folder and those above it as far as they are missing. It has this mode and owner afterwards, whoever made
+/// it; `u32::MAX` leaves an owner or group as it is. Those above get 0755.
 ///
 /// # Errors
 /// Those of mkdir(2), open(2), fchown(2) and fchmod(2). ELOOP: a link of somebody else's is on the way.

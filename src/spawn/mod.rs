@@ -30,8 +30,8 @@ use crate::sys::process::{ChildStack, Image, Sharing, clone_child};
 use crate::sys::socket::credentials;
 use crate::text::Line;
 
-/// The abstract name of the socket that services send their messages to (sd_notify(3)), without the NUL or `@` in front.
-/// It is the same for the whole life of the process, over an exec as well.
+/// The abstract name of the socket that services send their messages to (sd_notify(3)), without the NUL or `@` in
+/// front. It is the same for the whole life of the process, over an exec as well.
 pub fn notify_name() -> Line<32> {
     let mut name = Line::new();
     let _ = write!(name, "dormouse/{}", std::process::id()); // a line takes everything

@@ -3,8 +3,8 @@
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
-/// Declares a static that is large and all zero at first. It lies in a section of its own behind `.bss`, so that what is
-/// small there shares the page of `.data`.
+/// Declares a static that is large and all zero at first. It lies in a section of its own behind `.bss`, so that what
+/// is small there shares the page of `.data`.
 macro_rules! large {
     ($(#[$meta:meta])* static $name:ident: $type:ty = $value:expr;) => {
         $(#[$meta])*
@@ -15,7 +15,8 @@ macro_rules! large {
 }
 pub(crate) use large;
 
-/// Which of the values of the one [`Both`] of the program have been given out. Not in there: it lies among what is small.
+/// Which of the values of the one [`Both`] of the program have been given out. Not in there: it lies among what is
+/// small.
 static TAKEN: [AtomicBool; 2] = [AtomicBool::new(false), AtomicBool::new(false)];
 
 /// Holds two values that can be borrowed for ever, each once. Of several of these only one gives out its values.

@@ -79,8 +79,8 @@ pub fn text(name: &str) -> Option<&'static str> {
     value(name)?.to_str()
 }
 
-/// A folder of the system, or where an ordinary user with a session has what lies in it, if it is one of /run, /var/lib,
-/// /var/cache, /var/log and /etc (systemd.exec(5), RuntimeDirectory=).
+/// A folder of the system, or where an ordinary user with a session has what lies in it, if it is one of /run,
+/// /var/lib, /var/cache, /var/log and /etc (systemd.exec(5), RuntimeDirectory=).
 pub fn folder(system: &str) -> Cow<'_, str> {
     own_folder(system).map_or(Cow::Borrowed(system), Cow::Owned)
 }
@@ -160,8 +160,8 @@ pub fn inherited() -> Vec<RawFd> {
     numbers
 }
 
-/// Closes every inherited descriptor but those below `first` and `kept`, so that none of them reaches a child or lies where
-/// a child's belong (close_range(2)). Only before anything of ours is opened.
+/// Closes every inherited descriptor but those below `first` and `kept`, so that none of them reaches a child or lies
+/// where a child's belong (close_range(2)). Only before anything of ours is opened.
 pub fn close_inherited_from(first: RawFd, kept: Option<RawFd>) {
     let kept = kept.filter(|kept| *kept >= first);
     let ranges = match kept {
@@ -196,8 +196,8 @@ fn close_all(numbers: impl Iterator<Item = RawFd>) {
 /// descriptor that a parent meant for us can lie where our own are about to go).
 ///
 /// # Errors
-/// EBADF: no such descriptor, or one with `FD_CLOEXEC`, which is one of our own and not inherited. EMFILE, ENOMEM: it is
-/// as it was, and may be taken over later.
+/// EBADF: no such descriptor, or one with `FD_CLOEXEC`, which is one of our own and not inherited. EMFILE, ENOMEM: it
+/// is as it was, and may be taken over later.
 pub fn reclaim(number: RawFd, least: RawFd) -> Result<OwnedFd, Errno> {
     let (borrowed, flags) = with_flags(number)?;
     if flags.contains(FdFlags::CLOEXEC) {

@@ -116,7 +116,8 @@ pub fn link(path: &Path) -> Option<PathBuf> {
 #[must_use]
 pub fn current_folder() -> Option<PathBuf> {
     let mut buffer = [0; 4096]; // PATH_MAX
-    // SAFETY: it writes at most so many bytes, the last of them a NUL; if it fails, none. The C library's would bring malloc.
+    // SAFETY: it writes at most so many bytes, the last of them a NUL; if it fails, none. The C library's would bring
+    // malloc.
     unsafe { libc::syscall(libc::SYS_getcwd, buffer.as_mut_ptr(), buffer.len()) };
     let path = CStr::from_bytes_until_nul(&buffer).ok().filter(|path| path.to_bytes().starts_with(b"/"))?;
     Some(OsString::from_vec(path.to_bytes().to_vec()).into())

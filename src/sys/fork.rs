@@ -13,9 +13,9 @@ use rustix::process::Pid;
 /// # Errors
 /// `EAGAIN` (too many processes), `ENOMEM`.
 pub fn fork() -> Result<Option<Pid>, Errno> {
-    // SAFETY: no pointers. The child of a process with one thread can go on like its parent, and the process has no other:
-    // only tests do, and where they run the C library keeps its allocator usable in the child. That of musl would bring
-    // the locks of its threads along, 2 kB.
+    // SAFETY: no pointers. The child of a process with one thread can go on like its parent, and the process has no
+    // other: only tests do, and where they run the C library keeps its allocator usable in the child. That of musl
+    // would bring the locks of its threads along, 2 kB.
     let pid = unsafe {
         match cfg!(target_env = "musl") {
             true => libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0_usize, 0_usize, 0_usize, 0_usize),

@@ -37,7 +37,8 @@ pub struct Process {
 }
 
 impl Process {
-    /// One process or thread, from /proc/PID/stat (proc_pid_stat(5)); a thread has such a file too, which is not listed.
+    /// One process or thread, from /proc/PID/stat (proc_pid_stat(5)); a thread has such a file too, which is not
+    /// listed.
     #[must_use]
     pub fn read(pid: i32) -> Option<Self> {
         Self::parse(pid, read(c_str(&path(pid, "/stat")), &mut [0; 512])?)
@@ -72,8 +73,8 @@ impl Process {
         self.resident.saturating_mul((page_bytes() / 1024) as u64)
     }
 
-    /// Memory in kB: its share of all pages, from /proc/PID/smaps_rollup (proc_pid_smaps(5), Linux 4.14), or where the kernel
-    /// does not tell that, what is resident.
+    /// Memory in kB: its share of all pages, from /proc/PID/smaps_rollup (proc_pid_smaps(5), Linux 4.14), or where the
+    /// kernel does not tell that, what is resident.
     #[must_use]
     pub fn memory_kb(&self) -> u64 {
         let share = read(c_str(&path(self.pid, "/smaps_rollup")), &mut [0; 512]).and_then(|text| field(text, b"Pss:"));
@@ -94,8 +95,9 @@ impl Process {
     }
 }
 
-/// Calls `act` for each process of the machine whose session `wanted` names, until it says false. To ask for the session
-/// is one system call; to read what /proc tells of a process costs many times that. False: /proc cannot be read.
+/// Calls `act` for each process of the machine whose session `wanted` names, until it says false. To ask for the
+/// session is one system call; to read what /proc tells of a process costs many times that. False: /proc cannot be
+/// read.
 pub fn for_each_of(wanted: &mut dyn FnMut(i32) -> bool, act: &mut dyn FnMut(Process) -> bool) -> bool {
     for_each_number(c"/proc", &mut |pid| {
         let wanted = session_of(pid).is_some_and(&mut *wanted);

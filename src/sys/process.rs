@@ -59,8 +59,8 @@ pub fn clone_child(stack: &mut ChildStack, sharing: Sharing, child: &mut dyn FnM
     if pid < 0 { Err(last_errno()) } else { Ok(pid) }
 }
 
-/// Has SIGKILL sent to the calling process in [`EXECUTE_MS`], unless it has executed a program by then, which a timer does
-/// not survive (timer_create(2)). Where the kernel has none nothing happens.
+/// Has SIGKILL sent to the calling process in [`EXECUTE_MS`], unless it has executed a program by then, which a timer
+/// does not survive (timer_create(2)). Where the kernel has none nothing happens.
 pub fn end_if_late() {
     // struct sigevent: a word of the machine, the signal, SIGEV_SIGNAL (0)
     let mut event = [0_u32; 16];
@@ -125,8 +125,8 @@ impl<'a> Image<'a> {
         add_all(&mut self.envp, block)
     }
 
-    /// As [`Image::variables`] where it is known where each of them starts. False: there is no room for all, or the block
-    /// is not ended by a NUL.
+    /// As [`Image::variables`] where it is known where each of them starts. False: there is no room for all, or the
+    /// block is not ended by a NUL.
     pub fn variables_at(&mut self, (block, starts): (&'a [u8], &[u16])) -> bool {
         // whatever starts in a block that a NUL ends is ended by one as well
         let mut add = |start: &u16| match block.get(usize::from(*start)..) {
@@ -170,8 +170,8 @@ pub fn unshare_descriptors_from(first: u32) -> Result<(), Errno> {
     close_range(first, u32::MAX, CLOSE_RANGE_UNSHARE)
 }
 
-/// Closes the descriptors from `first` to `last` (close_range(2), Linux 5.9). The callers own none of them that they go on
-/// to use.
+/// Closes the descriptors from `first` to `last` (close_range(2), Linux 5.9). The callers own none of them that they go
+/// on to use.
 ///
 /// # Errors
 /// ENOSYS on older kernels; ENOMEM.
@@ -319,8 +319,8 @@ pub fn set_descriptor_limit(soft: u64, hard: u64) {
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "below 16, of another type in each libc")]
 const DESCRIPTORS: u8 = libc::RLIMIT_NOFILE as u8;
 
-/// A limit of the calling process, and what it is to be from now on. It is the plain system call: setrlimit(3) of some C
-/// libraries looks for other threads first.
+/// A limit of the calling process, and what it is to be from now on. It is the plain system call: setrlimit(3) of some
+/// C libraries looks for other threads first.
 fn prlimit(resource: u8, new: Option<&libc::rlimit64>) -> Result<libc::rlimit64, Errno> {
     let mut now = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
     let new = new.map_or(ptr::null(), ptr::from_ref);

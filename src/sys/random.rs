@@ -1,5 +1,5 @@
-//! Numbers that are the same in every run, so that a failure can be repeated: for all tests, those outside of the library
-//! as well.
+//! Numbers that are the same in every run, so that a failure can be repeated: for all tests, those outside of the
+//! library as well.
 
 /// Marsaglia's xorshift, 64 bits; not zero.
 pub struct Random(pub u64);

@@ -55,7 +55,8 @@ pub fn write_rows<T: Copy + 'static>(file: BorrowedFd<'_>, rows: &[T]) -> Result
     let bytes = size_of_val(rows);
     let mut done = 0;
     while done < bytes {
-        // SAFETY: the kernel reads from a live slice, at most to its end; bytes between the fields are no concern of it.
+        // SAFETY: the kernel reads from a live slice, at most to its end; bytes between the fields are no concern of
+        // it.
         let written =
             unsafe { libc::write(file.as_raw_fd(), rows.as_ptr().cast::<u8>().add(done).cast(), bytes - done) };
         done += progress(written)?;

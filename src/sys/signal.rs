@@ -17,8 +17,8 @@ const SET_BYTES: usize = if cfg!(any(target_arch = "mips", target_arch = "mips64
 const HANDLED: Set =
     set(&[libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2]);
 
-/// Those, and three that must not end the program: SIGPIPE (a closed log), SIGXFSZ (a log that may not grow, setrlimit(2)),
-/// and SIGIO (a child may ask for it in our name, fcntl(2), `F_SETOWN`).
+/// Those, and three that must not end the program: SIGPIPE (a closed log), SIGXFSZ (a log that may not grow,
+/// setrlimit(2)), and SIGIO (a child may ask for it in our name, fcntl(2), `F_SETOWN`).
 const BLOCKED: Set = {
     let mut all = set(&[libc::SIGPIPE, libc::SIGXFSZ, libc::SIGIO]);
     all[0] |= HANDLED[0];
@@ -46,8 +46,8 @@ const fn set(mut signals: &[c_int]) -> Set {
 pub fn prepare() {
     let default = [0_u64; 8];
     for signal in 1..=64_usize {
-        // SAFETY: on every processor an action of nothing but zeros is the default action and no handler, and shorter than
-        // this; an error (SIGKILL, SIGSTOP) changes nothing.
+        // SAFETY: on every processor an action of nothing but zeros is the default action and no handler, and shorter
+        // than this; an error (SIGKILL, SIGSTOP) changes nothing.
         unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), 0_usize, SET_BYTES) };
     }
     mask(libc::SIG_BLOCK, &BLOCKED);

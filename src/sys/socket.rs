@@ -197,8 +197,8 @@ fn socklen(bytes: &[u8]) -> socklen_t {
 /// # Safety
 /// What is at `at` is as long as told, and pointers in it are valid.
 unsafe fn set(fd: RawFd, level: c_int, name: c_int, at: *const c_void, len: socklen_t) -> Result<(), Errno> {
-    // The C library's translates times where a long has 32 bits, and no option of ours holds one. i686 has the call under
-    // this number since Linux 4.3.
+    // The C library's translates times where a long has 32 bits, and no option of ours holds one. i686 has the call
+    // under this number since Linux 4.3.
     #[cfg(not(target_arch = "x86"))]
     // SAFETY: by the contract above.
     return check(unsafe { libc::syscall(libc::SYS_setsockopt, fd, level, name, at, len) });

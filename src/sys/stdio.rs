@@ -41,8 +41,8 @@ pub const fn stderr() -> BorrowedFd<'static> {
 
 /// One of the three descriptors. They are open from [`guard`] to the end of the program.
 const fn borrow(number: i32) -> BorrowedFd<'static> {
-    // SAFETY: 0, 1 and 2 are open since `guard`, which asks the kernel whether they are (and so does the start-up of the
-    // Rust library); we only ever replace them by dup2(2), so that they stay open.
+    // SAFETY: 0, 1 and 2 are open since `guard`, which asks the kernel whether they are (and so does the start-up of
+    // the Rust library); we only ever replace them by dup2(2), so that they stay open.
     unsafe { BorrowedFd::borrow_raw(number) }
 }
 

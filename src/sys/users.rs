@@ -96,8 +96,8 @@ fn port(line: &str, name: &str, protocol: &str) -> Option<u16> {
     if is_it { number(port, 10) } else { None }
 }
 
-/// The addresses of a machine in hosts(5). Only that file: a name server may not be there when a board starts, and nobody
-/// would wait for it.
+/// The addresses of a machine in hosts(5). Only that file: a name server may not be there when a board starts, and
+/// nobody would wait for it.
 pub fn hosts(name: &str) -> Vec<IpAddr> {
     let mut found = Vec::new();
     for line in read("/etc/hosts").lines() {

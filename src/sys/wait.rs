@@ -19,8 +19,8 @@ pub struct Ballast {
     idle: bool,
 }
 
-/// The mappings of the program file that nobody writes to, in whole pages; those that it does not have are empty. What lies
-/// between two of them is not ours.
+/// The mappings of the program file that nobody writes to, in whole pages; those that it does not have are empty. What
+/// lies between two of them is not ours.
 type Program = [Range<usize>; 3];
 
 /// It stays for so long after the last event.
@@ -43,8 +43,8 @@ impl Ballast {
         Self { program, idle: true }
     }
 
-    /// epoll_wait(2); an event ends it, the timeout, or, after work, a quarter of a second without any. In the last case,
-    /// and at the end of the start, the next call drops the ballast first.
+    /// epoll_wait(2); an event ends it, the timeout, or, after work, a quarter of a second without any. In the last
+    /// case, and at the end of the start, the next call drops the ballast first.
     ///
     /// # Errors
     /// Those of epoll_wait(2).
@@ -65,8 +65,8 @@ impl Ballast {
     }
 }
 
-/// epoll_wait(2). What is to be dropped is dropped before: until something happens this function is all that is there of the
-/// program.
+/// epoll_wait(2). What is to be dropped is dropped before: until something happens this function is all that is there
+/// of the program.
 ///
 /// # Errors
 /// Those of epoll_wait(2).

@@ -1,5 +1,5 @@
-//! A whole daemon, and everything that a stranger can send to it: requests to the control socket, messages as of a service
-//! (sd_notify(3)), bytes for the built-in services, connections that are forwarded.
+//! A whole daemon, and everything that a stranger can send to it: requests to the control socket, messages as of a
+//! service (sd_notify(3)), bytes for the built-in services, connections that are forwarded.
 //!
 //! After all that it is the same process, answers every request, has as many descriptors as before, tells the backend
 //! who came, and ends when it is asked to.

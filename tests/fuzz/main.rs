@@ -1,5 +1,6 @@
-//! The long run: one reader, some minutes. It ends at the first text that a reader does not survive, and leaves it. With
-//! `words` these are command lines, with `doors` whatever comes to the sockets of a daemon (the program named by DORMOUSE).
+//! The long run: one reader, some minutes. It ends at the first text that a reader does not survive, and leaves it.
+//! With `words` these are command lines, with `doors` whatever comes to the sockets of a daemon (the program named by
+//! DORMOUSE).
 
 #[path = "../content.rs"]
 mod content;

@@ -1,7 +1,7 @@
 //! Random command lines, made of the words of the tables.
 //!
-//! Whatever they are, there are options or an error that can be shown; and an argument means the same behind `=`, behind
-//! its letter, and as a word of its own.
+//! Whatever they are, there are options or an error that can be shown; and an argument means the same behind `=`,
+//! behind its letter, and as a word of its own.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};

@@ -118,7 +118,8 @@ fn a_filter_of_the_owner_stays(ctx: &mut Ctx) {
     }
 }
 
-/// The owner gives the same socket to one daemon after the other. The first has locked the rules, and the second has the same.
+/// The owner gives the same socket to one daemon after the other. The first has locked the rules, and the second has
+/// the same.
 fn address_rules_of_the_daemon_before(ctx: &mut Ctx) {
     let port = ctx.port();
     let owner = format!(

@@ -214,8 +214,8 @@ impl Daemon {
         self.status_line("voluntary_ctxt_switches").parse().unwrap()
     }
 
-    /// Waits until it has slept through half a second: for a quarter of one it stays awake after work, and then lets go of
-    /// memory.
+    /// Waits until it has slept through half a second: for a quarter of one it stays awake after work, and then lets go
+    /// of memory.
     pub fn rest(&self) {
         let (mut since, mut last) = (Instant::now(), self.wakeups());
         wait_until("the daemon to come to rest", || {

@@ -1,5 +1,5 @@
-//! Each system call that the loop makes fails a few times, by strace: afterwards the daemon lives, clients are served, it
-//! has said little and it does not spin.
+//! Each system call that the loop makes fails a few times, by strace: afterwards the daemon lives, clients are served,
+//! it has said little and it does not spin.
 
 use crate::client::*;
 use crate::daemon::{Daemon, kill};
@@ -211,7 +211,8 @@ fn recv_says_einval_for_three_seconds(ctx: &mut Ctx) {
     assert_well(&mut daemon, port);
 }
 
-/// Until the program is executed once more nothing has changed: what fails before refuses the reload, and leaves nothing open.
+/// Until the program is executed once more nothing has changed: what fails before refuses the reload, and leaves
+/// nothing open.
 fn a_reload_in_which_a_call_fails(ctx: &mut Ctx) {
     const CALLS: &[(&str, &str, usize)] = &[
         ("memfd_create", "ENFILE", 3),
@@ -370,7 +371,8 @@ fn descriptors_cannot_be_shared_with_a_child(ctx: &mut Ctx) {
         let trace = Trace::attach(&daemon, &ctx.path("trace"), &options);
         assert!(first_words(port).starts_with("here"));
         let injected = trace.end().iter().filter(|line| line.contains("INJECTED")).count();
-        // under a supervisor that is told of readiness, too: what tells it must not lie where the child's socket belongs
+        // under a supervisor that is told of readiness, too: what tells it must not lie where the child's socket
+        // belongs
         assert!(injected == 1, "it is tried once: {injected}");
         assert!(!daemon.log().contains("failed"), "{error}: {}", daemon.log());
     }

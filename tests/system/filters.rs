@@ -1,5 +1,5 @@
-//! Who may wake a service. The address rules of a socket that is handed over are applied by the kernel, so a source that
-//! is turned away neither wakes the service nor costs the daemon anything, and the service cannot lift them.
+//! Who may wake a service. The address rules of a socket that is handed over are applied by the kernel, so a source
+//! that is turned away neither wakes the service nor costs the daemon anything, and the service cannot lift them.
 
 use crate::client::*;
 use crate::daemon::kill;
@@ -78,8 +78,8 @@ fn a_service_cannot_lift_the_rules(ctx: &mut Ctx) {
     assert_eq!(daemon.descendants().len(), 1);
 }
 
-/// They are those of the configuration now: at once where there were none, or else when the service ends, as nobody can take
-/// the old ones off its socket.
+/// They are those of the configuration now: at once where there were none, or else when the service ends, as nobody can
+/// take the old ones off its socket.
 fn rules_of_a_service_that_is_taken_over(ctx: &mut Ctx) {
     let passes = |from: &str, port| {
         let client = connect_from(from.parse().unwrap(), local(port), Duration::from_millis(500));
@@ -106,8 +106,8 @@ fn rules_of_a_service_that_is_taken_over(ctx: &mut Ctx) {
     }
 }
 
-/// DeferAcceptSec=: who connects without a word, or resets the connection as scanners do, does not wake the service. (Who
-/// closes it in good order does: to the kernel the end of a stream is something to read.)
+/// DeferAcceptSec=: who connects without a word, or resets the connection as scanners do, does not wake the service.
+/// (Who closes it in good order does: to the kernel the end of a stream is something to read.)
 fn a_port_scan_starts_nothing(ctx: &mut Ctx) {
     let port = ctx.port();
     let exec = stand_in("echo");

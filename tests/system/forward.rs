@@ -1,4 +1,5 @@
-//! Services that the daemon answers itself: forwarding to a backend that cannot take a socket, and the small built-in ones.
+//! Services that the daemon answers itself: forwarding to a backend that cannot take a socket, and the small built-in
+//! ones.
 
 use crate::client::*;
 use crate::harness::{Ctx, Need::*, PATIENCE, Test, sleep_ms, wait_until};
@@ -119,8 +120,8 @@ fn a_client_costs_no_look_at_the_limits(ctx: &mut Ctx) {
     assert!((1..=seconds + 2).contains(&looks) || seconds >= CLIENTS, "{looks} in {seconds} s");
 }
 
-/// One that says neither yes nor no, as behind a firewall: here the queue of its listener is full. Nothing else may happen
-/// before the time is over, so the loop itself has to wake up then.
+/// One that says neither yes nor no, as behind a firewall: here the queue of its listener is full. Nothing else may
+/// happen before the time is over, so the loop itself has to wake up then.
 fn a_silent_backend_is_given_up_in_time(ctx: &mut Ctx) {
     use rustix::net::{AddressFamily, SocketType, bind, listen, socket};
     let [port, behind] = [ctx.port(), ctx.port()];
@@ -251,8 +252,8 @@ fn built_in_daytime_time_chargen(ctx: &mut Ctx) {
     drop(stream);
 }
 
-/// Two echo services could be made to talk to each other for ever: nothing is sent to a port below 1024, nor to one where
-/// a built-in service of ours listens, on whatever address.
+/// Two echo services could be made to talk to each other for ever: nothing is sent to a port below 1024, nor to one
+/// where a built-in service of ours listens, on whatever address.
 fn trap_45_built_in_echo_answers_no_service(ctx: &mut Ctx) {
     let (echo, discard) = (ctx.port(), ctx.port());
     let _daemon = ctx.start(&format!(

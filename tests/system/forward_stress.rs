@@ -37,8 +37,8 @@ pub const TESTS: &[Test] = &[
     test!(connections_end_with_the_daemon, FORWARD),
 ];
 
-/// A backend: `backend.py PORT DELAY STOP` opens the port after DELAY seconds, tells each client its pid and then echoes;
-/// a TERM ends it after STOP seconds, in which it still takes clients and hangs up on them.
+/// A backend: `backend.py PORT DELAY STOP` opens the port after DELAY seconds, tells each client its pid and then
+/// echoes; a TERM ends it after STOP seconds, in which it still takes clients and hangs up on them.
 const BACKEND: &str = "import os, signal, socket, sys, threading, time
 port, delay, stop = int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3])
 ending = []

@@ -1,4 +1,5 @@
-//! Services and people that do to a socket, a file or a process what nobody thinks of, and what must still go on after it.
+//! Services and people that do to a socket, a file or a process what nobody thinks of, and what must still go on after
+//! it.
 
 use crate::client::*;
 use crate::daemon::{Daemon, is_live, kill, session_of};
@@ -419,7 +420,8 @@ fn a_name_that_somebody_tries_to_take(ctx: &mut Ctx) {
     assert!(talk(port).starts_with("here"));
 }
 
-/// It runs, and does not look at its sockets for a while, when it becomes one that starts a program for each connection.
+/// It runs, and does not look at its sockets for a while, when it becomes one that starts a program for each
+/// connection.
 fn what_was_forwarded_has_a_program_of_its_own_now(ctx: &mut Ctx) {
     let (port, behind) = (ctx.port(), ctx.port());
     let listen = format!("ListenStream=127.0.0.1:{port}");
@@ -472,8 +474,8 @@ fn who_must_not_be_signalled_is_not_stopped(ctx: &mut Ctx) {
     assert_eq!(talk(port), first);
 }
 
-/// The number of the service is lower than that of the daemon, as happens when numbers begin anew: then it is found as the
-/// holder of the address. It has a parent that lives.
+/// The number of the service is lower than that of the daemon, as happens when numbers begin anew: then it is found as
+/// the holder of the address. It has a parent that lives.
 fn a_second_daemon_takes_nothing_from_the_first(ctx: &mut Ctx) {
     let (port, second) = (ctx.port(), ctx.path("second"));
     let config = one(&format!("ListenStream=127.0.0.1:{port}"), "", &stand_in("answer here 0"));

@@ -1,8 +1,8 @@
 //! The lines that distributions ship (tests/corpus), each with a program of ours in the place of its own: what it gets
 //! from the inetd whose dialect it is, and what from us. Differences need a reason, as in [`super::inetd_peers`].
 //!
-//! Arguments, users and flags stay as they are. Ports become free ones, and users that this machine lacks nobody. What is
-//! built in has no child, and what is for addresses of another network no address here.
+//! Arguments, users and flags stay as they are. Ports become free ones, and users that this machine lacks nobody. What
+//! is built in has no child, and what is for addresses of another network no address here.
 
 use crate::client::*;
 use crate::harness::{Ctx, Need::*, PATIENCE, Test, dormouse, wait_until, without_control};
@@ -106,7 +106,8 @@ fn lines_for_inetutils(ctx: &mut Ctx) {
     lines(ctx, "inetutils-inetd", "inetutils", &files, |file| their_inetd(INETUTILS, &["-d"], file));
 }
 
-/// The services of the folder xinetd.d, under its own defaults. Who may connect is another network's, so it is left out.
+/// The services of the folder xinetd.d, under its own defaults. Who may connect is another network's, so it is left
+/// out.
 fn services_of_xinetd(ctx: &mut Ctx) {
     let first_port = ctx.port();
     ctx.port();

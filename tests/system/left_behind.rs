@@ -146,8 +146,8 @@ fn clients_that_a_service_waits_for_do_not_keep_us(ctx: &mut Ctx) {
     }
 }
 
-/// A file system whose server says nothing any more, as one on the network may: the child that enters it stands still, and
-/// we with it, but not for ever. Who has knocked is kept, and served when there is an answer: here that it is gone.
+/// A file system whose server says nothing any more, as one on the network may: the child that enters it stands still,
+/// and we with it, but not for ever. Who has knocked is kept, and served when there is an answer: here that it is gone.
 fn with_mount(ctx: &mut Ctx, service: &str) {
     let (port, other, folder, flag) = (ctx.port(), ctx.port(), ctx.path("remote"), ctx.path("gone"));
     fs::create_dir(&folder).unwrap();

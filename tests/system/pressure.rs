@@ -306,8 +306,8 @@ fn services_give_way_when_the_kernel_tells_of_pressure(ctx: &mut Ctx) {
     }
 }
 
-/// The trigger lies in a control group of version 2 that somebody removes. Its limit is made up: here the controller may
-/// belong to version 1.
+/// The trigger lies in a control group of version 2 that somebody removes. Its limit is made up: here the controller
+/// may belong to version 1.
 fn a_control_group_that_goes_away(ctx: &mut Ctx) {
     let (port, mounted) = (ctx.port(), ctx.path("mounted"));
     let name = format!("dormouse-test-{}", std::process::id());

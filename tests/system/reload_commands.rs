@@ -1,5 +1,5 @@
-//! `dormouse reload` and `dormouse upgrade`, and how the outside sees them: clients of the control socket, the supervisor,
-//! the pid file, ps.
+//! `dormouse reload` and `dormouse upgrade`, and how the outside sees them: clients of the control socket, the
+//! supervisor, the pid file, ps.
 
 use crate::client::*;
 use crate::daemon::{is_live, kill};

@@ -1,5 +1,5 @@
-//! Between exec and the loop the next image fails in one system call: it waits a little and goes on, with every socket and
-//! connection, as nobody else holds them.
+//! Between exec and the loop the next image fails in one system call: it waits a little and goes on, with every socket
+//! and connection, as nobody else holds them.
 
 use crate::client::*;
 use crate::daemon::Daemon;
@@ -20,9 +20,9 @@ pub const TESTS: &[Test] = &[
     test!(no_memory_at_the_first_start, Prog("strace")),
 ];
 
-/// Calls of the next image: a name, what stands in its line, and which of them. strace counts from before exec on, so that
-/// the image before must make the same number of them in each reload: not so read(2), of signals, which come one by one or
-/// together, and then a library could not be loaded.
+/// Calls of the next image: a name, what stands in its line, and which of them. strace counts from before exec on, so
+/// that the image before must make the same number of them in each reload: not so read(2), of signals, which come one
+/// by one or together, and then a library could not be loaded.
 const CALLS: &[(&str, &str, Which)] = &[
     ("mmap", "MAP_POPULATE", Which::First),
     ("mmap", "MAP_PRIVATE|MAP_ANONYMOUS, -1", Which::Last),
@@ -132,8 +132,8 @@ fn nothing_is_lost_by_a_shortage_after_exec(ctx: &mut Ctx) {
     assert!(daemon.log().contains("out of memory (ENOMEM); trying again"), "{}", daemon.log());
 }
 
-/// Nothing but the sockets is left then: they go to the listeners with their addresses, with those who wait in them, and who
-/// serves one goes on.
+/// Nothing but the sockets is left then: they go to the listeners with their addresses, with those who wait in them,
+/// and who serves one goes on.
 fn sockets_outlive_a_state_that_cannot_be_read(ctx: &mut Ctx) {
     let (queue, ruled, path) = (ctx.port(), ctx.port(), ctx.path("x.sock"));
     let (rules, fifo) = ("IPAddressDeny=any\nIPAddressAllow=127.0.0.1", ctx.path("fifo"));

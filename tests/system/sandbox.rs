@@ -1,5 +1,5 @@
-//! Sandboxes that refuse a system call, as those of containers do: what needs it is missing, the rest goes on, and the loop
-//! does not spin.
+//! Sandboxes that refuse a system call, as those of containers do: what needs it is missing, the rest goes on, and the
+//! loop does not spin.
 
 use crate::client::*;
 use crate::daemon::Daemon;

@@ -217,8 +217,8 @@ fn report() -> String {
     text
 }
 
-/// The file into which this process reports, if it was executed by a path that ends in `.line`: as the program of a line
-/// whose arguments are not ours to choose.
+/// The file into which this process reports, if it was executed by a path that ends in `.line`: as the program of a
+/// line whose arguments are not ours to choose.
 pub fn line_of_corpus() -> Option<String> {
     // SAFETY: the kernel has put a string there that stays.
     let path = unsafe { std::ffi::CStr::from_ptr(libc::getauxval(libc::AT_EXECFN) as *const libc::c_char) };

@@ -271,7 +271,8 @@ fn folders_are_made_before_the_start(ctx: &mut Ctx) {
     }
 }
 
-/// Who has the folder above can put a link to somebody else's folder there, in the place of the last one or of one above.
+/// Who has the folder above can put a link to somebody else's folder there, in the place of the last one or of one
+/// above.
 fn a_link_in_the_place_of_a_folder_gives_nothing_away(ctx: &mut Ctx) {
     let theirs = ctx.file("run/theirs/.keep", "").replace("/.keep", "");
     let moved = "mv /run/$1/$2 /run/$1/before && ln -s /run/theirs /run/$1/$2; echo done\n";

@@ -45,8 +45,8 @@ impl Row {
         !matches!(self.text(key).as_str(), "" | "0" | "no")
     }
 
-    /// Adds a text to `out` in which `{key}` stands for a field, as people read it: the key tells its unit. What stands in
-    /// brackets behind a key and a colon is there if the field says something.
+    /// Adds a text to `out` in which `{key}` stands for a field, as people read it: the key tells its unit. What stands
+    /// in brackets behind a key and a colon is there if the field says something.
     pub(super) fn fill(&self, text: &str, out: &mut String) {
         for (index, part) in text.split(['[', ']']).enumerate() {
             match part.split_once(':').filter(|_| index % 2 == 1) {

@@ -1,5 +1,5 @@
-//! only_from and no_access, as xinetd 2.3.15 takes them: who is in no_access is refused, however much longer the entry of
-//! only_from is that lets him in. (Its manual says that the better match decides.)
+//! only_from and no_access, as xinetd 2.3.15 takes them: who is in no_access is refused, however much longer the entry
+//! of only_from is that lets him in. (Its manual says that the better match decides.)
 //!
 //! IPAddressAllow= always wins over IPAddressDeny=, so what no_access takes away is cut out of the ranges of only_from.
 
