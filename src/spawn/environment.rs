@@ -17,10 +17,10 @@ pub struct Connection<'a> {
     pub before: u64,
 }
 
-/// Variables as text, each with its NUL. Put together for each start, so they are copied and not formatted.
+/// Variables as text, each with its NUL. Put together for each start, so they are copied and not formatted, and the
+/// buffer is not cleared first: that costs the caches more than the few bytes that most starts need.
 pub struct Variables {
-    bytes: [u8; START_TEXT_BYTES],
-    used: usize,
+    bytes: heapless::Vec<u8, START_TEXT_BYTES>,
     /// Bytes at the beginning that are words of the command line.
     words: usize,
     /// Where each variable starts.
@@ -68,7 +68,7 @@ type AddressText = Line<160>;
 impl Variables {
     /// No variables.
     pub const fn new() -> Self {
-        Self { bytes: [0; START_TEXT_BYTES], used: 0, words: 0, starts: heapless::Vec::new() }
+        Self { bytes: heapless::Vec::new(), words: 0, starts: heapless::Vec::new() }
     }
 
     /// Takes the words of a command line, each with its NUL, and puts the name of the connection in; `pid` is the
@@ -91,7 +91,7 @@ impl Variables {
                 rest = tail;
             }
         }
-        self.words = self.used;
+        self.words = self.bytes.len();
         whole
     }
 
@@ -103,7 +103,7 @@ impl Variables {
     /// Adds LISTEN_FDS and LISTEN_FDNAMES (sd_listen_fds(3)) for `count` sockets.
     pub fn listen<'a>(&mut self, count: usize, names: impl Iterator<Item = &'a str>) {
         self.number("LISTEN_FDS=", count as u64);
-        let start = self.used;
+        let start = self.bytes.len();
         let mut whole = self.push(b"LISTEN_FDNAMES=");
         for (index, name) in names.enumerate() {
             whole &= self.push(if index == 0 { b"" } else { b":" }) && self.push(name.as_bytes());
@@ -164,29 +164,25 @@ impl Variables {
 
     /// Adds one variable; `name` has its `=`. One that does not fit as a whole is left out.
     fn set(&mut self, name: &str, value: &[u8]) {
-        let start = self.used;
+        let start = self.bytes.len();
         let whole = self.push(name.as_bytes()) && self.push(value);
         self.close(start, whole);
     }
 
     fn push(&mut self, text: &[u8]) -> bool {
-        let end = self.used + text.len();
-        let Some(room) = self.bytes.get_mut(self.used..end) else { return false };
-        room.copy_from_slice(text);
-        self.used = end;
-        true
+        self.bytes.extend_from_slice(text).is_ok()
     }
 
     fn close(&mut self, start: usize, whole: bool) {
         let at = u16::try_from(start).unwrap_or_default(); // the text is shorter than that
         if !whole || !self.push(b"\0") || self.starts.push(at).is_err() {
-            self.used = start;
+            self.bytes.truncate(start);
         }
     }
 
     /// The variables, NUL-ended, and where each of them starts.
     pub fn all(&self) -> (&[u8], &[u16]) {
-        (&self.bytes[..self.used], &self.starts)
+        (&self.bytes, &self.starts)
     }
 }
 
