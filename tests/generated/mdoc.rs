@@ -185,14 +185,16 @@ fn arguments(synopsis: &str) -> String {
     let mut words = synopsis.split_whitespace().peekable();
     while let Some(word) = words.next() {
         let mut part = word.to_owned();
-        let takes_value = |next: &&str| part.trim_start_matches('[').starts_with('-') && !next.starts_with(['-', '[']);
+        let is_open = part.trim_start_matches('[').starts_with('-') && !part.ends_with(']');
+        let takes_value = |next: &&str| is_open && !next.starts_with(['-', '[']);
         if let Some(next) = words.next_if(takes_value) {
             part = [&part, " ", next].concat();
         }
         let (part, many) = part.strip_suffix("...").map_or((&*part, ""), |part| (part, " ..."));
-        let (line, inner) = match part.strip_prefix('[').and_then(|part| part.strip_suffix(']')) {
-            Some(inner) => (".Op ", inner),
-            None => (".", part),
+        let (line, inner, end) = match part.strip_prefix('[').and_then(|part| part.strip_suffix(']')) {
+            Some(inner) if many.is_empty() => (".Op ", inner, ""),
+            Some(inner) => (".Oo ", inner, " Oc Ns ..."), // each of them behind its own letter
+            None => (".", part, many),
         };
         let macros: Vec<_> = inner
             .split(' ')
@@ -201,8 +203,7 @@ fn arguments(synopsis: &str) -> String {
                 None => ["Ar ", word].concat(),
             })
             .collect();
-        let many = if line == ".Op " && !many.is_empty() { " Ns ..." } else { many };
-        out += &format!("{line}{}{many}\n", macros.join(" "));
+        out += &format!("{line}{}{end}\n", macros.join(" "));
     }
     out
 }
