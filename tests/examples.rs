@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use dormouse::{config, limits};
+use dormouse::config;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use rustix::net::{AddressFamily, SocketType};
 
@@ -24,7 +24,7 @@ fn main() {
     let arguments = Arguments::from_args();
     let mut trials = vec![
         Trial::test("README configuration", readme_configuration),
-        Trial::test("README capacities", readme_capacities),
+        Trial::test("Cross.toml passes the capacities on", container_has_the_capacities),
         Trial::test("README exit codes", readme_exit_codes),
         Trial::test("dormouse.conf.5 configuration", manual_configuration),
         Trial::test("packages have the version of Cargo.toml", packages_have_the_version),
@@ -138,23 +138,13 @@ fn manual_configuration() -> Outcome {
     reads("dormouse.conf.5", example)
 }
 
-/// The table has what this build has, unless it was built with other capacities.
-fn readme_capacities() -> Outcome {
-    let capacities = [
-        ("DORMOUSE_SERVICES", limits::SERVICES),
-        ("DORMOUSE_LISTENERS", limits::LISTENERS),
-        ("DORMOUSE_CHILDREN", limits::CHILDREN),
-        ("DORMOUSE_ARENA_BYTES", limits::ARENA_BYTES),
-        ("DORMOUSE_SERVICE_LISTENERS", limits::SERVICE_LISTENERS),
-        ("DORMOUSE_OUTPUTS", limits::OUTPUTS),
-        ("DORMOUSE_PARKED", limits::PARKED),
-        ("DORMOUSE_GROUPS", limits::GROUPS),
-    ];
-    let readme = text("README.md");
-    for (name, value) in capacities.iter().filter(|(name, _)| std::env::var_os(name).is_none()) {
-        let row = format!("| `{name}` | {value} |");
-        if !readme.contains(&row) {
-            return Err(format!("the README has no row {row}").into());
+/// What can be set when the program is built reaches a build in a container, too.
+fn container_has_the_capacities() -> Outcome {
+    let passed_on = text("cross/Cross.toml");
+    let source = text("src/limits.rs");
+    for name in source.split("option_env!(").skip(1).filter_map(|rest| rest.split(')').next()) {
+        if !passed_on.contains(name) {
+            return Err(format!("cross/Cross.toml does not pass {name} on").into());
         }
     }
     Ok(())
