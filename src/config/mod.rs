@@ -28,7 +28,7 @@ mod own_port;
 mod print;
 mod problem;
 #[cfg(test)]
-mod random;
+mod random_tests;
 mod render;
 mod scalar;
 mod specifier;
