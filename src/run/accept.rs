@@ -203,7 +203,7 @@ impl Server {
         let state = self.state(service);
         state.live += 1;
         state.trigger.count(policy.trigger, now);
-        (state.failures, state.scarcities, state.was_missing) = (0, 0, false);
+        (state.failures, state.scarcities) = (0, 0);
         let live = state.live;
         tell!(self, Accept, service, Debug, "peer={peer} pid={pid} count={}", Count(live, policy.max_connections));
     }

@@ -47,7 +47,6 @@ impl Server {
         }
         let until = if missing { now.after_ms(PROGRAM_LOOK_MS) } else { state.hold };
         let why = if missing { Why::Program } else { Why::Failure };
-        state.was_missing = missing;
         let first = state.failures == 1;
         let level = if first { Level::Error } else { Level::Warn };
         let (stage, name, text) = (failed.stage.name(), errno::name(failed.errno), errno::text(failed.errno));
@@ -95,16 +94,11 @@ impl Server {
 
     /// The program was missing. It is looked for without a start; if it is there now, the client is served at once.
     fn look_again(&mut self, service: usize) {
-        let now = self.now;
-        let there = self.program_is_there(service);
-        let state = self.state(service);
-        let appeared = there && (state.was_missing || now >= state.hold);
-        state.was_missing = !there;
-        if appeared {
+        if self.program_is_there(service) {
             tell!(self, Start, service, Info, "program is there now");
             self.on_rested(service, Why::Failure);
         } else {
-            self.rest(service, now.after_ms(PROGRAM_LOOK_MS), Why::Program);
+            self.rest(service, self.now.after_ms(PROGRAM_LOOK_MS), Why::Program);
         }
     }
 

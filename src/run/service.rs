@@ -56,7 +56,7 @@ impl Server {
                 if !forwards {
                     state.trigger.count(policy.trigger, now);
                 }
-                (state.was_missing, state.scarcities) = (false, 0);
+                state.scarcities = 0;
                 tell!(self, Start, service, Info, "pid={pid} why={}", why.word());
                 self.watch(service);
                 if forwards {

@@ -312,7 +312,7 @@ record!(Identity: device inode);
 record!(Marks: fixed settable);
 record!(Child: pid session service stage timed_out end since deadline source);
 record!(ServiceState:
-    phase live forwarded tries probe deaf failures short_runs scarcities misses hold was_missing suspected arrived
+    phase live forwarded tries probe deaf failures short_runs scarcities misses hold suspected arrived
     held ending poison poison_runs dropped trigger poll start accepted given_back_kb slept_ms asleep_since watched
     refused rested starts ended last_end last_ran_ms last_ended paused order
 );

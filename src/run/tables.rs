@@ -189,8 +189,6 @@ pub struct ServiceState {
     pub misses: u32,
     /// A failed service is not started before this time.
     pub hold: Tick,
-    /// The missing program has been looked for and was not there.
-    pub was_missing: bool,
     /// Its sockets are also in the set that tells whether something arrived during a run.
     pub suspected: bool,
     /// Something arrived in its sockets during the run; known only if `suspected`.
