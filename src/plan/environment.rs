@@ -204,8 +204,8 @@ fn value(rest: &mut dyn Iterator<Item = char>) -> String {
     while let Some(c) = rest.next().filter(|c| !ends(*c)) {
         match c {
             '\\' => {
-                let Some(c) = rest.next() else { break };
-                value.extend(Some(c).filter(|c| !ends(*c)));
+                // at the end of the file as well it is the end of the text
+                value.extend(rest.next().filter(|c| !ends(*c)));
                 before = false;
             }
             '\'' if before => value.extend(rest.take_while(|c| *c != '\'')),
@@ -291,6 +291,13 @@ mod tests {
     fn a_comment_is_one_line_whatever_is_in_it() {
         assert_eq!(read("# don't set A=it's\nA=1\n; B=\"x\nC=2"), [pair("A", "1"), pair("C", "2")]);
         assert_eq!(read("# goes on \\\nA=1\nB=2\n"), [pair("B", "2")]);
+    }
+
+    #[test]
+    fn a_backslash_at_the_end_keeps_the_blanks_before_it() {
+        for (text, value) in [("A=b ", "b"), ("A=b \\\n", "b "), ("A=b \\", "b "), ("A= \\", ""), ("A='b' \\", "b")] {
+            assert_eq!(read(text), [pair("A", value)], "{text:?}");
+        }
     }
 
     #[test]
