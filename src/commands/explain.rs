@@ -1,5 +1,7 @@
 //! `dormouse explain NAME`: exactly what the child of a service gets.
 
+use core::ffi::CStr;
+
 use super::say::Say;
 use super::{context, daemon, read};
 use crate::cli::{self, Options, exit};
@@ -58,9 +60,11 @@ fn describe(plan: &Plan, service: &ServiceSpec, text: &mut Told) {
         let why = if service.internal().is_some() { Say::BuiltIn } else { Say::AsItIs };
         return text.put(Say::NoProgram, &[why.text()]);
     }
-    text.put(Say::Program, &[plan.arena.text(service.program).trim_end_matches('\0')]);
+    for program in strings(plan.arena.get(service.program)) {
+        text.put(Say::Program, &[&shown(program)]);
+    }
     for (index, word) in strings(plan.arena.get(service.argv)).enumerate() {
-        let word = word.to_string_lossy().replace(config::INSTANCE, "%i").replace(config::INSTANCE_PATH, "%I");
+        let word = shown(word).replace(config::INSTANCE, "%i").replace(config::INSTANCE_PATH, "%I");
         text.put(Say::Argument, &[&index.to_string(), &word]);
     }
     descriptors(plan, service, policy, text);
@@ -122,7 +126,7 @@ fn fd_names<'a>(plan: &'a Plan, service: &ServiceSpec, policy: &Policy) -> Vec<&
 fn variables(plan: &Plan, service: &ServiceSpec, policy: &Policy, text: &mut Told) {
     text.put(Say::Environment, &[]);
     for variable in strings(plan.arena.get(policy.environment)) {
-        text.put(Say::Variable, &[&variable.to_string_lossy()]);
+        text.put(Say::Variable, &[&shown(variable)]);
     }
     let names = fd_names(plan, service, policy);
     if !names.is_empty() {
@@ -147,14 +151,12 @@ fn setup(plan: &Plan, policy: &Policy, text: &mut Told) {
             Step::Nice(nice) => nice.to_string(),
             Step::OomScore(score) => String::from_utf8_lossy(score).into_owned(),
             Step::Umask(mask) => config::octal(mask.into()),
-            Step::Open(fd, mode, path) => format!("{fd} {mode:?} {}", path.to_string_lossy()),
+            Step::Open(fd, mode, path) => format!("{fd} {mode:?} {}", shown(path)),
             Step::Copy(from, to) => format!("{to} as {from}"),
-            Step::Root(path) => path.to_string_lossy().into_owned(),
-            Step::Await(path) => Say::IsMissing.with(&[&path.to_string_lossy()]),
-            Step::Directory(optional, path) => {
-                path.to_string_lossy().into_owned() + if optional { Say::RootInstead.text() } else { "" }
-            }
-            Step::Folder(mode, _, _, path) => [&path.to_string_lossy(), " ", &config::octal(mode.into())].concat(),
+            Step::Root(path) => shown(path),
+            Step::Await(path) => Say::IsMissing.with(&[&shown(path)]),
+            Step::Directory(optional, path) => shown(path) + if optional { Say::RootInstead.text() } else { "" },
+            Step::Folder(mode, _, _, path) => [&*shown(path), " ", &config::octal(mode.into())].concat(),
             Step::Groups(bytes) => {
                 let ids = bytes.as_chunks::<4>().0.iter().map(|id| u32::from_ne_bytes(*id).to_string());
                 join(&ids.collect::<Vec<_>>(), " ")
@@ -196,6 +198,11 @@ fn sleep(plan: &Plan, service: &ServiceSpec, policy: &Policy, text: &mut Told) {
             text.put(Say::Counted, &[family_name(family), &method]);
         }
     }
+}
+
+/// What comes from files can neither begin a line nor steer a terminal.
+fn shown(text: &CStr) -> String {
+    config::escaped(&text.to_string_lossy())
 }
 
 fn limit(value: u64) -> String {

@@ -55,5 +55,6 @@ pub use names::{capabilities_text, resource, signal_name, signal_word};
 pub use native::check_name;
 pub use print::{octal, print, print_service};
 pub use problem::{Parsed, Problem};
+pub use render::escaped;
 pub use value::{INFINITY, Value, is_variable, optional};
 pub use words::{INSTANCE, INSTANCE_ENDS, INSTANCE_PATH, INSTANCE_START, command_line, instances, quote};

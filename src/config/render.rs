@@ -34,7 +34,7 @@ pub(super) fn fault(sources: &Sources, fault: &Fault) -> String {
 }
 
 /// The text with control characters as `\u{1b}` and the like.
-pub(super) fn escaped(text: &str) -> String {
+pub fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         if is_hidden(c) { out.extend(c.escape_default()) } else { out.push(c) }

@@ -16,6 +16,7 @@ pub const TESTS: &[Test] = &[
     test!(run_refuses_a_faulty_configuration),
     test!(explain_names_the_outcome, Command("explain"), Part("exec")),
     test!(explain_names_each_variable, Command("explain"), Part("local")),
+    test!(explain_shows_no_text_raw, Command("explain"), Part("exec")),
     test!(explain_of_an_unknown_service, Command("explain"), Part("access"), Part("local")),
     test!(help_fits_on_a_screen, Part("help"), Command("activate"), Command("explain")),
     test!(help_of_each_command, Part("help")),
@@ -126,6 +127,17 @@ fn explain_names_each_variable(ctx: &mut Ctx) {
             assert!(words.contains(&name), "{name} is not in\n{text}");
         }
     }
+}
+
+fn explain_shows_no_text_raw(ctx: &mut Ctx) {
+    let variables = ctx.file("variables", "A=\"a\n  LISTEN_FDS=7\n\x1b[2Jb\u{202e}\"\n");
+    let config = format!(
+        "[x]\nListenStream=127.0.0.1:{}\nEnvironmentFile={variables}\nExecStart=/bin/echo \"a\\nb\\x1b\"\n",
+        ctx.port()
+    );
+    let text = standard_output(&["explain", "-c", &ctx.file("x.conf", &config), "x"]);
+    assert!(text.contains("\n  A=a\\n  LISTEN_FDS=7\\n\\u{1b}[2Jb\\u{202e}\n"), "{text}");
+    assert!(text.contains("argv[1] a\\nb\\u{1b}\n"), "{text}");
 }
 
 fn explain_of_an_unknown_service(ctx: &mut Ctx) {
