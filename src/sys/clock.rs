@@ -48,7 +48,7 @@ pub fn wall_seconds() -> u64 {
 /// The wall clock at this second of 1970 in UTC: year, month and day from 1, hour, minute, second. The date by Howard
 /// Hinnant's `civil_from_days`: years begin in March, so that a leap day is the last of its year.
 pub fn date(seconds: u64) -> [u32; 6] {
-    let days = u32::try_from(seconds / 86_400).unwrap_or(0) + 719_468;
+    let days = u32::try_from(seconds / 86_400).unwrap_or(0).wrapping_add(719_468);
     let second = u32::try_from(seconds % 86_400).unwrap_or(0);
     let (era, day_of_era) = (days / 146_097, days % 146_097);
     let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;

@@ -63,7 +63,7 @@ fn value(key: &str, row: &Row) -> String {
             fraction(number, 3, &mut seconds);
             seconds
         }
-        "kb" => (number * 1024).to_string(),
+        "kb" => number.wrapping_mul(1024).to_string(),
         _ => number.to_string(),
     }
 }
@@ -80,9 +80,9 @@ fn each(out: &mut String, status: &Status, name: &str, help: &str, samples: &dyn
 
 fn histogram(out: &mut String, service: &Service, label: Label<'_>) {
     let starts = &service.starts;
-    let (bounds, mut sum) = (starts.list("bounds_us"), 0);
+    let (bounds, mut sum) = (starts.list("bounds_us"), 0_u64);
     for (index, count) in starts.list("buckets").into_iter().enumerate() {
-        sum += count;
+        sum = sum.wrapping_add(count);
         let bound = bounds.get(index).map_or_else(|| "+Inf".to_owned(), |us| millionths(*us));
         sample(out, "start_seconds_bucket", &[label, ("le", &bound)], &sum.to_string());
     }

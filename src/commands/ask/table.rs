@@ -57,7 +57,7 @@ pub(super) fn service(service: &Service, out: &mut String) {
     row.fill("{name}: {state}", out);
     if let Some(rest) = row.number("rest_ms") {
         row.fill(Say::Resting.text(), out);
-        utc(wall_ms(0) + rest, out);
+        utc(wall_ms(0).wrapping_add(rest), out);
         row.fill("): {why}", out);
     }
     if is_paused(row) {
@@ -113,7 +113,8 @@ fn socket(row: &Row) -> String {
 /// `3 (max-connections 2, address 1)`.
 fn reasons(counts: &Row, group: &str, total: &str) -> String {
     let each: Vec<(String, u64)> = counts.group(group).filter(|(_, count)| *count > 0).collect();
-    let sum = if total.is_empty() { each.iter().map(|(_, count)| count).sum() } else { counts.count(total) };
+    let all = || each.iter().fold(0, |sum: u64, (_, count)| sum.wrapping_add(*count));
+    let sum = if total.is_empty() { all() } else { counts.count(total) };
     let each: Vec<String> = each.into_iter().map(|(why, count)| format!("{why} {count}")).collect();
     if each.is_empty() { sum.to_string() } else { format!("{sum} ({})", join(&each, ", ")) }
 }
@@ -195,6 +196,24 @@ mod tests {
         ]);
         let text = list(&status);
         assert!(text.contains("  stream [::]:22 (paused)\n") && text.ends_with("  stream [::]:23\n"), "{text}");
+    }
+
+    #[test]
+    fn numbers_that_no_machine_has_end_no_command() {
+        let most = u64::MAX;
+        for rest in [most, 371_080_000_000_000_000] {
+            let status = Status::of(&[
+                &format!("service name=\"a\" state=resting why=load rest_ms={rest} live={most}"),
+                &format!(
+                    "counts accepted={most} rested_load={most} rested_scarce=1 given_back_kb={most} slept_ms={most}"
+                ),
+                &format!("starts count={most} last_us={most} sum_us={most} bounds_us=1 buckets={most},{most}"),
+            ]);
+            let mut text = String::new();
+            service(&status.services[0], &mut text);
+            text.push_str(&super::super::metrics::text(&status));
+            assert!(text.contains(&format!("(load {most}, scarce 1)")), "{text}");
+        }
     }
 
     #[test]
