@@ -65,6 +65,8 @@ impl Server {
         if !self.runs_already(service, child) {
             return;
         }
+        let state = self.state(service);
+        state.ended = state.ended.saturating_sub(1); // that run goes on
         let advice = "the program went into the background; use its foreground option";
         tell!(self, Start, service, Warn, "pid={pid} why=background: {advice}");
     }

@@ -2,8 +2,8 @@
 //! as soon as the service is well.
 
 use crate::client::*;
-use crate::daemon::Daemon;
-use crate::harness::{Ctx, Need::*, PATIENCE, Test, sleep_ms, stand_in, wait_until, within};
+use crate::daemon::{Daemon, kill};
+use crate::harness::{Ctx, Need::*, PATIENCE, Test, has_control, sleep_ms, stand_in, wait_until, within};
 use crate::test;
 use dormouse::limits::POISON_RUNS;
 use std::io::Write;
@@ -274,6 +274,12 @@ fn trap_32_as_daemon_does_it(ctx: &mut Ctx) {
         assert!(first.starts_with(restart) && talk(port) == first, "{first}");
         assert_eq!(daemon.log().matches("why=knock").count(), 1, "{}", daemon.log());
         assert_eq!(daemon.descendants().len(), 1);
+        if has_control() {
+            assert!(daemon.tell(&["status", "--json"]).contains("\"ended\":0"), "the run goes on");
+            kill(daemon.descendants()[0], libc::SIGTERM);
+            daemon.wait_log("signal=TERM");
+            assert!(daemon.tell(&["status", "--json"]).contains("\"ended\":1"));
+        }
     }
 }
 
