@@ -294,7 +294,7 @@ impl Server {
 
     /// An open listener gets what the new plan says before it is watched again.
     pub(super) fn change_listener(&mut self, row: usize) {
-        if !cfg!(feature = "reload") {
+        if !cfg!(any(feature = "reload", feature = "takeover")) {
             return; // then nothing changes
         }
         let Some(service) = self.service_of(row) else { return };

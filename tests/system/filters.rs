@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 pub const TESTS: &[Test] = &[
     test!(a_refused_source_costs_nothing_and_is_counted, Root, Prog("strace")),
     test!(a_service_cannot_lift_the_rules, Root),
-    test!(rules_of_a_service_that_is_taken_over, Root, Part("takeover"), Part("reload"), Part("access")),
+    test!(rules_of_a_service_that_is_taken_over, Root, Part("takeover"), Part("access")),
     test!(a_port_scan_starts_nothing, Directive("DeferAcceptSec")),
     test!(the_kernel_agrees_with_the_rule, Root, Prog("ip")),
 ];
