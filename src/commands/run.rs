@@ -228,7 +228,9 @@ fn resume(options: &Options, state: OwnedFd, plan: OwnedFd) -> Result<Server, u8
             _ => server.open_control(&path, 0),
         }
     }
-    if let Some(pid_file) = held {
+    // not before the image's other descriptors are closed: with one of this file its lock would go
+    let lock = || PidFile::lock(&pid_file(options)?).ok();
+    if let Some(pid_file) = held.or_else(lock) {
         server.hold_pid_file(pid_file);
     }
     let _ = rustix::process::chdir(c"/"); // no relative path is needed from here on

@@ -137,11 +137,14 @@ fn nothing_is_lost_by_a_shortage_after_exec(ctx: &mut Ctx) {
 fn sockets_outlive_a_state_that_cannot_be_read(ctx: &mut Ctx) {
     let (queue, ruled, path) = (ctx.port(), ctx.port(), ctx.path("x.sock"));
     let (rules, fifo) = ("IPAddressDeny=any\nIPAddressAllow=127.0.0.1", ctx.path("fifo"));
-    let daemon = ctx.start(&format!(
+    let config = format!(
         "[queue]\nListenStream=127.0.0.1:{queue}\nStandardInput=null\nExecStart=/bin/sleep 1000\n\
          [ruled]\nListenStream=127.0.0.1:{ruled}\nListenDatagram=127.0.0.1:{ruled}\n{rules}\nExecStart=/bin/sleep 1000\n\
          [file]\nListenStream={path}\nListenFIFO={fifo}\nExecStart=/bin/sleep 1000\n"
-    ));
+    );
+    let pid_file = ctx.path("pid");
+    let launch = |ctx: &mut Ctx| ctx.launch(&config).arg("--pidfile").arg(&pid_file);
+    let mut daemon = launch(ctx).start();
     let _waits = connect(queue);
     wait_until("it is served", || daemon.descendants().len() == 1);
     reload(&daemon);
@@ -162,6 +165,10 @@ fn sockets_outlive_a_state_that_cannot_be_read(ctx: &mut Ctx) {
     assert_eq!(daemon.descendants(), children, "nobody is started a second time\n{}", daemon.log());
     let lost: Vec<_> = open.difference(&sockets(&daemon)).cloned().collect();
     assert!(lost.is_empty(), "{lost:?}\n{}", daemon.log());
+    let (status, text) = launch(ctx).refused();
+    assert!(status.code() == Some(71) && text.contains("held by process"), "its pid file is locked: {text}");
+    daemon.stop();
+    assert!(!std::path::Path::new(&pid_file).exists());
 }
 
 fn memory_is_watched_after_a_shortage(ctx: &mut Ctx) {
