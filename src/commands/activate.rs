@@ -186,7 +186,7 @@ fn once(plan: &'static Plan, now: bool) -> u8 {
 
 /// All sockets in their order, above the descriptors that the program gets them at.
 fn open_all(plan: &Plan) -> Result<Vec<OwnedFd>, u8> {
-    let mut adopted = daemon::adopt(plan);
+    let mut adopted = daemon::adopt(plan)?;
     let reserved = daemon::reserve(plan)?;
     let mut sockets = Vec::new();
     for row in 0..plan.listeners.len() {

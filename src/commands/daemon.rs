@@ -158,7 +158,7 @@ pub(super) fn server(plan: &'static Plan, notify: Notify, origin: &mut Origin) -
             resume.listeners(plan, tables, least);
             resume.outputs(plan, tables, least);
         }
-        _ => fill(plan, tables, adopt(plan)),
+        _ => fill(plan, tables, adopt(plan)?),
     }
     let reserved = reserve(plan)?;
     insist(|| run::prepare_outputs(plan, tables)).map_err(failed("pipes for syslog"))?;
@@ -200,11 +200,20 @@ pub(super) fn close_the_rest(options: &Options) {
 }
 
 /// Takes over the sockets that were handed to us.
-pub(super) fn adopt(plan: &Plan) -> Vec<Adopted> {
-    adopt::adopt(plan, plan.first_own(), &mut |(name, why)| match why {
-        Some(errno) => say!(Warn, "the inherited socket \"{name}\" cannot be used: {}", Why(errno)),
+///
+/// # Errors
+/// The exit code if there is no room for one: who has opened it holds it still, and may try again.
+pub(super) fn adopt(plan: &Plan) -> Result<Vec<Adopted>, u8> {
+    let mut scarce = false;
+    let adopted = adopt::adopt(plan, plan.first_own(), &mut |(name, why)| match why {
+        Some(errno) => {
+            scarce |= matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOMEM);
+            let why = Why(errno);
+            say!(Warn, "the inherited socket \"{name}\" cannot be used: {why}; have it closed and opened anew");
+        }
         None => say!(Warn, "the inherited socket \"{name}\" belongs to no service and was closed"),
-    })
+    });
+    if scarce { Err(exit::SYSTEM) } else { Ok(adopted) }
 }
 
 /// One row for each listener; those that were inherited are open already.

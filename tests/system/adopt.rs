@@ -9,9 +9,11 @@ pub const TESTS: &[Test] = &[
     test!(adopted_by_address, Part("adopt")),
     test!(adopted_by_name, Part("adopt")),
     test!(wrong_listen_pid_is_not_for_us, Part("adopt")),
+    test!(no_room_for_what_is_handed_over, Part("adopt")),
     test!(trap_18_no_stale_listen_variables, Part("adopt")),
     test!(trap_21_blocking_listener_shared_with_another_process, Part("adopt")),
     test!(a_filter_of_the_owner_stays, Part("adopt"), Root, Prog("python3")),
+    test!(address_rules_that_are_locked, Part("adopt"), Part("access"), Root, Prog("python3")),
     test!(address_rules_of_the_daemon_before, Part("adopt"), Part("access"), Root, Prog("python3")),
 ];
 
@@ -62,6 +64,18 @@ fn wrong_listen_pid_is_not_for_us(ctx: &mut Ctx) {
     let launch = ctx.launch(&config).env("LISTEN_FDS", "1").env("LISTEN_PID", "1");
     let _daemon = launch.start();
     assert_eq!(talk(port), "mine\n");
+}
+
+/// Who holds the sockets may try again; one that was closed here would be nobody's.
+fn no_room_for_what_is_handed_over(ctx: &mut Ctx) {
+    let ports: Vec<u16> = (0..20).map(|_| ctx.port()).collect();
+    let one = |port| format!("[x{port}]\nListenStream=127.0.0.1:{port}\nExecStart=/bin/sleep 1000\n");
+    let config: String = ports.iter().map(one).collect();
+    let sockets: Vec<String> = ports.iter().map(|port| format!("tcp:{port}")).collect();
+    let words = pass(&sockets);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let (status, text) = ctx.launch(&config).wrapped(&words).in_shell("ulimit -n 32; exec \"$@\"").refused();
+    assert!(status.code() == Some(71) && text.contains("(EMFILE)"), "{status} {text}");
 }
 
 fn trap_18_no_stale_listen_variables(ctx: &mut Ctx) {
@@ -139,4 +153,25 @@ fn address_rules_of_the_daemon_before(ctx: &mut Ctx) {
     daemon.kill();
     assert!(read_all(client).starts_with("here"), "{}", daemon.log());
     assert!(!daemon.log().contains("cannot be used"), "{}", daemon.log());
+}
+
+/// Who has opened it holds it still: nobody is served under other rules, and everybody when it has let go.
+fn address_rules_that_are_locked(ctx: &mut Ctx) {
+    let (port, fifo) = (ctx.port(), ctx.path("fifo"));
+    let owner = format!(
+        "import ctypes, os, socket, struct, sys\ns = socket.create_server(('127.0.0.1', {port}))\n\
+         code = ctypes.create_string_buffer(struct.pack('HBBI', 6, 0, 0, 0xffffffff))\n\
+         s.setsockopt(socket.SOL_SOCKET, 26, struct.pack('HL', 1, ctypes.addressof(code)))\n\
+         s.setsockopt(socket.SOL_SOCKET, 44, 1)\nos.dup2(s.fileno(), 3)\nos.set_inheritable(3, True)\nos.mkfifo('{fifo}')\n\
+         if os.fork() == 0:\n    if os.fork(): os._exit(0)\n    open('{fifo}').read()\n    os._exit(0)\n\
+         os.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid()))\nos.execv(sys.argv[1], sys.argv[1:])\n"
+    );
+    let owner = ctx.file("owner.py", &owner);
+    let exec = stand_in("answer here");
+    let config = format!("[x]\nListenStream=127.0.0.1:{port}\nIPAddressDeny=127.0.0.2\nExecStart={exec}\n");
+    let daemon = ctx.launch(&config).wrapped(&["/usr/bin/python3", &owner]).start();
+    assert_eq!(daemon.log().matches("have it closed and opened anew").count(), 1, "{}", daemon.log());
+    std::fs::write(&fifo, "").unwrap();
+    daemon.wait_log("open service=x address=");
+    assert!(talk(port).starts_with("here"));
 }
