@@ -36,13 +36,13 @@ impl Server {
         let once = if self.accepts(service) { EventFlags::empty() } else { EventFlags::ONESHOT };
         let flags = EventFlags::IN | EventFlags::RDHUP | once;
         for row in self.listeners_of(service) {
-            self.change_listener(row);
+            let changed = self.change_listener(row);
             self.renew_lost(service, row);
-            if let Err(errno) = self.arm_one(row, flags) {
-                // no memory in the kernel for one more registration: try again, the clients wait
+            if let Err(errno) = changed.and_then(|()| self.arm_one(row, flags)) {
+                // no memory in the kernel for that: try again, the clients wait
                 let until = self.now.after_ms(SCARCE_FIRST_MS * 10);
                 let why = errno::text(errno);
-                tell!(self, Scarce, service, Warn, "what=epoll why=\"{why}\"");
+                tell!(self, Scarce, service, Warn, "what=socket why=\"{why}\"");
                 self.rest(service, until, Why::Scarce);
                 return;
             }

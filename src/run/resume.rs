@@ -6,6 +6,7 @@
 //! daemon-reload; its sockets are closed and their files removed.
 
 use rustix::fd::{AsFd, OwnedFd, RawFd};
+use rustix::io::Errno;
 use std::path::Path;
 
 use super::state::{Kept, KeptInternal, KeptListener, State};
@@ -293,22 +294,31 @@ impl Server {
     }
 
     /// An open listener gets what the new plan says before it is watched again.
-    pub(super) fn change_listener(&mut self, row: usize) {
+    ///
+    /// # Errors
+    /// The kernel has no memory for one of the steps: they are to be taken again.
+    pub(super) fn change_listener(&mut self, row: usize) -> Result<(), Errno> {
         if !cfg!(any(feature = "reload", feature = "takeover")) {
-            return; // then nothing changes
+            return Ok(()); // then nothing changes
         }
-        let Some(service) = self.service_of(row) else { return };
-        let Some(listener) = self.tables.listeners.get_mut(row) else { return };
+        let Some(service) = self.service_of(row) else { return Ok(()) };
+        let Some(listener) = self.tables.listeners.get_mut(row) else { return Ok(()) };
         let change = core::mem::replace(&mut listener.change, Change::None);
-        let Some(opened) = &listener.opened else { return };
+        let Some(opened) = &listener.opened else { return Ok(()) };
         match change {
             Change::None => {}
             Change::Settle => {
                 let identity = opened.identity;
                 let mut warnings: heapless::Vec<_, 8> = heapless::Vec::new();
+                let mut scarce = false;
                 crate::open::kept::settle(self.plan, row, opened.socket.as_fd(), identity, &mut |warning| {
+                    scarce |= warning.errno == Errno::NOMEM;
                     let _ = warnings.push(warning); // more are more of the same
                 });
+                if scarce {
+                    listener.change = change;
+                    return Err(Errno::NOMEM);
+                }
                 for warning in warnings {
                     tell!(self, Open, service, Warn, "{warning}");
                 }
@@ -318,5 +328,6 @@ impl Server {
                 self.reopen(row);
             }
         }
+        Ok(())
     }
 }

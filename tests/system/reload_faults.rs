@@ -11,11 +11,13 @@ use crate::trace::Trace;
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 pub const TESTS: &[Test] = &[
     test!(nothing_is_lost_by_a_shortage_after_exec, Prog("strace"), Part("reload"), Part("forward"), Part("internal")),
     test!(sockets_outlive_a_state_that_cannot_be_read, Prog("strace"), Part("reload"), Part("access"), Root),
+    test!(what_cannot_be_changed_just_now_is_tried_again, Prog("strace"), Part("reload"), Part("local")),
     test!(memory_is_watched_after_a_shortage, Prog("strace"), Part("reload"), Directive("EvictUnderPressure")),
     test!(no_memory_at_the_first_start, Prog("strace")),
 ];
@@ -169,6 +171,18 @@ fn sockets_outlive_a_state_that_cannot_be_read(ctx: &mut Ctx) {
     assert!(status.code() == Some(71) && text.contains("held by process"), "its pid file is locked: {text}");
     daemon.stop();
     assert!(!std::path::Path::new(&pid_file).exists());
+}
+
+fn what_cannot_be_changed_just_now_is_tried_again(ctx: &mut Ctx) {
+    let path = ctx.path("x.sock");
+    let config = |mode| format!("[x]\nListenStream={path}\nSocketMode={mode}\nAccept=yes\nExecStart=/bin/echo here\n");
+    let daemon = ctx.start(&config("0666"));
+    ctx.file("dormouse.conf", &config("0600"));
+    let lines = traced(ctx, &daemon, "fchmodat", Some(("ENOMEM", 1)));
+    assert!(lines.iter().any(|line| line.contains("INJECTED")), "{}", lines.join("\n"));
+    let mode = || std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+    wait_until("nobody else may connect", || mode() == 0o600);
+    assert_eq!(unix_talk(&path).unwrap(), "here\n");
 }
 
 fn memory_is_watched_after_a_shortage(ctx: &mut Ctx) {
