@@ -9,10 +9,14 @@ use super::Server;
 use super::history::{Event, What};
 use crate::limits::POISON_RUNS;
 use crate::peer::Peer;
+use crate::sys::socket::look_on;
 use crate::text::{HASH_START, hash};
 
 /// Bytes of a datagram that are compared; longer ones that begin alike and have the same length count as the same.
 const COMPARED_BYTES: usize = 512;
+
+/// Datagrams that are counted at most; queues of the usual size hold fewer.
+const COUNTED: u32 = 1024;
 
 /// What lies at the head of a queue.
 struct Head {
@@ -57,9 +61,19 @@ impl Server {
     }
 }
 
-/// A number for the datagram at the head of a queue; 0: there is none.
-pub(super) fn first_datagram(socket: BorrowedFd<'_>) -> u32 {
-    look(socket, RecvFlags::PEEK).map_or(0, |head| (head.mark >> 32) as u32)
+/// A number that changes when a datagram is taken out of a queue: what the first one is, and how many wait, as equal
+/// ones may come in a row.
+pub(super) fn waiting_datagrams(socket: BorrowedFd<'_>) -> u32 {
+    let first = look(socket, RecvFlags::PEEK).map_or(0, |head| (head.mark >> 32) as u32);
+    let mut count = 0;
+    // nobody but us looks, as no process runs
+    if look_on(socket, true).is_ok() {
+        while count < COUNTED && look(socket, RecvFlags::PEEK).is_some() {
+            count += 1;
+        }
+        let _ = look_on(socket, false); // as it was
+    }
+    first.wrapping_add(count)
 }
 
 /// Receives, or with `PEEK` looks at, the first datagram; never waits.
@@ -75,8 +89,36 @@ fn look(socket: BorrowedFd<'_>, flags: RecvFlags) -> Option<Head> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustix::net::{AddressFamily, SendFlags, SocketAddrV4, SocketType, bind, getsockname, sendto, socket};
+    use rustix::net::{
+        AddressFamily, SendFlags, SocketAddrV4, SocketFlags, SocketType, bind, getsockname, send, sendto, socket,
+        socketpair,
+    };
     use std::net::Ipv4Addr;
+
+    #[test]
+    fn a_datagram_less_is_another_number() {
+        let udp = [(); 2].map(|()| socket(AddressFamily::INET, SocketType::DGRAM, None).unwrap());
+        bind(&udp[0], &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).unwrap();
+        rustix::net::connect(&udp[1], &SocketAddrV4::try_from(getsockname(&udp[0]).unwrap()).unwrap()).unwrap();
+        let local = socketpair(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::empty(), None).unwrap();
+        for [server, client] in [udp, [local.0, local.1]] {
+            let waiting = || waiting_datagrams(server.as_fd());
+            assert_eq!(waiting(), 0);
+            let long = [b'x'; COMPARED_BYTES + 1];
+            for datagram in [&b"same"[..], b"same", b"same", &long, b"", b"same"] {
+                send(&client, datagram, SendFlags::empty()).unwrap();
+            }
+            waiting(); // the kernel counts an empty one once
+            for left in (0..6).rev() {
+                let before = waiting();
+                assert_eq!(waiting(), before, "nobody has taken any");
+                assert_ne!(before, 0);
+                assert!(look(server.as_fd(), RecvFlags::empty()).is_some());
+                assert!(waiting() != before || left == 1, "one was taken, {left} are left");
+            }
+            assert_eq!(waiting(), 0);
+        }
+    }
 
     #[test]
     fn the_same_datagram_has_the_same_mark_and_stays_until_it_is_taken() {

@@ -9,7 +9,7 @@ use rustix::io::{Errno, fcntl_dupfd_cloexec, ioctl_fionread};
 use super::accept::run_deadline;
 use super::end::End;
 use super::history::{Cause, Event, What};
-use super::poison::first_datagram;
+use super::poison::waiting_datagrams;
 use super::tables::{Ending, Order};
 use super::{Child, Phase, Seconds, Server, Tick, Why};
 use crate::limits::{BACKOFF_RESET_MS, SERVICE_LISTENERS, SHORT_RUN_MS, SHORT_RUNS};
@@ -239,14 +239,14 @@ impl Server {
         self.state_of(service).arrived || self.listeners_of(service).any(differs)
     }
 
-    /// A number that changes when something is taken out of a socket: how many connections or bytes wait, or what the
-    /// first datagram is.
+    /// A number that changes when something is taken out of a socket: how many connections or bytes wait, or how many
+    /// datagrams and what the first one is.
     fn queue(&self, row: usize) -> u32 {
         let (Some(opened), Some(spec)) = (self.tables.opened(row), self.plan.listeners.get(row)) else { return 0 };
         let socket = opened.socket.as_fd();
         match spec.kind {
             SocketKind::Stream | SocketKind::SequentialPacket => waiting(socket),
-            SocketKind::Datagram => first_datagram(socket),
+            SocketKind::Datagram => waiting_datagrams(socket),
             SocketKind::Fifo => ioctl_fionread(socket).map_or(0, |bytes| u32::try_from(bytes).unwrap_or(u32::MAX)),
         }
     }

@@ -72,9 +72,21 @@ pub fn set_option(socket: BorrowedFd<'_>, level: u16, name: u16, value: &[u8]) -
 /// # Errors
 /// As setsockopt(2).
 pub fn set_number(socket: BorrowedFd<'_>, level: i32, name: i32, value: usize) -> Result<(), Errno> {
+    set_int(socket, level, name, i32::try_from(value).unwrap_or(i32::MAX))
+}
+
+fn set_int(socket: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> Result<(), Errno> {
     let number = |value: i32| u16::try_from(value).unwrap_or(u16::MAX);
-    let value = i32::try_from(value).unwrap_or(i32::MAX).to_ne_bytes();
-    set_option(socket, number(level), number(name), &value)
+    set_option(socket, number(level), number(name), &value.to_ne_bytes())
+}
+
+/// Each look at a queue (`MSG_PEEK`) begins behind the one before, or, as usual, at its head (socket(7),
+/// `SO_PEEK_OFF`).
+///
+/// # Errors
+/// EOPNOTSUPP: not with sockets of this kind, or not before Linux 4.7 (UDP).
+pub fn look_on(socket: BorrowedFd<'_>, on: bool) -> Result<(), Errno> {
+    set_int(socket, libc::SOL_SOCKET, libc::SO_PEEK_OFF, if on { 0 } else { -1 })
 }
 
 /// Reads an option whose value is an `int` (getsockopt(2)).
