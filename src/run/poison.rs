@@ -15,8 +15,9 @@ use crate::text::{HASH_START, hash};
 /// Bytes of a datagram that are compared; longer ones that begin alike and have the same length count as the same.
 const COMPARED_BYTES: usize = 512;
 
-/// Datagrams that are counted at most; queues of the usual size hold fewer.
-const COUNTED: u32 = 1024;
+/// Datagrams that are counted at most, as the kernel goes through them anew for each; a queue of the usual size holds
+/// some 270 short ones.
+const COUNTED: u32 = 256;
 
 /// What lies at the head of a queue.
 struct Head {
