@@ -57,8 +57,7 @@ fn sample(ctx: &mut Ctx, name: &str) -> Launch {
          echo 'sleeper:x:0:0::{home}:/bin/sh' >>passwd; echo 'sleeper:*:::::::' >>shadow"
     ));
     let script = format!(
-        "mount --bind {below} /etc && mount --bind {} /srv && mount -t tmpfs -o mode=755 tmpfs /run && mkdir /run/sshd &&
-         exec \"$@\"",
+        "mount --bind {below} /etc && mount --bind {} /srv && mount -t tmpfs -o mode=755 tmpfs /run && exec \"$@\"",
         ctx.path("srv")
     );
     ctx.launch(&text).wrapped(&["unshare", "-m"]).in_shell(&script)
@@ -111,7 +110,7 @@ fn nas(ctx: &mut Ctx) {
     }
     ctx.file("srv/tftp/kernel", "a kernel\n");
     ctx.file("etc/rsyncd.conf", "[files]\npath = /srv/files\n");
-    let options = "listen=NO\nlisten_ipv6=NO\nanonymous_enable=YES\nanon_root=/srv/ftp\nsecure_chroot_dir=/srv/git\n\
+    let options = "listen=NO\nlisten_ipv6=NO\nanonymous_enable=YES\nanon_root=/srv/ftp\n\
                    no_anon_password=YES\nseccomp_sandbox=NO\nxferlog_enable=NO\n";
     ctx.file("etc/vsftpd.conf", options);
     let bare = ctx.path("srv/git/nest.git");
