@@ -133,7 +133,7 @@ pub const CHECK_TIMEOUT_MS: u64 = 60_000;
 /// with it go the sockets, which nobody else holds.
 pub const PAUSES: u32 = 600;
 /// One of them.
-pub const PAUSE_MS: i64 = 100;
+pub const PAUSE_MS: i32 = 100;
 /// Bytes of our own command line. With a longer one there is no reload.
 pub const COMMAND_LINE_BYTES: usize = 4096;
 

@@ -18,7 +18,7 @@ pub fn pause() -> u32 {
     let left = LEFT.load(Ordering::Relaxed);
     if left > 0 {
         set(left - 1);
-        let mut rest = Timespec { tv_sec: 0, tv_nsec: PAUSE_MS * 1_000_000 };
+        let mut rest = Timespec { tv_sec: 0, tv_nsec: (PAUSE_MS * 1_000_000).into() };
         while let NanosleepRelativeResult::Interrupted(left) = nanosleep(&rest) {
             rest = left;
         }
