@@ -5,9 +5,12 @@
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixStream};
 
+use super::state::About;
 use super::*;
 use crate::config::read_text;
+use crate::handover::codec::{Field, Writer};
 use crate::limits::CHILDREN;
+use crate::plan::FIRST_OWN_FD;
 use crate::plan::compile::compile;
 use crate::plan::testing::{CONTEXT, with_tables};
 
@@ -83,6 +86,26 @@ fn a_connection_that_waits_for_its_program_goes_on_waiting() {
         fill(server);
         server.on_rested(0, Why::Failure);
         assert!(rests(server, 0) && server.tables.parked.len() == 1);
+    });
+}
+
+/// The image before may have had room for more.
+#[test]
+#[cfg_attr(not(all(feature = "local", feature = "reload")), ignore = "this build has no image after another")]
+fn a_service_whose_process_finds_no_room_is_watched() {
+    with_server(&[("kept", "ExecStart=/bin/cat")], |server| {
+        let child = Child::new(i32::MAX - 1, 0, server.now, Tick::NEVER);
+        assert!(server.runs_already(0, child));
+        let mut state = Writer::new(rustix::fs::memfd_create(c"state", rustix::fs::MemfdFlags::CLOEXEC).unwrap());
+        server.put_state(&About::BLANK, &mut state);
+        let mut resume = Resume::read(&state.finish().unwrap()).unwrap();
+        resume.services(server.plan);
+        server.tables.children.clear();
+        fill(server);
+        server.resume(&mut resume, FIRST_OWN_FD);
+        assert_eq!(server.phase(0), Phase::Waiting);
+        server.open_all();
+        assert_eq!(server.tables.listeners[0].watch, Watch::Armed);
     });
 }
 

@@ -181,8 +181,12 @@ impl Server {
         for mut child in core::mem::take(&mut resume.state.children) {
             let Some(&Some(row)) = resume.services.get(usize::from(child.service)) else { continue };
             child.service = row;
-            if self.tables.children.push(child).is_ok() {
-                self.state(usize::from(row)).live += 1;
+            let kept = self.tables.children.push(child).is_ok();
+            let state = self.state(usize::from(row));
+            if kept {
+                state.live += 1;
+            } else if state.phase == Phase::Running(child.pid) {
+                (state.phase, state.watched) = (Phase::Waiting, Watched::BLANK); // nobody would tell of its end
             }
         }
         self.resume_foreign(resume, least);
