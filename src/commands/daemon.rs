@@ -207,7 +207,7 @@ pub(super) fn adopt(plan: &Plan) -> Result<Vec<Adopted>, u8> {
     let mut scarce = false;
     let adopted = adopt::adopt(plan, plan.first_own(), &mut |(name, why)| match why {
         Some(errno) => {
-            scarce |= matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOMEM);
+            scarce |= errno == Errno::MFILE; // with the next start there may be room; not so for rules that are too long
             let why = Why(errno);
             say!(Warn, "the inherited socket \"{name}\" cannot be used: {why}; have it closed and opened anew");
         }

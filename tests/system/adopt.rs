@@ -10,6 +10,7 @@ pub const TESTS: &[Test] = &[
     test!(adopted_by_name, Part("adopt")),
     test!(wrong_listen_pid_is_not_for_us, Part("adopt")),
     test!(no_room_for_what_is_handed_over, Part("adopt")),
+    test!(no_memory_for_the_rules_of_one, Part("adopt"), Part("access"), Root),
     test!(trap_18_no_stale_listen_variables, Part("adopt")),
     test!(trap_21_blocking_listener_shared_with_another_process, Part("adopt")),
     test!(a_filter_of_the_owner_stays, Part("adopt"), Root, Prog("python3")),
@@ -76,6 +77,21 @@ fn no_room_for_what_is_handed_over(ctx: &mut Ctx) {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let (status, text) = ctx.launch(&config).wrapped(&words).in_shell("ulimit -n 32; exec \"$@\"").refused();
     assert!(status.code() == Some(71) && text.contains("(EMFILE)"), "{status} {text}");
+}
+
+/// Nor will there be any: the others are served.
+fn no_memory_for_the_rules_of_one(ctx: &mut Ctx) {
+    if std::fs::write("/proc/sys/net/core/optmem_max", "100").is_err() {
+        return ctx.skip("this kernel has one limit for all network namespaces");
+    }
+    let (ruled, other) = (ctx.port(), ctx.port());
+    let config = format!(
+        "[ruled]\nListenStream=127.0.0.1:{ruled}\nIPAddressDeny=10.0.0.0/8\nExecStart=/bin/sleep 1000\n\
+         [other]\nListenStream=127.0.0.1:{other}\nAccept=yes\nExecStart=/bin/echo here\n"
+    );
+    let daemon = start_with(ctx, &[format!("tcp:{ruled}"), format!("tcp:{other}")], &config);
+    assert_eq!(talk(other), "here\n");
+    assert!(daemon.log().contains("(ENOMEM)"), "{}", daemon.log());
 }
 
 fn trap_18_no_stale_listen_variables(ctx: &mut Ctx) {
