@@ -175,7 +175,9 @@ impl Server {
 
     /// From now on it is looked whether anything arrives during a run: an edge in a set that nobody waits on.
     pub(super) fn suspect(&mut self, service: usize) {
-        let reads = self.state(service).short_runs >= SHORT_RUNS;
+        let state = self.state(service);
+        // a process that runs already may look at the queue itself
+        let reads = state.short_runs >= SHORT_RUNS && !matches!(state.phase, Phase::Running(_));
         for row in self.listeners_of(service) {
             let queue = if reads { self.queue(row) } else { 0 };
             if let Some(listener) = self.tables.listeners.get_mut(row).filter(|_| reads) {

@@ -18,6 +18,7 @@ pub const TESTS: &[Test] = &[
     test!(nothing_is_lost_by_a_shortage_after_exec, Prog("strace"), Part("reload"), Part("forward"), Part("internal")),
     test!(sockets_outlive_a_state_that_cannot_be_read, Prog("strace"), Part("reload"), Part("access"), Root),
     test!(what_cannot_be_changed_just_now_is_tried_again, Prog("strace"), Part("reload"), Part("local")),
+    test!(queues_of_who_runs_are_left_alone, Prog("strace"), Part("reload")),
     test!(memory_is_watched_after_a_shortage, Prog("strace"), Part("reload"), Directive("EvictUnderPressure")),
     test!(no_memory_at_the_first_start, Prog("strace")),
 ];
@@ -183,6 +184,27 @@ fn what_cannot_be_changed_just_now_is_tried_again(ctx: &mut Ctx) {
     let mode = || std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
     wait_until("nobody else may connect", || mode() == 0o600);
     assert_eq!(unix_talk(&path).unwrap(), "here\n");
+}
+
+/// Who looks at a datagram before it takes it (MSG_PEEK) sees the first one, in a reload as well.
+fn queues_of_who_runs_are_left_alone(ctx: &mut Ctx) {
+    let (port, runs) = (ctx.port(), ctx.path("runs"));
+    let exec = ctx.script(
+        "service",
+        &format!("dd bs=2000 count=1 2>/dev/null >>{runs}\n[ $(wc -l <{runs}) = 1 ] || sleep 1000\n"),
+    );
+    let config = format!("[x]\nListenDatagram=127.0.0.1:{port}\nStandardInput=socket\nExecStart={exec}\n");
+    let trace = ctx.path("trace");
+    let daemon = ctx.start(&config);
+    for text in ["1\n", "2\n", "3\n"] {
+        udp().send_to(text.as_bytes(), local(port)).unwrap();
+    }
+    wait_until("the second run goes on", || ctx.lines("runs").len() == 2);
+    let trace = Trace::attach(&daemon, &trace, &["-e", "trace=setsockopt,execve"]);
+    reload(&daemon);
+    let lines = trace.end();
+    assert!(lines.iter().any(|line| line.contains("execve(")), "{}", lines.join("\n"));
+    assert!(!lines.iter().any(|line| line.contains("SO_PEEK_OFF")), "{}", lines.join("\n"));
 }
 
 fn memory_is_watched_after_a_shortage(ctx: &mut Ctx) {
