@@ -115,35 +115,14 @@ use crate::text::Line;
 use history::Cause;
 use tables::{Phase, stored};
 
-/// Everything the loop works with.
+/// Everything the loop works with. What is asked for most stands in front, within the reach of short instructions.
+#[repr(C)]
 pub struct Server {
     plan: &'static Plan,
     tables: &'static mut Tables,
     epoll: OwnedFd,
     /// A second set that nobody waits on: its edges tell whether something arrived during a run.
     arrivals: OwnedFd,
-    signals: OwnedFd,
-    addresses: Option<OwnedFd>,
-    /// Tells of names that may have come, see [`crate::open::names`].
-    names: Option<OwnedFd>,
-    control: Option<control::Control>,
-    notify: Notify,
-    /// Messages of services.
-    notifications: Option<OwnedFd>,
-    /// The PSI trigger.
-    pressure: Option<OwnedFd>,
-    /// It is in the epoll set.
-    pressure_armed: bool,
-    /// Below this memory is short.
-    reserve_kb: u64,
-    /// This turn's time.
-    now: Tick,
-    /// The same in microseconds: when the loop woke up.
-    woken_us: u64,
-    /// When the loop began, that of the first image.
-    since: Tick,
-    /// Nothing is due before this.
-    deadline: Tick,
     /// The end has been asked for.
     stopping: bool,
     /// Services stay when we go.
@@ -156,19 +135,41 @@ pub struct Server {
     watch_again: bool,
     /// A service with Accept=no has ended with success: it may have gone into the background.
     ended_clean: bool,
-    main_pid: u32,
-    /// A new configuration is being checked.
-    checker: Option<reload::Checker>,
-    /// What the last check that was refused has said.
-    faults: Option<OwnedFd>,
-    /// Why it was refused.
-    refusal: Line<256>,
-    /// Locked as long as this process lives.
-    pid_file: Option<PidFile>,
-    /// The last number given to a connection of a built-in service.
-    serial: u32,
     /// A forwarded connection has more to move than one turn does.
     forward_again: bool,
+    /// The PSI trigger is in the epoll set.
+    pressure_armed: bool,
+    /// This turn's time.
+    now: Tick,
+    /// The same in microseconds: when the loop woke up.
+    woken_us: u64,
+    /// When the loop began, that of the first image.
+    since: Tick,
+    /// Nothing is due before this.
+    deadline: Tick,
+    /// Below this memory is short.
+    reserve_kb: u64,
+    main_pid: u32,
+    /// The last number given to a connection of a built-in service.
+    serial: u32,
+    signals: OwnedFd,
+    addresses: Option<OwnedFd>,
+    /// Tells of names that may have come, see [`crate::open::names`].
+    names: Option<OwnedFd>,
+    /// Messages of services.
+    notifications: Option<OwnedFd>,
+    /// The PSI trigger.
+    pressure: Option<OwnedFd>,
+    /// What the last check that was refused has said.
+    faults: Option<OwnedFd>,
+    notify: Notify,
+    control: Option<control::Control>,
+    /// A new configuration is being checked.
+    checker: Option<reload::Checker>,
+    /// Locked as long as this process lives.
+    pid_file: Option<PidFile>,
+    /// Why the last check was refused.
+    refusal: Line<256>,
 }
 
 /// What an epoll event is about.
