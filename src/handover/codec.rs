@@ -17,15 +17,39 @@ use crate::text::{HASH_START, hash};
 /// Bytes that are collected for one write(2).
 const BUFFER_BYTES: usize = 1024;
 
-/// A way for values: to a file, or from one.
-pub trait Codec {
-    /// Writes these bytes, or replaces them with those that were read.
-    fn pass(&mut self, bytes: &mut [u8]);
-    /// A descriptor goes this way, by its number.
-    fn descriptor(&mut self, _number: RawFd) {}
+/// A way for values.
+pub enum Codec<'a> {
+    /// To a file: they are written.
+    To(&'a mut Writer),
+    /// From what a [`Writer`] has finished: others are put in their place.
+    From(&'a [u8]),
+    /// Nowhere, but all descriptors stay open over the next exec, or not.
+    Inheritable(bool),
+    /// Nowhere; true as long as nothing but zeros would be written.
+    Zeros(bool),
 }
 
-impl dyn Codec + '_ {
+impl<'a> Codec<'a> {
+    /// Reads what a [`Writer`] has finished; `None`: these are other bytes.
+    pub fn read(bytes: &'a [u8]) -> Option<Self> {
+        let (bytes, end) = bytes.split_last_chunk()?;
+        (hash(HASH_START, bytes).to_ne_bytes() == *end).then_some(Self::From(bytes))
+    }
+
+    /// These bytes go this way.
+    fn pass(&mut self, bytes: &mut [u8]) {
+        match self {
+            Self::To(writer) => writer.push(bytes),
+            Self::From(_) => {
+                if let Some(read) = self.take(bytes.len()) {
+                    bytes.copy_from_slice(read);
+                }
+            }
+            Self::Inheritable(_) => {}
+            Self::Zeros(zeros) => *zeros &= bytes.iter().all(|&byte| byte == 0),
+        }
+    }
+
     /// Puts in one value.
     pub fn put(&mut self, mut value: impl Field) {
         value.pass(self);
@@ -45,90 +69,6 @@ impl dyn Codec + '_ {
         let length = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
         self.put(length);
         bytes.iter().take(length.into()).for_each(|&byte| self.put(byte));
-    }
-}
-
-/// What can be written and read.
-pub trait Field: Clone {
-    /// What is there before something is read.
-    const BLANK: Self;
-    /// Goes this way.
-    fn pass(&mut self, by: &mut dyn Codec);
-}
-
-/// Writes values to a file.
-pub struct Writer {
-    file: OwnedFd,
-    buffer: heapless::Vec<u8, BUFFER_BYTES>,
-    /// Of all that was written.
-    hash: u64,
-    failed: Option<Errno>,
-}
-
-impl Writer {
-    /// Writes to this file, from where it stands.
-    pub const fn new(file: OwnedFd) -> Self {
-        Self { file, buffer: heapless::Vec::new(), hash: HASH_START, failed: None }
-    }
-
-    fn push(&mut self, byte: u8) {
-        if self.buffer.push(byte).is_err() {
-            self.flush();
-            let _ = self.buffer.push(byte); // there is room: it was emptied
-        }
-    }
-
-    fn flush(&mut self) {
-        let mut rest = self.buffer.as_slice();
-        self.hash = hash(self.hash, rest);
-        while !rest.is_empty() && self.failed.is_none() {
-            match write(self.file.as_fd(), rest) {
-                Ok(written) => rest = rest.get(written..).unwrap_or(&[]),
-                Err(Errno::INTR) => {}
-                Err(errno) => self.failed = Some(errno),
-            }
-        }
-        self.buffer.clear();
-    }
-
-    /// Writes what is left, with a hash of everything behind it, and gives the file back.
-    ///
-    /// # Errors
-    /// The first that write(2) gave.
-    pub fn finish(mut self) -> Result<OwnedFd, Errno> {
-        self.flush();
-        let mut end = self.hash;
-        end.pass(&mut self);
-        self.flush();
-        self.failed.map_or(Ok(self.file), Err)
-    }
-}
-
-impl Codec for Writer {
-    fn pass(&mut self, bytes: &mut [u8]) {
-        bytes.iter().for_each(|&byte| self.push(byte));
-    }
-}
-
-/// Writes nothing, but lets all descriptors stay open over the next exec, or not.
-pub struct Inheritable(pub bool);
-
-impl Codec for Inheritable {
-    fn pass(&mut self, _bytes: &mut [u8]) {}
-
-    fn descriptor(&mut self, number: RawFd) {
-        let _ = borrow_inherited(number).and_then(|fd| set_inheritable(fd, self.0)); // it is open, or none
-    }
-}
-
-/// Reads values from bytes.
-pub struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    /// Reads what a [`Writer`] has finished; `None`: these are other bytes.
-    pub fn new(bytes: &'a [u8]) -> Option<Self> {
-        let (bytes, end) = bytes.split_last_chunk()?;
-        (hash(HASH_START, bytes).to_ne_bytes() == *end).then_some(Self(bytes))
     }
 
     /// The next value.
@@ -154,17 +94,67 @@ impl<'a> Reader<'a> {
     }
 
     fn take(&mut self, length: usize) -> Option<&'a [u8]> {
-        let (bytes, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
+        let Self::From(left) = self else { return None };
+        let (bytes, rest) = left.split_at_checked(length)?;
+        *left = rest;
         Some(bytes)
     }
 }
 
-impl Codec for Reader<'_> {
-    fn pass(&mut self, bytes: &mut [u8]) {
-        if let Some(read) = self.take(bytes.len()) {
-            bytes.copy_from_slice(read);
+/// What can be written and read.
+pub trait Field: Clone {
+    /// What is there before something is read.
+    const BLANK: Self;
+    /// Goes this way.
+    fn pass(&mut self, by: &mut Codec<'_>);
+}
+
+/// Writes values to a file.
+pub struct Writer {
+    file: OwnedFd,
+    buffer: heapless::Vec<u8, BUFFER_BYTES>,
+    /// Of all that was written.
+    hash: u64,
+    failed: Option<Errno>,
+}
+
+impl Writer {
+    /// Writes to this file, from where it stands.
+    pub const fn new(file: OwnedFd) -> Self {
+        Self { file, buffer: heapless::Vec::new(), hash: HASH_START, failed: None }
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            if self.buffer.push(byte).is_err() {
+                self.flush();
+                let _ = self.buffer.push(byte); // there is room: it was emptied
+            }
         }
+    }
+
+    fn flush(&mut self) {
+        let mut rest = self.buffer.as_slice();
+        self.hash = hash(self.hash, rest);
+        while !rest.is_empty() && self.failed.is_none() {
+            match write(self.file.as_fd(), rest) {
+                Ok(written) => rest = rest.get(written..).unwrap_or(&[]),
+                Err(Errno::INTR) => {}
+                Err(errno) => self.failed = Some(errno),
+            }
+        }
+        self.buffer.clear();
+    }
+
+    /// Writes what is left, with a hash of everything behind it, and gives the file back.
+    ///
+    /// # Errors
+    /// The first that write(2) gave.
+    pub fn finish(mut self) -> Result<OwnedFd, Errno> {
+        self.flush();
+        self.push(&self.hash.to_ne_bytes());
+        self.flush();
+        self.failed.map_or(Ok(self.file), Err)
     }
 }
 
@@ -174,7 +164,7 @@ macro_rules! numbers {
             const BLANK: Self = 0;
 
             #[inline(never)] // the code of a record is longer with the branches of its fields in it
-            fn pass(&mut self, by: &mut dyn Codec) {
+            fn pass(&mut self, by: &mut Codec<'_>) {
                 let mut bytes = self.to_ne_bytes();
                 by.pass(&mut bytes);
                 *self = Self::from_ne_bytes(bytes);
@@ -187,7 +177,7 @@ numbers!(u8 u16 u32 u64 i32);
 impl<T: Field, const N: usize> Field for [T; N] {
     const BLANK: Self = [T::BLANK; N];
 
-    fn pass(&mut self, by: &mut dyn Codec) {
+    fn pass(&mut self, by: &mut Codec<'_>) {
         self.iter_mut().for_each(|value| value.pass(by));
     }
 }
@@ -200,7 +190,7 @@ macro_rules! words {
             const BLANK: Self = Self::ALL[0];
 
             #[inline(never)]
-            fn pass(&mut self, by: &mut dyn $crate::handover::codec::Codec) {
+            fn pass(&mut self, by: &mut $crate::handover::codec::Codec<'_>) {
                 $crate::handover::codec::word(self, &Self::ALL, by);
             }
         })*
@@ -210,7 +200,7 @@ macro_rules! words {
             const BLANK: Self = Self::$first;
 
             #[inline(never)]
-            fn pass(&mut self, by: &mut dyn $crate::handover::codec::Codec) {
+            fn pass(&mut self, by: &mut $crate::handover::codec::Codec<'_>) {
                 match self { Self::$first $(| Self::$word)* => {} } // none is missing below
                 $crate::handover::codec::word(self, &[Self::$first $(, Self::$word)*], by);
             }
@@ -220,7 +210,7 @@ macro_rules! words {
 pub(crate) use words;
 
 /// Goes as the position of its variant among all; one that was read has the data from there.
-pub fn word<T: Copy>(value: &mut T, words: &[T], by: &mut dyn Codec) {
+pub fn word<T: Copy>(value: &mut T, words: &[T], by: &mut Codec<'_>) {
     let is = |word: &T| discriminant(word) == discriminant(value);
     let before = words.iter().position(is).unwrap_or(0);
     let position = choose(before, words.len(), by);
@@ -231,7 +221,7 @@ pub fn word<T: Copy>(value: &mut T, words: &[T], by: &mut dyn Codec) {
 
 /// One of so many, by its number.
 #[inline(never)]
-fn choose(before: usize, count: usize, by: &mut dyn Codec) -> usize {
+fn choose(before: usize, count: usize, by: &mut Codec<'_>) -> usize {
     let mut number = u8::try_from(before).unwrap_or(0);
     number.pass(by);
     if usize::from(number) < count { number.into() } else { before }
@@ -241,7 +231,7 @@ impl Field for bool {
     const BLANK: Self = false;
 
     #[inline(never)]
-    fn pass(&mut self, by: &mut dyn Codec) {
+    fn pass(&mut self, by: &mut Codec<'_>) {
         *self = choose(usize::from(*self), 2, by) == 1;
     }
 }
@@ -249,7 +239,7 @@ impl Field for bool {
 impl Field for Tick {
     const BLANK: Self = Self(0);
 
-    fn pass(&mut self, by: &mut dyn Codec) {
+    fn pass(&mut self, by: &mut Codec<'_>) {
         self.0.pass(by);
     }
 }
@@ -257,7 +247,7 @@ impl Field for Tick {
 impl Field for Source {
     const BLANK: Self = Self([0; 16]);
 
-    fn pass(&mut self, by: &mut dyn Codec) {
+    fn pass(&mut self, by: &mut Codec<'_>) {
         by.pass(&mut self.0);
     }
 }
@@ -282,23 +272,19 @@ impl Field for Descriptor {
     const BLANK: Self = Self(-1);
 
     #[inline(never)]
-    fn pass(&mut self, by: &mut dyn Codec) {
+    fn pass(&mut self, by: &mut Codec<'_>) {
         self.0.pass(by);
-        by.descriptor(self.0);
+        if let Codec::Inheritable(yes) = *by {
+            let _ = borrow_inherited(self.0).and_then(|fd| set_inheritable(fd, yes)); // it is open, or none
+        }
     }
 }
 
 /// Whether nothing but zeros would be written of a value.
 pub fn is_zero(value: &impl Field) -> bool {
-    struct Zeros(bool);
-    impl Codec for Zeros {
-        fn pass(&mut self, bytes: &mut [u8]) {
-            self.0 &= bytes.iter().all(|&byte| byte == 0);
-        }
-    }
-    let mut zeros = Zeros(true);
-    value.clone().pass(&mut zeros);
-    zeros.0
+    let mut zeros = Codec::Zeros(true);
+    zeros.put(value.clone());
+    matches!(zeros, Codec::Zeros(true))
 }
 
 /// Makes a structure a [`Field`]: all its fields in this order. One that is missing here does not compile.
@@ -308,7 +294,7 @@ macro_rules! record {
             const BLANK: Self = Self { $($field: $crate::handover::codec::Field::BLANK),* };
 
             #[inline(never)]
-            fn pass(&mut self, by: &mut dyn $crate::handover::codec::Codec) {
+            fn pass(&mut self, by: &mut $crate::handover::codec::Codec<'_>) {
                 let Self { $($field),* } = self;
                 $($field.pass(by);)*
             }
@@ -329,9 +315,9 @@ mod tests {
     }
     record!(Row: number yes);
 
-    fn written(act: impl FnOnce(&mut dyn Codec)) -> Vec<u8> {
+    fn written(act: impl FnOnce(&mut Codec<'_>)) -> Vec<u8> {
         let mut writer = Writer::new(memfd_create(c"state", MemfdFlags::CLOEXEC).unwrap());
-        act(&mut writer);
+        act(&mut Codec::To(&mut writer));
         let file = writer.finish().unwrap();
         let mut bytes = vec![0; 1 << 20];
         let length = rustix::io::pread(&file, bytes.as_mut_slice(), 0).unwrap();
@@ -347,7 +333,7 @@ mod tests {
             to.put_bytes(&long);
             to.put(Tick::NEVER);
         });
-        let mut reader = Reader::new(&bytes).unwrap();
+        let mut reader = Codec::read(&bytes).unwrap();
         assert_eq!(reader.get::<Row>(), Row { number: 70_000, yes: true });
         assert_eq!(reader.get_bytes(), &long[..]);
         assert_eq!(reader.get::<Tick>(), Tick::NEVER);
@@ -364,32 +350,32 @@ mod tests {
     #[test]
     fn what_is_not_as_it_was_written_is_nothing() {
         let bytes = written(|to| to.put_bytes(b"text"));
-        assert!(Reader::new(&bytes).is_some());
+        assert!(Codec::read(&bytes).is_some());
         for length in 0..bytes.len() {
-            assert!(Reader::new(&bytes[..length]).is_none(), "{length} bytes of it");
+            assert!(Codec::read(&bytes[..length]).is_none(), "{length} bytes of it");
         }
         for bit in 0..8 * bytes.len() {
             let mut changed = bytes.clone();
             changed[bit / 8] ^= 1 << (bit % 8);
-            assert!(Reader::new(&changed).is_none(), "without bit {bit}");
+            assert!(Codec::read(&changed).is_none(), "without bit {bit}");
         }
-        assert!(Reader::new(&[&bytes[..], &[0]].concat()).is_none());
+        assert!(Codec::read(&[&bytes[..], &[0]].concat()).is_none());
     }
 
     #[test]
     fn what_another_version_has_written_never_panics() {
         let of = |bytes: &[u8]| written(|to| bytes.iter().for_each(|&byte| to.put(byte)));
         let (long, word, list) = (of(&[4, 0, b'x']), of(&[2, 1]), of(&[1, 7, 0, 1, 8]));
-        assert_eq!(Reader::new(&long).unwrap().get_bytes(), b"");
-        assert!(!Reader::new(&word).unwrap().get::<bool>());
-        assert_eq!(Reader::new(&list).unwrap().list(Reader::get::<u16>), [7, 0]);
+        assert_eq!(Codec::read(&long).unwrap().get_bytes(), b"");
+        assert!(!Codec::read(&word).unwrap().get::<bool>());
+        assert_eq!(Codec::read(&list).unwrap().list(Codec::get::<u16>), [7, 0]);
     }
 
     #[test]
     fn a_full_disk_is_an_error() {
         let full = rustix::fs::open(c"/dev/full", rustix::fs::OFlags::WRONLY, rustix::fs::Mode::empty()).unwrap();
         let mut writer = Writer::new(full);
-        1_u8.pass(&mut writer);
+        writer.push(&[1]);
         assert_eq!(writer.finish().err(), Some(Errno::NOSPC));
     }
 }

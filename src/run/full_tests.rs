@@ -8,7 +8,7 @@ use std::os::unix::net::{SocketAddr, UnixStream};
 use super::state::About;
 use super::*;
 use crate::config::read_text;
-use crate::handover::codec::{Field, Writer};
+use crate::handover::codec::{Codec, Field, Writer};
 use crate::limits::CHILDREN;
 use crate::plan::FIRST_OWN_FD;
 use crate::plan::compile::compile;
@@ -97,7 +97,7 @@ fn a_service_whose_process_finds_no_room_is_watched() {
         let child = Child::new(i32::MAX - 1, 0, server.now, Tick::NEVER);
         assert!(server.runs_already(0, child));
         let mut state = Writer::new(rustix::fs::memfd_create(c"state", rustix::fs::MemfdFlags::CLOEXEC).unwrap());
-        server.put_state(&About::BLANK, &mut state);
+        server.put_state(&About::BLANK, &mut Codec::To(&mut state));
         let mut resume = Resume::read(&state.finish().unwrap()).unwrap();
         resume.services(server.plan);
         server.tables.children.clear();

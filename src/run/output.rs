@@ -50,7 +50,7 @@ impl Output {
     }
 
     /// Writes it for the next image, see [`super::state`].
-    pub(super) fn put(&self, plan: &Plan, to: &mut dyn Codec) {
+    pub(super) fn put(&self, plan: &Plan, to: &mut Codec<'_>) {
         let (log, identifier) = self.log(plan);
         let (read, write) = (Descriptor(self.read.as_raw_fd()), Descriptor::of(self.write.as_ref()));
         put_kept(to, KeptOutput { log, read, write }, identifier, &self.line);

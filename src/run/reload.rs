@@ -15,7 +15,7 @@ use super::end::End;
 use super::state::About;
 use super::stop::SIGKILL;
 use super::{Server, Tick, Token};
-use crate::handover::codec::{Codec, Descriptor, Inheritable, Writer};
+use crate::handover::codec::{Codec, Descriptor, Writer};
 use crate::handover::{VARIABLE, VERSION};
 use crate::limits::{CHECK_OUTPUT_BYTES, CHECK_TIMEOUT_MS, COMMAND_LINE_BYTES, SERVICE_LISTENERS};
 use crate::logging::{LeftOut, say};
@@ -283,9 +283,9 @@ impl Server {
             name: process::name(),
         };
         let state = memory_file(c"dormouse-state").and_then(|file| {
-            let mut to = Writer::new(file);
-            self.put_state(&about, &mut to);
-            to.finish()
+            let mut writer = Writer::new(file);
+            self.put_state(&about, &mut Codec::To(&mut writer));
+            writer.finish()
         });
         let state = match state {
             Ok(state) => state,
@@ -294,8 +294,8 @@ impl Server {
         let _ = fcntl_add_seals(&checker.plan, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK);
         let _ = rustix::fs::seek(&checker.plan, rustix::fs::SeekFrom::Start(0));
         let kept = |inheritable| {
-            let to: &mut dyn Codec = &mut Inheritable(inheritable);
-            self.put_state(&about, to);
+            let mut to = Codec::Inheritable(inheritable);
+            self.put_state(&about, &mut to);
             to.put([&state, &checker.plan].map(|file| Descriptor(file.as_raw_fd())));
         };
         kept(true);

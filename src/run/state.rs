@@ -21,7 +21,7 @@ use super::tables::{Change, Ending, Life, Order, Parked, stored};
 use super::takeover::Foreign;
 use super::{Child, Listener, Phase, Server, ServiceState, Why};
 use crate::handover::VERSION;
-use crate::handover::codec::{Codec, Descriptor, Field, Reader, record, word, words};
+use crate::handover::codec::{Codec, Descriptor, Field, record, word, words};
 use crate::logging::{Target, insist};
 use crate::open::Identity;
 use crate::open::kept::{Marks, marks};
@@ -206,7 +206,7 @@ pub(super) struct State {
 
 impl Server {
     /// Puts everything in; takes no memory.
-    pub(super) fn put_state(&self, about: &About, to: &mut dyn Codec) {
+    pub(super) fn put_state(&self, about: &About, to: &mut Codec<'_>) {
         let (plan, tables) = (self.plan, &*self.tables);
         to.put(VERSION);
         to.put(about.clone());
@@ -233,7 +233,7 @@ impl Server {
         to.put(false);
     }
 
-    fn put_listener(&self, to: &mut dyn Codec, row: usize, listener: &Listener) {
+    fn put_listener(&self, to: &mut Codec<'_>, row: usize, listener: &Listener) {
         let plan = self.plan;
         let (Some(opened), Some(spec)) = (&listener.opened, plan.listeners.get(row)) else { return };
         let mut marks = marks(plan, row);
@@ -256,7 +256,7 @@ impl Server {
 }
 
 /// Writes a row of a list of [`Kept`], which ends with `false`.
-pub(super) fn put_kept(to: &mut dyn Codec, row: impl Field, first: &[u8], second: &[u8]) {
+pub(super) fn put_kept(to: &mut Codec<'_>, row: impl Field, first: &[u8], second: &[u8]) {
     to.put(true);
     to.put(row);
     to.put_bytes(first);
@@ -264,7 +264,7 @@ pub(super) fn put_kept(to: &mut dyn Codec, row: impl Field, first: &[u8], second
 }
 
 /// Reads a [`Kept`].
-fn kept<T: Field>(from: &mut Reader<'_>) -> Kept<T> {
+fn kept<T: Field>(from: &mut Codec<'_>) -> Kept<T> {
     Kept { row: from.get(), first: from.get_bytes().to_vec(), second: from.get_bytes().to_vec() }
 }
 
@@ -286,7 +286,7 @@ impl State {
     }
 
     fn parse(bytes: &[u8]) -> Option<Self> {
-        let mut from = Reader::new(bytes)?;
+        let mut from = Codec::read(bytes)?;
         if from.get::<u32>() != VERSION {
             return None;
         }
@@ -294,15 +294,15 @@ impl State {
             about: from.get(),
             services: from.list(kept),
             listeners: from.list(kept),
-            children: from.list(Reader::get),
-            foreign: from.list(Reader::get),
-            parked: from.list(Reader::get),
-            internal: from.list(Reader::get),
-            forwards: from.list(Reader::get),
+            children: from.list(Codec::get),
+            foreign: from.list(Codec::get),
+            parked: from.list(Codec::get),
+            internal: from.list(Codec::get),
+            forwards: from.list(Codec::get),
             outputs: from.list(kept),
-            rates: from.list(Reader::get),
+            rates: from.list(Codec::get),
             next_event: from.get(),
-            events: from.list(Reader::get),
+            events: from.list(Codec::get),
             clients: from.list(kept),
         })
     }
@@ -328,7 +328,7 @@ impl Field for Phase {
     const BLANK: Self = Self::Waiting;
 
     #[inline(never)]
-    fn pass(&mut self, by: &mut dyn Codec) {
+    fn pass(&mut self, by: &mut Codec<'_>) {
         let resting = Self::Resting(Tick(0), Why::Failure);
         word(self, &[Self::Waiting, Self::Running(0), resting, Self::Paused], by);
         match self {
@@ -346,7 +346,7 @@ impl Field for End {
     const BLANK: Self = Self::Status(0);
 
     #[inline(never)]
-    fn pass(&mut self, by: &mut dyn Codec) {
+    fn pass(&mut self, by: &mut Codec<'_>) {
         word(self, &[Self::Status(0), Self::Signal(0, false), Self::Unknown], by);
         match self {
             Self::Unknown => {}

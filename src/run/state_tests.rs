@@ -30,7 +30,7 @@ fn written() -> Vec<u8> {
 
 fn bytes_of(plan: &Plan) -> Vec<u8> {
     let mut file = Writer::new(memfd_create(c"state", MemfdFlags::CLOEXEC).unwrap());
-    let to: &mut dyn Codec = &mut file;
+    let to = &mut Codec::To(&mut file);
     to.put(VERSION);
     let (kind, begun, since, name) = (Kind::Upgrade, Tick(5), Tick(4), process::name());
     let (control, control_file, last_client) = (Descriptor::BLANK, Identity::default(), 0);

@@ -52,7 +52,7 @@ impl Client {
     }
 
     /// Writes it for the next image, see [`crate::run`], `state`.
-    pub(in crate::run) fn put(&self, to: &mut dyn Codec) {
+    pub(in crate::run) fn put(&self, to: &mut Codec<'_>) {
         let row = |service: usize| u16::try_from(service).unwrap_or(ALL);
         let (descriptor, number, ended) = (Descriptor(self.socket.as_raw_fd()), self.number, self.ended);
         let mut kept = KeptClient { descriptor, number, ended, ..KeptClient::BLANK };
