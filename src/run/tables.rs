@@ -164,41 +164,38 @@ worded! {
     }
 }
 
-/// One service.
+/// One service. What is asked for most stands in front, as in [`Server`](super::Server).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
 pub struct ServiceState {
     /// What it is doing.
     pub phase: Phase,
-    /// Children alive.
-    pub live: u32,
-    /// Connections that are forwarded.
-    pub forwarded: u32,
-    /// Tries in a row in which its backend did not answer.
-    pub tries: u32,
-    /// When its backend is tried again; 0: nobody waits for it, [`Tick::NEVER`]: it is about to end.
-    pub probe: Tick,
-    /// It forwards and runs, but its sockets are not looked at before this time; 0: they are.
-    pub deaf: Tick,
-    /// Failures in a row.
-    pub failures: u32,
-    /// Runs in a row that ended within [`crate::limits::SHORT_RUN_MS`] and left something in the sockets.
-    pub short_runs: u32,
-    /// Times in a row that something ran out.
-    pub scarcities: u32,
-    /// Connections in a row that were gone when we took them.
-    pub misses: u32,
-    /// A failed service is not started before this time.
-    pub hold: Tick,
+    /// The operator has paused it: when it runs no more, it stays in [`Phase::Paused`].
+    pub paused: bool,
+    /// What he wants when it has ended.
+    pub order: Order,
+    /// How its end came about.
+    pub ending: Ending,
     /// Its sockets are also in the set that tells whether something arrived during a run.
     pub suspected: bool,
     /// Something arrived in its sockets during the run; known only if `suspected`.
     pub arrived: bool,
     /// A start waits for memory, or for the load to fall.
     pub held: bool,
-    /// How its end came about.
-    pub ending: Ending,
-    /// Mark of the datagram that was at the head of the queue after the last failed run.
-    pub poison: u64,
+    /// Children alive.
+    pub live: u32,
+    /// Connections that are forwarded.
+    pub forwarded: u32,
+    /// Failures in a row.
+    pub failures: u32,
+    /// Tries in a row in which its backend did not answer.
+    pub tries: u32,
+    /// Times in a row that something ran out.
+    pub scarcities: u32,
+    /// Connections in a row that were gone when we took them.
+    pub misses: u32,
+    /// Runs in a row that ended within [`crate::limits::SHORT_RUN_MS`] and left something in the sockets.
+    pub short_runs: u32,
     /// Failed runs in a row with that datagram.
     pub poison_runs: u32,
     /// Datagrams that were dropped for it.
@@ -211,32 +208,36 @@ pub struct ServiceState {
     pub start: Window,
     /// Connections accepted, or starts with Accept=no.
     pub accepted: u64,
-    /// kB of RAM that its last stop for want of use has freed.
-    pub given_back_kb: u64,
-    /// How long it has slept after such stops, up to its last start.
-    pub slept_ms: u64,
-    /// Since when it sleeps; 0: it does not.
-    pub asleep_since: Tick,
+    /// When its backend is tried again; 0: nobody waits for it, [`Tick::NEVER`]: it is about to end.
+    pub probe: Tick,
+    /// It forwards and runs, but its sockets are not looked at before this time; 0: they are.
+    pub deaf: Tick,
+    /// A failed service is not started before this time.
+    pub hold: Tick,
+    /// Mark of the datagram that was at the head of the queue after the last failed run.
+    pub poison: u64,
     /// What is known of it while it runs and may be put to sleep.
     pub watched: Watched,
+    /// Since when it sleeps; 0: it does not.
+    pub asleep_since: Tick,
+    /// How long it has slept after such stops, up to its last start.
+    pub slept_ms: u64,
+    /// kB of RAM that its last stop for want of use has freed.
+    pub given_back_kb: u64,
+    /// Runs that have ended.
+    pub ended: u64,
+    /// How long the last one ran.
+    pub last_ran_ms: u64,
+    /// When it ended.
+    pub last_ended: Tick,
+    /// How it ended.
+    pub last_end: End,
     /// Connections closed, by [`Refusal`].
     pub refused: [u32; Refusal::ALL.len()],
     /// Rests, by [`Why`].
     pub rested: [u32; Why::ALL.len()],
     /// How long starts took.
     pub starts: Starts,
-    /// Runs that have ended.
-    pub ended: u64,
-    /// How the last one did.
-    pub last_end: End,
-    /// How long it ran.
-    pub last_ran_ms: u64,
-    /// When it ended.
-    pub last_ended: Tick,
-    /// The operator has paused it: when it runs no more, it stays in [`Phase::Paused`].
-    pub paused: bool,
-    /// What he wants when it has ended.
-    pub order: Order,
 }
 
 impl ServiceState {
