@@ -5,21 +5,24 @@
 
 use crate::logging::say;
 use crate::plan::FIRST_OWN_FD;
+use crate::plan::address::UNIX;
 use crate::sys::environment;
 use crate::sys::errno::Why;
 use crate::sys::process::above;
+use crate::sys::socket;
 use crate::sys::wait::ready;
 use crate::text::Line;
 use rustix::event::PollFlags;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, sendto, socket_with};
+use rustix::net::SocketType;
 use std::os::unix::ffi::OsStrExt;
 
 /// Where readiness is told; small, made once before the seal.
 #[derive(Debug, Default)]
 pub struct Notify {
-    socket: Option<(OwnedFd, SocketAddrUnix)>,
+    /// With the address of the supervisor.
+    socket: Option<(OwnedFd, socket::Unix)>,
     fd: Option<OwnedFd>,
 }
 
@@ -57,14 +60,11 @@ impl Notify {
         const NAME: &[u8] = b"NOTIFY_SOCKET=";
         let (_, address) = self.socket.as_ref()?;
         let mut text = heapless::Vec::from_slice(NAME).ok()?;
-        match (address.path_bytes(), address.abstract_name()) {
-            (Some(path), _) => text.extend_from_slice(path).ok()?,
-            (None, name) => {
-                text.push(b'@').ok()?;
-                text.extend_from_slice(name?).ok()?;
-            }
+        match address.get(size_of::<u16>()..)? {
+            [0, name @ ..] => [b"@", name, &[0]].iter().try_for_each(|part| text.extend_from_slice(part)),
+            path => text.extend_from_slice(path),
         }
-        text.push(0).ok()?;
+        .ok()?;
         Some(text)
     }
 
@@ -115,20 +115,18 @@ impl Notify {
             message.push_str("\nSTATUS=");
             message.push_escaped(status);
         }
-        sendto(socket.as_fd(), message.as_bytes(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL, address).map(drop)
+        socket::send_to(socket.as_fd(), message.as_bytes(), address)
     }
 }
 
 /// A socket for the address, which is a path or `@` and an abstract name.
-fn connect(address: &[u8]) -> Result<(OwnedFd, SocketAddrUnix), Errno> {
+fn connect(address: &[u8]) -> Result<(OwnedFd, socket::Unix), Errno> {
     let to = match address {
-        [b'/', ..] => SocketAddrUnix::new(address)?,
-        [b'@', name @ ..] if !name.is_empty() => SocketAddrUnix::new_abstract_name(name)?,
+        [b'/', ..] => socket::unix([address, &[0]])?,
+        [b'@', name @ ..] if !name.is_empty() => socket::unix([&[0], name])?,
         _ => return Err(Errno::AFNOSUPPORT),
     };
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
-    Ok((above(socket, FIRST_OWN_FD), to))
+    Ok((above(socket::socket(UNIX, SocketType::DGRAM, true)?, FIRST_OWN_FD), to))
 }
 
 #[cfg(test)]

@@ -2,14 +2,14 @@
 //! written at once is lost, and it is the caller who counts it.
 
 use crate::sys::clock::{Tick, now};
-use crate::sys::stdio;
 use crate::sys::wait::ready;
+use crate::sys::{socket, stdio};
 use core::ffi::CStr;
 use rustix::event::PollFlags;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, send, socket_with};
+use rustix::net::{AddressFamily, SendFlags, SocketType, send};
 
 /// Pause between two tries to open what is not there.
 const RETRY_MS: u64 = 1_000;
@@ -120,14 +120,13 @@ impl Syslog {
             return;
         }
         self.retry_at = now.after_ms(RETRY_MS);
-        let Ok(address) = SocketAddrUnix::new(self.path.unwrap_or(c"/dev/log")) else { return };
+        let Ok(address) = socket::unix([self.path.unwrap_or(c"/dev/log").to_bytes_with_nul(), &[]]) else { return };
         for kind in [SocketType::DGRAM, SocketType::STREAM] {
-            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-            let Ok(socket) = socket_with(AddressFamily::UNIX, kind, flags, None) else { return };
-            match connect(&socket, &address) {
+            let Ok(made) = socket::socket(AddressFamily::UNIX.as_raw(), kind, true) else { return };
+            match socket::connect(made.as_fd(), &address) {
                 Ok(()) => {
                     self.is_stream = kind == SocketType::STREAM;
-                    self.socket = Some(socket);
+                    self.socket = Some(made);
                     return;
                 }
                 Err(Errno::PROTOTYPE) => {}
@@ -179,6 +178,7 @@ impl Kmsg {
 mod tests {
     use super::*;
     use rustix::fd::AsRawFd;
+    use rustix::net::SocketFlags;
     use rustix::pipe::{PipeFlags, pipe_with};
     use std::ffi::CString;
     use std::io::Read;

@@ -2,14 +2,11 @@
 
 use super::unix::{bind, is_ours};
 use super::{Identity, OpenError, Opened, Step};
-use crate::limits::UNIX_PATH_BYTES;
 use crate::plan::{SocketKind, SocketSpec, Span, address};
 use crate::sys::socket;
 use core::ffi::CStr;
-use heapless::Vec;
 use rustix::fd::AsFd;
 use rustix::fs::{AtFlags, CWD, unlinkat};
-use rustix::io::Errno;
 use rustix::net::{SocketType, listen};
 
 /// Clients that wait until they are accepted.
@@ -33,12 +30,7 @@ pub fn open_private(path: &CStr) -> Result<Opened, OpenError> {
         remove_on_stop: true,
         nonblocking: true,
     };
-    let mut target: Vec<u8, { UNIX_PATH_BYTES + 3 }> = Vec::new();
-    let whole = target.extend_from_slice(&address::UNIX.to_ne_bytes()).is_ok()
-        && target.extend_from_slice(path.to_bytes_with_nul()).is_ok();
-    if !whole {
-        return Err(OpenError { step: Step::Bind, errno: Errno::NAMETOOLONG });
-    }
+    let target = socket::unix([path.to_bytes_with_nul(), &[]]).map_err(Step::Bind.failed())?;
     let made = socket::socket(address::UNIX, SocketType::STREAM, true).map_err(Step::Socket.failed())?;
     let identity = bind(made.as_fd(), SocketKind::Stream, &spec, &target, path)?;
     listen(&made, spec.backlog).map_err(Step::Listen.failed())?;

@@ -5,18 +5,17 @@ use core::mem::MaybeUninit;
 use rustix::event::epoll::EventFlags;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::{Errno, IoSliceMut};
-use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketAddrUnix, SocketFlags, SocketType, bind,
-    recvmsg, socket_with, sockopt,
-};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketType, recvmsg, sockopt};
 
 use super::tables::{Ending, Life};
 use super::{Server, Token};
 use crate::logging::say;
 use crate::plan::NotifyAccess;
+use crate::plan::address::UNIX;
 use crate::spawn::notify_name;
 use crate::sys::errno::Why;
 use crate::sys::proc::Process;
+use crate::sys::socket;
 
 /// Messages that are read in one turn; what is left keeps the socket readable.
 const READS: usize = 8;
@@ -26,11 +25,10 @@ const READS: usize = 8;
 /// # Errors
 /// EADDRINUSE: another process has taken the name, which is our process id's; EMFILE, ENFILE.
 fn open() -> Result<OwnedFd, Errno> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
-    sockopt::set_socket_passcred(&socket, true)?;
-    bind(&socket, &SocketAddrUnix::new_abstract_name(notify_name().as_bytes())?)?;
-    Ok(socket)
+    let made = socket::socket(UNIX, SocketType::DGRAM, true)?;
+    sockopt::set_socket_passcred(&made, true)?;
+    socket::bind(made.as_fd(), &socket::unix([&[0], notify_name().as_bytes()])?)?;
+    Ok(made)
 }
 
 impl Server {

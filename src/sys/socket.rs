@@ -7,10 +7,10 @@ use core::ffi::{c_int, c_void};
 use libc::socklen_t;
 use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, socket_with};
 
 use super::process::check;
-use crate::limits::FILTER_INSTRUCTIONS;
+use crate::limits::{FILTER_INSTRUCTIONS, UNIX_PATH_BYTES};
 
 /// Bytes of the longest socket address (`struct sockaddr_storage`, socket(7)).
 pub const ADDRESS_BYTES: usize = 128;
@@ -23,6 +23,19 @@ pub fn socket(family: u16, kind: SocketType, nonblocking: bool) -> Result<OwnedF
     let mut flags = SocketFlags::CLOEXEC;
     flags.set(SocketFlags::NONBLOCK, nonblocking);
     socket_with(AddressFamily::from_raw(family), kind, flags, None)
+}
+
+/// A `sockaddr_un` as bytes.
+pub type Unix = heapless::Vec<u8, { size_of::<u16>() + UNIX_PATH_BYTES + 1 }>;
+
+/// The address of a unix socket: a path and the NUL behind it, or a NUL and the name behind it (unix(7)).
+///
+/// # Errors
+/// ENAMETOOLONG.
+pub fn unix(parts: [&[u8]; 2]) -> Result<Unix, Errno> {
+    let mut address = Unix::from(AddressFamily::UNIX.as_raw().to_ne_bytes());
+    let whole = parts.iter().all(|part| address.extend_from_slice(part).is_ok());
+    if whole { Ok(address) } else { Err(Errno::NAMETOOLONG) }
 }
 
 /// bind(2) to a `sockaddr` given as bytes.
@@ -43,6 +56,18 @@ pub fn connect(socket: BorrowedFd<'_>, address: &[u8]) -> Result<(), Errno> {
     let (at, len) = (address.as_ptr().cast(), socklen(address));
     // SAFETY: as in `bind`.
     check(unsafe { libc::connect(socket.as_raw_fd(), at, len) }.into())
+}
+
+/// Sends a message to a `sockaddr` given as bytes, without waiting (sendto(2)).
+///
+/// # Errors
+/// As sendto(2).
+pub fn send_to(socket: BorrowedFd<'_>, message: &[u8], address: &[u8]) -> Result<(), Errno> {
+    let flags = (SendFlags::DONTWAIT | SendFlags::NOSIGNAL).bits().cast_signed();
+    let (at, len) = (address.as_ptr().cast(), socklen(address));
+    // SAFETY: as in `bind`, and the kernel reads a message of its length.
+    let sent = unsafe { libc::sendto(socket.as_raw_fd(), message.as_ptr().cast(), message.len(), flags, at, len) };
+    if sent < 0 { Err(super::process::last_errno()) } else { Ok(()) }
 }
 
 /// The address a socket is bound to, in `buffer` (getsockname(2)). Returns the bytes used.

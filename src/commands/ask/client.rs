@@ -4,15 +4,17 @@ use core::time::Duration;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
-use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, send, socket_with};
+use rustix::net::{SendFlags, SocketType, send};
 
 use super::model::Row;
 use crate::cli::{self, exit};
 use crate::commands::say::Say;
+use crate::plan::address::UNIX;
 use crate::sys::errno::Why;
+use crate::sys::socket;
 
 /// How long a daemon that is alive may take for a row.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -93,10 +95,10 @@ impl Client {
 }
 
 fn open(path: &Path) -> Result<OwnedFd, Errno> {
-    let address = SocketAddrUnix::new(path.as_os_str().as_bytes())?;
-    let stream = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    let address = socket::unix([path.as_os_str().as_bytes(), &[0]])?;
+    let stream = socket::socket(UNIX, SocketType::STREAM, false)?;
     set_socket_timeout(&stream, Timeout::Recv, Some(PATIENCE))?;
-    connect(&stream, &address)?;
+    socket::connect(stream.as_fd(), &address)?;
     Ok(stream)
 }
 
