@@ -17,14 +17,14 @@ use crate::notify::Notify;
 use crate::open::{adopt, adopt::Adopted};
 use crate::plan::compile::{Context, compile};
 use crate::plan::{Plan, PlanTables, Stdio};
-use crate::run::{self, Listener, Resume, Server, Tables};
+use crate::run::{self, Listener, Resume, Room, Server, Tables};
 use crate::sys::cell::{Both, large};
 use crate::sys::errno::Why;
 use crate::sys::{environment, process, stdio};
 
 large! {
     /// The plan while it is made, and what changes later.
-    static MEMORY: Both<PlanTables, Tables> = Both::new(PlanTables::EMPTY, Tables::EMPTY);
+    static MEMORY: Both<PlanTables, Room> = Both::new(PlanTables::EMPTY, Room::EMPTY);
 }
 
 /// Makes the one plan of this process. Faults are reported.
@@ -141,7 +141,7 @@ pub(super) type Reserved = heapless::Vec<OwnedFd, { SERVICE_LISTENERS + 1 }>;
 /// The exit code; why is in the log.
 #[inline(never)] // what lies in its frame is given back before the loop
 pub(super) fn server(plan: &'static Plan, notify: Notify, origin: &mut Origin) -> Result<(Server, Reserved), u8> {
-    let tables = MEMORY.second().ok_or(exit::SYSTEM)?;
+    let mut tables = MEMORY.second().ok_or(exit::SYSTEM)?.tables();
     if plan.policies.iter().any(|policy| policy.stdio[0] == Stdio::Null) {
         // children whose input is /dev/null get ours as it is
         insist(|| stdio::discard(0)).map_err(failed("/dev/null"))?;
@@ -150,18 +150,18 @@ pub(super) fn server(plan: &'static Plan, notify: Notify, origin: &mut Origin) -
     match origin {
         Origin::Lost if cfg!(feature = "reload") => {
             let sockets = environment::inherited().into_iter().filter_map(|number| Descriptor(number).reclaim(least));
-            fill(plan, tables, adopt::adopt_all(plan, sockets));
+            fill(plan, &mut tables, adopt::adopt_all(plan, sockets));
         }
         Origin::Resume(resume) if cfg!(feature = "reload") => {
-            fill(plan, tables, Vec::new());
+            fill(plan, &mut tables, Vec::new());
             resume.services(plan);
-            resume.listeners(plan, tables, least);
-            resume.outputs(plan, tables, least);
+            resume.listeners(plan, &mut tables, least);
+            resume.outputs(plan, &mut tables, least);
         }
-        _ => fill(plan, tables, adopt(plan)?),
+        _ => fill(plan, &mut tables, adopt(plan)?),
     }
     let reserved = reserve(plan)?;
-    insist(|| run::prepare_outputs(plan, tables)).map_err(failed("pipes for syslog"))?;
+    insist(|| run::prepare_outputs(plan, &mut tables)).map_err(failed("pipes for syslog"))?;
     if plan.services.iter().any(|service| !service.fd_names.is_empty()) && process::pidfds_have_inodes() {
         tables.spawner.tell_pidfd_ids();
     }

@@ -186,8 +186,8 @@ impl Server {
         socket: BorrowedFd<'_>,
         connection: Option<Connection<'_>>,
     ) -> Result<i32, StartFailed> {
-        let tables = &mut *self.tables;
-        let log = super::output::log_of(&tables.outputs, service.policy);
+        let tables = &mut self.tables;
+        let log = super::output::log_of(tables.outputs, service.policy);
         tables.spawner.start(&Start { plan: self.plan, service, sockets: &[socket], present: 1, connection, log })
     }
 

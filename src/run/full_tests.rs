@@ -22,7 +22,7 @@ fn with_server(services: &[(&str, &str)], test: impl FnOnce(&mut Server) + Send)
         let mut draft = read_text("full.conf", text.as_bytes());
         compile(&mut draft, tables, &CONTEXT);
         assert!(!draft.is_faulty(), "{}", draft.report());
-        let (plan, tables) = (Box::leak(Box::new(tables.plan())), Box::leak(Box::new(Tables::EMPTY)));
+        let (plan, tables) = (Box::leak(Box::new(tables.plan())), Box::leak(Box::new(Room::EMPTY)).tables());
         for _ in plan.listeners {
             assert!(tables.listeners.push(Listener::CLOSED).is_ok());
         }

@@ -95,7 +95,7 @@ pub use output::prepare as prepare_outputs;
 pub use pressure::Group;
 pub use reload::Kind as ReloadKind;
 pub use resume::Resume;
-pub use tables::{Change, Child, Listener, ServiceState, Tables, Watch, Why};
+pub use tables::{Change, Child, Listener, Room, ServiceState, Tables, Watch, Why};
 
 use core::fmt;
 use log::Level;
@@ -119,7 +119,6 @@ use tables::{Phase, stored};
 #[repr(C)]
 pub struct Server {
     plan: &'static Plan,
-    tables: &'static mut Tables,
     epoll: OwnedFd,
     /// A second set that nobody waits on: its edges tell whether something arrived during a run.
     arrivals: OwnedFd,
@@ -139,6 +138,7 @@ pub struct Server {
     forward_again: bool,
     /// The PSI trigger is in the epoll set.
     pressure_armed: bool,
+    tables: Tables,
     /// This turn's time.
     now: Tick,
     /// The same in microseconds: when the loop woke up.
@@ -250,10 +250,10 @@ impl Server {
     ///
     /// # Errors
     /// EMFILE, ENFILE, ENOMEM: the loop cannot do without these descriptors.
-    pub fn new(plan: &'static Plan, tables: &'static mut Tables, notify: Notify) -> Result<Self, Errno> {
+    pub fn new(plan: &'static Plan, tables: Tables, notify: Notify) -> Result<Self, Errno> {
         let set = || epoll::create(CreateFlags::CLOEXEC);
         let (epoll, arrivals, signals) = insist(|| Ok((set()?, set()?, signal::descriptor()?)))?;
-        let pressure = pressure::open(plan, &tables.group);
+        let pressure = pressure::open(plan, tables.group);
         Token::Signals.watch(&epoll, signals.as_fd(), EventFlags::IN)?;
         for (row, output) in tables.outputs.iter().enumerate() {
             Token::Output(row).watch(&epoll, output.read_end(), EventFlags::IN)?;

@@ -145,7 +145,7 @@ impl Server {
         let (memory, most) = (policy.sleep.memory_min_kb(), policy.sleep.load_max());
         let (why, look) = if most != u32::MAX && load() >= most {
             (Why::Load, LOAD_LOOK_MS)
-        } else if memory > 0 && available_kb(&self.tables.group).saturating_sub(self.growing_kb()) < memory {
+        } else if memory > 0 && available_kb(self.tables.group).saturating_sub(self.growing_kb()) < memory {
             (Why::Memory, MEMORY_LOOK_MS)
         } else {
             self.state(service).held = false;
@@ -208,7 +208,7 @@ impl Server {
 
     /// Without PSI: memory is looked at when a service that could give way is.
     pub(super) fn look_at_memory(&mut self) {
-        if self.pressure.is_none() && self.reserve_kb > 0 && available_kb(&self.tables.group) < self.reserve_kb {
+        if self.pressure.is_none() && self.reserve_kb > 0 && available_kb(self.tables.group) < self.reserve_kb {
             self.evict(usize::MAX);
         }
     }

@@ -58,15 +58,6 @@ impl<T, const N: usize> DerefMut for Rows<T, N> {
     }
 }
 
-impl<'a, T, const N: usize> IntoIterator for &'a Rows<T, N> {
-    type Item = &'a T;
-    type IntoIter = core::slice::Iter<'a, T>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.iter()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,7 +68,7 @@ mod tests {
         assert_eq!((none.push(7), none.is_full(), none.len()), (Err(7), true, 0));
         none.retain(|_| false);
         none.clear();
-        assert!(none.iter_mut().next().is_none() && (&none).into_iter().next().is_none());
+        assert!(none.iter_mut().next().is_none());
     }
 
     #[test]

@@ -72,13 +72,13 @@ impl Server {
     fn launch(&mut self, service: usize) -> Result<i32, StartFailed> {
         let spec = self.spec(service).ok_or(StartFailed { stage: Stage::DESCRIPTORS, errno: Errno::INVAL })?;
         let rows = if spec.backend().is_some() { 0..0 } else { self.listeners_of(service) };
-        let tables = &mut *self.tables;
+        let tables = &mut self.tables;
         let listeners = tables.listeners.get(rows).unwrap_or(&[]);
         let present = listeners.iter().rev().fold(0, |bits, row| bits << 1 | u64::from(row.opened.is_some()));
         let opened = listeners.iter().filter_map(|row| row.opened.as_ref());
         let copy: Option<OwnedFd>;
         let mut sockets: Sockets<'_> = opened.map(|opened| opened.socket.as_fd()).collect();
-        let log = super::output::log_of(&tables.outputs, spec.policy);
+        let log = super::output::log_of(tables.outputs, spec.policy);
         copy = match sockets[..] {
             [only] if log.is_none() => fcntl_dupfd_cloexec(only, FIRST_FD).ok().filter(|fd| fd.as_raw_fd() == FIRST_FD),
             _ => None,

@@ -207,10 +207,10 @@ pub(super) struct State {
 impl Server {
     /// Puts everything in; takes no memory.
     pub(super) fn put_state(&self, about: &About, to: &mut Codec<'_>) {
-        let (plan, tables) = (self.plan, &*self.tables);
+        let (plan, tables) = (self.plan, &self.tables);
         to.put(VERSION);
         to.put(about.clone());
-        for (spec, state) in plan.services.iter().zip(&tables.services) {
+        for (spec, state) in plan.services.iter().zip(tables.services.iter()) {
             put_kept(to, *state, plan.arena.get(spec.name), &[]);
         }
         to.put(false);

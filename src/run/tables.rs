@@ -27,42 +27,60 @@ use crate::spawn::Spawner;
 use crate::sys::clock::Tick;
 use crate::text::worded;
 
-/// All tables.
+/// All tables, each by its address in [`Room`]: the way to one is short.
+pub struct Tables {
+    /// What happened lately.
+    pub history: &'static mut History,
+    /// One row per service of the plan, in its order, and one for what is none.
+    pub services: &'static mut [ServiceState; SERVICES + 1],
+    /// What starts children.
+    pub spawner: &'static mut Spawner,
+    /// Bounds the log.
+    pub throttle: &'static mut Throttle,
+    /// One row per listener of the plan, in its order.
+    pub listeners: &'static mut Vec<Listener, LISTENERS>,
+    /// Children that are alive, in no order.
+    pub children: &'static mut Vec<Child, CHILDREN>,
+    /// What bounds our memory.
+    pub group: &'static mut Group,
+    /// Connections that were accepted but whose program could not be started; at most one per service.
+    pub parked: &'static mut Vec<Parked, PARKED>,
+    /// Connections of services that are built in.
+    pub internal: &'static mut Rows<InternalConnection, { rows(cfg!(feature = "internal"), INTERNAL_CONNECTIONS) }>,
+    /// Connections that are forwarded.
+    pub forwards: &'static mut Forwards,
+    /// Pipes from children to the log.
+    pub outputs: &'static mut Vec<Output, OUTPUTS>,
+    /// Children that an earlier Dormouse started.
+    pub foreign: &'static mut Rows<Foreign, { rows(cfg!(feature = "takeover"), FOREIGN) }>,
+    /// Connections of each source, for MaxConnectionRate=.
+    pub rates: &'static mut Rates,
+    /// Clients of the control socket, in no order.
+    pub clients: &'static mut Rows<Client, { rows(cfg!(feature = "control"), CONTROL_CLIENTS) }>,
+}
+
+/// Where they lie.
 ///
 /// In an order that needs few pages: what is filled from its end, the history and the stack of children, ends in the
 /// page in which the rows of services and listeners begin.
 #[repr(C, align(4096))]
-pub struct Tables {
+pub struct Room {
     before_services: [u8; lead(0, size_of::<History>())],
-    /// What happened lately.
-    pub history: History,
-    /// One row per service of the plan, in its order, and one for what is none.
-    pub services: [ServiceState; SERVICES + 1],
+    history: History,
+    services: [ServiceState; SERVICES + 1],
     before_listeners: [u8; lead(size_of::<[ServiceState; SERVICES + 1]>() + PAGE_BYTES / 2, size_of::<Spawner>())],
-    /// What starts children.
-    pub spawner: Spawner,
-    /// Bounds the log.
-    pub throttle: Throttle,
-    /// One row per listener of the plan, in its order.
-    pub listeners: Vec<Listener, LISTENERS>,
-    /// Children that are alive, in no order.
-    pub children: Vec<Child, CHILDREN>,
-    /// What bounds our memory.
-    pub group: Group,
-    /// Connections that were accepted but whose program could not be started; at most one per service.
-    pub parked: Vec<Parked, PARKED>,
-    /// Connections of services that are built in.
-    pub internal: Rows<InternalConnection, { rows(cfg!(feature = "internal"), INTERNAL_CONNECTIONS) }>,
-    /// Connections that are forwarded.
-    pub forwards: Forwards,
-    /// Pipes from children to the log.
-    pub outputs: Vec<Output, OUTPUTS>,
-    /// Children that an earlier Dormouse started.
-    pub foreign: Rows<Foreign, { rows(cfg!(feature = "takeover"), FOREIGN) }>,
-    /// Connections of each source, for MaxConnectionRate=.
-    pub rates: Rates,
-    /// Clients of the control socket, in no order.
-    pub clients: Rows<Client, { rows(cfg!(feature = "control"), CONTROL_CLIENTS) }>,
+    spawner: Spawner,
+    throttle: Throttle,
+    listeners: Vec<Listener, LISTENERS>,
+    children: Vec<Child, CHILDREN>,
+    group: Group,
+    parked: Vec<Parked, PARKED>,
+    internal: Rows<InternalConnection, { rows(cfg!(feature = "internal"), INTERNAL_CONNECTIONS) }>,
+    forwards: Forwards,
+    outputs: Vec<Output, OUTPUTS>,
+    foreign: Rows<Foreign, { rows(cfg!(feature = "takeover"), FOREIGN) }>,
+    rates: Rates,
+    clients: Rows<Client, { rows(cfg!(feature = "control"), CONTROL_CLIENTS) }>,
 }
 
 /// A page of most machines; where they are larger the order costs nothing.
@@ -75,11 +93,11 @@ const fn lead(before: usize, bytes: usize) -> usize {
 }
 
 const _: () = assert!(
-    offset_of!(Tables, services) % PAGE_BYTES == PAGE_BYTES / 2
-        && offset_of!(Tables, throttle) % PAGE_BYTES - PAGE_BYTES / 2 < 16 // for the alignment of the stack
+    offset_of!(Room, services) % PAGE_BYTES == PAGE_BYTES / 2
+        && offset_of!(Room, throttle) % PAGE_BYTES - PAGE_BYTES / 2 < 16 // for the alignment of the stack
 );
 
-impl Tables {
+impl Room {
     /// No rows.
     pub const EMPTY: Self = Self {
         before_services: [0; _],
@@ -100,6 +118,21 @@ impl Tables {
         clients: Rows::NONE,
     };
 
+    /// The tables in it.
+    #[rustfmt::skip]
+    pub fn tables(&'static mut self) -> Tables {
+        let Self {
+            history, services, spawner, throttle, listeners, children, group, parked, internal, forwards, outputs, foreign,
+            rates, clients, ..
+        } = self;
+        Tables {
+            history, services, spawner, throttle, listeners, children, group, parked, internal, forwards, outputs, foreign,
+            rates, clients,
+        }
+    }
+}
+
+impl Tables {
     /// The socket of a listener, if it is open.
     pub(super) fn opened(&self, row: usize) -> Option<&Opened> {
         self.listeners.get(row)?.opened.as_ref()

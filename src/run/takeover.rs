@@ -91,7 +91,7 @@ impl Server {
         if !core::mem::take(&mut self.watch_again) {
             return;
         }
-        for Foreign { pid, process } in &self.tables.foreign {
+        for Foreign { pid, process } in self.tables.foreign.iter() {
             match Token::Process(*pid).watch(&self.epoll, process.as_fd(), EventFlags::IN) {
                 Ok(()) | Err(Errno::EXIST) => {}
                 Err(_) => self.watch_again = true,
