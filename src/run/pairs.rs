@@ -41,11 +41,12 @@ pub struct Pair {
     pub(super) deadline: Tick,
 }
 
-/// All forwarded connections. All zero at first.
+/// All forwarded connections; what is asked for most stands in front. All zero at first.
+#[repr(C)]
 pub struct Forwards {
-    pub(super) rows: Vec<Pair, FORWARDED>,
     /// No row below this one is free.
     least_free: usize,
+    pub(super) rows: Vec<Pair, FORWARDED>,
     pub(super) shared: Shared,
 }
 
