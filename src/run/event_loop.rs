@@ -43,7 +43,7 @@ impl Server {
 
     #[inline(never)] // no part of the frame that waits
     fn turn(&mut self, events: &[Event]) {
-        if events.iter().any(|event| Token::decode(event.data) == Some(Token::Signals)) {
+        if events.iter().any(|event| event.data.u64() == Token::Signals.encode().u64()) {
             self.on_signals();
         } else if events.is_empty() && self.orphans {
             self.on_children(false); // there is nothing else to do
@@ -54,6 +54,7 @@ impl Server {
         if cfg!(feature = "forward") {
             self.pump_again();
         }
+        let mut asked = false;
         for event in events {
             match Token::decode(event.data) {
                 Some(Token::Forward { slot, side, generation }) if cfg!(feature = "forward") => {
@@ -67,12 +68,13 @@ impl Server {
                 Some(Token::Pressure) if cfg!(feature = "pressure") => self.on_pressure(event.flags),
                 Some(Token::Process(pid)) if cfg!(feature = "takeover") => self.on_foreign_end(pid),
                 Some(Token::Internal(serial)) if cfg!(feature = "internal") => self.on_internal(serial, event.flags),
-                _ => {} // signals and clients of the control socket, see above and below; what is not built in
+                Some(Token::Control(_)) => asked = true,
+                _ => {} // signals, see above; what is not built in
             }
         }
         if cfg!(feature = "control") {
             // behind everything that clients of services wait for
-            for event in events {
+            for event in events.iter().filter(|_| asked) {
                 if let Some(Token::Control(client)) = Token::decode(event.data) {
                     self.on_control(client, event.flags);
                 }

@@ -342,12 +342,14 @@ impl Server {
     }
 
     /// What a service is doing, to be changed. What is no service has the last row for itself.
+    #[inline(never)] // asked for in 75 places
     #[allow(clippy::indexing_slicing, reason = "there is one row more than services")]
     fn state(&mut self, service: usize) -> &mut ServiceState {
         &mut self.tables.services[service.min(SERVICES)]
     }
 
     /// The same, to be looked at.
+    #[inline(never)] // as above
     #[allow(clippy::indexing_slicing, reason = "as above")]
     fn state_of(&self, service: usize) -> &ServiceState {
         &self.tables.services[service.min(SERVICES)]
