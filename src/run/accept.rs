@@ -20,7 +20,7 @@ impl Server {
         let Some(spec) = self.spec(service) else { return };
         let forwards = spec.backend().is_some();
         let runs = !matches!(self.state_of(service).phase, Phase::Waiting); // its backend
-        if !runs && self.is_held_back(service) {
+        if !runs && self.is_held_back(service, policy) {
             return;
         }
         if !runs && spec.has_program() && self.tables.children.is_full() {

@@ -140,8 +140,7 @@ pub(super) fn reserve_kb(plan: &Plan) -> u64 {
 
 impl Server {
     /// Whether a start has to wait for memory or for the load to fall; then the service rests, and tries again.
-    pub(super) fn is_held_back(&mut self, service: usize) -> bool {
-        let Some(policy) = self.policy(service) else { return false };
+    pub(super) fn is_held_back(&mut self, service: usize, policy: &Policy) -> bool {
         let (memory, most) = (policy.sleep.memory_min_kb(), policy.sleep.load_max());
         let (why, look) = if most != u32::MAX && load() >= most {
             (Why::Load, LOAD_LOOK_MS)

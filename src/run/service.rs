@@ -34,7 +34,7 @@ impl Server {
         if self.tables.children.is_full() {
             return self.rest_by_scarcity(service, "children", Errno::AGAIN);
         }
-        if self.is_held_back(service) {
+        if self.is_held_back(service, policy) {
             return;
         }
         let watched = policy.sleep.is_watched() || self.state(service).short_runs >= SHORT_RUNS;
