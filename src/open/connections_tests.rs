@@ -6,6 +6,7 @@ use std::io::Write;
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::time::Duration;
 
 fn owned(fd: impl Into<std::os::fd::OwnedFd>) -> OwnedFd {
     let fd: std::os::fd::OwnedFd = fd.into();
@@ -33,6 +34,17 @@ fn connected(listener: &OwnedFd) -> bool {
     last(listener) == Last::Now
 }
 
+/// The last steps of an end are the kernel's, on a busy machine a moment later.
+fn soon_unconnected(listener: &OwnedFd) -> bool {
+    (0..5000).any(|_| {
+        let ended = !connected(listener);
+        if !ended {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        ended
+    })
+}
+
 fn tcp(address: &str) {
     let Ok(listener) = TcpListener::bind(address) else { return }; // a machine without IPv6
     let port = listener.local_addr().unwrap().port();
@@ -45,7 +57,7 @@ fn tcp(address: &str) {
     let (server, _) = listener.accept().unwrap();
     assert!(connected(&kept), "half closed by the client");
     drop(server);
-    assert!(!connected(&kept), "closed by the service");
+    assert!(soon_unconnected(&kept), "closed by the service");
     let _ = client.write(b"x");
     drop(client);
     let client = TcpStream::connect(("127.0.0.1", port)).or_else(|_| TcpStream::connect(("::1", port))).unwrap();
@@ -53,7 +65,7 @@ fn tcp(address: &str) {
     server.shutdown(Shutdown::Write).unwrap();
     assert!(connected(&kept), "half closed by the service");
     drop((client, server));
-    assert!(!connected(&kept));
+    assert!(soon_unconnected(&kept));
     assert!(matches!(last(&kept), Last::Ago(ms) if ms < 5_000), "closed by the service first: {:?}", last(&kept));
 }
 

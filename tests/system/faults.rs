@@ -204,10 +204,11 @@ fn recv_says_einval_for_three_seconds(ctx: &mut Ctx) {
     let mut daemon = ctx.start(&config(port, With::Forwarding));
     let options = ["-e", "trace=recvfrom", "-e", "inject=recvfrom:error=EINVAL"];
     let trace = Trace::attach(&daemon, &ctx.path("trace"), &options);
-    let mut client = connect(port);
-    client.write_all(b"hello").unwrap();
+    // it may be reset before it is told that it is connected
+    let client = try_connect(local(port), PATIENCE).map(|mut client| client.write_all(b"hello").map(|()| client));
     daemon.cost(|| sleep_ms(3000)).assert_small();
     trace.end();
+    drop(client);
     assert_well(&mut daemon, port);
 }
 
