@@ -1,6 +1,5 @@
 //! Texts for users that are made from the tables of the program: directives, commands, options and capacities in the
-//! man pages, the completions and the README; and the crates of Cargo.lock for Yocto. What a person wrote stands round
-//! them, between marks:
+//! man pages, the completions and the README. What a person wrote stands round them, between marks:
 //!
 //! ```text
 //! begin NAME    (behind the file's own sign for a comment)
@@ -15,7 +14,6 @@
 mod completion;
 mod mdoc;
 mod readme;
-mod yocto;
 
 use std::fs;
 use std::path::Path;
@@ -42,9 +40,8 @@ const CONF_5: &str = "configs/man/dormouse.conf.5";
 const DORMOUSE_8: &str = "configs/man/dormouse.8";
 const BASH: &str = "configs/completion/dormouse.bash";
 const ZSH: &str = "configs/completion/_dormouse";
-const CRATES: &str = "configs/yocto/dormouse-crates.inc";
 
-static BLOCKS: [Block; 12] = [
+static BLOCKS: [Block; 11] = [
     Block { file: CONF_5, comment: MDOC, name: "sockets", make: mdoc::sockets },
     Block { file: CONF_5, comment: MDOC, name: "access", make: mdoc::access },
     Block { file: CONF_5, comment: MDOC, name: "service", make: mdoc::service },
@@ -56,7 +53,6 @@ static BLOCKS: [Block; 12] = [
     Block { file: ZSH, comment: SHELL, name: "tables", make: completion::zsh },
     Block { file: "README.md", comment: HTML, name: "directives", make: readme::directives },
     Block { file: "README.md", comment: HTML, name: "capacities", make: readme::capacities },
-    Block { file: CRATES, comment: SHELL, name: "crates", make: yocto::crates },
 ];
 
 fn main() {
