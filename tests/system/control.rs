@@ -84,13 +84,13 @@ fn a_thousand_hostile_clients_change_nothing(ctx: &mut Ctx) {
         left
     };
     drop(storm(100));
-    sleep_ms(500);
+    daemon.rest();
     let (before, fds) = (daemon.private_dirty_kb(), daemon.open_fds());
     let left = storm(1000);
     assert!(daemon.open_fds() <= fds + 10, "{} descriptors", daemon.open_fds());
     drop(left);
     wait_until("all of them are gone", || daemon.open_fds() <= fds);
-    sleep_ms(500); // what only work needs is let go
+    daemon.rest();
     let after = daemon.private_dirty_kb();
     assert!(after <= before + 8, "{before} kB before, {after} kB after");
     assert_eq!(talk(port), "here\n");
