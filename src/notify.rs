@@ -5,7 +5,6 @@
 
 use crate::logging::say;
 use crate::plan::FIRST_OWN_FD;
-use crate::plan::address::UNIX;
 use crate::sys::environment;
 use crate::sys::errno::Why;
 use crate::sys::process::above;
@@ -126,7 +125,7 @@ fn connect(address: &[u8]) -> Result<(OwnedFd, socket::Unix), Errno> {
         [b'@', name @ ..] if !name.is_empty() => socket::unix([&[0], name])?,
         _ => return Err(Errno::AFNOSUPPORT),
     };
-    Ok((above(socket::socket(UNIX, SocketType::DGRAM, true)?, FIRST_OWN_FD), to))
+    Ok((above(socket::socket(socket::UNIX, SocketType::DGRAM, true)?, FIRST_OWN_FD), to))
 }
 
 #[cfg(test)]

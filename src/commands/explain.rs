@@ -60,9 +60,7 @@ fn describe(plan: &Plan, service: &ServiceSpec, text: &mut Told) {
         let why = if service.internal().is_some() { Say::BuiltIn } else { Say::AsItIs };
         return text.put(Say::NoProgram, &[why.text()]);
     }
-    for program in strings(plan.arena.get(service.program)) {
-        text.put(Say::Program, &[&shown(program)]);
-    }
+    text.put(Say::Program, &[&config::escaped(plan.arena.text(service.program).trim_end_matches('\0'))]);
     for (index, word) in strings(plan.arena.get(service.argv)).enumerate() {
         let word = shown(word).replace(config::INSTANCE, "%i").replace(config::INSTANCE_PATH, "%I");
         text.put(Say::Argument, &[&index.to_string(), &word]);

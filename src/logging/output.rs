@@ -9,7 +9,7 @@ use rustix::event::PollFlags;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SendFlags, SocketType, send};
+use rustix::net::{SendFlags, SocketType, send};
 
 /// Pause between two tries to open what is not there.
 const RETRY_MS: u64 = 1_000;
@@ -122,7 +122,7 @@ impl Syslog {
         self.retry_at = now.after_ms(RETRY_MS);
         let Ok(address) = socket::unix([self.path.unwrap_or(c"/dev/log").to_bytes_with_nul(), &[]]) else { return };
         for kind in [SocketType::DGRAM, SocketType::STREAM] {
-            let Ok(made) = socket::socket(AddressFamily::UNIX.as_raw(), kind, true) else { return };
+            let Ok(made) = socket::socket(socket::UNIX, kind, true) else { return };
             match socket::connect(made.as_fd(), &address) {
                 Ok(()) => {
                     self.is_stream = kind == SocketType::STREAM;
@@ -178,7 +178,7 @@ impl Kmsg {
 mod tests {
     use super::*;
     use rustix::fd::AsRawFd;
-    use rustix::net::SocketFlags;
+    use rustix::net::{AddressFamily, SocketFlags};
     use rustix::pipe::{PipeFlags, pipe_with};
     use std::ffi::CString;
     use std::io::Read;

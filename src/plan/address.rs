@@ -8,6 +8,7 @@ use core::ffi::CStr;
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+pub use crate::sys::socket::UNIX;
 use crate::text::Shown;
 
 /// Bytes of `struct sockaddr_in6`.
@@ -19,8 +20,6 @@ const VSOCK_ANY: u32 = u32::MAX;
 pub const INET: u16 = 2;
 /// `AF_INET6`.
 pub const INET6: u16 = 10;
-/// `AF_UNIX`.
-pub const UNIX: u16 = 1;
 /// `AF_VSOCK`.
 pub const VSOCK: u16 = 40;
 

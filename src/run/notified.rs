@@ -11,7 +11,6 @@ use super::tables::{Ending, Life};
 use super::{Server, Token};
 use crate::logging::say;
 use crate::plan::NotifyAccess;
-use crate::plan::address::UNIX;
 use crate::spawn::notify_name;
 use crate::sys::errno::Why;
 use crate::sys::proc::Process;
@@ -25,7 +24,7 @@ const READS: usize = 8;
 /// # Errors
 /// EADDRINUSE: another process has taken the name, which is our process id's; EMFILE, ENFILE.
 fn open() -> Result<OwnedFd, Errno> {
-    let made = socket::socket(UNIX, SocketType::DGRAM, true)?;
+    let made = socket::socket(socket::UNIX, SocketType::DGRAM, true)?;
     sockopt::set_socket_passcred(&made, true)?;
     socket::bind(made.as_fd(), &socket::unix([&[0], notify_name().as_bytes()])?)?;
     Ok(made)

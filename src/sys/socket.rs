@@ -12,6 +12,9 @@ use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, socket_with
 use super::process::check;
 use crate::limits::{FILTER_INSTRUCTIONS, UNIX_PATH_BYTES};
 
+/// `AF_UNIX`.
+pub const UNIX: u16 = AddressFamily::UNIX.as_raw();
+
 /// Bytes of the longest socket address (`struct sockaddr_storage`, socket(7)).
 pub const ADDRESS_BYTES: usize = 128;
 
@@ -33,7 +36,7 @@ pub type Unix = heapless::Vec<u8, { size_of::<u16>() + UNIX_PATH_BYTES + 1 }>;
 /// # Errors
 /// ENAMETOOLONG.
 pub fn unix(parts: [&[u8]; 2]) -> Result<Unix, Errno> {
-    let mut address = Unix::from(AddressFamily::UNIX.as_raw().to_ne_bytes());
+    let mut address = Unix::from(UNIX.to_ne_bytes());
     let whole = parts.iter().all(|part| address.extend_from_slice(part).is_ok());
     if whole { Ok(address) } else { Err(Errno::NAMETOOLONG) }
 }

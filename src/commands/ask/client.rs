@@ -12,7 +12,6 @@ use rustix::net::{SendFlags, SocketType, send};
 use super::model::Row;
 use crate::cli::{self, exit};
 use crate::commands::say::Say;
-use crate::plan::address::UNIX;
 use crate::sys::errno::Why;
 use crate::sys::socket;
 
@@ -96,7 +95,7 @@ impl Client {
 
 fn open(path: &Path) -> Result<OwnedFd, Errno> {
     let address = socket::unix([path.as_os_str().as_bytes(), &[0]])?;
-    let stream = socket::socket(UNIX, SocketType::STREAM, false)?;
+    let stream = socket::socket(socket::UNIX, SocketType::STREAM, false)?;
     set_socket_timeout(&stream, Timeout::Recv, Some(PATIENCE))?;
     socket::connect(stream.as_fd(), &address)?;
     Ok(stream)
