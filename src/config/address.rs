@@ -25,6 +25,15 @@ pub struct Listen {
     pub address: ListenAddress,
     /// The value in its file.
     pub place: Place,
+    /// [`ListenAddress::key`]: where each two sockets are compared, this tells most of them apart.
+    pub(super) key: u32,
+}
+
+impl Listen {
+    /// A socket to be.
+    pub fn new(kind: Kind, address: ListenAddress, place: Place) -> Self {
+        Self { kind, key: address.key(), address, place }
+    }
 }
 
 /// An address to listen on.
@@ -78,6 +87,15 @@ impl Kind {
 }
 
 impl ListenAddress {
+    /// A number that is the same for all addresses that can meet, and for few others.
+    fn key(&self) -> u32 {
+        let sum = |text: &str| text.bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
+        match self {
+            Self::Inet { port: name, .. } | Self::Local(name) => sum(name),
+            Self::Vsock { port, .. } => *port,
+        }
+    }
+
     /// Whether it has a name in the file system.
     pub fn is_path(&self) -> bool {
         matches!(self, Self::Local(name) if name.starts_with('/'))

@@ -24,8 +24,7 @@ pub(super) fn check(services: &[ServiceDraft], faults: &mut Vec<Fault>) {
     let mut earlier: Vec<(u32, (&ServiceDraft, &Listen))> = Vec::new();
     for service in services {
         for listen in &service.listens {
-            let key = key(&listen.address);
-            let near = earlier.iter().filter(|(other, _)| *other == key);
+            let near = earlier.iter().filter(|(key, _)| *key == listen.key);
             let worst = near
                 .filter_map(|(_, old)| Some((meeting(*old, (service, listen))?, old)))
                 .max_by_key(|(meeting, _)| *meeting);
@@ -39,17 +38,8 @@ pub(super) fn check(services: &[ServiceDraft], faults: &mut Vec<Fault>) {
                 let fault = Fault::new(code, listen.place, &[&text, &service.name, &other, &first.name]);
                 faults.push(fault.with_other(old.place));
             }
-            earlier.push((key, (service, listen)));
+            earlier.push((listen.key, (service, listen)));
         }
-    }
-}
-
-/// A number that is the same for all addresses that can meet, and for few others: each two sockets are compared.
-fn key(address: &ListenAddress) -> u32 {
-    let sum = |text: &str| text.bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
-    match address {
-        ListenAddress::Inet { port: name, .. } | ListenAddress::Local(name) => sum(name),
-        ListenAddress::Vsock { port, .. } => *port,
     }
 }
 

@@ -88,9 +88,10 @@ impl Draft {
         Links(self.services.iter().filter_map(|section| Some((section.text(Id::Service)?, section))).collect())
     }
 
-    /// The service of this name.
+    /// The service of this name. It is asked for each service that is read: the bytes are compared right here.
     pub fn service(&self, name: &str) -> Option<&ServiceDraft> {
-        self.services.iter().find(|service| service.name == name)
+        let is_same = |other: &str| other.len() == name.len() && other.bytes().zip(name.bytes()).all(|(a, b)| a == b);
+        self.services.iter().find(|service| is_same(&service.name))
     }
 }
 
@@ -151,7 +152,7 @@ impl ServiceDraft {
         match (id.syntax(), value) {
             (Syntax::Listen(kind), Value::Listen(address)) => {
                 self.listens.reserve_exact(1); // mostly the only one
-                self.listens.push(Listen { kind, address, place });
+                self.listens.push(Listen::new(kind, address, place));
             }
             (_, value) => self.put(Setting { id, place, value, inherited: false }, notes),
         }

@@ -189,10 +189,8 @@ fn with_interface(listen: &Listen, bytes: &[u8], faults: &mut Vec<Fault>) -> Opt
 /// The address of ConnectTo=; empty where there is none.
 pub(super) fn backend(work: &mut Work<'_>) -> Span {
     let draft = work.draft;
-    let listen = draft.address(Id::ConnectTo).map(|address| {
-        let place = draft.place(Id::ConnectTo);
-        Listen { kind: Kind::Stream, address: address.clone(), place }
-    });
+    let listen = draft.address(Id::ConnectTo);
+    let listen = listen.map(|address| Listen::new(Kind::Stream, address.clone(), draft.place(Id::ConnectTo)));
     let bytes = listen.and_then(|listen| {
         let bytes = address_bytes(&listen, &mut work.faults)?;
         with_interface(&listen, &bytes, &mut work.faults).map(|()| bytes)

@@ -17,6 +17,7 @@ A service is a dict: port, proto ("tcp" or "udp"), wait (bool), argv (list; the 
   oneshot     in wait mode it serves once and is gone
   child_fd    the descriptor on which a wait service finds the listener (0, or 3)
   files       the executables, for the flash; "ldd" adds their shared libraries
+  inetd       what differs when it reads inetd.conf, for those who have a form of their own as well
 """
 import os
 
@@ -83,7 +84,8 @@ OURS = ["{build}/KIND", "run", "--control", "{run}", "-c", "{conf}"]
 
 def ours(name, kind):
     return dict(name=name, argv=[w.replace("KIND", kind) for w in OURS], conf=dormouse, modes=WITH_FORWARD,
-                files=["{build}/" + kind])
+                files=["{build}/" + kind],
+                inetd=dict(argv=["{build}/" + kind] + OURS[1:] + ["--dialect", "busybox"], conf=inetd))
 
 
 FLOOR = dict(name="the floor", argv=["{build}/limit", "-t", "{base}", "{n}", "{prog}"],

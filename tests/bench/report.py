@@ -55,6 +55,7 @@ QUANTITIES = [
     Quantity("system calls for one, child before exec", "calls", "child", digits=2, budget=("at most", 8.05)),
     Quantity("start-up, 4 listeners", "startup", "ms4", "ms", budget=("x at most", 2)),
     Quantity("start-up, 512 listeners", "startup", "ms512", "ms", budget=("x at most", 2)),
+    Quantity("start-up, 512 lines of inetd.conf", "startup", "inetd512", "ms", budget=("x at most", 2)),
     Quantity("wake by a connection", "wake", "p50", "us", budget=("x at most", 1.05)),
     Quantity("wake by a datagram", "udp", "p50", "us", budget=("x at most", 1.05)),
     Quantity("system calls in 10 idle seconds", "idle", "calls", budget=("at most", 0)),

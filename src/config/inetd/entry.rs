@@ -119,8 +119,12 @@ impl Reader<'_> {
             return Err(entry.faults);
         }
         for mut service in services {
-            part_ways(draft, &mut service);
-            if let Some(first) = twin(draft, &service) {
+            let near = near(draft, &service);
+            for index in &near {
+                part_ways(&mut draft.services[*index], &mut service);
+            }
+            let twin = near.iter().map(|index| &draft.services[*index]).find(|earlier| is_twin(earlier, &service));
+            if let Some(first) = twin.map(|earlier| earlier.place) {
                 let fault = Fault::new(Code::InetdTwice, whole, &[&service.name]).with_other(first);
                 draft.faults.push(fault);
                 continue;
@@ -150,7 +154,7 @@ impl Reader<'_> {
         if text(1) == "dgram" && text(3).starts_with("nowait") && text(5) != "internal" {
             found.push((Reading::ReadDatagramNowait, 3));
         }
-        if let Some(index) = fields.iter().position(|field| line.text[field.at.clone()].contains(['"', '\''])) {
+        if let Some(index) = fields.iter().position(|field| is_quoted(&line.text[field.at.clone()])) {
             found.push((Reading::ReadQuotes, index));
         }
         if fields.len() > 6 + ARGUMENTS {
@@ -370,6 +374,11 @@ fn cut(text: &mut String) -> Option<String> {
     Some(rest)
 }
 
+/// Whether there are quotation marks in a text.
+fn is_quoted(text: &str) -> bool {
+    text.bytes().any(|byte| matches!(byte, b'"' | b'\''))
+}
+
 /// Whether a user bears this whole name, dots included.
 fn is_user(name: &str) -> bool {
     name.contains('.') && users::user(name).is_some()
@@ -386,24 +395,29 @@ fn fit(name: &str, end: &str) -> String {
     [name.get(name.len().saturating_sub(most)..).unwrap_or_default(), end].concat()
 }
 
-/// The earlier service that has one of the sockets already.
-fn twin(draft: &Draft, service: &ServiceDraft) -> Option<Place> {
+/// The earlier services that may want a socket of this one, by their places in the draft. Most lines share none.
+fn near(draft: &Draft, service: &ServiceDraft) -> Vec<usize> {
+    let shares = |earlier: &ServiceDraft| {
+        earlier.listens.iter().any(|other| service.listens.iter().any(|listen| listen.key == other.key))
+    };
+    (0..draft.services.len()).filter(|index| shares(&draft.services[*index])).collect()
+}
+
+/// Whether an earlier service has one of the sockets already.
+fn is_twin(earlier: &ServiceDraft, service: &ServiceDraft) -> bool {
     let only = |service: &ServiceDraft| service.choice(Id::BindIPv6Only) == "ipv6-only";
-    let has = |earlier: &ServiceDraft, listen: &Listen| {
+    let has = |listen: &Listen| {
         let same = |other: &Listen| other.kind == listen.kind && other.address == listen.address;
         earlier.listens.iter().any(same) && (listen.address.is_local() || only(earlier) == only(service))
     };
-    let twin = |earlier: &&ServiceDraft| service.listens.iter().any(|listen| has(earlier, listen));
-    draft.services.iter().find(twin).map(|earlier| earlier.place)
+    service.listens.iter().any(has)
 }
 
 /// Where one line is for IPv4 alone and another for both, the latter is left with IPv6: so both can be opened, and that
 /// is what two lines are there for.
-fn part_ways(draft: &mut Draft, service: &mut ServiceDraft) {
-    for earlier in &mut draft.services {
-        leave_v4(earlier, service);
-        leave_v4(service, earlier);
-    }
+fn part_ways(earlier: &mut ServiceDraft, service: &mut ServiceDraft) {
+    leave_v4(earlier, service);
+    leave_v4(service, earlier);
 }
 
 /// Leaves IPv4 to `other` where it asks for just that.
@@ -430,10 +444,13 @@ fn is_v6(listen: &Listen) -> bool {
 
 /// The name of a service, with an address or a number behind it where it is taken.
 fn unique(draft: &Draft, service: &ServiceDraft) -> String {
+    let mut name = service.name.clone();
+    if draft.service(&name).is_none() {
+        return name;
+    }
     let address = service.listens.first().map(|listen| listen.address.text()).unwrap_or_default();
     let host = split_last(&address, b':').map_or("", |(host, _)| host).replace(['[', ']'], "").replace(':', "-");
-    let mut name = service.name.clone();
-    if draft.service(&name).is_some() && !host.is_empty() {
+    if !host.is_empty() {
         name = if host == "--" { fit(&name, "6") } else { fit(&name, &["@", &host].concat()) };
     }
     let base = name.clone();
