@@ -25,7 +25,7 @@
 //! | `stop NAME` | ends the processes of a service; its sockets stay as they are; answered when a service with Accept=no has ended |
 //! | `restart NAME` | both |
 //! | `pause NAME` | looks away from its sockets until `resume NAME` |
-//! | `reload`, `upgrade` | a new configuration, a new program; rows `fault` with the lines of a check that failed |
+//! | `reload`, `upgrade` | a new configuration, a new program; rows `fault` with the lines of the check |
 //!
 //! An answer is any number of rows and then `ok` or `error`, both perhaps with `text="..."` for the user. The next
 //! request may follow then. A row is a word and `key=value` pairs with single spaces between them. A value is a number,

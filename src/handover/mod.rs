@@ -25,7 +25,7 @@ use crate::text;
 pub const VARIABLE: &str = "DORMOUSE_HANDOVER";
 /// The version of the state. It changes with the meaning of any record: two images understand each other only if
 /// theirs are equal, and the older one finds out before it lets go.
-pub const VERSION: u32 = 14;
+pub const VERSION: u32 = 15;
 
 /// What this process is to do.
 #[derive(Debug)]

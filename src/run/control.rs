@@ -99,7 +99,7 @@ enum Job {
     Await { request: Request, service: usize, pid: i32 },
     /// `reload` and `upgrade`: answered when the check has ended, or by the next image of this process.
     Reload,
-    /// What the check has said, from this byte on, and then the refusal.
+    /// What the check has said, from this byte on, and then what came of it.
     Faults { at: usize },
     /// The answer is complete but for its last row.
     Last,

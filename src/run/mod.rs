@@ -160,7 +160,7 @@ pub struct Server {
     notifications: Option<OwnedFd>,
     /// The PSI trigger.
     pressure: Option<OwnedFd>,
-    /// What the last check that was refused has said.
+    /// What the last check has said, as long as somebody is to be told.
     faults: Option<OwnedFd>,
     notify: Notify,
     control: Option<control::Control>,
@@ -168,8 +168,8 @@ pub struct Server {
     checker: Option<reload::Checker>,
     /// Locked as long as this process lives.
     pid_file: Option<PidFile>,
-    /// Why the last check was refused.
-    refusal: Line<256>,
+    /// What came of it: the word and the text of the last row for who has asked.
+    outcome: (&'static str, Line<256>),
 }
 
 /// What an epoll event is about.
@@ -285,7 +285,7 @@ impl Server {
             main_pid: std::process::id(),
             checker: None,
             faults: None,
-            refusal: Line::new(),
+            outcome: ("", Line::new()),
             pid_file: None,
             serial: 0,
             forward_again: false,

@@ -216,10 +216,8 @@ impl Server {
         tell_log(checker.kind, told(&checker.output, &mut text));
         let word = checker.kind.word();
         say!(Error, "{word} refused why=\"{refusal}\"; nothing has changed");
-        self.refusal.clear();
-        let _ = write!(self.refusal, "{word} refused: {refusal}; nothing has changed"); // a line takes everything
         self.faults = Some(checker.output);
-        self.answer_refused();
+        self.answer_reload("error", format_args!("{word} refused: {refusal}; nothing has changed"));
         if !self.stopping {
             let _ = self.notify.ready("the configuration is as before"); // nobody may be listening
         }
@@ -280,6 +278,7 @@ impl Server {
             notifications: Descriptor::of(self.notifications.as_ref()),
             pid_file: Descriptor::of(self.pid_file.as_ref()),
             names: Descriptor::of(self.names.as_ref()),
+            faults: Descriptor::of(Some(&checker.output)),
             name: process::name(),
         };
         let state = memory_file(c"dormouse-state").and_then(|file| {

@@ -147,6 +147,7 @@ impl Server {
         self.since = resume.state.about.since;
         self.open_notifications(resume.state.about.notifications.reclaim(least));
         self.watch_names(resume.state.about.names.reclaim(least));
+        self.faults = resume.state.about.faults.reclaim(least);
         for (old, row) in resume.services.iter().enumerate() {
             let Some(Kept { row: state, first: name, .. }) = resume.state.services.get(old) else { continue };
             let Some(row) = row.map(usize::from) else {
@@ -283,9 +284,10 @@ impl Server {
             "{word} done services={services} kept={kept} opened={opened} closed={closed} missing={} children={children} took={took}",
             self.missing()
         );
-        self.answer_done(format_args!(
+        let done = format_args!(
             "{word} done: services: {services}; sockets kept: {kept}, opened: {opened}, closed: {closed}; processes that go on: {children}"
-        ));
+        );
+        self.answer_reload("ok", done);
         if let Err(errno) = self.notify.ready("") {
             say!(Warn, "telling the supervisor: {}", errno::text(errno));
         }

@@ -50,10 +50,12 @@ pub(super) struct About {
     pub(super) pid_file: Descriptor,
     /// What tells of names that may have come.
     pub(super) names: Descriptor,
+    /// What the check has said.
+    pub(super) faults: Descriptor,
     /// The name of the process, which exec changes.
     pub(super) name: [u8; 16],
 }
-record!(About: kind begun since control control_file last_client notifications pid_file names name);
+record!(About: kind begun since control control_file last_client notifications pid_file names faults name);
 
 /// What was kept together with two texts.
 pub(super) struct Kept<T> {

@@ -32,10 +32,9 @@ fn bytes_of(plan: &Plan) -> Vec<u8> {
     let mut file = Writer::new(memfd_create(c"state", MemfdFlags::CLOEXEC).unwrap());
     let to = &mut Codec::To(&mut file);
     to.put(VERSION);
-    let (kind, begun, since, name) = (Kind::Upgrade, Tick(5), Tick(4), process::name());
-    let (control, control_file, last_client) = (Descriptor::BLANK, Identity::default(), 0);
-    let (notifications, pid_file, names) = (Descriptor::BLANK, Descriptor(64), Descriptor::BLANK);
-    to.put(About { kind, begun, since, control, control_file, last_client, notifications, pid_file, names, name });
+    let (kind, begun, since) = (Kind::Upgrade, Tick(5), Tick(4));
+    let pid_file = Descriptor(64);
+    to.put(About { kind, begun, since, pid_file, name: process::name(), ..About::BLANK });
     for (spec, phase) in plan.services.iter().zip([Phase::Running(7), Phase::Resting(Tick::NEVER, Why::Program)]) {
         let state = ServiceState { phase, accepted: 3_000_000_000_000, ..ServiceState::NEW };
         put_kept(to, state, plan.arena.get(spec.name), &[]);

@@ -352,9 +352,15 @@ fn a_reload_leaves_faulty_lines_out(ctx: &mut Ctx) {
     let daemon = start(ctx, &entry(old, "before"));
     assert_eq!(talk(old), "before\n");
     ctx.file("inetd.conf", &(entry(old, "after") + "7 stream tcp sometimes root /bin/cat cat\n" + &entry(new, "new")));
-    assert!(crate::reload::order(&daemon, libc::SIGHUP), "{}", daemon.log());
+    let told = daemon.ask(&["reload"]);
+    let [out, err] = [told.stdout, told.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+    assert!(told.status.success() && out.starts_with("reload done: services: 2;"), "{out}{err}");
+    assert!(err.contains("inetd.conf:2:14: warning: \"sometimes\""), "who asks hears what is left out: {err}");
     assert_eq!((talk(old), talk(new)), ("after\n".into(), "new\n".into()));
     assert!(daemon.log().contains("sometimes"));
+    ctx.file("inetd.conf", &entry(old, "after"));
+    let told = String::from_utf8(daemon.ask(&["reload"]).stderr).unwrap();
+    assert!(!told.contains("left out"), "{told}");
 }
 
 /// The program by the name inetd.

@@ -3,7 +3,7 @@
 //! answer is cut off.
 
 use core::ffi::CStr;
-use core::fmt;
+use core::fmt::{self, Write};
 use heapless::Vec;
 use rustix::event::epoll::EventFlags;
 use rustix::fd::{AsFd, AsRawFd, RawFd};
@@ -16,6 +16,7 @@ use crate::open::{self, Identity, Opened};
 use crate::run::order::told;
 use crate::run::state::{Kept, put_kept};
 use crate::run::{ReloadKind, Resume};
+use crate::text::Line;
 
 /// Instead of the row of a service: all.
 const ALL: u16 = u16::MAX;
@@ -125,33 +126,23 @@ impl Server {
         }
     }
 
-    /// The check has ended badly: clients that wait for it are told what it said, and why it is refused.
-    pub(in crate::run) fn answer_refused(&mut self) {
-        self.answer_reload(&|client| client.job = Job::Faults { at: 0 });
+    /// The change is done or refused: clients that wait for it are told what the check has said, and then this.
+    pub(in crate::run) fn answer_reload(&mut self, word: &'static str, text: fmt::Arguments<'_>) {
+        self.outcome = (word, Line::new());
+        let _ = self.outcome.1.write_fmt(text); // a line takes everything
+        for index in (0..self.tables.clients.len()).rev() {
+            if let Some(client) = self.tables.clients.get_mut(index).filter(|client| matches!(client.job, Job::Reload))
+            {
+                client.job = Job::Faults { at: 0 };
+                self.serve_client(index);
+            }
+        }
         if !self.tables.clients.iter().any(|client| matches!(client.job, Job::Faults { .. })) {
             self.faults = None; // nobody has to be told any more
         }
     }
 
-    /// The change is done: clients that wait for it are told.
-    pub(in crate::run) fn answer_done(&mut self, text: fmt::Arguments<'_>) {
-        self.answer_reload(&|client| {
-            client.job = Job::None;
-            client.say(told("ok", text));
-        });
-    }
-
-    fn answer_reload(&mut self, act: &dyn Fn(&mut Client)) {
-        for index in (0..self.tables.clients.len()).rev() {
-            if let Some(client) = self.tables.clients.get_mut(index).filter(|client| matches!(client.job, Job::Reload))
-            {
-                act(client);
-                self.serve_client(index);
-            }
-        }
-    }
-
-    /// The next line of the check, or the refusal that follows the last one.
+    /// The next line of the check, or what came of it, which follows the last one.
     pub(super) fn fault_row(&self, at: usize, job: &mut Job) -> Row {
         let mut buffer = [0; CONTROL_ROW_BYTES];
         let length = self.faults.as_ref().and_then(|file| pread(file, &mut buffer, at as u64).ok()).unwrap_or(0);
@@ -161,9 +152,7 @@ impl Server {
         let line = text.split(|&byte| byte == b'\n').next().unwrap_or(&[]);
         if text.is_empty() {
             *job = Job::None;
-            let mut row = Row::new("error");
-            row.text("text", &self.refusal.as_str());
-            return row;
+            return told(self.outcome.0, format_args!("{}", self.outcome.1.as_str()));
         }
         *job = Job::Faults { at: at + line.len() + 1 };
         let mut row = Row::new("fault");
