@@ -11,7 +11,7 @@ use super::history::Refusal;
 use super::protocol::{daytime, may_answer, pattern, time};
 use super::{Phase, Server};
 use crate::limits::INTERNAL_BYTES;
-use crate::open;
+use crate::open::{self, OpenError};
 use crate::peer::Peer;
 use crate::plan::{Internal, address};
 use crate::sys::clock::wall_seconds;
@@ -96,7 +96,18 @@ impl Server {
             return self.arm(service);
         }
         // before the program starts: when its answer is there, the next peer finds the new socket
-        self.retry(row);
+        match open::open(self.plan, row, &mut |_| {}) {
+            Ok(next) => self.put_in(row, next),
+            // handed over, this one would leave nobody at the address: the datagram waits in it, as those of others do
+            Err(OpenError { errno: errno @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS), .. })
+                if open::disconnect(self.plan, row, opened.socket.as_fd()).is_ok() =>
+            {
+                self.put_in(row, opened);
+                self.state(service).accepted -= 1;
+                return self.rest_by_scarcity(service, "socket", errno);
+            }
+            Err(error) => self.open_failed(row, service, error),
+        }
         match self.start_for(spec, opened.socket.as_fd(), None) {
             Ok(pid) => {
                 drop(opened);

@@ -189,7 +189,7 @@ impl Server {
         }
     }
 
-    fn open_failed(&mut self, row: usize, service: usize, error: OpenError) {
+    pub(super) fn open_failed(&mut self, row: usize, service: usize, error: OpenError) {
         let now = self.now;
         let Some(listener) = self.tables.listeners.get_mut(row) else { return };
         let first = listener.tries == 0;

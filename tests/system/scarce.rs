@@ -1,6 +1,7 @@
 //! Shortages as they really happen: descriptors, processes, and what the limits of the process have to do with it.
 
 use crate::client::*;
+use crate::daemon::Daemon;
 use crate::harness::{Ctx, Need::*, Test, dormouse as dormouse_path, sleep_ms, stand_in, wait_until};
 use crate::test;
 use std::process::Command;
@@ -9,33 +10,62 @@ use std::time::{Duration, Instant};
 pub const TESTS: &[Test] = &[
     test!(trap_04_no_descriptor_left, Prog("prlimit")),
     test!(trap_04_few_descriptors_from_the_start, Prog("prlimit")),
+    test!(trap_04_no_descriptor_for_the_next_datagram_socket, Prog("prlimit")),
     test!(trap_25_a_million_descriptors_allowed, Prog("prlimit")),
     test!(trap_29_users_are_looked_up_at_start, Root, Prog("unshare")),
     test!(no_process_left, Root, Prog("prlimit"), Prog("setpriv")),
     test!(no_process_left_for_a_user, Root, Prog("prlimit"), Prog("setpriv")),
 ];
 
+fn limit_descriptors(daemon: &Daemon, limit: u64) {
+    let pid = daemon.pid.to_string();
+    output(Command::new("prlimit").args(["--pid", &pid, &format!("--nofile={limit}:4096")]));
+}
+
+/// Every number below the limit is taken, if need be by making the limit lower than what is open.
+fn take_descriptors(daemon: &Daemon) {
+    let folder = format!("/proc/{}/fd", daemon.pid);
+    let numbers = std::fs::read_dir(&folder).unwrap().flatten();
+    let highest = numbers.filter_map(|fd| fd.file_name().to_string_lossy().parse::<u64>().ok()).max().unwrap();
+    let limit = (0..=highest).find(|fd| !std::path::Path::new(&format!("{folder}/{fd}")).exists());
+    limit_descriptors(daemon, limit.unwrap_or(highest + 1));
+}
+
 /// The daemon's own limit falls to what it has open: accept says EMFILE until it rises again.
 fn trap_04_no_descriptor_left(ctx: &mut Ctx) {
     let port = ctx.port();
     let mut daemon = ctx.start(&format!("[x]\nListenStream=127.0.0.1:{port}\nAccept=yes\nExecStart=/bin/echo here\n"));
-    let pid = daemon.pid.to_string();
-    let highest = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
-    let highest = highest.filter_map(|fd| fd.file_name().to_string_lossy().parse::<u64>().ok()).max().unwrap();
-    // Every number below the limit is taken, if need be by making the limit lower than what is open.
-    let limit = (0..=highest).find(|fd| !std::path::Path::new(&format!("/proc/{pid}/fd/{fd}")).exists());
-    let set = |limit: u64| {
-        output(Command::new("prlimit").args(["--pid", &pid, &format!("--nofile={limit}:4096")]));
-    };
-    set(limit.unwrap_or(highest + 1));
+    take_descriptors(&daemon);
     let clients: Vec<_> = (0..5).map(|_| connect(port)).collect();
     daemon.cost(|| sleep_ms(5000)).assert_small();
     assert!(daemon.alive());
-    set(4096);
+    limit_descriptors(&daemon, 4096);
     for client in clients {
         assert_eq!(read_all(client), "here\n", "who waited is served");
     }
     assert_eq!(talk(port), "here\n");
+}
+
+/// A socket is handed over to the program of its peer when there is another one for all others, and not before.
+fn trap_04_no_descriptor_for_the_next_datagram_socket(ctx: &mut Ctx) {
+    let port = ctx.port();
+    let daemon = ctx.start(&format!(
+        "[x]\nListenDatagram=127.0.0.1:{port}\nReusePort=yes\nAccept=yes\nLimitNOFILE=1024\nExecStart=/bin/cat\n"
+    ));
+    take_descriptors(&daemon);
+    let clients = [udp(), udp()];
+    for client in &clients {
+        client.connect(local(port)).unwrap(); // which tells it when nobody is there
+        client.send(b"x").unwrap();
+        daemon.wait_log("too many open files");
+    }
+    daemon.cost(|| sleep_ms(3000)).assert_small();
+    limit_descriptors(&daemon, 4096);
+    let [first, second] = &clients;
+    assert_eq!(first.recv(&mut [0; 10]).expect("who waited is served"), 1);
+    // what came meanwhile went to the first one's program: a client that hears nothing asks again
+    second.send(b"x").expect("nobody has turned it away");
+    assert_eq!(second.recv(&mut [0; 10]).expect("there is a socket for it"), 1);
 }
 
 fn trap_04_few_descriptors_from_the_start(ctx: &mut Ctx) {
