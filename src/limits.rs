@@ -129,6 +129,8 @@ pub const LOG_INTERVAL_MS: u64 = 5_000;
 pub const CHECK_OUTPUT_BYTES: usize = 16 * 1024;
 /// Time for a check of the configuration. A longer one is ended, and the answer is no.
 pub const CHECK_TIMEOUT_MS: u64 = 60_000;
+/// From the first change among the names of this machine until they are read: useradd(8) is done by then.
+pub const NAMES_MS: u64 = 500;
 /// Pauses that the next image makes, all together, while it lacks memory or descriptors: a minute. Then it ends, and
 /// with it go the sockets, which nobody else holds.
 pub const PAUSES: u32 = 600;

@@ -13,7 +13,7 @@ use crate::sys::process::above;
 
 /// Where names are looked up, see [`crate::sys::users`].
 const FILES: [&[u8]; 4] = [b"passwd", b"group", b"services", b"hosts"];
-/// Bytes of events in one go; what is left keeps the descriptor readable. One has 16 bytes and a name.
+/// Bytes of events in one read(2). One has 16 bytes and a name.
 const EVENTS_BYTES: usize = 1024;
 
 /// Starts to watch, with a descriptor that no child gets by number.
@@ -27,18 +27,15 @@ pub fn watch() -> Result<OwnedFd, Errno> {
     Ok(above(events, FIRST_OWN_FD))
 }
 
-/// Reads what has come. True: such a file has been written. News that was lost counts as such.
+/// Reads all that has come. True: such a file has been written. News that was lost counts as such.
 #[inline(never)] // the buffer must not lie in the frame of the loop, which lasts
 pub fn drain(events: &OwnedFd) -> bool {
     let mut buffer = [MaybeUninit::uninit(); EVENTS_BYTES];
     let mut events = Reader::new(events, &mut buffer);
     let mut news = false;
-    // EAGAIN: nothing, which the loop would not ask for
+    // EAGAIN: that was all
     while let Ok(event) = events.next() {
         news |= event.file_name().is_none_or(|name| FILES.contains(&name.to_bytes()));
-        if events.is_buffer_empty() {
-            break;
-        }
     }
     news
 }

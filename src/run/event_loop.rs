@@ -157,6 +157,9 @@ impl Server {
         if cfg!(feature = "takeover") {
             self.watch_foreign_again();
         }
+        if cfg!(feature = "reload") {
+            self.look_at_names();
+        }
         self.look_for_idle();
         self.check_leftovers();
         self.check_deadline();

@@ -156,6 +156,8 @@ pub struct Server {
     addresses: Option<OwnedFd>,
     /// Tells of names that may have come, see [`crate::open::names`].
     names: Option<OwnedFd>,
+    /// When it is to be read.
+    names_due: Tick,
     /// Messages of services.
     notifications: Option<OwnedFd>,
     /// The PSI trigger.
@@ -266,6 +268,7 @@ impl Server {
             signals,
             addresses: None,
             names: None,
+            names_due: Tick::NEVER,
             control: None,
             notify,
             notifications: None,

@@ -17,7 +17,7 @@ use super::stop::SIGKILL;
 use super::{Server, Tick, Token};
 use crate::handover::codec::{Codec, Descriptor, Writer};
 use crate::handover::{VARIABLE, VERSION};
-use crate::limits::{CHECK_OUTPUT_BYTES, CHECK_TIMEOUT_MS, COMMAND_LINE_BYTES, SERVICE_LISTENERS};
+use crate::limits::{CHECK_OUTPUT_BYTES, CHECK_TIMEOUT_MS, COMMAND_LINE_BYTES, NAMES_MS, SERVICE_LISTENERS};
 use crate::logging::{LeftOut, say};
 use crate::open::names;
 use crate::plan::FIRST_OWN_FD;
@@ -132,14 +132,26 @@ impl Server {
     /// so that nothing is missed which has come meanwhile.
     pub fn watch_names(&mut self, before: Option<OwnedFd>) {
         if cfg!(feature = "reload") && self.plan.own.awaits_names {
-            self.names = before
-                .or_else(|| names::watch().ok())
-                .filter(|names| Token::Names.watch(&self.epoll, names.as_fd(), EventFlags::IN).is_ok());
+            self.names = before.or_else(|| names::watch().ok()).filter(|names| {
+                Token::Names.watch(&self.epoll, names.as_fd(), EventFlags::IN | EventFlags::ET).is_ok()
+            });
         }
     }
 
-    /// Names of this machine have changed: what is left out may be served now.
+    /// Names of this machine may have changed. Who adds a user writes several files: all are looked at together.
     pub(super) fn on_names(&mut self) {
+        if self.names_due == Tick::NEVER {
+            self.names_due = self.now.after_ms(NAMES_MS);
+            self.due_at(self.names_due);
+        }
+    }
+
+    /// If names have changed, what is left out may be served now.
+    pub(super) fn look_at_names(&mut self) {
+        if self.now < self.names_due {
+            return self.due_at(self.names_due);
+        }
+        self.names_due = Tick::NEVER;
         if self.names.as_ref().is_some_and(names::drain) {
             say!(Info, "names in /etc have changed, and some were missing");
             self.on_reload_signal(Kind::Reload);
